@@ -1,0 +1,98 @@
+/**
+ * The layout of the bucket (docs/format.md). Every key of the product is made here.
+ *
+ *   <collection>/collection.json
+ *   <collection>/<shard>/deltas/<ulid>.arrow
+ *   <collection>/<shard>/segments/<ulid>/{index.hnsw,vectors.f32,records.db}
+ *   <collection>/<shard>/manifests/<version>-<commit ulid>.json
+ *   <collection>/<shard>/pins/<name>.json
+ *   <collection>/<shard>/pointer.json
+ *   <collection>/<shard>/quarantine/<ulid>.{arrow,json}
+ */
+import { decodeTime } from "ulid";
+import { invalid } from "./errors.ts";
+
+export interface ShardRef {
+  readonly collection: string;
+  readonly shard: number;
+}
+
+export type SegmentFile = "index.hnsw" | "vectors.f32" | "records.db";
+
+const versionDigits = 12;
+const ulidPattern = /^[0-7][0-9A-HJKMNP-TV-Z]{25}$/;
+
+export const isUlid = (text: string): boolean => ulidPattern.test(text);
+
+/** Milliseconds since the epoch in a ULID. */
+export const ulidTimeMs = (ulid: string): number => decodeTime(ulid);
+
+/** The smallest ULID of a moment: every ULID made earlier is less. */
+export function ulidFloor(timeMs: number): string {
+  const alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+  let rest = Math.max(0, Math.floor(timeMs));
+  let text = "";
+  for (let i = 0; i < 10; i++) {
+    text = alphabet[rest % 32]! + text;
+    rest = Math.floor(rest / 32);
+  }
+  return text + "0".repeat(16);
+}
+
+export const collectionKey = (collection: string): string => `${collection}/collection.json`;
+export const collectionPrefix = (collection: string): string => `${collection}/`;
+
+const shardPrefix = ({ collection, shard }: ShardRef): string => `${collection}/${shard}/`;
+export const shardName = ({ collection, shard }: ShardRef): string => `${collection}/${shard}`;
+
+export const pointerKey = (shard: ShardRef): string => `${shardPrefix(shard)}pointer.json`;
+
+export const deltaPrefix = (shard: ShardRef): string => `${shardPrefix(shard)}deltas/`;
+export const deltaKey = (shard: ShardRef, delta: string): string => `${deltaPrefix(shard)}${delta}.arrow`;
+
+export const segmentPrefix = (shard: ShardRef): string => `${shardPrefix(shard)}segments/`;
+export const segmentKey = (shard: ShardRef, segment: string, file: SegmentFile): string =>
+  `${segmentPrefix(shard)}${segment}/${file}`;
+
+export const manifestPrefix = (shard: ShardRef): string => `${shardPrefix(shard)}manifests/`;
+export const manifestKey = (shard: ShardRef, version: number, commit: string): string =>
+  `${manifestPrefix(shard)}${String(version).padStart(versionDigits, "0")}-${commit}.json`;
+
+export const pinPrefix = (shard: ShardRef): string => `${shardPrefix(shard)}pins/`;
+export const pinKey = (shard: ShardRef, pin: string): string => `${pinPrefix(shard)}${checkPinName(pin)}.json`;
+
+export const quarantinePrefix = (shard: ShardRef): string => `${shardPrefix(shard)}quarantine/`;
+export const quarantinedDeltaKey = (shard: ShardRef, name: string): string => `${quarantinePrefix(shard)}${name}.arrow`;
+export const quarantineReasonKey = (shard: ShardRef, name: string): string => `${quarantinePrefix(shard)}${name}.json`;
+
+/** The ULID of a delta's key, or null when the key is none (somebody else's object below the prefix). */
+export function deltaOfKey(shard: ShardRef, key: string): string | null {
+  const name = tail(key, deltaPrefix(shard), ".arrow");
+  return name !== null && isUlid(name) ? name : null;
+}
+
+/** Version and commit of a manifest's key, or null when the key is none. */
+export function manifestOfKey(shard: ShardRef, key: string): { version: number; commit: string } | null {
+  const match = /^(\d{12})-([0-9A-Z]{26})$/.exec(tail(key, manifestPrefix(shard), ".json") ?? "");
+  return match && isUlid(match[2]!) ? { version: Number(match[1]), commit: match[2]! } : null;
+}
+
+/** The segment ULID in the key of one of its files, or null. */
+export function segmentOfKey(shard: ShardRef, key: string): string | null {
+  const prefix = segmentPrefix(shard);
+  const segment = key.startsWith(prefix) ? key.slice(prefix.length).split("/")[0]! : "";
+  return isUlid(segment) ? segment : null;
+}
+
+export const pinOfKey = (shard: ShardRef, key: string): string | null => tail(key, pinPrefix(shard), ".json");
+
+export function checkPinName(name: string): string {
+  if (/^[a-z0-9][a-z0-9-]{0,62}$/.test(name)) return name;
+  throw invalid(`pin: ${JSON.stringify(name.slice(0, 80))} is not a pin name; use 1 to 63 of a-z 0-9 -`);
+}
+
+function tail(key: string, prefix: string, suffix: string): string | null {
+  return key.startsWith(prefix) && key.endsWith(suffix) && key.length > prefix.length + suffix.length
+    ? key.slice(prefix.length, -suffix.length)
+    : null;
+}

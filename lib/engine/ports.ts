@@ -1,0 +1,107 @@
+/**
+ * The engine's view of the world. Each port states its contract in words; test/contract holds it as a suite that every
+ * implementation passes: the in-memory one (test/support), the AWS one (lib/aws) over the local stack, and real AWS.
+ *
+ * Expected outcomes are values. What is thrown is a SiltstoneError: `unavailable` when nothing can have happened or the
+ * call was a read, `uncertain` when a write may have happened.
+ */
+
+/**
+ * Objects by key, strongly consistent: a read or list that begins after a write was answered sees it.
+ * Keys are UTF-8 and list in byte order.
+ */
+export interface ObjectStore {
+  /** The whole object, or `range` of it (half open, in bytes). `ifNoneMatch` answers `notModified` when the etag still holds. */
+  get(key: string, options?: { range?: ByteRange; ifNoneMatch?: string }): Promise<GetResult>;
+  /** Size and etag, or null when absent. */
+  head(key: string): Promise<{ bytes: number; etag: string } | null>;
+  /**
+   * Writes the whole object atomically. `ifAbsent`: only when no object has the key. `ifMatch`: only when the current
+   * object has that etag. Neither given: overwrites. A store's conflict answer (S3's 409) and a lost condition (412)
+   * both give `preconditionFailed`, and so may a write of our own that won when its first answer was lost: the caller
+   * re-reads before it concludes anything. Throws `uncertain` when no answer came.
+   */
+  put(key: string, body: Uint8Array, condition?: PutCondition): Promise<PutResult>;
+  /** Like an unconditional put, of a local file of any size; atomic. Keys written so are never written twice. */
+  putFile(key: string, path: string): Promise<void>;
+  /** Keys that start with `prefix` and are greater than `startAfter`, ascending, page by page. */
+  list(prefix: string, options?: { startAfter?: string }): AsyncIterable<readonly ObjectEntry[]>;
+  /** The distinct next path parts below `prefix` (which ends in "/" or is empty), ascending, without the slash. */
+  listFolders(prefix: string): Promise<string[]>;
+  /** Deletes any number of keys; absent ones count as deleted. Throws `uncertain` when some may remain. */
+  delete(keys: readonly string[]): Promise<void>;
+}
+
+/** Half open: bytes `start` to `limit - 1`. */
+export interface ByteRange {
+  readonly start: number;
+  readonly limit: number;
+}
+export type GetResult =
+  | { readonly kind: "found"; readonly body: Buffer; readonly etag: string }
+  | { readonly kind: "notModified" }
+  | { readonly kind: "absent" };
+export type PutCondition = { readonly ifAbsent: true } | { readonly ifMatch: string };
+export type PutResult = { readonly kind: "written"; readonly etag: string } | { readonly kind: "preconditionFailed" };
+export interface ObjectEntry {
+  readonly key: string;
+  readonly bytes: number;
+}
+
+/** At-least-once notifications: a message may be lost, doubled, late, and out of order. */
+export interface DeltaQueue {
+  send(body: string): Promise<void>;
+  /** Up to 10 messages, hidden from others until deleted or until the queue's visibility timeout. Never waits long. */
+  receive(): Promise<QueueMessage[]>;
+  /** Forgets up to 10 received messages. */
+  delete(messages: readonly QueueMessage[]): Promise<void>;
+  /** Puts a message's body on the dead-letter queue with the reason as message attribute `reason`. */
+  deadLetter(message: QueueMessage, reason: string): Promise<void>;
+}
+export interface QueueMessage {
+  readonly receipt: string;
+  readonly body: string;
+}
+
+/**
+ * Leases by name with a fencing epoch. The epoch only ever grows, also over release, expiry and force-release.
+ * Time is the caller's (`nowMs`), so that leases can be tested; holders' clocks may be skewed, which is why a lease
+ * saves work and is never what keeps data safe.
+ */
+export interface LeaseTable {
+  /** Takes the lease when nobody holds it or its time has run out; `epochAbove` raises the next epoch above a known one. */
+  acquire(name: string, request: { owner: string; leaseMs: number; nowMs: number; epochAbove?: number }): Promise<
+    { kind: "acquired"; lease: Lease } | { kind: "held"; by: Lease }
+  >;
+  /** Extends a lease that `lease.owner` still holds in `lease.epoch`; false when somebody else has it by now. */
+  extend(lease: Lease, request: { leaseMs: number; nowMs: number }): Promise<Lease | null>;
+  /** Gives the lease up, if it is still this owner's and epoch's. */
+  release(lease: Lease): Promise<void>;
+  read(name: string): Promise<Lease | null>;
+  /** Takes the lease from exactly the owner and epoch named; false when they no longer hold it. */
+  forceRelease(name: string, expected: { owner: string; epoch: number }): Promise<boolean>;
+  /** A small record kept beside the leases, for people (last run of a shard); never read by the protocol. */
+  note(name: string, value: Readonly<Record<string, unknown>>): Promise<void>;
+  readNote(name: string): Promise<Readonly<Record<string, unknown>> | null>;
+}
+export interface Lease {
+  readonly name: string;
+  readonly owner: string;
+  readonly epoch: number;
+  readonly expiresAtMs: number;
+}
+
+/** Time and identity. Nothing in lib/engine or lib/core reads a clock or a random number in any other way. */
+export interface Clock {
+  nowMs(): number;
+  sleep(ms: number): Promise<void>;
+  /** A new ULID at nowMs(), greater than every one this clock gave before. */
+  ulid(): string;
+}
+
+export interface World {
+  readonly store: ObjectStore;
+  readonly queue: DeltaQueue;
+  readonly leases: LeaseTable;
+  readonly clock: Clock;
+}

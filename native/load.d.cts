@@ -1,0 +1,2 @@
+import * as hnswlib from "hnswlib-node";
+export = hnswlib;
