@@ -1,0 +1,77 @@
+/**
+ * The header of a delta: what its Arrow schema metadata says, under keys that start with "siltstone." (docs/format.md).
+ */
+import { corrupt } from "./errors.ts";
+
+export const deltaFormat = "1";
+/** A delta fits the memory of the smallest function that reads it; a larger write is several deltas. */
+export const deltaRowsMax = 65_536;
+export const deltaBytesMax = 64 * 1024 * 1024;
+
+export interface DeltaHeader {
+  /** Name of the collection, and the ULID of exactly that one: a collection made again under the name has another. */
+  readonly collection: string;
+  readonly collectionId: string;
+  readonly shard: number;
+  readonly embeddingVersion: string;
+  readonly dims: number;
+  /** Free text, for people: who wrote it. */
+  readonly producer: string;
+  readonly createdAtMs: number;
+}
+
+const keyPrefix = "siltstone.";
+/** The order in which the digest takes the header's texts. */
+const textKeys = [
+  "collection",
+  "collectionId",
+  "shard",
+  "embeddingVersion",
+  "dims",
+  "producer",
+  "createdAtMs",
+  "count",
+] as const;
+
+export const headerTexts = (header: DeltaHeader, count: number): string[] =>
+  textKeys.map((key) => String(key === "count" ? count : header[key]));
+
+export function encodeHeader(header: DeltaHeader, count: number, sha256: string): Map<string, string> {
+  const texts = headerTexts(header, count);
+  return new Map([
+    [`${keyPrefix}format`, deltaFormat],
+    ...textKeys.map((key, i): [string, string] => [keyPrefix + key, texts[i]!]),
+    [`${keyPrefix}sha256`, sha256],
+  ]);
+}
+
+/** Reads the schema metadata. Throws `corrupt`, naming `key`, before anything else of the delta is looked at. */
+export function decodeHeader(metadata: ReadonlyMap<string, string>, key: string) {
+  const text = (name: string): string => {
+    const value = metadata.get(keyPrefix + name);
+    if (typeof value !== "string") throw corrupt(key, `its schema metadata has no ${keyPrefix}${name}`);
+    return value;
+  };
+  const integer = (name: string): number => {
+    const value = text(name);
+    if (!/^(0|[1-9][0-9]{0,15})$/.test(value) || !Number.isSafeInteger(Number(value))) {
+      throw corrupt(key, `${keyPrefix}${name} is ${JSON.stringify(value.slice(0, 40))}, not an integer`);
+    }
+    return Number(value);
+  };
+  const format = text("format");
+  if (format !== deltaFormat) {
+    const shown = JSON.stringify(format.slice(0, 40));
+    throw corrupt(key, `its format version is ${shown}; this version reads ${deltaFormat}`);
+  }
+  const header: DeltaHeader = {
+    collection: text("collection"),
+    collectionId: text("collectionId"),
+    shard: integer("shard"),
+    embeddingVersion: text("embeddingVersion"),
+    dims: integer("dims"),
+    producer: text("producer"),
+    createdAtMs: integer("createdAtMs"),
+  };
+  return { header, count: integer("count"), sha256: text("sha256") };
+}
