@@ -13,6 +13,8 @@ function variant() {
 
 const file = join(__dirname, variant(), "addon.node");
 if (!existsSync(file)) {
-  throw new Error(`no hnswlib addon for this machine (${variant()}): run \`npm run native\` (needs a C++ compiler)`);
+  throw new Error(
+    `no hnswlib addon for this machine (${variant()}): run \`npm run native\` (needs a C++ compiler)`,
+  );
 }
 module.exports = require(file);
