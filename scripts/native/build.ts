@@ -39,7 +39,8 @@ export interface AddonRecord {
   readonly bytes: number;
   readonly compiler: string;
   readonly hnswlibNode: string;
-  readonly flags: readonly string[];
+  /** Joined by spaces. */
+  readonly flags: string;
 }
 export type AddonRegister = Readonly<Record<string, AddonRecord>>;
 
@@ -89,7 +90,7 @@ function build(variant: Variant): AddonRecord {
       bytes: bytes.length,
       compiler: execFileSync(variant.compiler, ["--version"], { encoding: "utf8" }).split("\n")[0]!,
       hnswlibNode: version,
-      flags,
+      flags: flags.join(" "),
     };
   } finally {
     rmSync(folder, { recursive: true, force: true });
