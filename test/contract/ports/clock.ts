@@ -1,0 +1,26 @@
+/** The contract of Clock, for every implementation. */
+import { isUlid, ulidTimeMs } from "../../../lib/core/keys.ts";
+import type { Clock } from "../../../lib/engine/ports.ts";
+
+export function clockContract(name: string, makeClock: () => Clock): void {
+  describe(`clock contract: ${name}`, () => {
+    test("ULIDs are of their time and strictly ascending", () => {
+      const clock = makeClock();
+      const startMs = clock.nowMs();
+      const ulids = Array.from({ length: 5_000 }, () => clock.ulid());
+      expect(ulids.every(isUlid)).toBe(true);
+      expect(ulidTimeMs(ulids[0]!)).toBeGreaterThanOrEqual(startMs);
+      expect(ulidTimeMs(ulids.at(-1)!)).toBeLessThanOrEqual(clock.nowMs());
+      expect(ulids.every((ulid, i) => i === 0 || ulid > ulids[i - 1]!)).toBe(true);
+    });
+
+    test("time is a whole number of milliseconds that passes in sleep", async () => {
+      const clock = makeClock();
+      const startMs = clock.nowMs();
+      expect(Number.isSafeInteger(startMs)).toBe(true);
+      await clock.sleep(5);
+      // A timer may fire a fraction of a millisecond early.
+      expect(clock.nowMs() - startMs).toBeGreaterThanOrEqual(4);
+    });
+  });
+}

@@ -1,0 +1,258 @@
+/**
+ * The contract of ObjectStore, for every implementation. `makeStore` gives an empty store, or one with a prefix of its
+ * own (`keysBelow`) when the store is shared; `pageKeys` is how many keys a list page carries at most.
+ */
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { ObjectStore } from "../../../lib/engine/ports.ts";
+
+export interface StoreUnderTest {
+  readonly store: ObjectStore;
+  /** Ends in "/"; everything the suite writes lies below. */
+  readonly keysBelow: string;
+  readonly pageKeys: number;
+}
+
+const racers = 50;
+
+export function objectStoreContract(name: string, makeStore: () => Promise<StoreUnderTest>): void {
+  describe(`object store contract: ${name}`, () => {
+    let store: ObjectStore;
+    let root: string;
+    let pageKeys: number;
+    let tests = 0;
+
+    beforeEach(async () => {
+      const made = await makeStore();
+      store = made.store;
+      pageKeys = made.pageKeys;
+      root = `${made.keysBelow}${++tests}/`;
+    });
+
+    const text = (value: string): Buffer => Buffer.from(value);
+    const bodyOf = async (key: string): Promise<Buffer> => {
+      const answer = await store.get(key);
+      if (answer.kind !== "found") throw new Error(`${key}: ${answer.kind}`);
+      return answer.body;
+    };
+    const listed = async (prefix: string, startAfter?: string): Promise<string[]> => {
+      const keys: string[] = [];
+      for await (const page of store.list(prefix, startAfter === undefined ? {} : { startAfter })) {
+        keys.push(...page.map(({ key }) => key.slice(root.length)));
+      }
+      return keys;
+    };
+
+    test("gives back exactly the bytes that were put, also none and a megabyte", async () => {
+      const every = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte));
+      for (const body of [Buffer.alloc(0), every, Buffer.alloc(1 << 20, every)]) {
+        const written = await store.put(`${root}a`, body);
+        const found = await store.get(`${root}a`);
+        expect(written.kind).toBe("written");
+        if (found.kind !== "found" || written.kind !== "written") throw new Error("not found");
+        expect(found.body.equals(body)).toBe(true);
+        expect(found.etag).toBe(written.etag);
+        expect(await store.head(`${root}a`)).toEqual({ bytes: body.length, etag: written.etag });
+      }
+    });
+
+    test("keeps its own copy of what it was given and of what it gives", async () => {
+      const body = text("stone");
+      await store.put(`${root}a`, body);
+      body.fill(0);
+      (await bodyOf(`${root}a`)).fill(0);
+      expect((await bodyOf(`${root}a`)).toString()).toBe("stone");
+    });
+
+    test("answers absent for what is not there", async () => {
+      await store.put(`${root}ab`, text("x"));
+      expect(await store.get(`${root}a`)).toEqual({ kind: "absent" });
+      expect(await store.head(`${root}a`)).toBeNull();
+      expect(await store.get(`${root}a`, { ifNoneMatch: '"0"' })).toEqual({ kind: "absent" });
+      expect(await listed(`${root}nothing/`)).toEqual([]);
+    });
+
+    test("gives half-open ranges, cut at the end of the object", async () => {
+      await store.put(`${root}a`, text("0123456789"));
+      const range = async (start: number, limit: number): Promise<string> => {
+        const answer = await store.get(`${root}a`, { range: { start, limit } });
+        return answer.kind === "found" ? answer.body.toString() : answer.kind;
+      };
+      expect(await range(0, 1)).toBe("0");
+      expect(await range(3, 7)).toBe("3456");
+      expect(await range(9, 10)).toBe("9");
+      expect(await range(8, 100)).toBe("89");
+    });
+
+    test("a range past the end is corrupt, an empty range invalid", async () => {
+      await store.put(`${root}a`, text("0123456789"));
+      await expect(store.get(`${root}a`, { range: { start: 10, limit: 12 } })).rejects.toMatchObject({
+        kind: "corrupt",
+      });
+      for (const range of [
+        { start: 4, limit: 4 },
+        { start: 5, limit: 4 },
+        { start: -1, limit: 4 },
+      ]) {
+        await expect(store.get(`${root}a`, { range })).rejects.toMatchObject({ kind: "invalid" });
+      }
+    });
+
+    test("a conditional get answers notModified until the object changes", async () => {
+      const first = await store.put(`${root}a`, text("1"));
+      if (first.kind !== "written") throw new Error(first.kind);
+      expect(await store.get(`${root}a`, { ifNoneMatch: first.etag })).toEqual({ kind: "notModified" });
+      const second = await store.put(`${root}a`, text("2"));
+      if (second.kind !== "written") throw new Error(second.kind);
+      expect(second.etag).not.toBe(first.etag);
+      expect(await store.get(`${root}a`, { ifNoneMatch: first.etag })).toMatchObject({
+        kind: "found",
+        etag: second.etag,
+      });
+    });
+
+    test("ifAbsent writes once", async () => {
+      expect((await store.put(`${root}a`, text("1"), { ifAbsent: true })).kind).toBe("written");
+      expect(await store.put(`${root}a`, text("2"), { ifAbsent: true })).toEqual({
+        kind: "preconditionFailed",
+      });
+      expect((await bodyOf(`${root}a`)).toString()).toBe("1");
+      await store.delete([`${root}a`]);
+      expect((await store.put(`${root}a`, text("3"), { ifAbsent: true })).kind).toBe("written");
+    });
+
+    test("ifMatch writes over exactly the named state, and never over nothing", async () => {
+      const first = await store.put(`${root}a`, text("1"));
+      if (first.kind !== "written") throw new Error(first.kind);
+      expect((await store.put(`${root}a`, text("2"), { ifMatch: first.etag })).kind).toBe("written");
+      expect(await store.put(`${root}a`, text("3"), { ifMatch: first.etag })).toEqual({
+        kind: "preconditionFailed",
+      });
+      expect(await store.put(`${root}b`, text("3"), { ifMatch: first.etag })).toEqual({
+        kind: "preconditionFailed",
+      });
+      expect((await bodyOf(`${root}a`)).toString()).toBe("2");
+      expect(await store.head(`${root}b`)).toBeNull();
+    });
+
+    test(`of ${racers} racers that create a key, one wins, and its bytes are there`, async () => {
+      const answers = await Promise.all(
+        Array.from({ length: racers }, (_, i) =>
+          store.put(`${root}race`, text(`racer ${i}`), { ifAbsent: true }),
+        ),
+      );
+      const winners = answers.flatMap((answer, i) => (answer.kind === "written" ? [i] : []));
+      expect(winners).toHaveLength(1);
+      expect((await bodyOf(`${root}race`)).toString()).toBe(`racer ${winners[0]}`);
+    });
+
+    test(`of ${racers} racers that replace one state, one wins, round after round`, async () => {
+      let current = await store.put(`${root}race`, text("start"));
+      for (let round = 0; round < 3; round++) {
+        if (current.kind !== "written") throw new Error(current.kind);
+        const { etag } = current;
+        const answers = await Promise.all(
+          Array.from({ length: racers }, (_, i) =>
+            store.put(`${root}race`, text(`${round}/${i}`), { ifMatch: etag }),
+          ),
+        );
+        const winners = answers.flatMap((answer, i) => (answer.kind === "written" ? [i] : []));
+        expect(winners).toHaveLength(1);
+        expect((await bodyOf(`${root}race`)).toString()).toBe(`${round}/${winners[0]}`);
+        current = answers[winners[0]!]!;
+      }
+    });
+
+    test("lists in byte order, only what has the prefix, after startAfter", async () => {
+      // UTF-16 order would put the emoji (D83D…) before U+FF5E; locale order would mix the cases.
+      const names = ["B", "a", "a-b", "a.b", "a/b", "a0", "a_b", "é", "～", "😀"];
+      for (const key of [...names].reverse()) await store.put(`${root}list/${key}`, text(key));
+      await store.put(`${root}lisu`, text("beside"));
+      expect(await listed(`${root}list/`)).toEqual(names.map((key) => `list/${key}`));
+      expect(await listed(`${root}list/a`)).toEqual([
+        "list/a",
+        "list/a-b",
+        "list/a.b",
+        "list/a/b",
+        "list/a0",
+        "list/a_b",
+      ]);
+      expect(await listed(`${root}list/`, `${root}list/a0`)).toEqual([
+        "list/a_b",
+        "list/é",
+        "list/～",
+        "list/😀",
+      ]);
+      expect(await listed(`${root}list/`, `${root}list/a/`)).toEqual([
+        "list/a/b",
+        "list/a0",
+        "list/a_b",
+        "list/é",
+        "list/～",
+        "list/😀",
+      ]);
+      expect(await listed(`${root}list/`, `${root}list/😀`)).toEqual([]);
+    });
+
+    test("a list of several pages gives every key once, with its size, and no page above the limit", async () => {
+      const count = 2 * pageKeys + 1;
+      const keys = Array.from({ length: count }, (_, i) => `${root}pages/${String(i).padStart(6, "0")}`);
+      for (let start = 0; start < count; start += racers) {
+        await Promise.all(
+          keys.slice(start, start + racers).map((key, i) => store.put(key, Buffer.alloc((start + i) % 5))),
+        );
+      }
+      const seen: { key: string; bytes: number }[] = [];
+      for await (const page of store.list(`${root}pages/`)) {
+        expect(page.length).toBeLessThanOrEqual(pageKeys);
+        seen.push(...page);
+      }
+      expect(seen).toEqual(keys.map((key, i) => ({ key, bytes: i % 5 })));
+      await store.delete(keys);
+      expect(await listed(`${root}pages/`)).toEqual([]);
+    }, 120_000);
+
+    test("a list sees every write and delete that was answered before it began", async () => {
+      for (let i = 0; i < 5; i++) {
+        await store.put(`${root}seen/${i}`, text("x"));
+        expect(await listed(`${root}seen/`)).toHaveLength(i + 1);
+      }
+      await store.delete([`${root}seen/0`, `${root}seen/4`]);
+      expect(await listed(`${root}seen/`)).toEqual(["seen/1", "seen/2", "seen/3"]);
+    });
+
+    // Keys order "a.b/" before "a/", since "." is below "/"; the names alone order the other way.
+    test("folders are the distinct next path parts, ascending", async () => {
+      for (const key of ["b/1", "a/x/1", "a/y", "a.b/1", "file", "c/"])
+        await store.put(`${root}${key}`, text(key));
+      expect(await store.listFolders(root)).toEqual(["a", "a.b", "b", "c"]);
+      expect(await store.listFolders(`${root}a/`)).toEqual(["x"]);
+      expect(await store.listFolders(`${root}none/`)).toEqual([]);
+    });
+
+    test("delete takes none, absent keys, and twice the same", async () => {
+      await store.put(`${root}a`, text("1"));
+      await store.delete([]);
+      await store.delete([`${root}a`, `${root}absent`, `${root}a`]);
+      await store.delete([`${root}a`]);
+      expect(await store.get(`${root}a`)).toEqual({ kind: "absent" });
+    });
+
+    test("putFile writes a local file of any size, and a missing file is an error that writes nothing", async () => {
+      const folder = await mkdtemp(join(tmpdir(), "siltstone-contract-"));
+      try {
+        for (const bytes of [0, 1000, 18 * (1 << 20) + 1]) {
+          const body = Buffer.alloc(bytes, "stone");
+          await writeFile(join(folder, "file"), body);
+          await store.putFile(`${root}file-${bytes}`, join(folder, "file"));
+          expect((await bodyOf(`${root}file-${bytes}`)).equals(body)).toBe(true);
+        }
+        await expect(store.putFile(`${root}none`, join(folder, "none"))).rejects.toThrow(/none/);
+        expect(await store.head(`${root}none`)).toBeNull();
+      } finally {
+        await rm(folder, { recursive: true });
+      }
+    }, 120_000);
+  });
+}

@@ -1,0 +1,158 @@
+/**
+ * The object store in memory: exactly the contract of ObjectStore, and as unforgiving as S3 where code could come to
+ * rely on more. Each page of a list is read when it is asked for, so that writes between two pages show as they do on
+ * S3. Bytes are copied in and out. No timers: everything is answered in a microtask.
+ */
+import { readFileSync } from "node:fs";
+import { corrupt, invalid } from "../../../lib/core/errors.ts";
+import type {
+  ByteRange,
+  GetResult,
+  ObjectEntry,
+  ObjectStore,
+  PutCondition,
+  PutResult,
+} from "../../../lib/engine/ports.ts";
+import type { Traffic } from "../../../lib/engine/traffic.ts";
+
+interface StoredObject {
+  readonly body: Buffer;
+  readonly etag: string;
+}
+
+export class MemoryObjectStore implements ObjectStore {
+  readonly #objects = new Map<string, StoredObject>();
+  /** Keys in byte order; always the same set as #objects. */
+  readonly #keys: string[] = [];
+  readonly #traffic: Traffic;
+  readonly #pageKeys: number;
+  #writes = 0;
+
+  constructor(traffic: Traffic, options: { pageKeys: number }) {
+    this.#traffic = traffic;
+    this.#pageKeys = options.pageKeys;
+  }
+
+  /** Every key there is, in byte order: for assertions. */
+  keys(prefix = ""): string[] {
+    return this.#keys.filter((key) => key.startsWith(prefix));
+  }
+  /** The stored bytes themselves, not a copy: for assertions, and for tests that damage an object in place. */
+  bytes(key: string): Buffer | null {
+    return this.#objects.get(key)?.body ?? null;
+  }
+
+  async get(key: string, options: { range?: ByteRange; ifNoneMatch?: string } = {}): Promise<GetResult> {
+    this.#traffic.request();
+    checkRange(key, options.range);
+    const object = this.#objects.get(key);
+    if (object === undefined) return { kind: "absent" };
+    if (options.ifNoneMatch === object.etag) return { kind: "notModified" };
+    const { start, limit } = options.range ?? { start: 0, limit: object.body.length };
+    if (options.range && start >= object.body.length) {
+      throw corrupt(key, `it has ${object.body.length} bytes, bytes ${start} to ${limit - 1} were asked for`);
+    }
+    const body = Buffer.from(object.body.subarray(start, limit));
+    this.#traffic.read(body.length);
+    return { kind: "found", body, etag: object.etag };
+  }
+
+  async head(key: string): Promise<{ bytes: number; etag: string } | null> {
+    this.#traffic.request();
+    const object = this.#objects.get(key);
+    return object ? { bytes: object.body.length, etag: object.etag } : null;
+  }
+
+  async put(key: string, body: Uint8Array, condition?: PutCondition): Promise<PutResult> {
+    this.#traffic.request();
+    this.#traffic.wrote(body.length);
+    const current = this.#objects.get(key);
+    if (condition && "ifAbsent" in condition && current) return { kind: "preconditionFailed" };
+    if (condition && "ifMatch" in condition && current?.etag !== condition.ifMatch) {
+      return { kind: "preconditionFailed" };
+    }
+    const etag = `"${(++this.#writes).toString(16).padStart(8, "0")}"`;
+    if (!current) this.#keys.splice(this.#lowerBound(key), 0, key);
+    this.#objects.set(key, { body: Buffer.from(body), etag });
+    return { kind: "written", etag };
+  }
+
+  async putFile(key: string, path: string): Promise<void> {
+    await this.put(key, readFileSync(path));
+  }
+
+  async *list(prefix: string, options: { startAfter?: string } = {}): AsyncIterable<readonly ObjectEntry[]> {
+    let after = options.startAfter ?? "";
+    for (;;) {
+      this.#traffic.request();
+      const page = this.#keysAfter(prefix, after, this.#pageKeys);
+      if (page.length > 0) yield page.map((key) => ({ key, bytes: this.#objects.get(key)!.body.length }));
+      if (page.length < this.#pageKeys) return;
+      after = page.at(-1)!;
+    }
+  }
+
+  async listFolders(prefix: string): Promise<string[]> {
+    this.#traffic.request();
+    const folders = new Set<string>();
+    for (const key of this.#keysAfter(prefix, "", Number.POSITIVE_INFINITY)) {
+      const slash = key.indexOf("/", prefix.length);
+      if (slash >= 0) folders.add(key.slice(prefix.length, slash));
+    }
+    return [...folders].sort(compareUtf8);
+  }
+
+  async delete(keys: readonly string[]): Promise<void> {
+    this.#traffic.request();
+    for (const key of keys) {
+      if (this.#objects.delete(key)) this.#keys.splice(this.#lowerBound(key), 1);
+    }
+  }
+
+  #keysAfter(prefix: string, after: string, countMax: number): string[] {
+    const page: string[] = [];
+    const first = compareUtf8(after, prefix) >= 0 ? after : prefix;
+    for (let i = this.#lowerBound(first); i < this.#keys.length && page.length < countMax; i++) {
+      const key = this.#keys[i]!;
+      if (!key.startsWith(prefix)) break;
+      if (compareUtf8(key, after) > 0) page.push(key);
+    }
+    return page;
+  }
+
+  /** Position of the first key that is not below `key`. */
+  #lowerBound(key: string): number {
+    let start = 0;
+    let limit = this.#keys.length;
+    while (start < limit) {
+      const middle = (start + limit) >>> 1;
+      if (compareUtf8(this.#keys[middle]!, key) < 0) start = middle + 1;
+      else limit = middle;
+    }
+    return start;
+  }
+}
+
+/** An empty range is a mistake of the caller: S3 ignores such a header and sends the whole object. */
+function checkRange(key: string, range: ByteRange | undefined): void {
+  if (range && !(Number.isSafeInteger(range.start) && range.start >= 0 && range.limit > range.start)) {
+    throw invalid(`${key}: ${range.start} to ${range.limit} is not a byte range`);
+  }
+}
+
+/** Order of the UTF-8 bytes of two strings. JavaScript compares UTF-16 units, which differs above U+D7FF only. */
+export function compareUtf8(a: string, b: string): number {
+  const length = Math.min(a.length, b.length);
+  for (let i = 0; i < length; i++) {
+    const left = a.charCodeAt(i);
+    const right = b.charCodeAt(i);
+    if (left !== right) return byteRank(left) - byteRank(right);
+  }
+  return a.length - b.length;
+}
+
+/** Surrogates stand for code points above all other units, so they move behind U+E000 to U+FFFF. */
+function byteRank(unit: number): number {
+  if (unit < 0xd800) return unit;
+  return unit >= 0xe000 ? unit - 0x800 : unit + 0x2000;
+}
