@@ -1,0 +1,55 @@
+/**
+ * The world as the handlers and the command line see it: AWS, through the SDK's standard configuration (region,
+ * credentials, and AWS_ENDPOINT_URL_* where the services are elsewhere). Nothing here knows where it runs.
+ */
+import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
+import { S3Client } from "@aws-sdk/client-s3";
+import { SQSClient } from "@aws-sdk/client-sqs";
+import { DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
+import type { World } from "../engine/ports.ts";
+import { Traffic } from "../engine/traffic.ts";
+import { DynamoDbLeaseTable } from "./dynamodb-lease-table.ts";
+import type { Environment } from "./environment.ts";
+import { S3ObjectStore } from "./s3-object-store.ts";
+import { SqsDeltaQueue } from "./sqs-delta-queue.ts";
+import { systemClock } from "./system-clock.ts";
+
+/** A connection that is not there after this long is not coming. */
+const connectionTimeoutMs = 3_000;
+/** Until the answer's headers: a part of 8 MiB over a slow line fits. */
+const requestTimeoutMs = 30_000;
+/** Silence in the middle of a body. */
+const socketTimeoutMs = 10_000;
+/** Parallel ranged GETs of several segments at once; one stream carries 54 to 75 MB/s. */
+const s3SocketsMax = 64;
+const socketsMax = 16;
+
+export interface AwsWorld extends World {
+  /** What the object store moved since the process began. */
+  readonly traffic: Traffic;
+}
+
+export type AwsNames = Pick<Environment, "bucket" | "table" | "queueUrl" | "deadLetterQueueUrl">;
+
+export function awsWorld(names: AwsNames): AwsWorld {
+  const traffic = new Traffic();
+  const s3 = new S3Client({ requestHandler: requestHandler(s3SocketsMax) });
+  const sqs = new SQSClient({ requestHandler: requestHandler(socketsMax) });
+  const dynamodb = new DynamoDBClient({ requestHandler: requestHandler(socketsMax) });
+  return {
+    store: new S3ObjectStore(s3, names.bucket, traffic),
+    queue: new SqsDeltaQueue(sqs, names),
+    leases: new DynamoDbLeaseTable(DynamoDBDocumentClient.from(dynamodb), names.table),
+    clock: systemClock(),
+    traffic,
+  };
+}
+
+const requestHandler = (maxSockets: number) => ({
+  connectionTimeout: connectionTimeoutMs,
+  requestTimeout: requestTimeoutMs,
+  throwOnRequestTimeout: true,
+  socketTimeout: socketTimeoutMs,
+  httpAgent: { keepAlive: true, maxSockets },
+  httpsAgent: { keepAlive: true, maxSockets },
+});

@@ -1,0 +1,85 @@
+/**
+ * The environment variables of the functions (lib/contract.ts `env`), parsed once into a complete value. Every function
+ * gets all the names; a missing or wrong one fails at start, with the variable, the range and the value named.
+ */
+import { env, type Stage, stages } from "../contract.ts";
+import { invalid, type Problem } from "../core/errors.ts";
+
+export interface Environment {
+  readonly stage: Stage;
+  readonly bucket: string;
+  readonly table: string;
+  readonly queueUrl: string;
+  readonly deadLetterQueueUrl: string;
+  /** Seconds after which a cached view re-checks its pointer: 0 to 300. @default 10 */
+  readonly refreshSeconds: number;
+  /** Bytes of segment files kept on disk and in memory: 1 MiB to 10 GiB. @default 400 MiB, which the smallest /tmp holds */
+  readonly cacheBytesMax: number;
+}
+
+const refreshSecondsDefault = 10;
+const cacheBytesDefault = 400 * 2 ** 20;
+
+type Variables = Readonly<Record<string, string | undefined>>;
+
+export function parseEnvironment(variables: Variables): Environment {
+  const problems: Problem[] = [];
+  const read = reader(variables, problems);
+  const environment: Environment = {
+    stage: read.oneOf(env.stage, stages),
+    bucket: read.matching(
+      env.bucket,
+      /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/,
+      "a bucket name (3 to 63 of a-z 0-9 . -)",
+    ),
+    table: read.matching(
+      env.table,
+      /^[A-Za-z0-9_.-]{3,255}$/,
+      "a table name (3 to 255 of A-Z a-z 0-9 _ . -)",
+    ),
+    queueUrl: read.url(env.queueUrl),
+    deadLetterQueueUrl: read.url(env.deadLetterQueueUrl),
+    refreshSeconds: read.integer(env.refreshSeconds, { min: 0, max: 300, default: refreshSecondsDefault }),
+    cacheBytesMax: read.integer(env.cacheBytesMax, {
+      min: 2 ** 20,
+      max: 10 * 2 ** 30,
+      default: cacheBytesDefault,
+    }),
+  };
+  if (problems.length === 0) return environment;
+  const list = problems.map(({ field, reason }) => `${field} ${reason}`).join("; ");
+  throw invalid(`environment: ${list}`, problems);
+}
+
+/** Reads variables one by one and collects what is wrong; what a faulty variable gives is never used. */
+function reader(variables: Variables, problems: Problem[]) {
+  const wrong = (field: string, expected: string): void => {
+    const value = variables[field];
+    problems.push({
+      field,
+      reason: `must be ${expected}, ${value ? `got ${JSON.stringify(value)}` : "but is not set"}`,
+    });
+  };
+  const matching = (field: string, pattern: RegExp, expected: string): string => {
+    const value = variables[field] ?? "";
+    if (!pattern.test(value)) wrong(field, expected);
+    return value;
+  };
+  return {
+    matching,
+    url: (field: string): string => matching(field, /^https?:\/\/\S+\/\S+$/, "a queue URL (https://…/…)"),
+    oneOf<T extends string>(field: string, allowed: readonly T[]): T {
+      const value = allowed.find((name) => name === variables[field]);
+      if (value === undefined) wrong(field, `one of ${allowed.join(", ")}`);
+      return value ?? allowed[0]!;
+    },
+    integer(field: string, range: { min: number; max: number; default: number }): number {
+      const text = variables[field];
+      if (text === undefined || text === "") return range.default;
+      const value = Number(text);
+      const inRange = /^\d{1,15}$/.test(text) && value >= range.min && value <= range.max;
+      if (!inRange) wrong(field, `an integer from ${range.min} to ${range.max}`);
+      return value;
+    },
+  };
+}

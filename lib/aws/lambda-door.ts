@@ -1,0 +1,153 @@
+/**
+ * The door of every function: one Lambda event in, one answer or one error out, the same over a direct invocation and
+ * over a function URL (payload format 2.0).
+ *
+ * - Direct: the event is the call; the answer is the result; an error is thrown with errorType = its kind and
+ *   errorMessage = JSON {kind, message, problems}.
+ * - URL: the call is the JSON body of a POST, or the query string of a GET; the answer and the error are JSON bodies,
+ *   the error's with the HTTP status of its kind.
+ *
+ * An error that is no SiltstoneError is a defect: kind "internal" (500), its details in the log only.
+ */
+import { type ErrorKind, httpStatus, invalid, type Problem, SiltstoneError } from "../core/errors.ts";
+import { checkDepth, parseJson } from "./json-text.ts";
+import type { MetricName, Telemetry } from "./telemetry.ts";
+
+/** Lambda's cap on a call and on an answer, less room for the envelope. */
+export const bodyBytesMax = 6 * 1024 * 1024;
+export const answerBytesMax = bodyBytesMax - 4096;
+
+/** What the functions use of Lambda's context. */
+export interface InvocationContext {
+  readonly awsRequestId: string;
+  getRemainingTimeInMillis(): number;
+}
+
+/** A reply of a function URL. */
+export interface UrlReply {
+  readonly statusCode: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+}
+
+export interface DoorOptions {
+  readonly telemetry: Telemetry;
+  /** Counted for every failure that is not the caller's. */
+  readonly failureMetric: MetricName;
+}
+
+export type LambdaHandler = (event: unknown, context: InvocationContext) => Promise<unknown>;
+
+export function lambdaDoor(
+  options: DoorOptions,
+  answer: (call: unknown, context: InvocationContext) => Promise<object>,
+): LambdaHandler {
+  return async (event, context) => {
+    const url = isUrlEvent(event);
+    try {
+      const call = url ? urlCall(event) : event;
+      checkDepth(call);
+      const result = await answer(call, context);
+      const body = JSON.stringify(result);
+      // Over a URL the body is a string inside the reply, where its quotes are escaped once more.
+      checkAnswerSize(Buffer.byteLength(url ? JSON.stringify(body) : body));
+      return url ? urlReply(200, body) : result;
+    } catch (error) {
+      const failure = reportFailure(error, options, context);
+      if (!url) throw new InvocationFailure(failure);
+      return urlReply(failure.kind === "internal" ? 500 : httpStatus(failure.kind), JSON.stringify(failure));
+    }
+  };
+}
+
+export interface Failure {
+  readonly kind: ErrorKind | "internal";
+  readonly message: string;
+  readonly problems: readonly Problem[];
+}
+
+/** Lambda makes an error's name its errorType, and its message its errorMessage. */
+class InvocationFailure extends Error {
+  constructor(failure: Failure) {
+    super(JSON.stringify(failure));
+    this.name = failure.kind;
+    // The stack would repeat the message in the answer and in Lambda's own log line.
+    this.stack = "";
+  }
+}
+
+/** How many problems an answer names; the message says how many there were. */
+const problemsShownMax = 1_000;
+
+function reportFailure(
+  error: unknown,
+  { telemetry, failureMetric }: DoorOptions,
+  context: InvocationContext,
+): Failure {
+  if (!(error instanceof SiltstoneError)) {
+    telemetry.logger.error("internal error", error instanceof Error ? error : new Error(String(error)));
+    telemetry.emit(null, { [failureMetric]: 1 });
+    const message = `internal error; the log of request ${context.awsRequestId} has the details`;
+    return { kind: "internal", message, problems: [] };
+  }
+  const { kind, message, problems } = error;
+  const shown = problems.slice(0, problemsShownMax);
+  // A caller's mistake is no fault of the system: no error line, no failure counted.
+  if (httpStatus(kind) < 500) {
+    telemetry.logger.info("refused", { kind, refusal: message.slice(0, 500), problems: problems.length });
+  } else {
+    telemetry.logger.error(kind, error);
+    telemetry.emit(null, { [failureMetric]: 1 });
+  }
+  return { kind, message, problems: shown };
+}
+
+/** The parts of a function URL's event that matter here. */
+interface UrlEvent {
+  readonly requestContext: { readonly http: { readonly method: string } };
+  readonly body?: string;
+  readonly isBase64Encoded?: boolean;
+  readonly queryStringParameters?: Readonly<Record<string, string>>;
+}
+
+function isUrlEvent(event: unknown): event is UrlEvent {
+  const { version, requestContext } = (event ?? {}) as {
+    version?: unknown;
+    requestContext?: { http?: { method?: unknown } };
+  };
+  return version === "2.0" && typeof requestContext?.http?.method === "string";
+}
+
+function urlCall(event: UrlEvent): unknown {
+  const { method } = event.requestContext.http;
+  if (method === "GET") return { ...event.queryStringParameters };
+  if (method !== "POST") throw invalid(`method: ${method} is not served; use POST with a JSON body, or GET`);
+  return parseJson(bodyText(event));
+}
+
+function bodyText({ body = "", isBase64Encoded = false }: UrlEvent): string {
+  const bytes = Buffer.from(body, isBase64Encoded ? "base64" : "utf8");
+  if (bytes.length === 0) throw bodyProblem("is empty; a JSON object is expected");
+  if (bytes.length > bodyBytesMax)
+    throw bodyProblem(`has ${bytes.length} bytes; at most ${bodyBytesMax} are taken`);
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw bodyProblem("is not UTF-8 text");
+  }
+}
+
+const bodyProblem = (reason: string): SiltstoneError =>
+  invalid(`body: ${reason}`, [{ field: "body", reason }]);
+
+function checkAnswerSize(bytes: number): void {
+  if (bytes <= answerBytesMax) return;
+  const most = `a Lambda answers with at most ${answerBytesMax}`;
+  throw invalid(`the answer has ${bytes} bytes, and ${most}: lower topK, ask for fewer ids, or include less`);
+}
+
+const urlReply = (statusCode: number, body: string): UrlReply => ({
+  statusCode,
+  headers: { "content-type": "application/json" },
+  body,
+});

@@ -1,0 +1,106 @@
+/** The delta queue on Amazon SQS (a standard queue). */
+import {
+  DeleteMessageBatchCommand,
+  ReceiveMessageCommand,
+  SendMessageCommand,
+  type SendMessageCommandInput,
+  type SQSClient,
+} from "@aws-sdk/client-sqs";
+import { invalid, SiltstoneError } from "../core/errors.ts";
+import type { DeltaQueue, QueueMessage } from "../engine/ports.ts";
+import { failure } from "./failure.ts";
+
+/** SQS's own limit. */
+const batchMessagesMax = 10;
+/** The shortest long poll: without one, SQS asks only some of its servers and misses messages. */
+const waitSeconds = 1;
+/** An attribute counts towards the message's size; a reason this long says enough. */
+const reasonLengthMax = 1_000;
+
+export class SqsDeltaQueue implements DeltaQueue {
+  readonly #client: SQSClient;
+  readonly #queueUrl: string;
+  readonly #deadLetterQueueUrl: string;
+
+  constructor(client: SQSClient, urls: { queueUrl: string; deadLetterQueueUrl: string }) {
+    this.#client = client;
+    this.#queueUrl = urls.queueUrl;
+    this.#deadLetterQueueUrl = urls.deadLetterQueueUrl;
+  }
+
+  async send(body: string): Promise<void> {
+    await this.#send({ QueueUrl: this.#queueUrl, MessageBody: body });
+  }
+
+  async receive(): Promise<QueueMessage[]> {
+    const command = new ReceiveMessageCommand({
+      QueueUrl: this.#queueUrl,
+      MaxNumberOfMessages: batchMessagesMax,
+      WaitTimeSeconds: waitSeconds,
+    });
+    const answer = await this.#client.send(command).catch((error: unknown) => {
+      throw queueFailure(error, "ReceiveMessage", this.#queueUrl);
+    });
+    return (answer.Messages ?? []).map(({ ReceiptHandle, Body }) => ({
+      receipt: ReceiptHandle!,
+      body: Body ?? "",
+    }));
+  }
+
+  async delete(messages: readonly QueueMessage[]): Promise<void> {
+    if (messages.length === 0) return;
+    if (messages.length > batchMessagesMax)
+      throw invalid(`queue: ${messages.length} messages; at most 10 at once`);
+    const command = new DeleteMessageBatchCommand({
+      QueueUrl: this.#queueUrl,
+      Entries: messages.map(({ receipt }, i) => ({ Id: String(i), ReceiptHandle: receipt })),
+    });
+    const answer = await this.#client.send(command).catch((error: unknown) => {
+      throw queueFailure(error, "DeleteMessageBatch", this.#queueUrl);
+    });
+    // The sender's fault is a receipt that has run out: the message comes again, as any message may.
+    const failed = (answer.Failed ?? []).filter(({ SenderFault }) => !SenderFault);
+    if (failed.length === 0) return;
+    const [{ Code, Message }] = failed as [(typeof failed)[0]];
+    throw new SiltstoneError(
+      "uncertain",
+      `SQS DeleteMessageBatch ${this.#queueUrl}: ${failed.length} messages may remain: ${Code} ${Message ?? ""}`,
+    );
+  }
+
+  async deadLetter(message: QueueMessage, reason: string): Promise<void> {
+    await this.#send({
+      QueueUrl: this.#deadLetterQueueUrl,
+      MessageBody: message.body,
+      MessageAttributes: { reason: { DataType: "String", StringValue: attributeText(reason) } },
+    });
+  }
+
+  async #send(input: SendMessageCommandInput): Promise<void> {
+    await this.#client.send(new SendMessageCommand(input)).catch((error: unknown) => {
+      throw queueFailure(error, "SendMessage", input.QueueUrl!);
+    });
+  }
+}
+
+function queueFailure(
+  error: unknown,
+  operation: "SendMessage" | "ReceiveMessage" | "DeleteMessageBatch",
+  queueUrl: string,
+): SiltstoneError {
+  return failure(error, {
+    call: `SQS ${operation}`,
+    subject: queueUrl,
+    writes: operation !== "ReceiveMessage",
+    permission: `sqs:${operation === "DeleteMessageBatch" ? "DeleteMessage" : operation}`,
+  });
+}
+
+/** SQS takes the characters of XML 1.0 only, and no empty value. */
+function attributeText(reason: string): string {
+  const clean = reason
+    .slice(0, reasonLengthMax)
+    .toWellFormed()
+    .replace(/[\p{Cc}\ufffe\uffff]/gu, "\ufffd");
+  return clean === "" ? "unknown" : clean;
+}

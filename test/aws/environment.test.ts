@@ -1,0 +1,57 @@
+import { parseEnvironment } from "../../lib/aws/environment.ts";
+import { env } from "../../lib/contract.ts";
+
+const complete = {
+  [env.stage]: "dev",
+  [env.bucket]: "siltstone-dev",
+  [env.table]: "Siltstone-dev-Table",
+  [env.queueUrl]: "http://127.0.0.1:9324/000000000000/deltas",
+  [env.deadLetterQueueUrl]: "https://sqs.eu-central-1.amazonaws.com/123456789012/dead",
+};
+
+test("a complete environment is parsed, with defaults for the two tunables", () => {
+  expect(parseEnvironment({ ...complete, PATH: "/bin" })).toEqual({
+    stage: "dev",
+    bucket: "siltstone-dev",
+    table: "Siltstone-dev-Table",
+    queueUrl: "http://127.0.0.1:9324/000000000000/deltas",
+    deadLetterQueueUrl: "https://sqs.eu-central-1.amazonaws.com/123456789012/dead",
+    refreshSeconds: 10,
+    cacheBytesMax: 419_430_400,
+  });
+  const tuned = parseEnvironment({
+    ...complete,
+    [env.refreshSeconds]: "0",
+    [env.cacheBytesMax]: "10737418240",
+  });
+  expect(tuned).toMatchObject({ refreshSeconds: 0, cacheBytesMax: 10 * 2 ** 30 });
+});
+
+test("every missing or wrong variable is named with its range and its value, all at once", () => {
+  const wrong = {
+    ...complete,
+    [env.stage]: "production",
+    [env.bucket]: undefined,
+    [env.refreshSeconds]: "301",
+  };
+  expect(() => parseEnvironment(wrong)).toThrow(
+    'environment: SILTSTONE_STAGE must be one of dev, staging, prod, got "production"; ' +
+      "SILTSTONE_BUCKET must be a bucket name (3 to 63 of a-z 0-9 . -), but is not set; " +
+      'SILTSTONE_REFRESH_SECONDS must be an integer from 0 to 300, got "301"',
+  );
+});
+
+test.each(["-1", "1.5", "ten", "1e2", " 5", "0x10", "NaN", "9".repeat(400)])(
+  "refreshSeconds %j is refused",
+  (value) => {
+    expect(() => parseEnvironment({ ...complete, [env.refreshSeconds]: value })).toThrow(
+      /REFRESH_SECONDS must be an integer/,
+    );
+  },
+);
+
+test.each(["", "queue", "ftp://host/queue", "http://host"])("queue URL %j is refused", (value) => {
+  expect(() => parseEnvironment({ ...complete, [env.queueUrl]: value })).toThrow(
+    /QUEUE_URL must be a queue URL/,
+  );
+});

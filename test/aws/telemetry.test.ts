@@ -1,0 +1,39 @@
+import { telemetry } from "../../lib/aws/telemetry.ts";
+import { metric, metricNamespace } from "../../lib/contract.ts";
+
+test("metrics go out in embedded metric format, by stage and by collection", () => {
+  const lines: string[] = [];
+  // Powertools writes past Jest's console to the process's own.
+  jest.spyOn(process.stdout, "write").mockImplementation((chunk) => lines.push(String(chunk)) > 0);
+  try {
+    const { emit } = telemetry({ stage: "dev", service: "query" });
+    emit("docs", { [metric.queryLatency]: 12.5, [metric.snapshotAge]: 30, [metric.queryErrors]: 0 });
+    emit(null, { [metric.queryErrors]: 1 });
+    emit("docs", { [metric.snapshotAge]: Number.NaN });
+    emit("docs", {});
+  } finally {
+    jest.restoreAllMocks();
+  }
+  const [first, second, ...rest] = lines.map((line) => JSON.parse(line));
+  expect(rest).toEqual([]);
+  expect(first).toMatchObject({
+    stage: "dev",
+    collection: "docs",
+    QueryLatency: 12.5,
+    SnapshotAge: 30,
+    QueryErrors: 0,
+  });
+  expect(first._aws.CloudWatchMetrics).toEqual([
+    {
+      Namespace: metricNamespace,
+      Dimensions: [["stage"], ["stage", "collection"]],
+      Metrics: [
+        { Name: "QueryLatency", Unit: "Milliseconds" },
+        { Name: "SnapshotAge", Unit: "Seconds" },
+        { Name: "QueryErrors", Unit: "Count" },
+      ],
+    },
+  ]);
+  expect(second._aws.CloudWatchMetrics[0].Dimensions).toEqual([["stage"]]);
+  expect(second.collection).toBeUndefined();
+});
