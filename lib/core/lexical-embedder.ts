@@ -44,7 +44,7 @@ export function embedText(text: string, dims: number = lexicalDims): Float32Arra
   const sum = new Float64Array(dims);
   const counted = countedWords(text);
   if (counted.size === 0) throw invalid("text: there is no letter or digit in it to embed");
-  const onlyStopwords = counted.keys().every((word) => stopwords.has(word));
+  const onlyStopwords = [...counted.keys()].every((word) => stopwords.has(word));
   for (const [word, count] of counted) {
     if (!onlyStopwords && stopwords.has(word)) continue;
     addWord(sum, word, (1 + Math.log(count)) * Math.min(1, 0.1 + 0.15 * word.length));
