@@ -25,7 +25,7 @@ export function markdownPassages(markdown: string, charsMax = 1500): Passage[] {
   nodes.forEach((node, i) => {
     const start = node.position!.start.offset!;
     const limit = node.position!.end.offset!;
-    const next = nodes[i + 1]?.position!.start.offset ?? markdown.length;
+    const next = nodes[i + 1]?.position?.start.offset ?? markdown.length;
     if (i === 0) pushText(blocks, markdown.slice(0, start));
     if (node.type === "heading") {
       close();
