@@ -21,6 +21,12 @@ export const env = {
   cacheBytesMax: "SILTSTONE_CACHE_BYTES_MAX",
 } as const;
 
+/** Environment variables that the constructs' grants set on a user's own function, beside those of `env`. */
+export const callerEnv = {
+  /** grantQuery: name of the query function to invoke. */
+  queryFunction: "SILTSTONE_QUERY_FUNCTION",
+} as const;
+
 /** Names of the CloudFormation outputs by which the command line finds a deployed stage. */
 export const output = {
   bucket: "BucketName",
@@ -46,6 +52,11 @@ export const table = { partitionKey: "pk", sortKey: "sk", ttl: "expiresAtSeconds
 
 /** CloudWatch namespace and metric names (embedded metric format). */
 export const metricNamespace = "Siltstone";
+/** The dimensions of every metric: Powertools' `serviceName` and a default dimension. */
+export const metricDimensions = (stage: Stage): { service: string; stage: Stage } => ({
+  service: "siltstone",
+  stage,
+});
 export const metric = {
   deltasCreated: "DeltasCreated",
   recordsWritten: "RecordsWritten",

@@ -1,0 +1,83 @@
+/**
+ * The CDK app: `cdk deploy -c env=dev|staging|prod [-c architecture=arm64]`. One stack per stage, in whatever account
+ * and region the caller's credentials name.
+ */
+import { join } from "node:path";
+import { App, Stack } from "aws-cdk-lib";
+import { Architecture } from "aws-cdk-lib/aws-lambda";
+import { VectorStore } from "../lib/constructs/vector-store.ts";
+import { type Stage, stackName, stages } from "../lib/contract.ts";
+import { type Architecture as BundleArchitecture, bundleLambdas } from "../scripts/bundle.ts";
+
+const handlersFolder = join(import.meta.dirname, "../build/lambdas");
+
+/** Run by the CDK command line, which passes the context and the output folder in the environment. */
+export async function main(): Promise<void> {
+  try {
+    const app = new App();
+    const stage = oneOf("env", app.node.tryGetContext("env") ?? "dev", stages);
+    const architecture = oneOf("architecture", app.node.tryGetContext("architecture") ?? "x64", [
+      "x64",
+      "arm64",
+    ] as const);
+    await addStack(app, stage, architecture);
+    app.synth();
+  } catch (error) {
+    console.error(`siltstone: ${error instanceof Error ? error.message : error}`);
+    process.exitCode = 1;
+  }
+}
+
+export interface Synthesis {
+  readonly stackName: string;
+  /** The CloudFormation template. */
+  readonly template: { readonly Resources: Readonly<Record<string, unknown>> };
+  /** Absolute path of each function's code, by the function's logical id. */
+  readonly codeFolders: Readonly<Record<string, string>>;
+}
+
+/**
+ * The same stack without the CDK command line, with handlers bundled for this machine: what the local AWS stack
+ * provisions. `outDir` gets the cloud assembly.
+ */
+export async function synthesize(stage: Stage, outDir: string): Promise<Synthesis> {
+  // The CDK's own template checks take longer than all the rest; `cdk synth` runs them.
+  process.env.CDK_VALIDATION ??= "false";
+  const app = new App({
+    outdir: outDir,
+    // Names each function's code folder in the template.
+    context: { "aws:cdk:enable-asset-metadata": true },
+    analyticsReporting: false,
+    treeMetadata: false,
+  });
+  await addStack(app, stage, "host");
+  const { template } = app.synth().getStackByName(stackName(stage)) as {
+    template: { Resources: Record<string, { Metadata?: { "aws:asset:path"?: string } }> };
+  };
+  const codeFolders: Record<string, string> = {};
+  for (const [logicalId, { Metadata }] of Object.entries(template.Resources)) {
+    const folder = Metadata?.["aws:asset:path"];
+    if (folder !== undefined) codeFolders[logicalId] = join(outDir, folder);
+  }
+  return { stackName: stackName(stage), template, codeFolders };
+}
+
+async function addStack(app: App, stage: Stage, architecture: BundleArchitecture): Promise<void> {
+  await bundleLambdas({ architecture, outDir: handlersFolder });
+  const stack = new Stack(app, stackName(stage), {
+    description: `Siltstone vector store, stage ${stage}`,
+    terminationProtection: stage === "prod",
+  });
+  const isArm = architecture === "arm64" || (architecture === "host" && process.arch === "arm64");
+  new VectorStore(stack, "VectorStore", {
+    stage,
+    architecture: isArm ? Architecture.ARM_64 : Architecture.X86_64,
+    handlersFolder,
+  });
+}
+
+function oneOf<T extends string>(name: string, value: unknown, known: readonly T[]): T {
+  const found = known.find((candidate) => candidate === value);
+  if (found !== undefined) return found;
+  throw new Error(`-c ${name}=… is one of ${known.join(", ")}, got ${JSON.stringify(value)}`);
+}

@@ -1,0 +1,83 @@
+/** The query function with its URL: it reads the bucket and nothing else, and changes nothing. */
+import {
+  type Architecture,
+  type FunctionUrl,
+  FunctionUrlAuthType,
+  type Function as LambdaFunction,
+} from "aws-cdk-lib/aws-lambda";
+import { Construct } from "constructs";
+import { callerEnv, env, type Stage } from "../contract.ts";
+import { allowing, HandlerFunction } from "./handler-function.ts";
+import type { Storage } from "./storage.ts";
+
+const memoryMiBDefault = 3008;
+const storageMiBDefault = 4096;
+const refreshSecondsMax = 300;
+
+export interface QueryProps {
+  readonly stage: Stage;
+  readonly storage: Storage;
+  readonly codeFolder: string;
+  readonly architecture: Architecture;
+  /** @default 3008, the most that new accounts allow */
+  readonly memoryMiB?: number | undefined;
+  /** Local disk for cached segments. @default 4096 */
+  readonly storageMiB?: number | undefined;
+  /** @default half the memory, or three quarters of the local disk where that is less */
+  readonly cacheMiB?: number | undefined;
+  /** @default 5 */
+  readonly refreshSeconds?: number | undefined;
+  /** @default none */
+  readonly reservedConcurrency?: number | undefined;
+}
+
+export class Query extends Construct {
+  readonly function: LambdaFunction;
+  readonly url: FunctionUrl;
+
+  constructor(scope: Construct, id: string, props: QueryProps) {
+    super(scope, id);
+    const { bucket } = props.storage;
+    const memoryMiB = props.memoryMiB ?? memoryMiBDefault;
+    const storageMiB = props.storageMiB ?? storageMiBDefault;
+    // Half of the memory: a new view is built beside the old one before they are swapped.
+    const cacheMiB = props.cacheMiB ?? Math.floor(Math.min(memoryMiB / 2, storageMiB * 0.75));
+    if (cacheMiB < 1 || cacheMiB > storageMiB) {
+      throw new Error(
+        `queryCacheMiB: must be from 1 to the function's local disk of ${storageMiB} MiB, got ${cacheMiB}`,
+      );
+    }
+    const refreshSeconds = props.refreshSeconds ?? 5;
+    if (!(refreshSeconds >= 0 && refreshSeconds <= refreshSecondsMax)) {
+      throw new Error(`refreshSeconds: must be from 0 to ${refreshSecondsMax}, got ${refreshSeconds}`);
+    }
+    const query = new HandlerFunction(this, "Query", {
+      stage: props.stage,
+      description: "Siltstone query: answers from cached segments",
+      codeFolder: props.codeFolder,
+      architecture: props.architecture,
+      memoryMiB,
+      storageMiB,
+      timeoutSeconds: 30,
+      reservedConcurrency: props.reservedConcurrency,
+      environment: {
+        [env.stage]: props.stage,
+        [env.bucket]: bucket.bucketName,
+        [env.refreshSeconds]: String(refreshSeconds),
+        [env.cacheBytesMax]: String(cacheMiB * 1024 * 1024),
+      },
+    });
+    this.function = query.function;
+    query.allow(["s3:GetObject"], [bucket.arnForObjects("*")]);
+    query.allow(["s3:ListBucket"], [bucket.bucketArn]);
+    this.url = this.function.addFunctionUrl({ authType: FunctionUrlAuthType.AWS_IAM });
+  }
+
+  /** Lets a function invoke the query function, directly and over its URL, and tells it the name. */
+  grantQuery(caller: LambdaFunction): void {
+    // A function URL needs both actions.
+    const actions = ["lambda:InvokeFunction", "lambda:InvokeFunctionUrl"];
+    caller.addToRolePolicy(allowing(actions, [this.function.functionArn]));
+    caller.addEnvironment(callerEnv.queryFunction, this.function.functionName);
+  }
+}

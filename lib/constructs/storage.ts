@@ -1,0 +1,86 @@
+/**
+ * Where everything lies: the bucket with every collection, and the table with locks and run records.
+ *
+ * No lifecycle rule ever expires a current object. Collections are the first part of a key, so that no prefix could
+ * tell an unmerged delta from garbage; the compactor alone knows, and deletes.
+ */
+import { Duration, Validations } from "aws-cdk-lib";
+import { AttributeType, BillingMode, Table } from "aws-cdk-lib/aws-dynamodb";
+import {
+  BlockPublicAccess,
+  Bucket,
+  BucketEncryption,
+  ObjectOwnership,
+  StorageClass,
+} from "aws-cdk-lib/aws-s3";
+import { Construct } from "constructs";
+import { type Stage, table } from "../contract.ts";
+import { removalPolicyOf } from "./handler-function.ts";
+
+/** Smaller objects stay in S3 Standard: Intelligent-Tiering never moves them on. */
+const tieredBytesMin = 128 * 1024;
+
+/** The shortest time that a replaced or deleted object can be brought back. */
+const noncurrentVersionDaysMin = 14;
+
+export interface StorageProps {
+  readonly stage: Stage;
+  /**
+   * Days that replaced and deleted objects can still be recovered as noncurrent versions, at least 14.
+   * @default 14
+   */
+  readonly noncurrentVersionDays?: number | undefined;
+}
+
+export class Storage extends Construct {
+  readonly bucket: Bucket;
+  readonly table: Table;
+
+  constructor(scope: Construct, id: string, props: StorageProps) {
+    super(scope, id);
+    const noncurrentVersionDays = props.noncurrentVersionDays ?? noncurrentVersionDaysMin;
+    if (!Number.isInteger(noncurrentVersionDays) || noncurrentVersionDays < noncurrentVersionDaysMin) {
+      throw new Error(
+        `noncurrentVersionDays: must be an integer of at least ${noncurrentVersionDaysMin}, got ${noncurrentVersionDays}`,
+      );
+    }
+    const removalPolicy = removalPolicyOf(props.stage);
+    this.bucket = new Bucket(this, "Bucket", {
+      versioned: true,
+      encryption: BucketEncryption.S3_MANAGED,
+      enforceSSL: true,
+      minimumTLSVersion: 1.2,
+      blockPublicAccess: BlockPublicAccess.BLOCK_ALL,
+      objectOwnership: ObjectOwnership.BUCKET_OWNER_ENFORCED,
+      lifecycleRules: [
+        {
+          id: "tier-segments",
+          // What lives for a day and is large is a segment; a delta is merged within minutes.
+          objectSizeGreaterThan: tieredBytesMin,
+          transitions: [
+            { storageClass: StorageClass.INTELLIGENT_TIERING, transitionAfter: Duration.days(1) },
+          ],
+        },
+        {
+          id: "remove-superseded",
+          noncurrentVersionExpiration: Duration.days(noncurrentVersionDays),
+          expiredObjectDeleteMarker: true,
+          abortIncompleteMultipartUploadAfter: Duration.days(1),
+        },
+      ],
+      removalPolicy,
+    });
+    Validations.of(this.bucket).acknowledge({
+      id: "CloudFormation-Validate::W9003",
+      reason: "the CDK writes ObjectSizeGreaterThan as a number; CloudFormation reads it",
+    });
+    this.table = new Table(this, "Table", {
+      partitionKey: { name: table.partitionKey, type: AttributeType.STRING },
+      sortKey: { name: table.sortKey, type: AttributeType.STRING },
+      timeToLiveAttribute: table.ttl,
+      billingMode: BillingMode.PAY_PER_REQUEST,
+      pointInTimeRecoverySpecification: { pointInTimeRecoveryEnabled: true },
+      removalPolicy,
+    });
+  }
+}

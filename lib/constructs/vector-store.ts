@@ -1,0 +1,223 @@
+/**
+ * A whole vector store for one stage: storage, ingestion, compaction and query, for use in any CDK app.
+ *
+ *     const store = new VectorStore(stack, "Vectors", { stage: "prod" });
+ *     store.grantProduce(upstreamFunction);
+ *     store.grantQuery(apiFunction);
+ */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { CfnOutput, Tags } from "aws-cdk-lib";
+import { Metric, type MetricOptions } from "aws-cdk-lib/aws-cloudwatch";
+import { Architecture, type Function as LambdaFunction } from "aws-cdk-lib/aws-lambda";
+import { Construct } from "constructs";
+import { metric, metricDimensions, metricNamespace, output, type Stage, stages } from "../contract.ts";
+import { Compaction } from "./compaction.ts";
+import { Ingestion } from "./ingestion.ts";
+import { Query } from "./query.ts";
+import { Storage } from "./storage.ts";
+
+export interface VectorStoreProps {
+  /**
+   * staging and prod keep bucket, table and logs when the stack is deleted. Logs are kept for a week in dev, a month in
+   * staging, three months in prod.
+   * @default "dev"
+   */
+  readonly stage?: Stage;
+  /**
+   * Processor of the three functions.
+   * @default Architecture.X86_64
+   */
+  readonly architecture?: Architecture;
+  /**
+   * Folder with the bundled handlers of that architecture: producer/, compactor/ and query/.
+   * @default the bundles that the package brings
+   */
+  readonly handlersFolder?: string;
+  /** @default 512 */
+  readonly producerMemoryMiB?: number;
+  /** @default 3008, the most that new accounts allow */
+  readonly compactorMemoryMiB?: number;
+  /** @default 3008, the most that new accounts allow */
+  readonly queryMemoryMiB?: number;
+  /** Local disk of the compactor, for the segments of one merge. @default 4096 */
+  readonly compactorStorageMiB?: number;
+  /** Local disk of the query function, for cached segments. @default 4096 */
+  readonly queryStorageMiB?: number;
+  /**
+   * Segment files that a query function keeps on disk and in memory.
+   * @default half of its memory, or three quarters of its local disk where that is less
+   */
+  readonly queryCacheMiB?: number;
+  /**
+   * Seconds after which a query function looks for a newer snapshot, from 0 to 300.
+   * @default 5
+   */
+  readonly refreshSeconds?: number;
+  /** @default none: the function shares the account's concurrency */
+  readonly producerReservedConcurrency?: number;
+  /** @default none: the function shares the account's concurrency */
+  readonly compactorReservedConcurrency?: number;
+  /** @default none: the function shares the account's concurrency */
+  readonly queryReservedConcurrency?: number;
+  /**
+   * Days that replaced and deleted objects can still be recovered, at least 14.
+   * @default 14
+   */
+  readonly noncurrentVersionDays?: number;
+  /**
+   * Whether the stack gets the outputs by which the command line finds the store. Their names are fixed: only one
+   * store of a stack can have them.
+   * @default true
+   */
+  readonly outputs?: boolean;
+}
+
+export class VectorStore extends Construct {
+  readonly stage: Stage;
+  readonly storage: Storage;
+  readonly ingestion: Ingestion;
+  readonly compaction: Compaction;
+  readonly query: Query;
+
+  constructor(scope: Construct, id: string, props: VectorStoreProps = {}) {
+    super(scope, id);
+    this.stage = props.stage ?? "dev";
+    if (!stages.includes(this.stage)) {
+      throw new Error(`stage: must be one of ${stages.join(", ")}, got ${JSON.stringify(this.stage)}`);
+    }
+    const architecture = props.architecture ?? Architecture.X86_64;
+    const codeFolder = (name: string) => handlerFolder(name, architecture, props.handlersFolder);
+    const shared = { stage: this.stage, architecture };
+    this.storage = new Storage(this, "Storage", {
+      stage: this.stage,
+      noncurrentVersionDays: props.noncurrentVersionDays,
+    });
+    this.ingestion = new Ingestion(this, "Ingestion", {
+      ...shared,
+      storage: this.storage,
+      codeFolder: codeFolder("producer"),
+      memoryMiB: props.producerMemoryMiB,
+      reservedConcurrency: props.producerReservedConcurrency,
+    });
+    this.compaction = new Compaction(this, "Compaction", {
+      ...shared,
+      storage: this.storage,
+      queue: this.ingestion.queue,
+      deadLetterQueue: this.ingestion.deadLetterQueue,
+      codeFolder: codeFolder("compactor"),
+      memoryMiB: props.compactorMemoryMiB,
+      storageMiB: props.compactorStorageMiB,
+      reservedConcurrency: props.compactorReservedConcurrency,
+    });
+    this.query = new Query(this, "Query", {
+      ...shared,
+      storage: this.storage,
+      codeFolder: codeFolder("query"),
+      memoryMiB: props.queryMemoryMiB,
+      storageMiB: props.queryStorageMiB,
+      cacheMiB: props.queryCacheMiB,
+      refreshSeconds: props.refreshSeconds,
+      reservedConcurrency: props.queryReservedConcurrency,
+    });
+    Tags.of(this).add("application", "siltstone");
+    Tags.of(this).add("stage", this.stage);
+    if (props.outputs ?? true) this.addOutputs();
+  }
+
+  /**
+   * Lets a function write with the bundled library: it may read collection configurations, create deltas and notify
+   * the queue, and gets the environment variables SILTSTONE_STAGE, SILTSTONE_BUCKET and SILTSTONE_QUEUE_URL.
+   */
+  grantProduce(caller: LambdaFunction): void {
+    this.ingestion.grantProduce(caller);
+  }
+
+  /**
+   * Lets a function invoke the query function, directly and over its URL, and sets SILTSTONE_QUERY_FUNCTION to its
+   * name.
+   */
+  grantQuery(caller: LambdaFunction): void {
+    this.query.grantQuery(caller);
+  }
+
+  /** Deltas waiting to be merged. @default maximum over 5 minutes */
+  metricDeltasPending(options?: MetricOptions): Metric {
+    return this.metric(metric.deltasPending, { statistic: "max", ...options });
+  }
+
+  /** Age of the oldest delta not merged yet. @default maximum over 5 minutes */
+  metricOldestUnmergedDeltaAge(options?: MetricOptions): Metric {
+    return this.metric(metric.oldestUnmergedDeltaAge, { statistic: "max", ...options });
+  }
+
+  /** Deltas that could not be read and were set aside. @default sum over 5 minutes */
+  metricDeltasQuarantined(options?: MetricOptions): Metric {
+    return this.metric(metric.deltasQuarantined, { statistic: "sum", ...options });
+  }
+
+  /** Compactor runs that published or found nothing to do. @default sum over 5 minutes */
+  metricCompactionSuccess(options?: MetricOptions): Metric {
+    return this.metric(metric.compactionSuccess, { statistic: "sum", ...options });
+  }
+
+  /** Compactor runs that failed. @default sum over 5 minutes */
+  metricCompactionFailure(options?: MetricOptions): Metric {
+    return this.metric(metric.compactionFailure, { statistic: "sum", ...options });
+  }
+
+  /** How long a compactor run took. @default 95th percentile over 5 minutes */
+  metricCompactionDuration(options?: MetricOptions): Metric {
+    return this.metric(metric.compactionDuration, { statistic: "p95", ...options });
+  }
+
+  /** How long a query took inside the function. @default 95th percentile over 5 minutes */
+  metricQueryLatency(options?: MetricOptions): Metric {
+    return this.metric(metric.queryLatency, { statistic: "p95", ...options });
+  }
+
+  /** Queries that failed. @default sum over 5 minutes */
+  metricQueryErrors(options?: MetricOptions): Metric {
+    return this.metric(metric.queryErrors, { statistic: "sum", ...options });
+  }
+
+  /** Refreshes that found a broken snapshot and kept the previous one. @default sum over 5 minutes */
+  metricSnapshotFallback(options?: MetricOptions): Metric {
+    return this.metric(metric.snapshotFallback, { statistic: "sum", ...options });
+  }
+
+  private metric(metricName: string, options: MetricOptions): Metric {
+    return new Metric({
+      namespace: metricNamespace,
+      metricName,
+      dimensionsMap: metricDimensions(this.stage),
+      ...options,
+    }).attachTo(this);
+  }
+
+  private addOutputs(): void {
+    const values: Record<(typeof output)[keyof typeof output], string> = {
+      [output.bucket]: this.storage.bucket.bucketName,
+      [output.table]: this.storage.table.tableName,
+      [output.queueUrl]: this.ingestion.queue.queueUrl,
+      [output.deadLetterQueueUrl]: this.ingestion.deadLetterQueue.queueUrl,
+      [output.producerFunction]: this.ingestion.function.functionName,
+      [output.compactorFunction]: this.compaction.function.functionName,
+      [output.queryFunction]: this.query.function.functionName,
+      [output.producerUrl]: this.ingestion.url.url,
+      [output.queryUrl]: this.query.url.url,
+    };
+    for (const [name, value] of Object.entries(values))
+      new CfnOutput(this, name, { value }).overrideLogicalId(name);
+  }
+}
+
+function handlerFolder(name: string, architecture: Architecture, given: string | undefined): string {
+  // Beside the compiled package: dist/lib/constructs and dist/lambdas/<architecture>.
+  const handlers = given ?? join(import.meta.dirname, "../../lambdas", architecture.name);
+  const folder = join(handlers, name);
+  if (existsSync(join(folder, "handler.js"))) return folder;
+  throw new Error(
+    `handlersFolder: ${folder} has no handler.js; bundle the handlers first (\`npm run bundle\`)`,
+  );
+}

@@ -1,0 +1,131 @@
+/** The roles' exact rights, and what the grants give a user's own function. A new action has to be argued for here. */
+import { Stack } from "aws-cdk-lib";
+import { Template } from "aws-cdk-lib/assertions";
+import { Code, Function as LambdaFunction, Runtime } from "aws-cdk-lib/aws-lambda";
+import { callerEnv, env } from "../../lib/contract.ts";
+import { type Statement, statementsOf, storeStack, storeTemplate } from "./store-template.ts";
+
+const bucket = "StorageBucket";
+const logs = (name: string): Statement => ({
+  actions: ["logs:CreateLogStream", "logs:PutLogEvents"],
+  resources: [`${name}Logs`],
+});
+const produce: Statement[] = [
+  { actions: ["s3:PutObject"], resources: [`${bucket}/*/deltas/*`] },
+  { actions: ["s3:GetObject"], resources: [`${bucket}/*/collection.json`, `${bucket}/*/deltas/*`] },
+  { actions: ["s3:ListBucket"], resources: [bucket] },
+  { actions: ["sqs:SendMessage"], resources: ["IngestionQueue"] },
+];
+
+const template = storeTemplate();
+
+test("the producer creates deltas, reads configurations and notifies the queue", () => {
+  expect(statementsOf(template, "StoreIngestionProducerRole")).toEqual([
+    logs("IngestionProducer"),
+    ...produce,
+  ]);
+});
+
+test("the query function reads the bucket and writes nothing", () => {
+  expect(statementsOf(template, "StoreQueryRole")).toEqual([
+    logs("Query"),
+    { actions: ["s3:GetObject"], resources: [`${bucket}/*`] },
+    { actions: ["s3:ListBucket"], resources: [bucket] },
+  ]);
+});
+
+test("the compactor has what its protocol needs", () => {
+  expect(statementsOf(template, "StoreCompactionCompactorRole")).toEqual([
+    logs("CompactionCompactor"),
+    {
+      actions: ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"],
+      resources: [`${bucket}/*`],
+    },
+    { actions: ["s3:ListBucket"], resources: [bucket] },
+    {
+      actions: ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"],
+      resources: ["IngestionQueue"],
+    },
+    { actions: ["sqs:SendMessage"], resources: ["IngestionDeadLetterQueue"] },
+    {
+      actions: [
+        "dynamodb:GetItem",
+        "dynamodb:Query",
+        "dynamodb:PutItem",
+        "dynamodb:UpdateItem",
+        "dynamodb:DeleteItem",
+      ],
+      resources: ["StorageTable"],
+    },
+  ]);
+});
+
+test("the scheduler invokes the compactor, for this account only", () => {
+  expect(statementsOf(template, "StoreCompactionScheduleRole")).toEqual([
+    { actions: ["lambda:InvokeFunction"], resources: ["CompactionCompactorFunction"] },
+  ]);
+  const roles = Object.values(template.findResources("AWS::IAM::Role"));
+  const trust = roles.find((role) => JSON.stringify(role).includes("scheduler.amazonaws.com"));
+  expect(JSON.stringify(trust)).toContain('"aws:SourceAccount":{"Ref":"AWS::AccountId"}');
+});
+
+test("there is no other role, no managed policy and no wildcard action", () => {
+  template.resourceCountIs("AWS::IAM::Role", 4);
+  template.resourceCountIs("AWS::IAM::Policy", 4);
+  for (const role of Object.values(template.findResources("AWS::IAM::Role"))) {
+    expect((role as { Properties: object }).Properties).not.toHaveProperty("ManagedPolicyArns");
+  }
+  expect(JSON.stringify(template.findResources("AWS::IAM::Policy"))).not.toMatch(/"[a-z0-9]+:[A-Za-z]*\*"/);
+});
+
+describe("grants", () => {
+  const withCaller = () => {
+    const { stack, store } = storeStack();
+    const caller = new LambdaFunction(stack, "Upstream", {
+      runtime: Runtime.NODEJS_24_X,
+      handler: "index.handler",
+      code: Code.fromInline("exports.handler = async () => 1;"),
+    });
+    return { stack, store, caller };
+  };
+  const variablesOf = (stack: Stack): Record<string, unknown> => {
+    const [upstream] = Object.values(
+      Template.fromStack(stack).findResources("AWS::Lambda::Function", {
+        Properties: { Handler: "index.handler" },
+      }),
+    ) as { Properties: { Environment: { Variables: Record<string, unknown> } } }[];
+    return upstream!.Properties.Environment.Variables;
+  };
+
+  test("grantProduce gives the producer's rights and the variables that the library reads", () => {
+    const { stack, store, caller } = withCaller();
+    store.grantProduce(caller);
+    expect(statementsOf(Template.fromStack(stack), "UpstreamServiceRole")).toEqual(produce);
+    expect(Object.keys(variablesOf(stack)).sort()).toEqual([env.stage, env.bucket, env.queueUrl].sort());
+  });
+
+  test("grantQuery lets it invoke the query function, directly and by URL, and no other", () => {
+    const { stack, store, caller } = withCaller();
+    store.grantQuery(caller);
+    expect(statementsOf(Template.fromStack(stack), "UpstreamServiceRole")).toEqual([
+      { actions: ["lambda:InvokeFunction", "lambda:InvokeFunctionUrl"], resources: ["QueryFunction"] },
+    ]);
+    expect(Object.keys(variablesOf(stack))).toEqual([callerEnv.queryFunction]);
+  });
+
+  test("a caller may live in another stack of the app", () => {
+    const { app, store } = storeStack();
+    const other = new Stack(app, "Other");
+    const caller = new LambdaFunction(other, "Upstream", {
+      runtime: Runtime.NODEJS_24_X,
+      handler: "index.handler",
+      code: Code.fromInline("exports.handler = async () => 1;"),
+    });
+    store.grantProduce(caller);
+    store.grantQuery(caller);
+    const actions = statementsOf(Template.fromStack(other), "UpstreamServiceRole").flatMap((s) => s.actions);
+    expect(actions).toEqual(
+      expect.arrayContaining(["s3:PutObject", "sqs:SendMessage", "lambda:InvokeFunctionUrl"]),
+    );
+  });
+});
