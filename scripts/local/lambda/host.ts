@@ -1,0 +1,150 @@
+/**
+ * The Lambda host: functions by name, the API that invokes them, their URLs and their schedules. Every function runs
+ * the bundle that deploys, each sandbox in a process of its own.
+ */
+import type { ChildProcess } from "node:child_process";
+import { appendFile, mkdirSync, rmSync } from "node:fs";
+import type { Server } from "node:http";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { listen } from "../ports.ts";
+import { type FunctionDefinition, LambdaApiError } from "./function.ts";
+import { FunctionPool } from "./function-pool.ts";
+import { createFunctionUrl, type UrlAuth } from "./function-url.ts";
+import { createInvokeApi } from "./invoke-api.ts";
+import { type ScheduleDefinition, Schedules } from "./schedules.ts";
+
+export interface LambdaHostOptions {
+  readonly port: number;
+  readonly region: string;
+  /** Holds the sandboxes' /tmp folders, which are emptied at every start. */
+  readonly sandboxFolder: string;
+  /** Gets one log file per function. */
+  readonly logFolder: string;
+  /** AWS_ENDPOINT_URL_… of the other services; the host adds its own. */
+  readonly endpoints: Readonly<Record<string, string>>;
+  readonly watch: (child: ChildProcess) => void;
+  /** @default 5 minutes */
+  readonly idleMs?: number;
+  /** @default 64 */
+  readonly concurrencyMax?: number;
+}
+
+/** How long an asynchronous invocation waits for a free slot before it is dropped. */
+const eventAgeMaxMs = 60_000;
+const eventRetryMs = 250;
+
+export class LambdaHost {
+  readonly endpoint: string;
+  readonly port: number;
+  private readonly options: LambdaHostOptions;
+  private readonly pools: Map<string, FunctionPool>;
+  private readonly servers: Server[];
+  private readonly schedules = new Schedules();
+  private readonly later = new Set<Promise<void>>();
+  private stopping = false;
+
+  private constructor(
+    options: LambdaHostOptions,
+    port: number,
+    pools: Map<string, FunctionPool>,
+    api: Server,
+  ) {
+    this.options = options;
+    this.port = port;
+    this.endpoint = `http://127.0.0.1:${port}`;
+    this.pools = pools;
+    this.servers = [api];
+  }
+
+  static async start(options: LambdaHostOptions): Promise<LambdaHost> {
+    rmSync(options.sandboxFolder, { recursive: true, force: true });
+    mkdirSync(options.sandboxFolder, { recursive: true });
+    mkdirSync(options.logFolder, { recursive: true });
+    const pools = new Map<string, FunctionPool>();
+    // The API begins to listen before the host that answers for it exists; nothing calls it until start returns.
+    let host: LambdaHost | null = null;
+    const api = createInvokeApi({
+      find: (name) => pools.get(name),
+      all: () => [...pools.values()],
+      invokeLater: (pool, payload) => void host?.invokeLater(pool, payload),
+    });
+    host = new LambdaHost(options, await listen(api, options.port), pools, api);
+    return host;
+  }
+
+  addFunction(definition: FunctionDefinition): void {
+    const { region, sandboxFolder, logFolder, endpoints, watch } = this.options;
+    const logFile = join(logFolder, `${definition.name}.log`);
+    this.pools.set(
+      definition.name,
+      new FunctionPool(definition, {
+        region,
+        watch,
+        folder: sandboxFolder,
+        platformEnvironment: { ...endpoints, AWS_ENDPOINT_URL_LAMBDA: this.endpoint },
+        log: (text) => appendFile(logFile, text, () => {}),
+        idleMs: this.options.idleMs ?? 5 * 60_000,
+        concurrencyMax: this.options.concurrencyMax ?? 64,
+      }),
+    );
+  }
+
+  function(name: string): FunctionPool {
+    const pool = this.pools.get(name);
+    if (!pool) throw new Error(`No function is called ${name}.`);
+    return pool;
+  }
+
+  /** Serves a function under a URL of its own and returns it. */
+  async addUrl(functionName: string, auth: UrlAuth, port: number): Promise<string> {
+    const server = createFunctionUrl(this.function(functionName), auth);
+    const taken = await listen(server, port);
+    this.servers.push(server);
+    return `http://127.0.0.1:${taken}/`;
+  }
+
+  startSchedules(definitions: readonly ScheduleDefinition[], fastestEveryMs: number | undefined): void {
+    if (definitions.length === 0) return;
+    this.schedules.start(definitions, fastestEveryMs, (schedule) =>
+      this.invokeLater(this.function(schedule.functionName), Buffer.from(schedule.input)),
+    );
+  }
+
+  /** An asynchronous invocation: waits for a slot, runs once, and is never retried after an error. */
+  private async invokeLater(pool: FunctionPool, payload: Buffer): Promise<void> {
+    const run = this.runWhenFree(pool, payload);
+    this.later.add(run);
+    await run;
+    this.later.delete(run);
+  }
+
+  private async runWhenFree(pool: FunctionPool, payload: Buffer): Promise<void> {
+    const limitMs = Date.now() + eventAgeMaxMs;
+    while (!this.stopping) {
+      try {
+        await pool.invoke(payload);
+        return;
+      } catch (error) {
+        const isThrottled = error instanceof LambdaApiError && error.code === "TooManyRequestsException";
+        if (!isThrottled || Date.now() > limitMs) {
+          if (!this.stopping) console.error(`An event for ${pool.definition.name} was dropped: ${error}`);
+          return;
+        }
+        await sleep(eventRetryMs);
+      }
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.stopping = true;
+    this.schedules.stop();
+    await Promise.all([...this.pools.values()].map((pool) => pool.stop()));
+    await Promise.all(this.later);
+    for (const server of this.servers) {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    }
+    rmSync(this.options.sandboxFolder, { recursive: true, force: true });
+  }
+}
