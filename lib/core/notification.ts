@@ -1,0 +1,33 @@
+/** The SQS message that a producer sends after its PUT: a hint that a delta is there. Losing it loses nothing. */
+import { checkCollectionName } from "./collection.ts";
+import { isUlid } from "./keys.ts";
+
+export interface Notification {
+  readonly collection: string;
+  readonly shard: number;
+  readonly delta: string;
+}
+
+export const encodeNotification = ({ collection, shard, delta }: Notification): string =>
+  JSON.stringify({ format: 1, collection, shard, delta });
+
+/** The notification, or why the message is none. */
+export function decodeNotification(body: string): Notification | { readonly reason: string } {
+  let value: Record<string, unknown>;
+  try {
+    value = JSON.parse(body) as Record<string, unknown>;
+  } catch {
+    return { reason: "the message is not JSON" };
+  }
+  if (typeof value !== "object" || value === null) return { reason: "the message is not an object" };
+  if (value.format !== 1) return { reason: `message format ${JSON.stringify(value.format) ?? "missing"}; this version reads 1` };
+  const { collection, shard, delta } = value;
+  try {
+    checkCollectionName(collection);
+  } catch (error) {
+    return { reason: (error as Error).message };
+  }
+  if (!Number.isSafeInteger(shard) || (shard as number) < 0) return { reason: "shard is not a number from 0" };
+  if (typeof delta !== "string" || !isUlid(delta)) return { reason: "delta is not a ULID" };
+  return { collection: collection as string, shard: shard as number, delta };
+}

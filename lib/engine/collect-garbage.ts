@@ -1,0 +1,140 @@
+/**
+ * Garbage collection: deletes what no kept version, pin, or possible writer needs.
+ *
+ *  1. Read the head, the manifests and the pins. Kept are: the last `versionsKept` published versions, everything
+ *     published less than `keptMs` ago, and every pinned version.
+ *  2. Raise the floor in the pointer, with If-Match, before anything is deleted. From then on no writer publishes an
+ *     unpublished segment below floor.ulid, nobody rolls back below floor.version, and no pin below it succeeds. So
+ *     what is garbage now stays garbage for ever, and a collector that sleeps here and goes on next week does no harm.
+ *  3. List the pins again (one may have been made before the floor rose), and compute what is live: every file that a
+ *     kept version names.
+ *  4. Garbage are the segments that only collected versions name, and orphans: segments and manifests below the floor
+ *     that nothing published names (a crash left them). Readers of a collected version have had `keptMs` to move on.
+ *  5. Delete segments first, manifests last: a crash in between leaves the names to try again by.
+ */
+import type { Collection } from "../core/collection.ts";
+import { manifestKey, segmentOfKey, segmentPrefix, type ShardRef, shardName, ulidFloor } from "../core/keys.ts";
+import type { Manifest } from "../core/manifest.ts";
+import type { Floor } from "../core/pointer.ts";
+import { type Head, readHead } from "./head.ts";
+import { commitTimeMs, listManifests, listPins, type ManifestName, publishedChain, readManifest } from "./history.ts";
+import { collectLease, HeldLease } from "./lease.ts";
+import type { World } from "./ports.ts";
+import { raiseFloor } from "./publish.ts";
+
+export interface Retention {
+  /** Published versions that are always kept, the current one included. */
+  readonly versionsKept: number;
+  /** Everything younger is kept. Longer than any reader or query needs to move on to a newer version. */
+  readonly keptMs: number;
+  /** Unpublished segments and manifests older than this are orphans. Longer than any run. */
+  readonly orphanMs: number;
+}
+export const defaultRetention: Retention = { versionsKept: 5, keptMs: 60 * 60_000, orphanMs: 24 * 60 * 60_000 };
+
+/** Keys deleted by one call. */
+const deleteBatch = 1_000;
+
+export interface CollectReport {
+  /** `conflict`: the pointer moved; the next run collects. */
+  readonly outcome: "done" | "nothing" | "locked" | "conflict";
+  readonly versionsKept: number;
+  readonly versionsCollected: readonly number[];
+  readonly segments: readonly string[];
+  readonly keys: readonly string[];
+  readonly bytes: number;
+}
+
+export async function collectGarbage(
+  world: World,
+  collection: Collection,
+  shard: number,
+  options: { dryRun?: boolean; retention?: Retention } = {},
+): Promise<CollectReport> {
+  const ref: ShardRef = { collection: collection.name, shard };
+  const retention = options.retention ?? defaultRetention;
+  const nothing = { versionsKept: 0, versionsCollected: [], segments: [], keys: [], bytes: 0 };
+  const lease = options.dryRun ? null : await HeldLease.acquire(world, collectLease(shardName(ref)));
+  if (lease === null && !options.dryRun) return { outcome: "locked", ...nothing };
+  try {
+    let head = await readHead(world.store, collection, shard);
+    const names = await listManifests(world.store, ref);
+    const chain = await publishedChain(world.store, head, names);
+    const floor = nextFloor(head, chain, retention, world.clock.nowMs());
+    // Looked at before the floor rises, so that an idle shard costs no write.
+    const expected = await findGarbage(world, { ref, head, names, chain, floor });
+    if (expected.keys.length === 0) return { outcome: "nothing", ...expected };
+    if (options.dryRun) return { outcome: "done", ...expected };
+
+    const raised = await raiseFloor(world, head, floor);
+    if (raised === null) return { outcome: "conflict", ...nothing };
+    head = raised;
+    const garbage = await findGarbage(world, { ref, head, names, chain, floor });
+    await lease!.check();
+    for (let start = 0; start < garbage.keys.length; start += deleteBatch) {
+      await world.store.delete(garbage.keys.slice(start, start + deleteBatch));
+    }
+    return { outcome: "done", ...garbage };
+  } finally {
+    await lease?.release().catch(() => {}); // It runs out by itself; the run's own outcome matters more.
+  }
+}
+
+/** The oldest version that is kept for its number or its age, and the orphans' bound. It never falls. */
+function nextFloor(head: Head, chain: readonly Manifest[], retention: Retention, nowMs: number): Floor {
+  const kept = chain.filter((manifest, i) => i < retention.versionsKept || nowMs - commitTimeMs(manifest) < retention.keptMs);
+  // A published version stays current until the next one: what readers may hold is one version older than `keptMs` ago.
+  const oldest = chain[Math.min(kept.length, chain.length - 1)]!;
+  const ulid = ulidFloor(nowMs - retention.orphanMs);
+  const { floor } = head.pointer;
+  return { version: Math.max(floor.version, oldest.version), ulid: ulid > floor.ulid ? ulid : floor.ulid, generation: floor.generation + 1 };
+}
+
+interface Inventory {
+  readonly ref: ShardRef;
+  readonly head: Head;
+  readonly names: readonly ManifestName[];
+  readonly chain: readonly Manifest[];
+  readonly floor: Floor;
+}
+
+async function findGarbage(world: World, { ref, names, chain, floor }: Inventory) {
+  const pins = await listPins(world.store, ref);
+  const pinned = new Set(pins.map(nameOf));
+  const published = new Set(chain.map(nameOf));
+  const isKept = (name: ManifestName): boolean =>
+    pinned.has(nameOf(name)) || (published.has(nameOf(name)) ? name.version >= floor.version : name.commit >= floor.ulid);
+
+  const keptNames = names.filter(isKept);
+  const inChain = new Map(chain.map((manifest) => [nameOf(manifest), manifest]));
+  const kept: Manifest[] = [];
+  for (const name of keptNames) kept.push(inChain.get(nameOf(name)) ?? (await readManifest(world.store, ref, name)));
+  const collected = chain.filter((manifest) => manifest.version > 0 && !isKept(manifest));
+
+  const live = new Set(kept.flatMap((manifest) => manifest.segments.map((segment) => segment.id)));
+  const wasPublished = new Set(collected.flatMap((manifest) => manifest.segments.map((segment) => segment.id)));
+  const isGarbage = (segment: string): boolean => !live.has(segment) && (wasPublished.has(segment) || segment < floor.ulid);
+
+  const keys: string[] = [];
+  const segments = new Set<string>();
+  let bytes = 0;
+  for await (const page of world.store.list(segmentPrefix(ref))) {
+    for (const entry of page) {
+      const segment = segmentOfKey(ref, entry.key);
+      if (segment === null || !isGarbage(segment)) continue;
+      keys.push(entry.key);
+      segments.add(segment);
+      bytes += entry.bytes;
+    }
+  }
+  for (const name of names) if (!isKept(name)) keys.push(manifestKey(ref, name.version, name.commit));
+  return {
+    versionsKept: kept.filter((manifest) => published.has(nameOf(manifest))).length,
+    versionsCollected: collected.map((manifest) => manifest.version),
+    segments: [...segments],
+    keys,
+    bytes,
+  };
+}
+
+const nameOf = ({ version, commit }: ManifestName): string => `${version}-${commit}`;

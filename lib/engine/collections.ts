@@ -1,0 +1,113 @@
+/** Creating, listing and deleting collections. */
+import {
+  checkCollectionName,
+  type Collection,
+  type CollectionOptions,
+  encodeCollection,
+  newCollection,
+  sameConfiguration,
+} from "../core/collection.ts";
+import { isKind, SiltstoneError } from "../core/errors.ts";
+import { collectionKey, collectionPrefix, pointerKey } from "../core/keys.ts";
+import { encodePointer, firstPointer } from "../core/pointer.ts";
+import { readCollection, readPointer } from "./head.ts";
+import type { ObjectStore, World } from "./ports.ts";
+
+/** Keys deleted by one call. */
+const deleteBatch = 1_000;
+
+/**
+ * Creates a collection: collection.json, create-if-absent, decides whose configuration it is; then each shard's
+ * pointer is written at version 0, create-if-absent. A crash in between is mended by creating it again. Creating the
+ * same again changes nothing; another configuration under the same name is a `conflict`.
+ */
+export async function createCollection(
+  world: World,
+  options: CollectionOptions,
+): Promise<{ collection: Collection; created: boolean }> {
+  const wanted = newCollection(options, world.clock.ulid(), world.clock.nowMs());
+  const existing = await collectionIfAny(world.store, wanted.name);
+  if (existing === null) await refuseRemains(world.store, wanted.name);
+  const created = existing === null && (await claim(world.store, wanted));
+  const collection = created ? wanted : await readCollection(world.store, wanted.name);
+  if (!sameConfiguration(collection, wanted)) throw differs(collection, wanted);
+  for (let shard = 0; shard < collection.shards; shard++) await placePointer(world.store, collection, shard);
+  return { collection, created };
+}
+
+async function claim(store: ObjectStore, wanted: Collection): Promise<boolean> {
+  const put = await store.put(collectionKey(wanted.name), encodeCollection(wanted), { ifAbsent: true });
+  return put.kind === "written";
+}
+
+async function placePointer(store: ObjectStore, collection: Collection, shard: number): Promise<void> {
+  const key = pointerKey({ collection: collection.name, shard });
+  const put = await store.put(key, encodePointer(firstPointer(collection, shard)), { ifAbsent: true });
+  // There already: then it must be this collection's, which readPointer checks.
+  if (put.kind === "preconditionFailed") await readPointer(store, collection, shard);
+}
+
+/** A deletion that did not finish would mix the old collection's objects with the new one's. */
+async function refuseRemains(store: ObjectStore, name: string): Promise<void> {
+  for await (const page of store.list(collectionPrefix(name))) {
+    if (page.length === 0) continue;
+    throw new SiltstoneError(
+      "conflict",
+      `collection ${name}: objects of a deleted collection are still there (${page[0]!.key}); ` +
+        `finish with \`silt collection delete ${name} --confirm ${name}\``,
+    );
+  }
+}
+
+function differs(existing: Collection, wanted: Collection): SiltstoneError {
+  const fields = (Object.keys(wanted) as (keyof Collection)[]).filter(
+    (field) => field !== "id" && field !== "createdAt" && JSON.stringify(existing[field]) !== JSON.stringify(wanted[field]),
+  );
+  const differences = fields.map((field) => `${field} is ${JSON.stringify(existing[field])}, not ${JSON.stringify(wanted[field])}`);
+  return new SiltstoneError(
+    "conflict",
+    `collection ${wanted.name} exists with another configuration: ${differences.join("; ")}; ` +
+      "a configuration never changes: make another collection",
+  );
+}
+
+async function collectionIfAny(store: ObjectStore, name: string): Promise<Collection | null> {
+  try {
+    return await readCollection(store, name);
+  } catch (error) {
+    if (isKind(error, "notFound")) return null;
+    throw error;
+  }
+}
+
+/** Every collection of the bucket, by name. Folders without a collection.json are none. */
+export async function listCollections(store: ObjectStore): Promise<Collection[]> {
+  const names = (await store.listFolders("")).filter(isCollectionName);
+  const found = await Promise.all(names.map((name) => collectionIfAny(store, name)));
+  return found.filter((collection) => collection !== null);
+}
+
+function isCollectionName(name: string): boolean {
+  try {
+    checkCollectionName(name);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Deletes a collection: its configuration first, so that nobody writes or reads it any more, then everything below its
+ * prefix. Safe to repeat after a crash. Returns how many objects were deleted.
+ */
+export async function deleteCollection(store: ObjectStore, name: string): Promise<number> {
+  checkCollectionName(name);
+  await store.delete([collectionKey(name)]);
+  let deleted = 0;
+  for await (const page of store.list(collectionPrefix(name))) {
+    const keys = page.map(({ key }) => key);
+    for (let start = 0; start < keys.length; start += deleteBatch) await store.delete(keys.slice(start, start + deleteBatch));
+    deleted += keys.length;
+  }
+  return deleted;
+}

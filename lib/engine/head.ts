@@ -1,0 +1,87 @@
+/**
+ * The head of a shard: the pointer, and the manifest it names. Reading it never guesses: a pointer or manifest that is
+ * missing or does not match is `corrupt`, never "empty".
+ */
+import { createHash } from "node:crypto";
+import { type Collection, decodeCollection } from "../core/collection.ts";
+import { corrupt, SiltstoneError } from "../core/errors.ts";
+import { collectionKey, manifestPrefix, pointerKey, type ShardRef } from "../core/keys.ts";
+import { decodeManifest, emptyManifest, type Manifest } from "../core/manifest.ts";
+import { decodePointer, type Pointer } from "../core/pointer.ts";
+import type { ObjectStore } from "./ports.ts";
+
+export interface Head {
+  readonly pointer: Pointer;
+  readonly etag: string;
+  readonly manifest: Manifest;
+}
+
+/** The configuration of a collection. Throws `notFound` when there is none. */
+export async function readCollection(store: ObjectStore, name: string): Promise<Collection> {
+  const key = collectionKey(name);
+  const found = await store.get(key);
+  if (found.kind !== "found") {
+    throw new SiltstoneError("notFound", `collection ${name} does not exist; create it with \`silt collection create ${name}\``);
+  }
+  const collection = decodeCollection(found.body, key);
+  if (collection.name !== name) throw corrupt(key, `it configures ${collection.name}`);
+  return collection;
+}
+
+/** The shard's pointer, or null when it is what the caller already has (`knownEtag`). */
+export async function readPointer(
+  store: ObjectStore,
+  collection: Collection,
+  shard: number,
+  knownEtag?: string,
+): Promise<{ pointer: Pointer; etag: string } | null> {
+  const ref: ShardRef = { collection: collection.name, shard };
+  const key = pointerKey(ref);
+  const found = await store.get(key, knownEtag === undefined ? {} : { ifNoneMatch: knownEtag });
+  switch (found.kind) {
+    case "notModified":
+      return null;
+    case "absent":
+      throw await missingPointer(store, ref);
+    case "found": {
+      const pointer = decodePointer(found.body, key, ref);
+      if (pointer.collectionId !== collection.id) {
+        throw corrupt(key, `it belongs to collection id ${pointer.collectionId}, not to ${collection.id}`);
+      }
+      return { pointer, etag: found.etag };
+    }
+  }
+}
+
+/** The manifest that a pointer names, its bytes checked against the pointer. */
+export async function readManifestOf(store: ObjectStore, collection: Collection, pointer: Pointer): Promise<Manifest> {
+  if (pointer.manifest === null) return emptyManifest(collection, pointer.shard);
+  const found = await store.get(pointer.manifest);
+  if (found.kind !== "found") throw corrupt(pointer.manifest, "the pointer names it, but it is missing");
+  const sha256 = createHash("sha256").update(found.body).digest("hex");
+  if (sha256 !== pointer.manifestSha256) throw corrupt(pointer.manifest, "its sha256 is not the one in the pointer");
+  const manifest = decodeManifest(found.body, pointer.manifest, pointer);
+  if (manifest.version !== pointer.version || manifest.commit !== pointer.commit) {
+    throw corrupt(pointer.manifest, "its version or commit is not the one in the pointer");
+  }
+  if (manifest.collectionId !== collection.id || manifest.dims !== collection.dims || manifest.metric !== collection.metric) {
+    throw corrupt(pointer.manifest, "it does not fit the collection's configuration");
+  }
+  return manifest;
+}
+
+export async function readHead(store: ObjectStore, collection: Collection, shard: number): Promise<Head> {
+  const { pointer, etag } = (await readPointer(store, collection, shard))!;
+  return { pointer, etag, manifest: await readManifestOf(store, collection, pointer) };
+}
+
+/** A pointer is written when its collection is created: without one, the shard is damaged, never empty. */
+async function missingPointer(store: ObjectStore, shard: ShardRef): Promise<SiltstoneError> {
+  let manifests = 0;
+  for await (const page of store.list(manifestPrefix(shard))) manifests += page.length;
+  return corrupt(
+    pointerKey(shard),
+    `it is missing, and ${manifests} manifests are there; ` +
+      `restore it with \`silt snapshot repair ${shard.collection} --shard ${shard.shard}\` (docs/runbook.md, "Lost pointer")`,
+  );
+}

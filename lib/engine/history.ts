@@ -1,0 +1,115 @@
+/** The versions of a shard: its manifests as they lie on S3, and the chain of those that were really published. */
+import { corrupt, SiltstoneError } from "../core/errors.ts";
+import { manifestKey, manifestOfKey, manifestPrefix, pinKey, pinOfKey, pinPrefix, type ShardRef, ulidTimeMs } from "../core/keys.ts";
+import { decodeManifest, type Manifest } from "../core/manifest.ts";
+import type { Head } from "./head.ts";
+import type { ObjectStore, World } from "./ports.ts";
+
+export interface ManifestName {
+  readonly version: number;
+  readonly commit: string;
+}
+export interface Pin {
+  readonly name: string;
+  readonly version: number;
+  readonly commit: string;
+  readonly createdAt: string;
+}
+
+/** Every manifest object of a shard, published or left by a crash, by version. */
+export async function listManifests(store: ObjectStore, shard: ShardRef): Promise<ManifestName[]> {
+  const names: ManifestName[] = [];
+  for await (const page of store.list(manifestPrefix(shard))) {
+    for (const { key } of page) {
+      const name = manifestOfKey(shard, key);
+      if (name) names.push(name);
+    }
+  }
+  return names;
+}
+
+export async function readManifest(store: ObjectStore, shard: ShardRef, { version, commit }: ManifestName): Promise<Manifest> {
+  const key = manifestKey(shard, version, commit);
+  const found = await store.get(key);
+  if (found.kind !== "found") throw new SiltstoneError("notFound", `${key} does not exist (any more)`);
+  const manifest = decodeManifest(found.body, key, shard);
+  if (manifest.version !== version || manifest.commit !== commit) throw corrupt(key, "its version or commit is not that of its name");
+  return manifest;
+}
+
+/**
+ * The published versions, newest first: from the head back by parent, as far as manifests exist. A manifest that is
+ * not on this chain was never published (a crash, or a lost race).
+ */
+export async function publishedChain(store: ObjectStore, head: Head, names: readonly ManifestName[]): Promise<Manifest[]> {
+  const there = new Set(names.map(({ version, commit }) => `${version}-${commit}`));
+  const chain: Manifest[] = [head.manifest];
+  for (;;) {
+    const { parent } = chain[chain.length - 1]!;
+    if (parent === null || !there.has(`${parent.version}-${parent.commit}`)) return chain;
+    chain.push(await readManifest(store, head.manifest, parent));
+  }
+}
+
+export async function listPins(store: ObjectStore, shard: ShardRef): Promise<Pin[]> {
+  const pins: Pin[] = [];
+  for await (const page of store.list(pinPrefix(shard))) {
+    for (const { key } of page) {
+      if (pinOfKey(shard, key) === null) continue;
+      const found = await store.get(key);
+      if (found.kind === "found") pins.push(decodePin(found.body, key));
+    }
+  }
+  return pins;
+}
+
+function decodePin(body: Buffer, key: string): Pin {
+  try {
+    const pin = JSON.parse(body.toString("utf8")) as Pin;
+    if (Number.isSafeInteger(pin.version) && typeof pin.commit === "string") return pin;
+  } catch {
+    // Reported below.
+  }
+  throw corrupt(key, "it is not a pin; nothing of this shard is collected until it is deleted or mended");
+}
+
+/**
+ * Pins a published version: the collector keeps it, whatever its age. The pin is written first and the floor read
+ * afterwards; a collector raises the floor first and lists pins afterwards: one of them sees the other.
+ */
+export async function pinVersion(
+  world: World,
+  readHead: () => Promise<Head>,
+  request: { name: string; version: number },
+): Promise<Pin> {
+  const head = await readHead();
+  const shard = head.manifest;
+  const chain = await publishedChain(world.store, head, await listManifests(world.store, shard));
+  const target = chain.find((manifest) => manifest.version === request.version);
+  if (!target || target.version === 0) throw noVersion(shard, request.version, chain);
+  const pin: Pin = {
+    name: request.name,
+    version: target.version,
+    commit: target.commit,
+    createdAt: new Date(world.clock.nowMs()).toISOString(),
+  };
+  const key = pinKey(shard, request.name);
+  const put = await world.store.put(key, Buffer.from(`${JSON.stringify(pin, null, 2)}\n`), { ifAbsent: true });
+  if (put.kind === "preconditionFailed") throw new SiltstoneError("conflict", `pin ${request.name} exists already; choose another name`);
+  if ((await readHead()).pointer.floor.version > pin.version) {
+    await world.store.delete([key]);
+    throw noVersion(shard, request.version, chain);
+  }
+  return pin;
+}
+
+export const unpin = (store: ObjectStore, shard: ShardRef, name: string): Promise<void> => store.delete([pinKey(shard, name)]);
+
+export function noVersion(shard: ShardRef, version: number, chain: readonly Manifest[]): SiltstoneError {
+  const kept = chain.map((manifest) => manifest.version).filter((kept) => kept > 0);
+  const range = kept.length === 0 ? "nothing is published yet" : `kept: ${kept[kept.length - 1]} to ${kept[0]}`;
+  return new SiltstoneError("notFound", `${shard.collection}/${shard.shard} has no version ${version} (any more); ${range}`);
+}
+
+/** Age of a manifest by its own commit. */
+export const commitTimeMs = ({ commit }: ManifestName): number => ulidTimeMs(commit);

@@ -1,0 +1,218 @@
+/**
+ * Ingesting: a shard's unmerged deltas become one new flat segment. What a run costs depends on the deltas alone.
+ *
+ *  1. The shard's lease is taken; its epoch fences older holders.
+ *  2. The head is read. A newer epoch there: fenced, stop.
+ *  3. The deltas are listed and read, oldest first, up to a bounded batch. What cannot be read goes to quarantine/.
+ *  4. They are folded, and written as one segment.
+ *  5. Conservation: the checksum of all rows that came in must equal that of the rows read back from the segment's
+ *     files plus those that the fold superseded.
+ *  6. The next manifest is published (lib/engine/publish.ts).
+ *  7. Only now the delta objects are deleted.
+ *  8. Again from 3, while there are deltas and time.
+ *
+ * A crash anywhere leaves garbage: unnamed segment files, or delta objects that the manifest names as applied, which
+ * the next run deletes.
+ */
+import { addSums, Checksum, equalSums, type RowSum, sumOf } from "../core/checksum.ts";
+import type { Collection } from "../core/collection.ts";
+import { corrupt, SiltstoneError } from "../core/errors.ts";
+import { fold } from "../core/fold.ts";
+import { deltaKey, type SegmentFile, type ShardRef, segmentKey, shardName, ulidFloor, ulidTimeMs } from "../core/keys.ts";
+import type { Segment } from "../core/manifest.ts";
+import type { Row } from "../core/record.ts";
+import { withFolder } from "../segment/files.ts";
+import { writeFlatSegment } from "../segment/write-flat.ts";
+import { type ListedDelta, listDeltas, listedMax, quarantine, readDeltas, unmerged } from "./deltas.ts";
+import { type Head, readHead } from "./head.ts";
+import { HeldLease, ingestLease } from "./lease.ts";
+import type { World } from "./ports.ts";
+import { type Change, publish } from "./publish.ts";
+
+/** One batch is held in memory whole: its Arrow bytes, its rows, and the segment being written. */
+const batchBytesMax = 96 * 1024 * 1024;
+const batchDeltasMax = 2_000;
+/** Batches of one run of one shard. */
+const batchesMax = 10_000;
+/**
+ * How far the low watermark stays behind the present. A delta appears at most 30 minutes of S3's time after its ULID
+ * was made (lib/engine/produce.ts), and the compactor's own clock is at most 15 minutes off.
+ */
+export const watermarkLagMs = 60 * 60_000;
+
+export interface IngestReport {
+  /** `locked`: another compactor holds the shard. `fenced`: it was taken over. `outOfTime`: some deltas are left. */
+  readonly outcome: "done" | "locked" | "fenced" | "outOfTime";
+  readonly version: number;
+  readonly deltas: number;
+  readonly rows: number;
+  readonly quarantined: number;
+  /** Deltas that are still unmerged. */
+  readonly pending: readonly string[];
+  readonly oldestPendingMs: number | null;
+}
+
+/** `outOfTime` is asked before every batch; a batch that began is finished. */
+export async function ingest(
+  world: World,
+  collection: Collection,
+  shard: number,
+  outOfTime: () => boolean,
+): Promise<IngestReport> {
+  const ref: ShardRef = { collection: collection.name, shard };
+  const first = await readHead(world.store, collection, shard);
+  let listed = await listDeltas(world.store, ref, first.manifest.watermark);
+  const report = { version: first.manifest.version, deltas: 0, rows: 0, quarantined: 0 };
+  const end = (outcome: IngestReport["outcome"], pending: readonly ListedDelta[]): IngestReport => ({
+    outcome,
+    ...report,
+    pending: pending.map(({ delta }) => delta),
+    oldestPendingMs: pending.length === 0 ? null : ulidTimeMs(pending[0]!.delta),
+  });
+  if (listed.length === 0) return end("done", []);
+
+  const lease = await HeldLease.acquire(world, ingestLease(shardName(ref)), first.pointer.epoch);
+  if (lease === null) return end("locked", unmerged(listed, first.manifest));
+  try {
+    let head = await readHead(world.store, collection, shard);
+    for (let batch = 0; batch < batchesMax; batch++) {
+      await deleteApplied(world, ref, head, listed);
+      const pending = unmerged(listed, head.manifest);
+      if (pending.length === 0) {
+        if (listed.length < listedMax) return end("done", []);
+      } else {
+        if (outOfTime()) return end("outOfTime", pending);
+        const done = await ingestBatch(world, collection, ref, { head, lease, listed, pending });
+        head = done.head;
+        report.version = head.manifest.version;
+        report.deltas += done.deltas;
+        report.rows += done.rows;
+        report.quarantined += done.quarantined;
+      }
+      listed = await listDeltas(world.store, ref, head.manifest.watermark);
+    }
+    return end("outOfTime", unmerged(listed, head.manifest));
+  } catch (error) {
+    if (error instanceof SiltstoneError && error.kind === "fenced") return end("fenced", listed);
+    throw error;
+  } finally {
+    await lease.release().catch(() => {}); // It runs out by itself; the run's own outcome matters more.
+  }
+}
+
+/** Deltas that a published manifest includes: left by a crash between the commit and their deletion. */
+async function deleteApplied(world: World, shard: ShardRef, head: Head, listed: readonly ListedDelta[]): Promise<void> {
+  const applied = new Set(head.manifest.applied);
+  const keys = listed.filter(({ delta }) => applied.has(delta)).map(({ delta }) => deltaKey(shard, delta));
+  if (keys.length > 0) await world.store.delete(keys);
+}
+
+interface Batch {
+  readonly head: Head;
+  readonly lease: HeldLease;
+  readonly listed: readonly ListedDelta[];
+  readonly pending: readonly ListedDelta[];
+}
+
+async function ingestBatch(world: World, collection: Collection, shard: ShardRef, batch: Batch) {
+  await batch.lease.check();
+  const taken = takeBatch(batch.pending);
+  const read = await readDeltas(world, collection, shard, taken);
+  let quarantined = 0;
+  for (const delta of read) {
+    if (delta.kind !== "unreadable") continue;
+    await quarantine(world, shard, delta);
+    quarantined += 1;
+  }
+  const good = read.filter((delta) => delta.kind === "rows");
+  if (good.length === 0) return { head: batch.head, deltas: 0, rows: 0, quarantined };
+
+  const rows = good.flatMap((delta) => delta.rows);
+  const { segment, retired } = await writeSegment(world, collection, shard, rows);
+  await batch.lease.check();
+  const deltas = good.map(({ delta }) => delta);
+  const head = await publish(world, collection, batch.head, (head) =>
+    ingestChange(head, { segment, retired, ingested: addSums(segment.sum, retired), deltas, epoch: batch.lease.epoch, batch, nowMs: world.clock.nowMs() }),
+  );
+  await world.store.delete(deltas.map((delta) => deltaKey(shard, delta)));
+  return { head, deltas: deltas.length, rows: rows.length, quarantined };
+}
+
+/** The oldest deltas, at least one, within the batch's bounds. */
+function takeBatch(pending: readonly ListedDelta[]): string[] {
+  const taken: string[] = [];
+  let bytes = 0;
+  for (const delta of pending.slice(0, batchDeltasMax)) {
+    bytes += delta.bytes;
+    if (taken.length > 0 && bytes > batchBytesMax) break;
+    taken.push(delta.delta);
+  }
+  return taken;
+}
+
+/** Folds, writes, proves and uploads one segment. */
+async function writeSegment(world: World, collection: Collection, shard: ShardRef, rows: readonly Row[]) {
+  const { kept, superseded } = fold(rows);
+  const id = world.clock.ulid();
+  return withFolder(async (folder) => {
+    const segment = await writeFlatSegment(folder, collection, id, kept);
+    const retired = sumOf(superseded);
+    checkConservation(shard, { cameIn: sumOf(rows), kept: segment.sum, retired });
+    await uploadSegment(world, shard, segment, folder);
+    return { segment, retired };
+  });
+}
+
+/** What came in is what is kept plus what is retired, to the last bit; a mismatch stops the run before anything shows. */
+export function checkConservation(shard: ShardRef, sums: { cameIn: RowSum; kept: RowSum; retired: RowSum }): void {
+  const accounted = new Checksum().addSum(sums.kept).addSum(sums.retired).sum();
+  if (equalSums(sums.cameIn, accounted)) return;
+  throw corrupt(
+    shardName(shard),
+    `conservation check failed: ${sums.cameIn.rows} rows came in, ${sums.kept.rows} were kept and ${sums.retired.rows} ` +
+      "retired, and the checksums differ; nothing was published",
+  );
+}
+
+export async function uploadSegment(world: World, shard: ShardRef, segment: Segment, folder: string): Promise<void> {
+  const files = Object.keys(segment.files) as SegmentFile[];
+  await Promise.all(files.map((file) => world.store.putFile(segmentKey(shard, segment.id, file), `${folder}/${file}`)));
+}
+
+function ingestChange(
+  head: Head,
+  run: { segment: Segment; retired: RowSum; ingested: RowSum; deltas: readonly string[]; epoch: number; batch: Batch; nowMs: number },
+): Change | null {
+  const { manifest } = head;
+  if (manifest.epoch > run.epoch) {
+    throw new SiltstoneError("fenced", `${shardName(manifest)}: epoch ${manifest.epoch} has taken over from ${run.epoch}`);
+  }
+  const applied = new Set(manifest.applied);
+  const already = run.deltas.filter((delta) => applied.has(delta));
+  if (already.length === run.deltas.length) return null;
+  if (already.length > 0) throw new SiltstoneError("fenced", `${shardName(manifest)}: another run has merged some of these deltas`);
+  const listed = new Set(run.batch.listed.map(({ delta }) => delta));
+  const next = [...manifest.applied.filter((delta) => listed.has(delta)), ...run.deltas].sort();
+  return {
+    cause: "ingest",
+    epoch: run.epoch,
+    segments: [...manifest.segments, run.segment],
+    applied: next,
+    watermark: nextWatermark(manifest.watermark, run),
+    ledger: {
+      ingested: addSums(manifest.ledger.ingested, run.ingested),
+      retired: addSums(manifest.ledger.retired, run.retired),
+    },
+  };
+}
+
+/** Below every delta that is still unmerged, and well below the present: a new delta cannot appear under it. */
+function nextWatermark(current: string, run: { deltas: readonly string[]; batch: Batch; nowMs: number }): string {
+  const merged = new Set(run.deltas);
+  const oldestLeft = run.batch.pending.find(({ delta }) => !merged.has(delta))?.delta;
+  const lagged = ulidFloor(run.nowMs - watermarkLagMs);
+  const wanted = oldestLeft === undefined ? lagged : min(lagged, ulidFloor(ulidTimeMs(oldestLeft)));
+  return wanted > current ? wanted : current;
+}
+
+const min = (a: string, b: string): string => (a < b ? a : b);

@@ -1,0 +1,153 @@
+/**
+ * Merging: keeps the segments of a shard few. Not under the ingest lease: a merge builds from immutable inputs for as
+ * long as it takes, while ingestion goes on.
+ *
+ *  1. A lease of its own keeps two mergers from doing the same work.
+ *  2. The plan (lib/core/merge-plan.ts) names inputs; their files are fetched and verified.
+ *  3. They are merged on local disk; the sum of all rows that came in must equal kept plus retired.
+ *  4. The output is uploaded, and published on whatever head there is by then, when every input is still part of it.
+ *     Rows that were superseded meanwhile are shadowed by their version, as always.
+ *  5. Again, while there is something to merge and time.
+ */
+import { mkdir } from "node:fs/promises";
+import { addSums, equalSums, type RowSum } from "../core/checksum.ts";
+import type { Collection } from "../core/collection.ts";
+import { SiltstoneError } from "../core/errors.ts";
+import { type SegmentFile, type ShardRef, shardName } from "../core/keys.ts";
+import type { Manifest, Segment } from "../core/manifest.ts";
+import { type MergePlan, planMerge } from "../core/merge-plan.ts";
+import { withFolder } from "../segment/files.ts";
+import { type Merged, mergeSegments } from "../segment/merge-segments.ts";
+import { tombstoneKeepMs } from "./deltas.ts";
+import { fetchSegment } from "./fetch.ts";
+import { type Head, readHead } from "./head.ts";
+import { checkConservation, uploadSegment } from "./ingest.ts";
+import { HeldLease, mergeLease } from "./lease.ts";
+import { mergeMs } from "../core/merge-time.ts";
+import type { World } from "./ports.ts";
+import { type Change, publish } from "./publish.ts";
+
+/** Merges of one run of one shard: each makes the segments fewer. */
+const mergesMax = 32;
+
+export interface MergeReport {
+  /** `overtaken`: another writer changed the inputs; the next run plans anew. `outOfTime`: the next merge would not fit. */
+  readonly outcome: "done" | "locked" | "overtaken" | "outOfTime";
+  readonly version: number;
+  readonly merges: readonly { readonly inputs: number; readonly rows: number; readonly grown: boolean }[];
+}
+
+export interface MergeProgress {
+  readonly shard: string;
+  readonly done: number;
+  readonly all: number;
+}
+
+export async function merge(
+  world: World,
+  collection: Collection,
+  shard: number,
+  options: { deadlineMs: number; onProgress?: (progress: MergeProgress) => void },
+): Promise<MergeReport> {
+  const ref: ShardRef = { collection: collection.name, shard };
+  let head = await readHead(world.store, collection, shard);
+  const merges: { inputs: number; rows: number; grown: boolean }[] = [];
+  const end = (outcome: MergeReport["outcome"]): MergeReport => ({ outcome, version: head.manifest.version, merges });
+  if (planMerge(head.manifest) === null) return end("done");
+  const lease = await HeldLease.acquire(world, mergeLease(shardName(ref)));
+  if (lease === null) return end("locked");
+  try {
+    while (merges.length < mergesMax) {
+      head = await readHead(world.store, collection, shard);
+      const plan = planMerge(head.manifest);
+      if (plan === null) return end("done");
+      if (world.clock.nowMs() + mergeMs(head.manifest, plan) > options.deadlineMs) return end("outOfTime");
+      const step = await mergeOnce(world, collection, ref, { head, plan, lease, onProgress: options.onProgress });
+      head = step.head;
+      if (step.merged === null) return end("overtaken");
+      merges.push({ inputs: plan.inputs.length, rows: step.merged.segment.rows, grown: step.merged.grown });
+    }
+    return end("outOfTime");
+  } finally {
+    await lease.release().catch(() => {}); // It runs out by itself; the run's own outcome matters more.
+  }
+}
+
+interface Step {
+  readonly head: Head;
+  readonly plan: MergePlan;
+  readonly lease: HeldLease;
+  readonly onProgress: ((progress: MergeProgress) => void) | undefined;
+}
+
+async function mergeOnce(world: World, collection: Collection, shard: ShardRef, { head, plan, lease, onProgress }: Step) {
+  const inputs = plan.inputs.map((id) => head.manifest.segments.find((segment) => segment.id === id)!);
+  const id = world.clock.ulid();
+  return withFolder(async (folder) => {
+    const fetched = [];
+    for (const segment of inputs) {
+      await lease.check();
+      await fetchSegment(world.store, shard, segment, Object.keys(segment.files) as SegmentFile[], `${folder}/${segment.id}`);
+      fetched.push({ segment, folder: `${folder}/${segment.id}` });
+    }
+    const output = `${folder}/out`;
+    await mkdir(output);
+    const merged = await mergeSegments(output, collection, fetched, {
+      id,
+      dropTombstonesBeforeMs: plan.whole ? world.clock.nowMs() - tombstoneKeepMs : 0,
+      breathe: async (done, all) => {
+        await new Promise((resolve) => setImmediate(resolve));
+        await lease.check();
+        onProgress?.({ shard: shardName(shard), done, all });
+      },
+    });
+    checkConservation(shard, { cameIn: merged.cameIn, kept: merged.segment.sum, retired: merged.retired });
+    checkInputs(shard, inputs, merged.cameIn);
+    await uploadSegment(world, shard, merged.segment, output);
+    await lease.check();
+    return commitMerge(world, collection, head, plan, merged);
+  });
+}
+
+/** The inputs as read must be the inputs as published. */
+function checkInputs(shard: ShardRef, inputs: readonly Segment[], cameIn: RowSum): void {
+  const published = addSums(...inputs.map((segment) => segment.sum));
+  if (!equalSums(published, cameIn)) {
+    throw new SiltstoneError("corrupt", `${shardName(shard)}: the rows read from a merge's inputs are not those that were published`);
+  }
+}
+
+async function commitMerge(world: World, collection: Collection, head: Head, plan: MergePlan, merged: Merged) {
+  let overtaken = false;
+  const published = await publish(world, collection, head, ({ manifest }) => {
+    if (manifest.segments.some((segment) => segment.id === merged.segment.id)) return null;
+    overtaken = !stillHolds(manifest, plan, merged);
+    return overtaken ? null : mergeChange(manifest, plan, merged);
+  });
+  return { head: published, merged: overtaken ? null : merged };
+}
+
+/**
+ * Revalidation: every input is still live; and when tombstones were dropped, nothing came in meanwhile that could be
+ * older than one of them.
+ */
+function stillHolds(manifest: Manifest, plan: MergePlan, merged: Merged): boolean {
+  const inputs = new Set(plan.inputs);
+  const live = manifest.segments.filter((segment) => inputs.has(segment.id)).length;
+  const others = manifest.segments.filter((segment) => !inputs.has(segment.id));
+  return live === inputs.size && others.every((segment) => segment.minVersion > merged.droppedVersionMax);
+}
+
+function mergeChange(manifest: Manifest, plan: MergePlan, merged: Merged): Change {
+  const inputs = new Set(plan.inputs);
+  const kept = manifest.segments.filter((segment) => !inputs.has(segment.id));
+  const { segment } = merged;
+  return {
+    cause: "merge",
+    epoch: manifest.epoch,
+    segments: segment.sum.rows === 0 ? kept : [...kept, segment],
+    applied: manifest.applied,
+    watermark: manifest.watermark,
+    ledger: { ingested: manifest.ledger.ingested, retired: addSums(manifest.ledger.retired, merged.retired) },
+  };
+}

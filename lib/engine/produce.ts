@@ -1,0 +1,131 @@
+/**
+ * Producing: one call's writes become one immutable delta per shard.
+ *
+ *  1. Every record is checked; a call with a bad one is refused whole (or, when asked, the good ones are kept).
+ *  2. One delta per shard is written, create-if-absent, under a new ULID. This is what acknowledges the write.
+ *  3. The queue is told. When that fails nothing is lost: the compactor finds the delta by its LIST.
+ *
+ * A crash before the last PUT was answered acknowledges nothing; the caller repeats the call, and repeated rows change
+ * nothing.
+ */
+import type { Collection } from "../core/collection.ts";
+import { encodeDelta, type DeltaRow } from "../core/delta.ts";
+import { invalid, isKind, type Problem, SiltstoneError } from "../core/errors.ts";
+import { deltaKey, type ShardRef, ulidTimeMs } from "../core/keys.ts";
+import { encodeNotification } from "../core/notification.ts";
+import { checkRecords, type RecordsCall } from "../core/records.ts";
+import { shardOf } from "../core/shard-of.ts";
+import { encodeToken } from "../core/token.ts";
+import { readCollection } from "./head.ts";
+import type { World } from "./ports.ts";
+
+export interface ProduceCall extends RecordsCall {
+  readonly collection: string;
+  /** When given, it must be the collection's: vectors of another embedding space are refused. */
+  readonly embeddingVersion?: string;
+  /** Free text that names the writer in the delta. */
+  readonly producer?: string;
+}
+
+export interface ProduceAnswer {
+  /** Give it to a query as `atLeast` to see this write; null when nothing was written. */
+  readonly token: string | null;
+  readonly written: number;
+  readonly deleted: number;
+  readonly rejected: readonly Problem[];
+  readonly deltas: readonly { readonly shard: number; readonly delta: string; readonly bytes: number }[];
+  /** False when the queue could not be told: the write is durable, and seen by the compactor's next LIST. */
+  readonly notified: boolean;
+}
+
+/** Rows of one delta; a larger call makes several. 4,000 rows of 1,024 dims are 16 MB. */
+export const deltaRowsTarget = 4_000;
+const deltaComponentsTarget = 8_000_000;
+/**
+ * A PUT answered later than this after its ULID was made is not acknowledged. The low watermark relies on it
+ * (docs/protocol.md): S3 refuses requests whose clock is more than 15 minutes off, so a delta's ULID is never more
+ * than 30 minutes behind S3's time when it appears.
+ */
+export const deltaPutMaxMs = 15 * 60_000;
+
+export async function produce(world: World, call: ProduceCall): Promise<ProduceAnswer> {
+  const collection = await readCollection(world.store, call.collection);
+  if (call.embeddingVersion !== undefined && call.embeddingVersion !== collection.embeddingVersion) {
+    throw invalid(
+      `embeddingVersion: collection ${collection.name} holds ${JSON.stringify(collection.embeddingVersion)}, ` +
+        `got ${JSON.stringify(call.embeddingVersion)}; vectors of two models cannot be mixed`,
+    );
+  }
+  const { rows, rejected } = checkRecords(collection, call, world.clock.nowMs());
+  const deltas: { shard: number; delta: string; bytes: number }[] = [];
+  let notified = true;
+  for (const { shard, rows: part } of partition(collection, rows)) {
+    const ref = { collection: collection.name, shard };
+    const { delta, bytes } = await writeDelta(world, collection, ref, part, call.producer ?? "");
+    deltas.push({ shard, delta, bytes });
+    notified = (await notify(world, ref, delta)) && notified;
+  }
+  const deleted = rows.filter((row) => row.vector === null).length;
+  return {
+    token: deltas.length === 0 ? null : encodeToken({ collection: collection.name, deltas }),
+    written: rows.length - deleted,
+    deleted,
+    rejected,
+    deltas,
+    notified,
+  };
+}
+
+/** Rows by shard, in the order of the call, cut into deltas of a bounded size. */
+function* partition(collection: Collection, rows: readonly DeltaRow[]): Generator<{ shard: number; rows: DeltaRow[] }> {
+  const byShard = new Map<number, DeltaRow[]>();
+  for (const row of rows) {
+    const shard = shardOf(row.id, collection.shards);
+    const part = byShard.get(shard);
+    if (part) part.push(row);
+    else byShard.set(shard, [row]);
+  }
+  const rowsMax = Math.max(1, Math.min(deltaRowsTarget, Math.floor(deltaComponentsTarget / collection.dims)));
+  for (const [shard, part] of [...byShard].sort(([a], [b]) => a - b)) {
+    for (let start = 0; start < part.length; start += rowsMax) yield { shard, rows: part.slice(start, start + rowsMax) };
+  }
+}
+
+async function writeDelta(world: World, collection: Collection, shard: ShardRef, rows: readonly DeltaRow[], producer: string) {
+  const delta = world.clock.ulid();
+  const key = deltaKey(shard, delta);
+  const header = {
+    collection: collection.name,
+    collectionId: collection.id,
+    shard: shard.shard,
+    embeddingVersion: collection.embeddingVersion,
+    dims: collection.dims,
+    producer,
+    createdAtMs: ulidTimeMs(delta),
+  };
+  const body = encodeDelta(header, rows);
+  const put = await world.store.put(key, body, { ifAbsent: true });
+  if (put.kind === "preconditionFailed") await proveOurs(world, key, body);
+  if (world.clock.nowMs() - ulidTimeMs(delta) > deltaPutMaxMs) {
+    throw new SiltstoneError("uncertain", `${key} took over ${deltaPutMaxMs / 60_000} minutes to write; repeat the call`);
+  }
+  return { delta, bytes: body.length };
+}
+
+/** The key is new, so an object there can only be our own first attempt whose answer was lost. */
+async function proveOurs(world: World, key: string, body: Uint8Array): Promise<void> {
+  const found = await world.store.get(key);
+  if (found.kind === "found" && found.body.equals(body)) return;
+  // Absent: refused without a reason, or merged and deleted already. Repeating the call is right in both cases.
+  throw new SiltstoneError("uncertain", `${key} could not be written, or not be proved to be written; repeat the call`);
+}
+
+async function notify(world: World, { collection, shard }: ShardRef, delta: string): Promise<boolean> {
+  try {
+    await world.queue.send(encodeNotification({ collection, shard, delta }));
+    return true;
+  } catch (error) {
+    if (isKind(error, "unavailable") || isKind(error, "uncertain")) return false;
+    throw error;
+  }
+}

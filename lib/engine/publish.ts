@@ -1,0 +1,102 @@
+/**
+ * The commit. Everything that changes what readers see goes through here, and it is one conditional write.
+ *
+ *  1. The caller's `propose` looks at the head and answers the next manifest, or that there is nothing left to do.
+ *  2. What must hold between head and next is checked (successionFault), and that no new segment lies below the
+ *     collector's floor: its files may be gone.
+ *  3. The manifest is written under a key of its own. A crash here leaves garbage.
+ *  4. The pointer is written with If-Match: the commit.
+ *  5. When the answer is lost, or says that somebody else was first (which may have been our own first attempt), nothing
+ *     is concluded: the head is read again and `propose` decides by what it finds there. So an attempt that won
+ *     unnoticed is found done, and one that lost is rebased.
+ */
+import { SiltstoneError } from "../core/errors.ts";
+import type { Collection } from "../core/collection.ts";
+import { manifestKey, pointerKey } from "../core/keys.ts";
+import { encodeManifest, type Manifest, successionFault } from "../core/manifest.ts";
+import { encodePointer, type Floor, pointerTo } from "../core/pointer.ts";
+import { type Head, readHead } from "./head.ts";
+import { isKind } from "../core/errors.ts";
+import type { World } from "./ports.ts";
+
+/** What a proposal decides; version, parent, commit and the unchanging fields follow from the head. */
+export type Change = Pick<Manifest, "cause" | "epoch" | "segments" | "applied" | "watermark" | "ledger">;
+
+/** Contenders for one pointer are a compactor, a merger and a collector: losing this often means something is wrong. */
+const attemptsMax = 12;
+
+/**
+ * Publishes what `propose` answers on top of the newest head. `propose` must be pure; null means that nothing is left
+ * to do, either because it never was or because an earlier attempt landed. Throws what `propose` throws; `conflict`
+ * when a new segment is below the floor or contention does not end.
+ */
+export async function publish(
+  world: World,
+  collection: Collection,
+  head: Head,
+  propose: (head: Head) => Change | null,
+): Promise<Head> {
+  let current = head;
+  for (let attempt = 0; attempt < attemptsMax; attempt++) {
+    const change = propose(current);
+    if (change === null) return current;
+    const next = successor(current, change, world);
+    const landed = await commit(world, current, next);
+    if (landed !== null) return landed;
+    current = await readHead(world.store, collection, head.manifest.shard);
+  }
+  throw new SiltstoneError("conflict", `${pointerKey(head.manifest)}: lost ${attemptsMax} times to other writers; run again`);
+}
+
+function successor(head: Head, change: Change, world: World): Manifest {
+  const { manifest } = head;
+  const next: Manifest = {
+    ...manifest,
+    ...change,
+    version: manifest.version + 1,
+    parent: { version: manifest.version, commit: manifest.commit },
+    commit: world.clock.ulid(),
+    createdAt: new Date(world.clock.nowMs()).toISOString(),
+  };
+  const fault = successionFault(manifest, next) ?? belowFloor(head, next);
+  if (fault !== null) throw new SiltstoneError("conflict", `${pointerKey(manifest)}: not published: ${fault}`);
+  return next;
+}
+
+/**
+ * A writer that slept through a collection holds segments whose files may be gone. A rollback's segments are old, and
+ * kept: it checks the floor's generation instead.
+ */
+function belowFloor(head: Head, next: Manifest): string | null {
+  const { floor } = head.pointer;
+  if (next.cause === "rollback") return null;
+  const known = new Set(head.manifest.segments.map((segment) => segment.id));
+  const late = next.segments.find((segment) => !known.has(segment.id) && segment.id < floor.ulid);
+  return late ? `segment ${late.id} is older than the collector's floor ${floor.ulid}` : null;
+}
+
+/** Null when the head has to be read again. */
+async function commit(world: World, head: Head, next: Manifest): Promise<Head | null> {
+  const body = encodeManifest(next);
+  await world.store.put(manifestKey(next, next.version, next.commit), body, { ifAbsent: true });
+  const pointer = pointerTo(next, head.pointer.floor);
+  const etag = await movePointer(world, head, encodePointer(pointer));
+  return etag === null ? null : { pointer, etag, manifest: next };
+}
+
+/** Raises the collector's floor on the same version; null when somebody moved the pointer meanwhile. */
+export async function raiseFloor(world: World, head: Head, floor: Floor): Promise<Head | null> {
+  const pointer = { ...head.pointer, floor };
+  const etag = await movePointer(world, head, encodePointer(pointer));
+  return etag === null ? null : { ...head, pointer, etag };
+}
+
+async function movePointer(world: World, head: Head, body: Buffer): Promise<string | null> {
+  try {
+    const put = await world.store.put(pointerKey(head.manifest), body, { ifMatch: head.etag });
+    return put.kind === "written" ? put.etag : null;
+  } catch (error) {
+    if (isKind(error, "uncertain")) return null;
+    throw error;
+  }
+}

@@ -1,0 +1,394 @@
+/**
+ * Reading collections: query, get, count, stats and health over cached views of their shards.
+ *
+ * One reader serves any number of collections and shards, bounded by `cacheBytesMax`: the least recently used shard
+ * goes first. A request first makes its views fresh enough for its consistency (lib/engine/shard-reader.ts), then
+ * searches them without a pause.
+ */
+import { mkdtempSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { checkCollectionName, type Collection, type Metric } from "../core/collection.ts";
+import { invalid, isKind, SiltstoneError } from "../core/errors.ts";
+import { type Filter, parseFilter } from "../core/filter.ts";
+import { shardName, ulidTimeMs } from "../core/keys.ts";
+import { embedText } from "../core/lexical-embedder.ts";
+import { snapshotBytes } from "../core/manifest.ts";
+import type { Metadata } from "../core/record.ts";
+import { shardOf } from "../core/shard-of.ts";
+import { decodeToken } from "../core/token.ts";
+import { mergeTopK } from "../core/top-k.ts";
+import { checkVector } from "../core/vector.ts";
+import { queryVector } from "../segment/open-segment.ts";
+import { listDeltas, unmerged } from "./deltas.ts";
+import { readCollection } from "./head.ts";
+import type { World } from "./ports.ts";
+import { ShardReader } from "./shard-reader.ts";
+import type { Traffic } from "./traffic.ts";
+import { checkIds, type Found, type View } from "./view.ts";
+
+export const topKMax = 1_000;
+export const topKDefault = 10;
+export const refreshSecondsMax = 300;
+
+export type Consistency = "eventual" | "bounded" | "strong";
+export type Include = "document" | "metadata" | "vector";
+
+/** How fresh an answer has to be. */
+export interface Freshness {
+  /** `eventual` (default): the cached view. `bounded`: at most maxAgeSeconds old. `strong`: every acknowledged write. */
+  readonly consistency?: Consistency | undefined;
+  /** For `bounded`: seconds since the pointer was read, 0 to 300. */
+  readonly maxAgeSeconds?: number | undefined;
+  /** Write tokens whose writes the answer must contain. */
+  readonly atLeast?: readonly string[] | undefined;
+}
+
+export interface QueryRequest extends Freshness {
+  readonly collection: string;
+  /** dims numbers, or base64 of little-endian float32. Exactly one of vector, id and text. */
+  readonly vector?: unknown;
+  /** The vector of this record. The record itself is among the results unless excluded. */
+  readonly id?: string | undefined;
+  /** Text, where the collection has a built-in embedder. */
+  readonly text?: string | undefined;
+  /** 0 to 1,000; default 10. */
+  readonly topK?: number | undefined;
+  readonly filter?: unknown;
+  /** Only results with at least this score. */
+  readonly minScore?: number | undefined;
+  readonly excludeIds?: readonly string[] | undefined;
+  /** Default: document and metadata. */
+  readonly include?: readonly Include[] | undefined;
+}
+
+export interface ReadRecord {
+  readonly id: string;
+  readonly version: number;
+  readonly document?: string | null;
+  readonly metadata?: Metadata | null;
+  readonly vector?: number[];
+}
+export interface QueryResult extends ReadRecord {
+  /** Larger is nearer: cosine similarity, dot product, or 1 / (1 + squared distance). */
+  readonly score: number;
+  /** 1 − cos, squared L2, or 1 − dot. */
+  readonly distance: number;
+}
+
+/** Where an answer comes from, and what it took. */
+export interface Provenance {
+  /** Sum of the versions of the shards: it grows with every publication. */
+  readonly snapshotVersion: number;
+  readonly shards: readonly { readonly shard: number; readonly version: number; readonly ageSeconds: number }[];
+  readonly consistency: Consistency;
+  readonly segments: number;
+  readonly deltasOverlaid: number;
+  readonly milliseconds: number;
+  readonly requests: number;
+  readonly bytesRead: number;
+  /** Set when a newer version is damaged and an older one answers. */
+  readonly warning?: string;
+}
+
+export interface ReaderOptions {
+  /** Seconds after which a cached view is checked again, for eventual reads: 0 to 300. */
+  readonly refreshSeconds: number;
+  readonly cacheBytesMax: number;
+  readonly traffic: Traffic;
+  /** Told when a damaged version is passed over; the handler makes a metric of it. */
+  readonly onFault?: (fault: SiltstoneError) => void;
+}
+
+export class Reader {
+  readonly #world: World;
+  readonly #options: ReaderOptions;
+  readonly #folder: string;
+  readonly #collections = new Map<string, Collection>();
+  readonly #shards = new Map<string, ShardReader>();
+
+  constructor(world: World, options: ReaderOptions) {
+    this.#world = world;
+    this.#options = options;
+    this.#folder = mkdtempSync(join(tmpdir(), "siltstone-cache-"));
+  }
+
+  async close(): Promise<void> {
+    for (const shard of this.#shards.values()) await shard.close();
+    this.#shards.clear();
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+
+  async query(request: QueryRequest): Promise<{ results: QueryResult[] } & Provenance> {
+    return this.#read(request, async (collection, views, pinned) => {
+      const topK = checkTopK(request.topK);
+      const filter = checkFilter(collection, request.filter);
+      const excludeIds = checkIds("excludeIds", request.excludeIds ?? []);
+      const query = queryVector(collection.metric, this.#queryVector(collection, views, request));
+      if (topK === 0) return { results: [] };
+      const lists = views.map((view) => view.search(query, { topK, filter, excludeIds }));
+      const least = checkMinScore(request.minScore);
+      const hits = mergeTopK(lists, topK).filter((hit) => scoreOf(collection.metric, hit.distance) >= least);
+      const results: QueryResult[] = [];
+      for (const hit of hits) {
+        const { id, version, ...rest } = await this.#record(pinned, hit, request.include);
+        results.push({ id, score: scoreOf(collection.metric, hit.distance), distance: hit.distance, version, ...rest });
+      }
+      return { results };
+    });
+  }
+
+  /** Records by id, in the order of the ids; unknown ones are listed in `missing`. */
+  async get(
+    request: Freshness & { collection: string; ids: readonly string[]; include?: readonly Include[] | undefined },
+  ): Promise<{ records: ReadRecord[]; missing: string[] } & Provenance> {
+    return this.#read(request, async (collection, views, pinned) => {
+      const records: ReadRecord[] = [];
+      const missing: string[] = [];
+      for (const id of checkIds("ids", request.ids)) {
+        const found = views[shardOf(id, collection.shards)]!.find(id);
+        if (found === null) missing.push(id);
+        else records.push(await this.#record(pinned, found, request.include));
+      }
+      return { records, missing };
+    });
+  }
+
+  /** The exact number of live records, of all or of those that a filter accepts. */
+  async count(request: Freshness & { collection: string; filter?: unknown }): Promise<{ count: number } & Provenance> {
+    return this.#read(request, (collection, views) => {
+      const filter = checkFilter(collection, request.filter);
+      return { count: views.reduce((sum, view) => sum + view.count(filter), 0) };
+    });
+  }
+
+  async stats(request: { collection: string }) {
+    const collection = await this.#collection(request.collection);
+    const answer = await this.#read({ collection: request.collection, consistency: "bounded", maxAgeSeconds: 0 }, (_, views) => ({
+      vectors: views.reduce((sum, view) => sum + view.liveRows, 0),
+      bytes: views.reduce((sum, view) => sum + snapshotBytes(view.manifest), 0),
+      watermarks: views.map((view) => view.manifest),
+    }));
+    const { watermarks, ...rest } = answer;
+    let pendingDeltas = 0;
+    let oldestMs: number | null = null;
+    for (const [shard, manifest] of watermarks.entries()) {
+      const listed = await listDeltas(this.#world.store, { collection: collection.name, shard }, manifest.watermark);
+      const pending = unmerged(listed, manifest);
+      pendingDeltas += pending.length;
+      if (pending[0]) oldestMs = Math.min(oldestMs ?? Number.POSITIVE_INFINITY, ulidTimeMs(pending[0].delta));
+    }
+    const lagSeconds = oldestMs === null ? 0 : Math.max(0, (this.#world.clock.nowMs() - oldestMs) / 1000);
+    const { dims, metric, embeddingVersion } = collection;
+    return { dims, metric, embeddingVersion, pendingDeltas, lagSeconds, ...rest };
+  }
+
+  /** What this process holds, and whether each collection it serves is in order. */
+  health(): { status: "ok" | "degraded"; shards: { shard: string; version: number | null; bytes: number; fault: string | null }[] } {
+    const shards = [...this.#shards].map(([shard, reader]) => ({
+      shard,
+      version: reader.view?.manifest.version ?? null,
+      bytes: reader.bytes,
+      fault: reader.fault?.message ?? null,
+    }));
+    return { status: shards.some(({ fault }) => fault !== null) ? "degraded" : "ok", shards };
+  }
+
+  /** Makes the views, keeps them open while `work` runs, and adds where the answer comes from. */
+  async #read<T extends object>(
+    request: Freshness & { collection: string },
+    work: (collection: Collection, views: View[], pinned: ReadonlyMap<View, ShardReader>) => Promise<T> | T,
+  ): Promise<T & Provenance> {
+    const startMs = this.#world.clock.nowMs();
+    const started = performance.now();
+    const before = this.#options.traffic.snapshot();
+    const consistency = checkConsistency(request);
+    const collection = await this.#collection(request.collection);
+    const tokens = tokensByShard(collection, request.atLeast ?? []);
+    const readers = Array.from({ length: collection.shards }, (_, shard) => this.#shard(collection, shard));
+    for (const reader of readers) reader.usedAtMs = startMs;
+    const views = await this.#forgettingDeleted(collection, () =>
+      Promise.all(readers.map((reader, shard) => this.#view(reader, request, consistency, tokens.get(shard)))),
+    );
+    const promised = consistency === "strong" || tokens.size > 0;
+    if (!promised && views.every((view) => view.manifest.version === 0)) {
+      throw new SiltstoneError(
+        "unavailable",
+        `collection ${collection.name} has no snapshot yet: nothing has been published; run \`silt compact ${collection.name}\`, or read with consistency strong`,
+      );
+    }
+    const pinned = new Map(views.map((view, shard) => [view, readers[shard]!]));
+    const answer = await holdAll([...pinned], () => work(collection, views, pinned));
+    const { requests, bytesRead } = this.#options.traffic.since(before);
+    const faults = readers.map((reader) => reader.fault).filter((fault) => fault !== null);
+    for (const fault of faults) this.#options.onFault?.(fault);
+    return {
+      ...answer,
+      snapshotVersion: views.reduce((sum, view) => sum + view.manifest.version, 0),
+      shards: views.map((view, shard) => ({
+        shard,
+        version: view.manifest.version,
+        ageSeconds: Math.max(0, (this.#world.clock.nowMs() - readers[shard]!.checkedAtMs) / 1000),
+      })),
+      consistency,
+      segments: views.reduce((sum, view) => sum + view.segments.length, 0),
+      deltasOverlaid: views.reduce((sum, view) => sum + view.overlaid.length, 0),
+      milliseconds: Math.round((performance.now() - started) * 1000) / 1000,
+      requests,
+      bytesRead,
+      ...(faults.length > 0 ? { warning: faults[0]!.message } : {}),
+    };
+  }
+
+  #view(reader: ShardReader, request: Freshness, consistency: Consistency, token: readonly string[] | undefined): Promise<View> {
+    const refreshMs = this.#options.refreshSeconds * 1000;
+    if (consistency === "strong") return reader.strong();
+    const maxAgeMs = consistency === "bounded" ? request.maxAgeSeconds! * 1000 : refreshMs;
+    return token ? reader.including(token, maxAgeMs) : reader.fresh(maxAgeMs, consistency === "eventual");
+  }
+
+  /** A collection that was deleted (and perhaps made again) since it was cached is looked up anew. */
+  async #forgettingDeleted<T>(collection: Collection, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      if (!isKind(error, "corrupt")) throw error;
+      const current = await readCollection(this.#world.store, collection.name).catch((cause: unknown) => cause);
+      if (current instanceof Error ? isKind(current, "notFound") : (current as Collection).id !== collection.id) {
+        await this.#forget(collection);
+        if (current instanceof Error) throw current;
+        throw new SiltstoneError("conflict", `collection ${collection.name} was deleted and made again; repeat the call`);
+      }
+      throw error;
+    }
+  }
+
+  async #forget(collection: Collection): Promise<void> {
+    this.#collections.delete(collection.name);
+    for (let shard = 0; shard < collection.shards; shard++) {
+      const name = shardName({ collection: collection.name, shard });
+      const reader = this.#shards.get(name);
+      this.#shards.delete(name);
+      await reader?.close();
+    }
+  }
+
+  async #collection(name: unknown): Promise<Collection> {
+    const checked = checkCollectionName(name);
+    const known = this.#collections.get(checked);
+    if (known) return known;
+    const collection = await readCollection(this.#world.store, checked);
+    this.#collections.set(checked, collection);
+    return collection;
+  }
+
+  #shard(collection: Collection, shard: number): ShardReader {
+    const name = shardName({ collection: collection.name, shard });
+    const known = this.#shards.get(name);
+    if (known) return known;
+    const folder = join(this.#folder, collection.id, String(shard));
+    const reader = new ShardReader(this.#world, collection, shard, { folder, makeRoom: (self, bytes) => this.#makeRoom(self, bytes, name) });
+    this.#shards.set(name, reader);
+    return reader;
+  }
+
+  /** Closes the least recently used other shards until `bytes` more fit. Refuses what can never fit, before fetching it. */
+  #makeRoom(self: ShardReader, bytes: number, name: string): void {
+    const { cacheBytesMax } = this.#options;
+    if (bytes > cacheBytesMax) {
+      throw new SiltstoneError(
+        "unavailable",
+        `${name} needs ${bytes} bytes of cache, this function has ${cacheBytesMax}: raise its memory and SILTSTONE_CACHE_BYTES_MAX, or use more shards`,
+      );
+    }
+    const others = [...this.#shards].filter(([, reader]) => reader !== self).sort(([, a], [, b]) => a.usedAtMs - b.usedAtMs);
+    let held = others.reduce((sum, [, reader]) => sum + reader.bytes, 0);
+    for (const [other, reader] of others) {
+      if (held + bytes <= cacheBytesMax) return;
+      held -= reader.bytes;
+      this.#shards.delete(other);
+      void reader.close().catch(() => {}); // Only its own files are at stake.
+    }
+  }
+
+  #queryVector(collection: Collection, views: readonly View[], { vector, id, text }: QueryRequest): Float32Array {
+    const given = [vector, id, text].filter((value) => value !== undefined).length;
+    if (given !== 1) throw invalid(`give exactly one of vector, id and text, got ${given}`);
+    if (id !== undefined) {
+      const found = views[shardOf(id, collection.shards)]!.find(id);
+      if (found === null) throw new SiltstoneError("notFound", `id: collection ${collection.name} has no record ${JSON.stringify(id.slice(0, 80))}`);
+      return found.segment.searchVector(found.label);
+    }
+    if (text !== undefined) {
+      if (collection.embedder === null) throw invalid(`text: collection ${collection.name} has no built-in embedder; embed the text and give the vector`);
+      return embedText(text, collection.dims);
+    }
+    const checked = checkVector(collection, vector);
+    if (typeof checked === "string") throw invalid(`vector: ${checked}`, [{ field: "vector", reason: checked }]);
+    return checked;
+  }
+
+  async #record(pinned: ReadonlyMap<View, ShardReader>, { segment, label }: Found, include: readonly Include[] = ["document", "metadata"]): Promise<ReadRecord> {
+    const row = segment.row(label);
+    if (include.includes("vector")) {
+      const [, reader] = [...pinned].find(([view]) => view.segments.includes(segment))!;
+      await reader.fetchGivenVectors(segment);
+    }
+    return {
+      id: row.id,
+      version: row.version,
+      ...(include.includes("document") ? { document: row.document } : {}),
+      ...(include.includes("metadata") ? { metadata: row.metadata === null ? null : (JSON.parse(row.metadata) as Metadata) } : {}),
+      ...(include.includes("vector") ? { vector: Array.from(segment.givenVector(label)) } : {}),
+    };
+  }
+}
+
+function holdAll<T>(pinned: readonly [View, ShardReader][], work: () => Promise<T> | T): Promise<T> {
+  const [first, ...rest] = pinned;
+  if (first === undefined) return Promise.resolve(work());
+  return first[1].using(first[0], () => holdAll(rest, work));
+}
+
+export function scoreOf(metric: Metric, distance: number): number {
+  return metric === "l2" ? 1 / (1 + distance) : 1 - distance;
+}
+
+function checkTopK(topK: number | undefined): number {
+  if (topK === undefined) return topKDefault;
+  if (!Number.isInteger(topK) || topK < 0 || topK > topKMax) throw invalid(`topK: must be an integer from 0 to ${topKMax}, got ${JSON.stringify(topK)}`);
+  return topK;
+}
+
+function checkMinScore(minScore: number | undefined): number {
+  if (minScore === undefined) return Number.NEGATIVE_INFINITY;
+  if (typeof minScore !== "number" || Number.isNaN(minScore)) throw invalid(`minScore: must be a number, got ${JSON.stringify(minScore)}`);
+  return minScore;
+}
+
+const checkFilter = (collection: Collection, filter: unknown): Filter | null =>
+  filter === undefined || filter === null ? null : parseFilter(collection.fields, filter);
+
+function checkConsistency({ consistency = "eventual", maxAgeSeconds }: Freshness): Consistency {
+  const inRange = typeof maxAgeSeconds === "number" && maxAgeSeconds >= 0 && maxAgeSeconds <= refreshSecondsMax;
+  if (consistency === "bounded" && !inRange) {
+    throw invalid(`maxAgeSeconds: bounded consistency needs 0 to ${refreshSecondsMax} seconds, got ${JSON.stringify(maxAgeSeconds) ?? "nothing"}`);
+  }
+  if (consistency !== "bounded" && maxAgeSeconds !== undefined) throw invalid("maxAgeSeconds: goes with consistency bounded only");
+  return consistency;
+}
+
+/** Deltas that the tokens name, by shard. */
+function tokensByShard(collection: Collection, tokens: readonly string[]): Map<number, string[]> {
+  const byShard = new Map<number, string[]>();
+  for (const text of tokens) {
+    const token = decodeToken(text);
+    if (token.collection !== collection.name) throw invalid(`atLeast: the token is of collection ${token.collection}, not ${collection.name}`);
+    for (const { shard, delta } of token.deltas) {
+      if (shard >= collection.shards) throw invalid(`atLeast: the token names shard ${shard}; ${collection.name} has ${collection.shards}`);
+      byShard.set(shard, [...(byShard.get(shard) ?? []), delta]);
+    }
+  }
+  return byShard;
+}

@@ -1,0 +1,284 @@
+/**
+ * Reading one shard: keeps the newest view, refreshes it, and lays unmerged deltas over it when asked.
+ *
+ * Refresh: conditional GET of the pointer; when it moved, the manifest, and the files of the segments that are not open
+ * yet, verified; the new view is built beside the old one and swapped in. One refresh at a time, whoever waits. When the
+ * new version is corrupt, the old view goes on serving and the fault is reported.
+ *
+ * Strong reads LIST the deltas first and read the pointer second: a delta that vanished before the LIST was committed
+ * before it, so the pointer read later covers it.
+ */
+import { mkdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { Collection } from "../core/collection.ts";
+import { corrupt, isKind, SiltstoneError } from "../core/errors.ts";
+import { fold } from "../core/fold.ts";
+import { quarantinedDeltaKey, type SegmentFile, type ShardRef, shardName } from "../core/keys.ts";
+import { type Manifest, type Segment, segmentBytes } from "../core/manifest.ts";
+import type { Row } from "../core/record.ts";
+import { releaseNativeMemory } from "../segment/native-memory.ts";
+import { OpenSegment } from "../segment/open-segment.ts";
+import { writeFlatSegment } from "../segment/write-flat.ts";
+import { listDeltas, readDeltas, unmerged } from "./deltas.ts";
+import { fetchSegment } from "./fetch.ts";
+import { readManifestOf, readPointer } from "./head.ts";
+import type { World } from "./ports.ts";
+import { View } from "./view.ts";
+
+/** What a strong read lays over the view at most; a larger backlog is an error, never an omission. */
+export const overlayDeltasMax = 500;
+export const overlayBytesMax = 64 * 1024 * 1024;
+/** A reader that is overtaken by a compactor or a collector looks again this often. */
+const attemptsMax = 5;
+
+export interface ShardReaderOptions {
+  /** Folder for segment files; emptied by close(). */
+  readonly folder: string;
+  /** Called before segments are fetched, with the bytes that will be held; throws when they do not fit. */
+  readonly makeRoom: (shard: ShardReader, bytes: number) => void;
+}
+
+export class ShardReader {
+  readonly #world: World;
+  readonly #collection: Collection;
+  readonly #ref: ShardRef;
+  readonly #options: ShardReaderOptions;
+  readonly #open = new Map<string, OpenSegment>();
+  #current: { readonly view: View; readonly etag: string } | null = null;
+  #checkedAtMs = Number.NEGATIVE_INFINITY;
+  #refreshing: Promise<void> | null = null;
+  #overlay: { readonly key: string; readonly segment: OpenSegment } | null = null;
+  #readers = 0;
+  #retired: OpenSegment[] = [];
+  /** Why the newest version is not the one that serves; null when it is. */
+  fault: SiltstoneError | null = null;
+  usedAtMs = 0;
+
+  constructor(world: World, collection: Collection, shard: number, options: ShardReaderOptions) {
+    this.#world = world;
+    this.#collection = collection;
+    this.#ref = { collection: collection.name, shard };
+    this.#options = options;
+  }
+
+  /** Bytes of the open version's files, which is about what it holds in memory and on disk. */
+  get bytes(): number {
+    return [...this.#open.values()].reduce((sum, { segment }) => sum + segmentBytes(segment), 0);
+  }
+  get checkedAtMs(): number {
+    return this.#checkedAtMs;
+  }
+  get view(): View | null {
+    return this.#current?.view ?? null;
+  }
+
+  /** Runs `work` with the view; its segments stay open until it ends. */
+  async using<T>(view: View, work: (view: View) => Promise<T> | T): Promise<T> {
+    this.#readers += 1;
+    this.usedAtMs = this.#world.clock.nowMs();
+    try {
+      return await work(view);
+    } finally {
+      this.#readers -= 1;
+      if (this.#readers === 0) await this.#closeRetired();
+    }
+  }
+
+  /**
+   * The view, checked against the pointer at most `maxAgeMs` ago. `tolerant`: when the check fails and there is a view,
+   * it serves; otherwise the failure is thrown.
+   */
+  async fresh(maxAgeMs: number, tolerant: boolean): Promise<View> {
+    const ageMs = this.#world.clock.nowMs() - this.#checkedAtMs;
+    if (this.#current === null || ageMs > maxAgeMs || ageMs < 0) {
+      try {
+        await this.#refresh();
+      } catch (error) {
+        if (this.#current === null || !(error instanceof SiltstoneError)) throw error;
+        if (error.kind !== "corrupt" && !(tolerant && error.kind === "unavailable")) throw error;
+        this.fault = error;
+        this.#checkedAtMs = this.#world.clock.nowMs();
+      }
+    }
+    return this.#current!.view;
+  }
+
+  /** A view that holds every write that was acknowledged before the call. */
+  async strong(): Promise<View> {
+    for (let attempt = 0; attempt < attemptsMax; attempt++) {
+      const watermark = this.#current?.view.manifest.watermark ?? "0".repeat(26);
+      const listed = await listDeltas(this.#world.store, this.#ref, watermark);
+      const view = await this.#refreshed();
+      const pending = unmerged(listed, view.manifest);
+      const bytes = pending.reduce((sum, delta) => sum + delta.bytes, 0);
+      if (pending.length > overlayDeltasMax || bytes > overlayBytesMax) throw this.#tooMuch(pending.length, bytes);
+      const over = await this.#overlaid(view, pending.map(({ delta }) => delta));
+      if (over !== null) return over;
+    }
+    throw new SiltstoneError("unavailable", `${shardName(this.#ref)}: deltas are merged faster than they can be read; try again`);
+  }
+
+  /** A view that holds exactly the given deltas, merged or laid over. */
+  async including(deltas: readonly string[], maxAgeMs: number): Promise<View> {
+    for (let attempt = 0; attempt < attemptsMax; attempt++) {
+      // The deltas are read first, the pointer second: one that is gone by then was committed before.
+      const known = new Set(this.#current?.view.manifest.applied);
+      const missing = deltas.filter((delta) => !known.has(delta));
+      if (missing.length === 0) return this.fresh(maxAgeMs, true);
+      const there: string[] = [];
+      for (const read of await readDeltas(this.#world, this.#collection, this.#ref, missing)) {
+        if (read.kind === "unreadable") throw read.error;
+        if (read.kind === "rows") there.push(read.delta);
+        else await this.#refuseQuarantined(read.delta);
+      }
+      const view = await this.#refreshed();
+      const applied = new Set(view.manifest.applied);
+      const over = await this.#overlaid(view, there.filter((delta) => !applied.has(delta)));
+      if (over !== null) return over;
+    }
+    throw new SiltstoneError("unavailable", `${shardName(this.#ref)}: deltas are merged faster than they can be read; try again`);
+  }
+
+  /** Makes sure that a segment's vectors as given are on disk (an hnsw segment is searched without them). */
+  async fetchGivenVectors(segment: OpenSegment): Promise<void> {
+    if (segment.segment.kind === "flat" || this.#withVectors.has(segment)) return;
+    await fetchSegment(this.#world.store, this.#ref, segment.segment, ["vectors.f32"], segment.folder);
+    this.#withVectors.add(segment);
+  }
+  readonly #withVectors = new WeakSet<OpenSegment>();
+
+  async close(): Promise<void> {
+    this.#retired.push(...this.#open.values(), ...(this.#overlay ? [this.#overlay.segment] : []));
+    this.#open.clear();
+    this.#overlay = null;
+    this.#current = null;
+    if (this.#readers === 0) await this.#closeRetired();
+  }
+
+  /** The newest view; for reads that promise something about writes, a fault must be an error. */
+  async #refreshed(): Promise<View> {
+    await this.#refresh();
+    return this.#current!.view;
+  }
+
+  /**
+   * One at a time. A refresh that is under way may have read the pointer before the caller's question: it waits for
+   * that one to end, and shares the next.
+   */
+  async #refresh(): Promise<void> {
+    if (this.#refreshing !== null) await this.#refreshing.catch(() => {});
+    this.#refreshing ??= this.#refreshOnce().finally(() => {
+      this.#refreshing = null;
+    });
+    return this.#refreshing;
+  }
+
+  async #refreshOnce(): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      const askedAtMs = this.#world.clock.nowMs();
+      const read = await readPointer(this.#world.store, this.#collection, this.#ref.shard, this.#current?.etag);
+      if (read !== null) {
+        const known = this.#current?.view.manifest.version ?? 0;
+        if (read.pointer.version < known) {
+          throw corrupt(shardName(this.#ref), `its pointer went back from version ${known} to ${read.pointer.version}`);
+        }
+        try {
+          await this.#swap(await readManifestOf(this.#world.store, this.#collection, read.pointer), read.etag);
+        } catch (error) {
+          // A slow reader may be overtaken by the collector: then the pointer names a newer version by now.
+          if (!isKind(error, "corrupt") || attempt === attemptsMax || !(await this.#moved(read.etag))) throw error;
+          continue;
+        }
+      }
+      this.fault = null;
+      this.#checkedAtMs = askedAtMs;
+      return;
+    }
+  }
+
+  async #moved(etag: string): Promise<boolean> {
+    return (await readPointer(this.#world.store, this.#collection, this.#ref.shard, etag)) !== null;
+  }
+
+  /** Opens what is new, builds the view beside the old one, and makes it current. */
+  async #swap(manifest: Manifest, etag: string): Promise<void> {
+    if (this.#current?.view.manifest.commit === manifest.commit) {
+      this.#current = { view: this.#current.view, etag };
+      return;
+    }
+    const missing = manifest.segments.filter((segment) => !this.#open.has(segment.id));
+    this.#options.makeRoom(this, manifest.segments.reduce((sum, segment) => sum + segmentBytes(segment), 0));
+    const opened = await Promise.allSettled(missing.map((segment) => this.#openSegment(segment)));
+    for (const result of opened) if (result.status === "fulfilled") this.#open.set(result.value.segment.id, result.value);
+    for (const result of opened) if (result.status === "rejected") throw result.reason;
+    const view = new View(manifest, manifest.segments.map((segment) => this.#open.get(segment.id)!));
+    this.#current = { view, etag };
+    const named = new Set(manifest.segments.map((segment) => segment.id));
+    for (const [id, segment] of this.#open) {
+      if (named.has(id)) continue;
+      this.#open.delete(id);
+      this.#retired.push(segment);
+    }
+    if (this.#readers === 0) await this.#closeRetired();
+  }
+
+  async #openSegment(segment: Segment): Promise<OpenSegment> {
+    const folder = join(this.#options.folder, segment.id);
+    const files: SegmentFile[] = segment.kind === "hnsw" ? ["index.hnsw", "records.db"] : ["vectors.f32", "records.db"];
+    try {
+      await fetchSegment(this.#world.store, this.#ref, segment, files, folder);
+      return await OpenSegment.open(folder, this.#collection, segment);
+    } catch (error) {
+      await rm(folder, { recursive: true, force: true });
+      throw error;
+    }
+  }
+
+  /** The view with the deltas over it; null when one of them is gone by now and the caller has to look again. */
+  async #overlaid(view: View, deltas: readonly string[]): Promise<View | null> {
+    if (deltas.length === 0) return view;
+    const key = deltas.join();
+    if (this.#overlay?.key !== key) {
+      const rows: Row[] = [];
+      for (const read of await readDeltas(this.#world, this.#collection, this.#ref, deltas)) {
+        if (read.kind === "gone") return null;
+        if (read.kind === "unreadable") throw read.error;
+        for (const row of read.rows) rows.push(row);
+      }
+      const segment = await this.#buildOverlay(rows);
+      if (this.#overlay) this.#retired.push(this.#overlay.segment);
+      this.#overlay = { key, segment };
+    }
+    return view.over(this.#overlay.segment, deltas);
+  }
+
+  /** Unmerged deltas become a segment just as the compactor would make them one, so that they are searched the same way. */
+  async #buildOverlay(rows: readonly Row[]): Promise<OpenSegment> {
+    const id = this.#world.clock.ulid();
+    const folder = join(this.#options.folder, id);
+    await mkdir(folder, { recursive: true });
+    const segment = await writeFlatSegment(folder, this.#collection, id, fold(rows).kept);
+    return OpenSegment.open(folder, this.#collection, segment);
+  }
+
+  async #refuseQuarantined(delta: string): Promise<void> {
+    if ((await this.#world.store.head(quarantinedDeltaKey(this.#ref, delta))) === null) return;
+    throw corrupt(shardName(this.#ref), `delta ${delta} could not be read and is in quarantine (\`silt quarantine list\`)`);
+  }
+
+  #tooMuch(deltas: number, bytes: number): SiltstoneError {
+    return new SiltstoneError(
+      "unavailable",
+      `${shardName(this.#ref)}: ${deltas} unmerged deltas (${bytes} bytes) are more than a strong read lays over ` +
+        `(${overlayDeltasMax} deltas, ${overlayBytesMax} bytes): wait for the compactor, or read with consistency eventual`,
+    );
+  }
+
+  async #closeRetired(): Promise<void> {
+    const retired = this.#retired;
+    this.#retired = [];
+    for (const segment of retired) segment.close();
+    if (retired.some(({ segment }) => segment.kind === "hnsw")) releaseNativeMemory();
+    for (const segment of retired) await rm(segment.folder, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,102 @@
+/**
+ * Verifying a shard from S3 alone, as if nothing that was ever written about it could be trusted:
+ *
+ *  1. the pointer, and the manifest that it names, by sha256;
+ *  2. the pointer's history: every kept version follows its parent, and every ledger balances;
+ *  3. every file of the current version, by size and sha256;
+ *  4. conservation: each segment's rows, read back one by one, add up to the checksum in its manifest;
+ *  5. that each graph file holds as many nodes as the manifest says, and opens;
+ *  6. that no pin names a version that is gone.
+ *
+ * Findings are collected, not thrown: one damaged object does not hide the next.
+ */
+import type { Collection } from "../core/collection.ts";
+import { SiltstoneError } from "../core/errors.ts";
+import { type SegmentFile, type ShardRef, shardName } from "../core/keys.ts";
+import { type Manifest, type Segment, segmentBytes, successionFault } from "../core/manifest.ts";
+import { describeSegment, withFolder } from "../segment/files.ts";
+import { OpenSegment } from "../segment/open-segment.ts";
+import { fetchSegment } from "./fetch.ts";
+import { type Head, readHead } from "./head.ts";
+import { listManifests, listPins, publishedChain, readManifest } from "./history.ts";
+import type { World } from "./ports.ts";
+
+export interface VerifyReport {
+  readonly shard: string;
+  readonly version: number | null;
+  readonly versionsChecked: number;
+  readonly segments: number;
+  readonly files: number;
+  readonly bytes: number;
+  readonly rows: number;
+  readonly tombstones: number;
+  /** Empty when everything holds. */
+  readonly faults: readonly string[];
+}
+
+export async function verify(
+  world: World,
+  collection: Collection,
+  shard: number,
+  onSegment: (done: number, all: number) => void = () => {},
+): Promise<VerifyReport> {
+  const ref: ShardRef = { collection: collection.name, shard };
+  const faults: string[] = [];
+  const report = { shard: shardName(ref), versionsChecked: 0, segments: 0, files: 0, bytes: 0, rows: 0, tombstones: 0 };
+  const head = await attempt(faults, () => readHead(world.store, collection, shard));
+  if (head === null) return { ...report, version: null, faults };
+
+  report.versionsChecked = (await attempt(faults, () => verifyHistory(world, head, faults))) ?? 0;
+  await attempt(faults, () => verifyPins(world, ref));
+  const { segments } = head.manifest;
+  for (const [i, segment] of segments.entries()) {
+    onSegment(i, segments.length);
+    await attempt(faults, () => verifySegment(world, collection, ref, segment));
+    report.segments += 1;
+    report.files += Object.keys(segment.files).length;
+    report.bytes += segmentBytes(segment);
+    report.rows += segment.rows;
+    report.tombstones += segment.tombstones;
+  }
+  onSegment(segments.length, segments.length);
+  return { ...report, version: head.manifest.version, faults };
+}
+
+async function attempt<T>(faults: string[], work: () => Promise<T>): Promise<T | null> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof SiltstoneError) || error.kind === "unavailable") throw error;
+    faults.push(error.message);
+    return null;
+  }
+}
+
+async function verifyHistory(world: World, head: Head, faults: string[]): Promise<number> {
+  const chain = await publishedChain(world.store, head, await listManifests(world.store, head.manifest));
+  for (let i = 0; i + 1 < chain.length; i++) {
+    const [next, parent] = [chain[i]!, chain[i + 1]!];
+    const fault = successionFault(parent, next);
+    if (fault !== null) faults.push(`version ${next.version} of ${shardName(next)}: ${fault}`);
+  }
+  return chain.length;
+}
+
+async function verifyPins(world: World, ref: ShardRef): Promise<Manifest[]> {
+  const pins = await listPins(world.store, ref);
+  return Promise.all(pins.map((pin) => readManifest(world.store, ref, pin)));
+}
+
+async function verifySegment(world: World, collection: Collection, ref: ShardRef, segment: Segment): Promise<void> {
+  await withFolder(async (folder) => {
+    await fetchSegment(world.store, ref, segment, Object.keys(segment.files) as SegmentFile[], folder);
+    const found = await describeSegment(folder, { id: segment.id, kind: segment.kind, dims: collection.dims });
+    const differences = (["rows", "tombstones", "slots", "minVersion", "maxVersion", "sum"] as const).filter(
+      (field) => JSON.stringify(found[field]) !== JSON.stringify(segment[field]),
+    );
+    if (differences.length > 0) {
+      throw new SiltstoneError("corrupt", `segment ${segment.id} of ${shardName(ref)}: its files do not have the ${differences.join(", ")} of the manifest`);
+    }
+    (await OpenSegment.open(folder, collection, segment)).close();
+  });
+}

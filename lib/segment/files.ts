@@ -1,0 +1,108 @@
+/** Local files of segments: hashing what was written, reading rows back, and the folder a run works in. */
+import { createHash } from "node:crypto";
+import { closeSync, createReadStream, openSync, readSync, statSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pipeline } from "node:stream/promises";
+import type { DatabaseSync } from "node:sqlite";
+import { Checksum, type RowSum } from "../core/checksum.ts";
+import type { SegmentFile } from "../core/keys.ts";
+import type { FileEntry, Segment } from "../core/manifest.ts";
+import type { Row } from "../core/record.ts";
+import { openRecords, storedRows, storedTombstones } from "./records-db.ts";
+
+export async function hashFile(path: string): Promise<FileEntry> {
+  const sha256 = createHash("sha256");
+  await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), sha256);
+  return { bytes: statSync(path).size, sha256: sha256.digest("hex") };
+}
+
+/** Runs `work` with an empty folder that is gone afterwards, whatever happens. */
+export async function withFolder<T>(work: (folder: string) => Promise<T>): Promise<T> {
+  const folder = await mkdtemp(join(tmpdir(), "siltstone-"));
+  try {
+    return await work(folder);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Vectors of vectors.f32 by label; reads ahead while labels ascend by one, so that a scan costs few reads. */
+export class VectorFile {
+  readonly #fd: number;
+  readonly #dims: number;
+  readonly #block: Float32Array;
+  readonly #rows: number;
+  #start = 0;
+  #limit = 0;
+
+  constructor(path: string, dims: number) {
+    this.#fd = openSync(path, "r");
+    this.#dims = dims;
+    this.#rows = statSync(path).size / (dims * 4);
+    this.#block = new Float32Array(Math.max(1, Math.floor((1 << 20) / (dims * 4))) * dims);
+  }
+
+  /** A view that is overwritten by later calls. */
+  at(label: number): Float32Array {
+    if (label < this.#start || label >= this.#limit) {
+      const ahead = label === this.#limit ? this.#block.length / this.#dims : 1;
+      const count = Math.min(ahead, this.#rows - label);
+      const bytes = count * this.#dims * 4;
+      const got = count > 0 ? readSync(this.#fd, this.#block, 0, bytes, label * this.#dims * 4) : 0;
+      if (count <= 0 || got !== bytes) throw new Error(`vectors.f32: no row ${label} of ${this.#rows}`);
+      this.#start = label;
+      this.#limit = label + count;
+    }
+    const offset = (label - this.#start) * this.#dims;
+    return this.#block.subarray(offset, offset + this.#dims);
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+}
+
+/** Every row and tombstone of a segment, read back from its files. Vectors are views that are overwritten. */
+export function* rowsOf(db: DatabaseSync, vectors: VectorFile): Generator<Row> {
+  for (const { label, ...row } of storedRows(db)) yield { ...row, vector: vectors.at(label) };
+  for (const tombstone of storedTombstones(db)) yield { ...tombstone, vector: null, document: null, metadata: null };
+}
+
+/**
+ * Describes a segment by what its files really hold, read back after writing: the half of the conservation check that
+ * does not trust the code that wrote them.
+ */
+export async function describeSegment(
+  folder: string,
+  { id, kind, dims }: { id: string; kind: Segment["kind"]; dims: number },
+): Promise<Segment> {
+  const names: SegmentFile[] = kind === "hnsw" ? ["index.hnsw", "vectors.f32", "records.db"] : ["vectors.f32", "records.db"];
+  const files: Partial<Record<SegmentFile, FileEntry>> = {};
+  for (const name of names) files[name] = await hashFile(join(folder, name));
+  const { sum, rows, minVersion, maxVersion } = measureRows(folder, dims);
+  const slots = files["vectors.f32"]!.bytes / (dims * 4);
+  return { id, kind, rows, tombstones: sum.rows - rows, slots, minVersion, maxVersion, sum, files };
+}
+
+function measureRows(folder: string, dims: number): { sum: RowSum; rows: number; minVersion: number; maxVersion: number } {
+  const db = openRecords(join(folder, "records.db"));
+  const vectors = new VectorFile(join(folder, "vectors.f32"), dims);
+  try {
+    const checksum = new Checksum();
+    let rows = 0;
+    let minVersion = Number.MAX_SAFE_INTEGER;
+    let maxVersion = 0;
+    for (const row of rowsOf(db, vectors)) {
+      checksum.add(row);
+      if (row.vector !== null) rows += 1;
+      minVersion = Math.min(minVersion, row.version);
+      maxVersion = Math.max(maxVersion, row.version);
+    }
+    return { sum: checksum.sum(), rows, minVersion: Math.min(minVersion, maxVersion), maxVersion };
+  } finally {
+    db.close();
+    vectors.close();
+  }
+}

@@ -1,0 +1,118 @@
+/**
+ * records.db: a segment's rows but for their vectors, as a SQLite file (docs/format.md).
+ *
+ *   rows(label, id, version, delta, row, document, metadata, f_<field>…)   label is the place in vectors.f32
+ *   f_<field>(label, value)                                                for each string[] field
+ *   tombstones(id, version, delta, row)
+ *
+ * Written once, without a journal: a crash leaves a file that nobody names. Read-only ever after.
+ */
+import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
+import type { Collection } from "../core/collection.ts";
+import { corrupt } from "../core/errors.ts";
+import { fieldColumns, fieldValues } from "../core/filter-sql.ts";
+import type { Metadata, Row, RowOrder } from "../core/record.ts";
+
+export const recordsFormat = 1;
+/** "Silt" in ASCII: `file` and sqlite3 show whose database it is. */
+const applicationId = 0x53696c74;
+
+export interface StoredRow extends RowOrder {
+  readonly label: number;
+  readonly id: string;
+  readonly document: string | null;
+  readonly metadata: string | null;
+}
+export interface StoredTombstone extends RowOrder {
+  readonly id: string;
+}
+
+/** Opens a finished file. Throws `corrupt` when it is no records.db of a known format. */
+export function openRecords(path: string): DatabaseSync {
+  let db: DatabaseSync | undefined;
+  try {
+    db = new DatabaseSync(path, { readOnly: true });
+    const { application_id } = db.prepare("PRAGMA application_id").get() as { application_id: number };
+    const { user_version } = db.prepare("PRAGMA user_version").get() as { user_version: number };
+    if (application_id !== applicationId) throw new Error("it is not a records.db");
+    if (user_version !== recordsFormat) throw new Error(`its format version is ${user_version}; this version reads ${recordsFormat}`);
+    return db;
+  } catch (error) {
+    db?.close();
+    throw corrupt(path, (error as Error).message, error);
+  }
+}
+
+export class RecordsWriter {
+  readonly #db: DatabaseSync;
+  readonly #fields: Collection["fields"];
+  readonly #insertRow: StatementSync;
+  readonly #insertTombstone: StatementSync;
+  readonly #insertValue: ReadonlyMap<string, StatementSync>;
+
+  /** Creates the file, or goes on with a copy of a finished one. */
+  constructor(path: string, collection: Pick<Collection, "fields">, from: "new" | "copy" = "new") {
+    this.#fields = collection.fields;
+    this.#db = new DatabaseSync(path);
+    const { columns, lists, statements } = fieldColumns(collection.fields);
+    this.#db.exec("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE");
+    if (from === "new") {
+      this.#db.exec(`PRAGMA application_id = ${applicationId}; PRAGMA user_version = ${recordsFormat}`);
+      this.#db.exec(
+        `CREATE TABLE rows(label INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, version INTEGER NOT NULL,
+           delta TEXT NOT NULL, row INTEGER NOT NULL, document TEXT, metadata TEXT
+           ${columns.map((column) => `, ${column.definition}`).join("")}) STRICT;
+         CREATE TABLE tombstones(id TEXT PRIMARY KEY, version INTEGER NOT NULL, delta TEXT NOT NULL,
+           row INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+         ${statements.join(";\n")}`,
+      );
+    }
+    this.#db.exec("BEGIN");
+    const names = ["label", "id", "version", "delta", "row", "document", "metadata", ...columns.map((column) => column.name)];
+    this.#insertRow = this.#db.prepare(`INSERT INTO rows(${names.join(",")}) VALUES (${names.map(() => "?").join(",")})`);
+    this.#insertTombstone = this.#db.prepare("INSERT INTO tombstones VALUES (?,?,?,?)");
+    this.#insertValue = new Map(lists.map(({ field, table }) => [field, this.#db.prepare(`INSERT INTO ${table} VALUES (?,?)`)]));
+  }
+
+  addRow(label: number, row: Omit<Row, "vector">): void {
+    const metadata = row.metadata === null ? {} : (JSON.parse(row.metadata) as Metadata);
+    const { columns, lists } = fieldValues(this.#fields, metadata);
+    const values: SQLInputValue[] = [label, row.id, row.version, row.delta, row.row, row.document, row.metadata, ...columns];
+    this.#insertRow.run(...values);
+    for (const { field, value } of lists) this.#insertValue.get(field)!.run(label, value);
+  }
+
+  addTombstone({ id, version, delta, row }: StoredTombstone): void {
+    this.#insertTombstone.run(id, version, delta, row);
+  }
+
+  deleteRow(label: number): void {
+    this.#db.prepare("DELETE FROM rows WHERE label = ?").run(label);
+    for (const { table } of fieldColumns(this.#fields).lists) this.#db.prepare(`DELETE FROM ${table} WHERE label = ?`).run(label);
+  }
+
+  deleteTombstone(id: string): void {
+    this.#db.prepare("DELETE FROM tombstones WHERE id = ?").run(id);
+  }
+
+  finish(): void {
+    this.#db.exec("COMMIT");
+    this.#db.close();
+  }
+
+  /** Closes without finishing: the file is garbage. */
+  abandon(): void {
+    if (this.#db.isOpen) this.#db.close();
+  }
+}
+
+/** All rows by label, ascending, a bounded part of them in memory at a time. */
+export function* storedRows(db: DatabaseSync): Generator<StoredRow> {
+  const select = db.prepare("SELECT label, id, version, delta, row, document, metadata FROM rows ORDER BY label");
+  for (const row of select.iterate()) yield row as unknown as StoredRow;
+}
+
+export function* storedTombstones(db: DatabaseSync): Generator<StoredTombstone> {
+  const select = db.prepare("SELECT id, version, delta, row FROM tombstones ORDER BY id");
+  for (const row of select.iterate()) yield row as unknown as StoredTombstone;
+}
