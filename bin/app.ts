@@ -7,9 +7,7 @@ import { App, Stack } from "aws-cdk-lib";
 import { Architecture } from "aws-cdk-lib/aws-lambda";
 import { VectorStore } from "../lib/constructs/vector-store.ts";
 import { type Stage, stackName, stages } from "../lib/contract.ts";
-import { type Architecture as BundleArchitecture, bundleLambdas } from "../scripts/bundle.ts";
-
-const handlersFolder = join(import.meta.dirname, "../build/lambdas");
+import { type Architecture as BundleArchitecture, bundleFolder, bundleLambdas } from "../scripts/bundle.ts";
 
 /** Run by the CDK command line, which passes the context and the output folder in the environment. */
 export async function main(): Promise<void> {
@@ -28,10 +26,19 @@ export async function main(): Promise<void> {
   }
 }
 
+export interface CloudFormationTemplate {
+  readonly Resources: Readonly<Record<string, CloudFormationResource>>;
+  readonly Outputs: Readonly<Record<string, { readonly Value: unknown }>>;
+}
+export interface CloudFormationResource {
+  readonly Type: string;
+  readonly Properties?: Readonly<Record<string, unknown>>;
+  readonly Metadata?: { readonly "aws:asset:path"?: string };
+}
+
 export interface Synthesis {
   readonly stackName: string;
-  /** The CloudFormation template. */
-  readonly template: { readonly Resources: Readonly<Record<string, unknown>> };
+  readonly template: CloudFormationTemplate;
   /** Absolute path of each function's code, by the function's logical id. */
   readonly codeFolders: Readonly<Record<string, string>>;
 }
@@ -51,9 +58,7 @@ export async function synthesize(stage: Stage, outDir: string): Promise<Synthesi
     treeMetadata: false,
   });
   await addStack(app, stage, "host");
-  const { template } = app.synth().getStackByName(stackName(stage)) as {
-    template: { Resources: Record<string, { Metadata?: { "aws:asset:path"?: string } }> };
-  };
+  const template = app.synth().getStackByName(stackName(stage)).template as CloudFormationTemplate;
   const codeFolders: Record<string, string> = {};
   for (const [logicalId, { Metadata }] of Object.entries(template.Resources)) {
     const folder = Metadata?.["aws:asset:path"];
@@ -63,6 +68,7 @@ export async function synthesize(stage: Stage, outDir: string): Promise<Synthesi
 }
 
 async function addStack(app: App, stage: Stage, architecture: BundleArchitecture): Promise<void> {
+  const handlersFolder = bundleFolder(architecture);
   await bundleLambdas({ architecture, outDir: handlersFolder });
   const stack = new Stack(app, stackName(stage), {
     description: `Siltstone vector store, stage ${stage}`,

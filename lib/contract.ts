@@ -52,11 +52,6 @@ export const table = { partitionKey: "pk", sortKey: "sk", ttl: "expiresAtSeconds
 
 /** CloudWatch namespace and metric names (embedded metric format). */
 export const metricNamespace = "Siltstone";
-/** The dimensions of every metric: Powertools' `serviceName` and a default dimension. */
-export const metricDimensions = (stage: Stage): { service: string; stage: Stage } => ({
-  service: "siltstone",
-  stage,
-});
 export const metric = {
   deltasCreated: "DeltasCreated",
   recordsWritten: "RecordsWritten",

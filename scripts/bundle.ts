@@ -1,6 +1,6 @@
 /**
  * `npm run bundle [-- --architecture x64|arm64|host]`: lambdas/<name>/handler.ts with everything it imports becomes
- * build/lambdas/<name>/, the folder that is deployed and that the local AWS stack runs.
+ * build/lambdas/<architecture>/<name>/, the folder that is deployed and that the local AWS stack runs.
  *
  * - handler.js is CommonJS: an ES module cannot load a copied addon. A package.json beside it says so, since the
  *   folder may lie below one that says otherwise.
@@ -8,7 +8,7 @@
  * - `#hnswlib` becomes the prebuilt addon of the architecture, once it has passed the gate (scripts/native/elf.ts).
  * - The same sources give the same bytes, so that a deployment without a change uploads nothing.
  */
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { build } from "esbuild";
@@ -21,6 +21,9 @@ const root = join(import.meta.dirname, "..");
 /** `host` is this machine's: on x64 with AVX2 the same bytes as `x64`. */
 export const architectures = ["x64", "arm64", "host"] as const;
 export type Architecture = (typeof architectures)[number];
+
+/** Where the project's own bundles of an architecture go. */
+export const bundleFolder = (architecture: Architecture): string => join(root, "build/lambdas", architecture);
 
 /** The handlers that the constructs deploy. */
 export const lambdaNames = ["producer", "compactor", "query"] as const;
@@ -96,15 +99,21 @@ async function bundle(entry: string, folder: string, addon: string): Promise<num
   return [...files.values()].reduce((sum, contents) => sum + contents.length, 0);
 }
 
-/** Makes the folder hold exactly these files; what is right already stays untouched, for a process may be reading it. */
+/**
+ * Makes the folder hold exactly these files. Each is renamed into place, and one that is right already stays untouched:
+ * another process may be copying or running it.
+ */
 function writeFolder(folder: string, files: ReadonlyMap<string, Uint8Array>): void {
   mkdirSync(folder, { recursive: true });
   for (const name of readdirSync(folder)) {
-    if (!files.has(name)) rmSync(join(folder, name), { recursive: true });
+    if (!files.has(name)) rmSync(join(folder, name), { recursive: true, force: true });
   }
   for (const [name, contents] of files) {
     const path = join(folder, name);
-    if (!existsSync(path) || !readFileSync(path).equals(contents)) writeFileSync(path, contents);
+    if (existsSync(path) && readFileSync(path).equals(contents)) continue;
+    const unfinished = `${folder}.${process.pid}.${name}`;
+    writeFileSync(unfinished, contents);
+    renameSync(unfinished, path);
   }
 }
 
@@ -114,7 +123,7 @@ async function main(): Promise<void> {
   if (architecture === undefined) {
     throw new Error(`--architecture is one of ${architectures.join(", ")}, got ${values.architecture}`);
   }
-  const bundles = await bundleLambdas({ architecture, outDir: join(root, "build/lambdas") });
+  const bundles = await bundleLambdas({ architecture, outDir: bundleFolder(architecture) });
   for (const { name, bytes } of bundles)
     console.log(`${name.padEnd(10)} ${(bytes / 1024).toFixed(0).padStart(6)} KB`);
 }

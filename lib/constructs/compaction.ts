@@ -8,7 +8,7 @@ import type { Architecture, Function as LambdaFunction } from "aws-cdk-lib/aws-l
 import { CfnSchedule } from "aws-cdk-lib/aws-scheduler";
 import type { Queue } from "aws-cdk-lib/aws-sqs";
 import { Construct } from "constructs";
-import { type CompactorSource, env, type Stage } from "../contract.ts";
+import type { CompactorSource, Stage } from "../contract.ts";
 import { allowing, HandlerFunction } from "./handler-function.ts";
 import type { Storage } from "./storage.ts";
 
@@ -23,6 +23,7 @@ export interface CompactionProps {
   readonly storage: Storage;
   readonly queue: Queue;
   readonly deadLetterQueue: Queue;
+  readonly environment: Readonly<Record<string, string>>;
   readonly codeFolder: string;
   readonly architecture: Architecture;
   /** @default 3008, the most that new accounts allow */
@@ -48,13 +49,7 @@ export class Compaction extends Construct {
       storageMiB: props.storageMiB ?? 4096,
       timeoutSeconds: compactorTimeoutSeconds,
       reservedConcurrency: props.reservedConcurrency,
-      environment: {
-        [env.stage]: props.stage,
-        [env.bucket]: bucket.bucketName,
-        [env.table]: table.tableName,
-        [env.queueUrl]: props.queue.queueUrl,
-        [env.deadLetterQueueUrl]: props.deadLetterQueue.queueUrl,
-      },
+      environment: props.environment,
     });
     this.function = compactor.function;
     compactor.allow(
@@ -67,16 +62,7 @@ export class Compaction extends Construct {
       [props.queue.queueArn],
     );
     compactor.allow(["sqs:SendMessage"], [props.deadLetterQueue.queueArn]);
-    compactor.allow(
-      [
-        "dynamodb:GetItem",
-        "dynamodb:Query",
-        "dynamodb:PutItem",
-        "dynamodb:UpdateItem",
-        "dynamodb:DeleteItem",
-      ],
-      [table.tableArn],
-    );
+    compactor.allow(["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"], [table.tableArn]);
     // The scheduler hands its events to Lambda's own queue, which would repeat a failed run twice.
     this.function.configureAsyncInvoke({
       retryAttempts: 0,

@@ -39,7 +39,8 @@ export class Ingestion extends Construct {
   readonly deadLetterQueue: Queue;
   readonly function: LambdaFunction;
   readonly url: FunctionUrl;
-  private readonly environment: Readonly<Record<string, string>>;
+  /** The variables that every function of the store gets: the names of all it consists of, whatever its rights. */
+  readonly environment: Readonly<Record<string, string>>;
   private readonly storage: Storage;
 
   constructor(scope: Construct, id: string, props: IngestionProps) {
@@ -59,7 +60,9 @@ export class Ingestion extends Construct {
     this.environment = {
       [env.stage]: props.stage,
       [env.bucket]: props.storage.bucket.bucketName,
+      [env.table]: props.storage.table.tableName,
       [env.queueUrl]: this.queue.queueUrl,
+      [env.deadLetterQueueUrl]: this.deadLetterQueue.queueUrl,
     };
     const producer = new HandlerFunction(this, "Producer", {
       stage: props.stage,

@@ -17,6 +17,7 @@ const refreshSecondsMax = 300;
 export interface QueryProps {
   readonly stage: Stage;
   readonly storage: Storage;
+  readonly environment: Readonly<Record<string, string>>;
   readonly codeFolder: string;
   readonly architecture: Architecture;
   /** @default 3008, the most that new accounts allow */
@@ -42,14 +43,16 @@ export class Query extends Construct {
     const storageMiB = props.storageMiB ?? storageMiBDefault;
     // Half of the memory: a new view is built beside the old one before they are swapped.
     const cacheMiB = props.cacheMiB ?? Math.floor(Math.min(memoryMiB / 2, storageMiB * 0.75));
-    if (cacheMiB < 1 || cacheMiB > storageMiB) {
+    if (!Number.isInteger(cacheMiB) || cacheMiB < 1 || cacheMiB > storageMiB) {
       throw new Error(
-        `queryCacheMiB: must be from 1 to the function's local disk of ${storageMiB} MiB, got ${cacheMiB}`,
+        `queryCacheMiB: must be an integer from 1 to the function's local disk of ${storageMiB} MiB, got ${cacheMiB}`,
       );
     }
     const refreshSeconds = props.refreshSeconds ?? 5;
-    if (!(refreshSeconds >= 0 && refreshSeconds <= refreshSecondsMax)) {
-      throw new Error(`refreshSeconds: must be from 0 to ${refreshSecondsMax}, got ${refreshSeconds}`);
+    if (!Number.isInteger(refreshSeconds) || refreshSeconds < 0 || refreshSeconds > refreshSecondsMax) {
+      throw new Error(
+        `refreshSeconds: must be an integer from 0 to ${refreshSecondsMax}, got ${refreshSeconds}`,
+      );
     }
     const query = new HandlerFunction(this, "Query", {
       stage: props.stage,
@@ -61,8 +64,7 @@ export class Query extends Construct {
       timeoutSeconds: 30,
       reservedConcurrency: props.reservedConcurrency,
       environment: {
-        [env.stage]: props.stage,
-        [env.bucket]: bucket.bucketName,
+        ...props.environment,
         [env.refreshSeconds]: String(refreshSeconds),
         [env.cacheBytesMax]: String(cacheMiB * 1024 * 1024),
       },

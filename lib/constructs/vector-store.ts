@@ -11,7 +11,7 @@ import { CfnOutput, Tags } from "aws-cdk-lib";
 import { Metric, type MetricOptions } from "aws-cdk-lib/aws-cloudwatch";
 import { Architecture, type Function as LambdaFunction } from "aws-cdk-lib/aws-lambda";
 import { Construct } from "constructs";
-import { metric, metricDimensions, metricNamespace, output, type Stage, stages } from "../contract.ts";
+import { metric, metricNamespace, output, type Stage, stages } from "../contract.ts";
 import { Compaction } from "./compaction.ts";
 import { Ingestion } from "./ingestion.ts";
 import { Query } from "./query.ts";
@@ -103,6 +103,7 @@ export class VectorStore extends Construct {
     this.compaction = new Compaction(this, "Compaction", {
       ...shared,
       storage: this.storage,
+      environment: this.ingestion.environment,
       queue: this.ingestion.queue,
       deadLetterQueue: this.ingestion.deadLetterQueue,
       codeFolder: codeFolder("compactor"),
@@ -113,6 +114,7 @@ export class VectorStore extends Construct {
     this.query = new Query(this, "Query", {
       ...shared,
       storage: this.storage,
+      environment: this.ingestion.environment,
       codeFolder: codeFolder("query"),
       memoryMiB: props.queryMemoryMiB,
       storageMiB: props.queryStorageMiB,
@@ -127,7 +129,8 @@ export class VectorStore extends Construct {
 
   /**
    * Lets a function write with the bundled library: it may read collection configurations, create deltas and notify
-   * the queue, and gets the environment variables SILTSTONE_STAGE, SILTSTONE_BUCKET and SILTSTONE_QUEUE_URL.
+   * the queue, and gets the environment variables that the library reads (SILTSTONE_STAGE, SILTSTONE_BUCKET,
+   * SILTSTONE_TABLE, SILTSTONE_QUEUE_URL, SILTSTONE_DLQ_URL).
    */
   grantProduce(caller: LambdaFunction): void {
     this.ingestion.grantProduce(caller);
@@ -140,6 +143,8 @@ export class VectorStore extends Construct {
   grantQuery(caller: LambdaFunction): void {
     this.query.grantQuery(caller);
   }
+
+  // Metrics are of the whole stage; for one collection pass dimensionsMap {stage, collection}.
 
   /** Deltas waiting to be merged. @default maximum over 5 minutes */
   metricDeltasPending(options?: MetricOptions): Metric {
@@ -190,7 +195,7 @@ export class VectorStore extends Construct {
     return new Metric({
       namespace: metricNamespace,
       metricName,
-      dimensionsMap: metricDimensions(this.stage),
+      dimensionsMap: { stage: this.stage },
       ...options,
     }).attachTo(this);
   }

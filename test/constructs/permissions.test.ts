@@ -48,13 +48,7 @@ test("the compactor has what its protocol needs", () => {
     },
     { actions: ["sqs:SendMessage"], resources: ["IngestionDeadLetterQueue"] },
     {
-      actions: [
-        "dynamodb:GetItem",
-        "dynamodb:Query",
-        "dynamodb:PutItem",
-        "dynamodb:UpdateItem",
-        "dynamodb:DeleteItem",
-      ],
+      actions: ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"],
       resources: ["StorageTable"],
     },
   ]);
@@ -101,7 +95,9 @@ describe("grants", () => {
     const { stack, store, caller } = withCaller();
     store.grantProduce(caller);
     expect(statementsOf(Template.fromStack(stack), "UpstreamServiceRole")).toEqual(produce);
-    expect(Object.keys(variablesOf(stack)).sort()).toEqual([env.stage, env.bucket, env.queueUrl].sort());
+    expect(Object.keys(variablesOf(stack)).sort()).toEqual(
+      [env.stage, env.bucket, env.table, env.queueUrl, env.deadLetterQueueUrl].sort(),
+    );
   });
 
   test("grantQuery lets it invoke the query function, directly and by URL, and no other", () => {

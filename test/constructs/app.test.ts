@@ -1,0 +1,79 @@
+/** The CDK app as the CDK command line and the local AWS stack run it, over the real handlers. */
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { synthesize } from "../../bin/app.ts";
+import { output, stackName, stages } from "../../lib/contract.ts";
+
+const root = join(__dirname, "../..");
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "siltstone-app-"));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+/** What the CDK command line does: run cdk.json's app with the context and the output folder in the environment. */
+function runApp(context: Record<string, string>, node = process.execPath) {
+  const { app } = JSON.parse(readFileSync(join(root, "cdk.json"), "utf8")) as { app: string };
+  const [command, ...args] = app.split(" ");
+  expect(command).toBe("node");
+  return spawnSync(node, args, {
+    cwd: root,
+    encoding: "utf8",
+    env: {
+      ...process.env,
+      CDK_OUTDIR: folder,
+      CDK_CONTEXT_JSON: JSON.stringify({ "aws:cdk:enable-asset-metadata": true, ...context }),
+      CDK_VALIDATION: "false",
+    },
+  });
+}
+const readTemplate = (stage: string) =>
+  readFileSync(join(folder, `Siltstone-${stage}.template.json`), "utf8");
+
+test.each(stages)("-c env=%s makes that stage's stack and no other", (stage) => {
+  const { status, stderr } = runApp({ env: stage });
+  expect(stderr).toBe("");
+  expect(status).toBe(0);
+  expect(readTemplate(stage)).toContain(`"SILTSTONE_STAGE": "${stage}"`);
+  const { artifacts } = JSON.parse(readFileSync(join(folder, "manifest.json"), "utf8"));
+  const stacks = Object.keys(artifacts).filter((id) => artifacts[id].type === "aws:cloudformation:stack");
+  expect(stacks).toEqual([stackName(stage)]);
+  expect(artifacts[stackName(stage)].environment).toBe("aws://unknown-account/unknown-region");
+});
+
+test("the default is dev on x64; arm64 is asked for", () => {
+  expect(runApp({}).status).toBe(0);
+  expect(readTemplate("dev")).toContain('"x86_64"');
+  expect(runApp({ architecture: "arm64" }).status).toBe(0);
+  expect(readTemplate("dev")).toContain('"arm64"');
+});
+
+test.each([
+  [{ env: "production" }, '-c env=… is one of dev, staging, prod, got "production"'],
+  [{ env: "" }, '-c env=… is one of dev, staging, prod, got ""'],
+  [{ architecture: "mips" }, '-c architecture=… is one of x64, arm64, got "mips"'],
+])("%p is a clear error", (context, message) => {
+  const { status, stderr } = runApp(context);
+  expect(status).toBe(1);
+  expect(stderr.trim()).toBe(`siltstone: ${message}`);
+});
+
+test("the local stack gets the template and every function's code", async () => {
+  const { template, codeFolders, ...rest } = await synthesize("dev", folder);
+  expect(rest.stackName).toBe("Siltstone-dev");
+  expect(Object.keys(template.Outputs).sort()).toEqual(Object.values(output).sort());
+  const functions = Object.entries(template.Resources).filter(
+    ([, { Type }]) => Type === "AWS::Lambda::Function",
+  );
+  expect(Object.keys(codeFolders).sort()).toEqual(functions.map(([id]) => id).sort());
+  for (const path of Object.values(codeFolders)) expect(existsSync(join(path, "handler.js"))).toBe(true);
+
+  const again = mkdtempSync(join(tmpdir(), "siltstone-app-"));
+  try {
+    expect((await synthesize("dev", again)).template).toEqual(template);
+  } finally {
+    rmSync(again, { recursive: true });
+  }
+});
