@@ -15,7 +15,7 @@ export interface ProcessOptions {
   readonly port: number;
   readonly logFile: string;
   /** Told of every process started, so that a guardian can end it when the stack cannot. */
-  readonly started: (pid: number) => void;
+  readonly watch: (child: ChildProcess) => void;
   /** Runs after each start, once the port answers. */
   readonly ready?: () => Promise<void>;
 }
@@ -44,7 +44,7 @@ export class SupervisedProcess {
   async start(): Promise<void> {
     const { name, command, args, logFile, port } = this.options;
     const startedMs = Date.now();
-    const child = spawn(command, args, { stdio: ["pipe", "pipe", "pipe"] });
+    const child = spawn(command, args, { stdio: ["pipe", "pipe", "pipe"], detached: true });
     this.child = child;
     const log = createWriteStream(logFile, { flags: "a" });
     child.stdout.pipe(log, { end: false });
@@ -55,7 +55,7 @@ export class SupervisedProcess {
       child.once("error", (error) => resolve(error.message));
       child.once("exit", (code, signal) => resolve(signal ?? `exit code ${code}`));
     });
-    if (child.pid !== undefined) this.options.started(child.pid);
+    this.options.watch(child);
     const outcome = await Promise.race([ended, answers(port)]);
     if (outcome !== "answers") {
       child.kill("SIGKILL");

@@ -1,4 +1,4 @@
-/** How much memory a process holds, in MB: what it allocated, without the pages of mapped files. */
+/** How much memory a process holds, in MB: its resident set. */
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 
@@ -8,9 +8,7 @@ export function residentMegabytes(pid: number): number {
       return Number(execFileSync("ps", ["-o", "rss=", "-p", String(pid)], { encoding: "utf8" })) / 1024;
     }
     const status = readFileSync(`/proc/${pid}/status`, "utf8");
-    const kilobytes = (field: string) =>
-      Number(new RegExp(`^${field}:\\s+(\\d+)`, "m").exec(status)?.[1] ?? 0);
-    return (kilobytes("RssAnon") + kilobytes("RssShmem")) / 1024;
+    return Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1] ?? 0) / 1024;
   } catch {
     // It ended in between.
     return 0;

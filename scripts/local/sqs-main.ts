@@ -1,0 +1,10 @@
+/**
+ * SQS as a process of its own: fauxqs in memory, on 127.0.0.1 (its own command listens on every address).
+ * `node scripts/local/sqs-main.ts '{"port":…,"region":…}'`. Ends with its parent, whose end of standard input closes.
+ */
+import { buildApp } from "fauxqs";
+
+const { port, region } = JSON.parse(process.argv[2] ?? "{}") as { port: number; region: string };
+const app = buildApp({ logger: false, defaultRegion: region });
+await app.listen({ port, host: "127.0.0.1" });
+process.stdin.resume().once("end", () => process.exit(0));

@@ -1,0 +1,83 @@
+/** A small template as the CDK synthesises them, over the contract's Lambda fixture. */
+import { join } from "node:path";
+import type { Template } from "../../scripts/local/template.ts";
+
+const fixture = join(import.meta.dirname, "../contract/lambda-fixture");
+
+export const codeFolders = { Worker: fixture, Web: fixture };
+
+export const template: Template = {
+  Parameters: { BootstrapVersion: { Default: "/cdk-bootstrap/version" } },
+  Resources: {
+    Store: { Type: "AWS::S3::Bucket", Properties: { VersioningConfiguration: { Status: "Enabled" } } },
+    Dead: { Type: "AWS::SQS::Queue", Properties: {} },
+    Work: {
+      Type: "AWS::SQS::Queue",
+      Properties: {
+        VisibilityTimeout: 1,
+        RedrivePolicy: { deadLetterTargetArn: { "Fn::GetAtt": ["Dead", "Arn"] }, maxReceiveCount: 2 },
+      },
+    },
+    Table: {
+      Type: "AWS::DynamoDB::Table",
+      Properties: {
+        AttributeDefinitions: [
+          { AttributeName: "pk", AttributeType: "S" },
+          { AttributeName: "sk", AttributeType: "S" },
+        ],
+        KeySchema: [
+          { AttributeName: "pk", KeyType: "HASH" },
+          { AttributeName: "sk", KeyType: "RANGE" },
+        ],
+        BillingMode: "PAY_PER_REQUEST",
+      },
+    },
+    Role: { Type: "AWS::IAM::Role", Properties: {} },
+    Worker: {
+      Type: "AWS::Lambda::Function",
+      Properties: {
+        Handler: "index.handler",
+        Runtime: "nodejs24.x",
+        MemorySize: 256,
+        Timeout: 10,
+        ReservedConcurrentExecutions: 2,
+        Role: { "Fn::GetAtt": ["Role", "Arn"] },
+        Environment: {
+          Variables: {
+            BUCKET: { Ref: "Store" },
+            QUEUE: { Ref: "Work" },
+            QUEUE_ARN: { "Fn::GetAtt": ["Work", "Arn"] },
+            TABLE: { "Fn::Join": ["", ["table:", { Ref: "Table" }]] },
+            PLACE: { "Fn::Sub": "${AWS::Region}/${Store}/${!literal}" },
+            LAST: { "Fn::Select": [1, { "Fn::Split": ["-", "one-two"] }] },
+            NOTHING: { Ref: "AWS::NoValue" },
+          },
+        },
+      },
+    },
+    Web: {
+      Type: "AWS::Lambda::Function",
+      Properties: { Handler: "index.http", Runtime: "nodejs24.x", MemorySize: 256 },
+    },
+    WebUrl: {
+      Type: "AWS::Lambda::Url",
+      Properties: { AuthType: "AWS_IAM", TargetFunctionArn: { "Fn::GetAtt": ["Web", "Arn"] } },
+    },
+    Tick: {
+      Type: "AWS::Scheduler::Schedule",
+      Properties: {
+        ScheduleExpression: "rate(1 minute)",
+        State: "ENABLED",
+        Target: { Arn: { "Fn::GetAtt": ["Worker", "Arn"] }, Input: '{"do":"log","text":"tick"}' },
+      },
+    },
+  },
+  Outputs: {
+    BucketName: { Value: { Ref: "Store" } },
+    QueueUrl: { Value: { Ref: "Work" } },
+    DeadUrl: { Value: { Ref: "Dead" } },
+    TableName: { Value: { Ref: "Table" } },
+    WorkerName: { Value: { Ref: "Worker" } },
+    WebUrl: { Value: { "Fn::GetAtt": ["WebUrl", "FunctionUrl"] } },
+  },
+};
