@@ -66,7 +66,8 @@ export const equalSums = (a: RowSum, b: RowSum): boolean => a.rows === b.rows &&
 /** sha256 over the row's fields, each with its length in front, cut to 128 bits. */
 function digestOf(row: Row): Buffer {
   const texts = [row.id, row.delta, row.document, row.metadata];
-  const bytesMax = texts.reduce((n, text) => n + 4 + (text?.length ?? 0) * 3, 24) + (row.vector?.byteLength ?? 0);
+  const bytesMax =
+    texts.reduce((n, text) => n + 4 + (text?.length ?? 0) * 3, 24) + (row.vector?.byteLength ?? 0);
   if (scratch.length < bytesMax) scratch = Buffer.alloc(bytesMax * 2);
   let at = scratch.writeBigInt64LE(BigInt(row.version), 0);
   at = scratch.writeUInt32LE(row.row, at);

@@ -97,7 +97,10 @@ export function newCollection(options: CollectionOptions, id: string, createdAtM
   };
   const problems = problemsOf(collection);
   if (problems.length > 0) {
-    throw invalid(`collection ${collection.name}: ${problems.map((p) => `${p.field} ${p.reason}`).join("; ")}`, problems);
+    throw invalid(
+      `collection ${collection.name}: ${problems.map((p) => `${p.field} ${p.reason}`).join("; ")}`,
+      problems,
+    );
   }
   return collection;
 }
@@ -126,7 +129,10 @@ export function decodeCollection(bytes: Uint8Array, key: string): Collection {
   }
   if (typeof value !== "object" || value === null) throw corrupt(key, "it is not an object");
   if (value.format !== collectionFormat) {
-    throw corrupt(key, `its format version is ${JSON.stringify(value.format)}; this version reads ${collectionFormat}`);
+    throw corrupt(
+      key,
+      `its format version is ${JSON.stringify(value.format)}; this version reads ${collectionFormat}`,
+    );
   }
   const problems = problemsOf(value);
   if (problems.length > 0) throw corrupt(key, problems.map((p) => `${p.field} ${p.reason}`).join("; "));
@@ -141,7 +147,8 @@ function problemsOf(collection: Collection): Problem[] {
       bad(field, `must be an integer from ${low} to ${high}, got ${JSON.stringify(value)}`);
     }
   };
-  if (typeof collection.name !== "string" || !namePattern.test(collection.name)) bad("name", "is not a collection name");
+  if (typeof collection.name !== "string" || !namePattern.test(collection.name))
+    bad("name", "is not a collection name");
   if (typeof collection.id !== "string" || collection.id === "") bad("id", "is missing");
   integer("dims", collection.dims, 1, dimsMax);
   integer("shards", collection.shards, 1, shardsMax);
@@ -154,7 +161,10 @@ function problemsOf(collection: Collection): Problem[] {
   if (collection.ordering !== "source" && collection.ordering !== "arrival") {
     bad("ordering", `must be source or arrival, got ${JSON.stringify(collection.ordering)}`);
   }
-  if (typeof collection.embeddingVersion !== "string" || !/^[\x21-\x7e]{1,128}$/.test(collection.embeddingVersion)) {
+  if (
+    typeof collection.embeddingVersion !== "string" ||
+    !/^[\x21-\x7e]{1,128}$/.test(collection.embeddingVersion)
+  ) {
     bad("embeddingVersion", "must be 1 to 128 printable ASCII characters without spaces");
   }
   if (collection.embedder !== null && collection.embedder !== "lexical") {
@@ -163,9 +173,13 @@ function problemsOf(collection: Collection): Problem[] {
   const fields = Object.entries(collection.fields ?? {});
   if (fields.length > fieldsMax) bad("fields", `may be at most ${fieldsMax}, got ${fields.length}`);
   for (const [name, type] of fields) {
-    if (!fieldPattern.test(name)) bad(`fields.${name.slice(0, 80)}`, "must be 1 to 63 of A-Z a-z 0-9 _ starting with a letter");
+    if (!fieldPattern.test(name))
+      bad(`fields.${name.slice(0, 80)}`, "must be 1 to 63 of A-Z a-z 0-9 _ starting with a letter");
     if (!fieldTypes.includes(type)) {
-      bad(`fields.${name.slice(0, 80)}`, `must be one of ${fieldTypes.join(", ")}, got ${JSON.stringify(type)}`);
+      bad(
+        `fields.${name.slice(0, 80)}`,
+        `must be one of ${fieldTypes.join(", ")}, got ${JSON.stringify(type)}`,
+      );
     }
   }
   return problems;

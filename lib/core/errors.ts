@@ -11,7 +11,14 @@
  * - `uncertain`: the effect may have happened: re-read before doing anything (503).
  * - `corrupt`: stored bytes are not what they should be: page a human (500).
  */
-export type ErrorKind = "invalid" | "notFound" | "conflict" | "fenced" | "unavailable" | "uncertain" | "corrupt";
+export type ErrorKind =
+  | "invalid"
+  | "notFound"
+  | "conflict"
+  | "fenced"
+  | "unavailable"
+  | "uncertain"
+  | "corrupt";
 
 /** One thing that is wrong with one record or one field of a call. */
 export interface Problem {
@@ -27,7 +34,11 @@ export class SiltstoneError extends Error {
   readonly kind: ErrorKind;
   readonly problems: readonly Problem[];
 
-  constructor(kind: ErrorKind, message: string, options: { cause?: unknown; problems?: readonly Problem[] } = {}) {
+  constructor(
+    kind: ErrorKind,
+    message: string,
+    options: { cause?: unknown; problems?: readonly Problem[] } = {},
+  ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = "SiltstoneError";
     this.kind = kind;

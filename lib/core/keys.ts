@@ -59,11 +59,14 @@ export const manifestKey = (shard: ShardRef, version: number, commit: string): s
   `${manifestPrefix(shard)}${String(version).padStart(versionDigits, "0")}-${commit}.json`;
 
 export const pinPrefix = (shard: ShardRef): string => `${shardPrefix(shard)}pins/`;
-export const pinKey = (shard: ShardRef, pin: string): string => `${pinPrefix(shard)}${checkPinName(pin)}.json`;
+export const pinKey = (shard: ShardRef, pin: string): string =>
+  `${pinPrefix(shard)}${checkPinName(pin)}.json`;
 
 export const quarantinePrefix = (shard: ShardRef): string => `${shardPrefix(shard)}quarantine/`;
-export const quarantinedDeltaKey = (shard: ShardRef, name: string): string => `${quarantinePrefix(shard)}${name}.arrow`;
-export const quarantineReasonKey = (shard: ShardRef, name: string): string => `${quarantinePrefix(shard)}${name}.json`;
+export const quarantinedDeltaKey = (shard: ShardRef, name: string): string =>
+  `${quarantinePrefix(shard)}${name}.arrow`;
+export const quarantineReasonKey = (shard: ShardRef, name: string): string =>
+  `${quarantinePrefix(shard)}${name}.json`;
 
 /** The ULID of a delta's key, or null when the key is none (somebody else's object below the prefix). */
 export function deltaOfKey(shard: ShardRef, key: string): string | null {

@@ -89,7 +89,8 @@ export const emptyManifest = (collection: Collection, shard: number): Manifest =
   ledger: { ingested: noRows, retired: noRows },
 });
 
-export const encodeManifest = (manifest: Manifest): Buffer => Buffer.from(`${JSON.stringify(manifest, null, 1)}\n`);
+export const encodeManifest = (manifest: Manifest): Buffer =>
+  Buffer.from(`${JSON.stringify(manifest, null, 1)}\n`);
 
 /** Reads a stored manifest and checks it whole. Throws `corrupt`, naming `key`. */
 export function decodeManifest(bytes: Uint8Array, key: string, shard: ShardRef): Manifest {
@@ -101,7 +102,10 @@ export function decodeManifest(bytes: Uint8Array, key: string, shard: ShardRef):
   }
   if (typeof value !== "object" || value === null) throw corrupt(key, "it is not an object");
   if (value.format !== manifestFormat) {
-    throw corrupt(key, `its format version is ${JSON.stringify(value.format)}; this version reads ${manifestFormat}`);
+    throw corrupt(
+      key,
+      `its format version is ${JSON.stringify(value.format)}; this version reads ${manifestFormat}`,
+    );
   }
   if (value.collection !== shard.collection || value.shard !== shard.shard) {
     throw corrupt(key, `it belongs to ${value.collection}/${value.shard}, not to ${shardName(shard)}`);
@@ -119,11 +123,13 @@ export function decodeManifest(bytes: Uint8Array, key: string, shard: ShardRef):
 /** What is wrong with a manifest by itself; null when nothing is. */
 export function faultOf(manifest: Manifest): string | null {
   const { segments, ledger, applied } = manifest;
-  if (!Number.isSafeInteger(manifest.version) || manifest.version < 0) return `version ${manifest.version} is not one`;
+  if (!Number.isSafeInteger(manifest.version) || manifest.version < 0)
+    return `version ${manifest.version} is not one`;
   if (!isUlid(manifest.commit)) return `commit ${JSON.stringify(manifest.commit)} is not a ULID`;
   if (segments.length > segmentsMax) return `it names ${segments.length} segments, more than ${segmentsMax}`;
   if (applied.length > appliedMax) return `it names ${applied.length} deltas, more than ${appliedMax}`;
-  if (new Set(segments.map((segment) => segment.id)).size !== segments.length) return "a segment is named twice";
+  if (new Set(segments.map((segment) => segment.id)).size !== segments.length)
+    return "a segment is named twice";
   for (const segment of segments) {
     const fault = segmentFault(segment, manifest.dims);
     if (fault !== null) return `segment ${segment.id}: ${fault}`;
@@ -144,28 +150,38 @@ export function faultOf(manifest: Manifest): string | null {
 
 function segmentFault(segment: Segment, dims: number): string | null {
   if (!isUlid(segment.id)) return "its id is not a ULID";
-  if (segment.rows + segment.tombstones !== segment.sum.rows) return "its counts and its checksum's count differ";
+  if (segment.rows + segment.tombstones !== segment.sum.rows)
+    return "its counts and its checksum's count differ";
   if (segment.slots < segment.rows) return `it has ${segment.rows} rows in ${segment.slots} slots`;
   if (segment.kind === "flat" && segment.slots !== segment.rows) return "a flat segment has no dead slots";
-  const names: SegmentFile[] = ["vectors.f32", "records.db", ...(segment.kind === "hnsw" ? (["index.hnsw"] as const) : [])];
-  if (Object.keys(segment.files).sort().join() !== names.sort().join()) return `its files are not ${names.join(", ")}`;
+  const names: SegmentFile[] = [
+    "vectors.f32",
+    "records.db",
+    ...(segment.kind === "hnsw" ? (["index.hnsw"] as const) : []),
+  ];
+  if (Object.keys(segment.files).sort().join() !== names.sort().join())
+    return `its files are not ${names.join(", ")}`;
   for (const name of names) {
     const file = segment.files[name]!;
-    if (!Number.isSafeInteger(file.bytes) || !/^[0-9a-f]{64}$/.test(file.sha256)) return `${name} has no size and sha256`;
+    if (!Number.isSafeInteger(file.bytes) || !/^[0-9a-f]{64}$/.test(file.sha256))
+      return `${name} has no size and sha256`;
   }
   const vectorBytes = segment.files["vectors.f32"]!.bytes;
-  if (vectorBytes !== segment.slots * dims * 4) return `vectors.f32 is ${vectorBytes} bytes for ${segment.slots} × ${dims}`;
+  if (vectorBytes !== segment.slots * dims * 4)
+    return `vectors.f32 is ${vectorBytes} bytes for ${segment.slots} × ${dims}`;
   return null;
 }
 
 /** What is wrong with publishing `next` on top of `head`; null when nothing is. Equality of epochs is a merge, a rollback or the same holder. */
 export function successionFault(head: Manifest, next: Manifest): string | null {
   if (next.version !== head.version + 1) return `version ${next.version} does not follow ${head.version}`;
-  if (next.parent?.version !== head.version || next.parent.commit !== head.commit) return "its parent is not the head";
+  if (next.parent?.version !== head.version || next.parent.commit !== head.commit)
+    return "its parent is not the head";
   if (next.epoch < head.epoch) return `epoch ${next.epoch} is below ${head.epoch}`;
   if (next.collectionId !== head.collectionId) return "it belongs to another collection of the same name";
   if (next.watermark < head.watermark) return "its watermark goes back";
-  if (next.cause === "merge" && !equalSums(next.ledger.ingested, head.ledger.ingested)) return "a merge ingests nothing";
+  if (next.cause === "merge" && !equalSums(next.ledger.ingested, head.ledger.ingested))
+    return "a merge ingests nothing";
   return faultOf(next);
 }
 

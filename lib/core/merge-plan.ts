@@ -20,7 +20,8 @@ export const deadShareMax = 0.25;
 /** Bound on a segment: a rebuild of this many components fits one Lambda run (docs/performance.md). */
 export const segmentComponentsMax = 150_000_000;
 
-export const segmentRowsMax = (dims: number): number => Math.max(flatRowsMax, Math.floor(segmentComponentsMax / dims));
+export const segmentRowsMax = (dims: number): number =>
+  Math.max(flatRowsMax, Math.floor(segmentComponentsMax / dims));
 
 export interface MergePlan {
   /** Ids, smallest segment first. */
@@ -41,7 +42,8 @@ export function planMerge(manifest: Manifest): MergePlan | null {
       // A small result stays flat, and then a graph is no business of this merge.
       if (flatRows > flatRowsMax) cascade(inputs, bySize, rowsMax);
     }
-    if (inputs.length > 1 || inputs.some((segment) => size(segment) > flatRowsMax)) return plan(manifest, inputs, "flats");
+    if (inputs.length > 1 || inputs.some((segment) => size(segment) > flatRowsMax))
+      return plan(manifest, inputs, "flats");
   }
   const dead = bySize.find((segment) => segment.slots - segment.rows > segment.slots * deadShareMax);
   return dead ? plan(manifest, [dead], "dead") : null;
@@ -77,4 +79,5 @@ function cascade(inputs: Segment[], bySize: readonly Segment[], rowsMax: number)
 
 /** Tombstones count: they too are read, kept and written. */
 const size = (segment: Segment): number => segment.rows + segment.tombstones;
-const total = (segments: readonly Segment[]): number => segments.reduce((sum, segment) => sum + size(segment), 0);
+const total = (segments: readonly Segment[]): number =>
+  segments.reduce((sum, segment) => sum + size(segment), 0);

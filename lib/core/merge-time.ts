@@ -16,7 +16,8 @@ export function mergeMs(manifest: Manifest, plan: MergePlan): number {
   const rows = inputs.map((segment) => segment.rows + segment.tombstones).sort((a, b) => a - b);
   const graphs = inputs.some((segment) => segment.kind === "hnsw");
   // The largest graph is grown unless too much of it is dead; then its rows are inserted as well.
-  const inserted = rows.reduce((sum, n) => sum + n, 0) - (graphs && plan.reason !== "dead" ? rows[rows.length - 1]! : 0);
+  const inserted =
+    rows.reduce((sum, n) => sum + n, 0) - (graphs && plan.reason !== "dead" ? rows[rows.length - 1]! : 0);
   const bytes = inputs.reduce((sum, segment) => sum + segmentBytes(segment), 0);
   const effort = manifest.index.efConstruction / 100;
   return inserted * manifest.dims * insertMsPerComponent * effort + (bytes * 2) / transferBytesPerMs;

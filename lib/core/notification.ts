@@ -20,14 +20,16 @@ export function decodeNotification(body: string): Notification | { readonly reas
     return { reason: "the message is not JSON" };
   }
   if (typeof value !== "object" || value === null) return { reason: "the message is not an object" };
-  if (value.format !== 1) return { reason: `message format ${JSON.stringify(value.format) ?? "missing"}; this version reads 1` };
+  if (value.format !== 1)
+    return { reason: `message format ${JSON.stringify(value.format) ?? "missing"}; this version reads 1` };
   const { collection, shard, delta } = value;
   try {
     checkCollectionName(collection);
   } catch (error) {
     return { reason: (error as Error).message };
   }
-  if (!Number.isSafeInteger(shard) || (shard as number) < 0) return { reason: "shard is not a number from 0" };
+  if (!Number.isSafeInteger(shard) || (shard as number) < 0)
+    return { reason: "shard is not a number from 0" };
   if (typeof delta !== "string" || !isUlid(delta)) return { reason: "delta is not a ULID" };
   return { collection: collection as string, shard: shard as number, delta };
 }

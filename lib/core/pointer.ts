@@ -36,7 +36,11 @@ export interface Floor {
 }
 
 export function firstPointer(collection: Collection, shard: number): Pointer {
-  return { ...pointerTo(emptyManifest(collection, shard), { version: 0, ulid: "0".repeat(26), generation: 0 }), manifest: null, manifestSha256: null };
+  return {
+    ...pointerTo(emptyManifest(collection, shard), { version: 0, ulid: "0".repeat(26), generation: 0 }),
+    manifest: null,
+    manifestSha256: null,
+  };
 }
 
 /** The pointer that makes `manifest` current. */
@@ -54,7 +58,8 @@ export const pointerTo = (manifest: Manifest, floor: Floor): Pointer => ({
   publishedAt: manifest.createdAt,
 });
 
-export const encodePointer = (pointer: Pointer): Buffer => Buffer.from(`${JSON.stringify(pointer, null, 1)}\n`);
+export const encodePointer = (pointer: Pointer): Buffer =>
+  Buffer.from(`${JSON.stringify(pointer, null, 1)}\n`);
 
 /** Reads a stored pointer. Throws `corrupt`, naming `key`. */
 export function decodePointer(bytes: Uint8Array, key: string, shard: ShardRef): Pointer {
@@ -66,7 +71,10 @@ export function decodePointer(bytes: Uint8Array, key: string, shard: ShardRef): 
   }
   if (typeof value !== "object" || value === null) throw corrupt(key, "it is not an object");
   if (value.format !== pointerFormat) {
-    throw corrupt(key, `its format version is ${JSON.stringify(value.format)}; this version reads ${pointerFormat}`);
+    throw corrupt(
+      key,
+      `its format version is ${JSON.stringify(value.format)}; this version reads ${pointerFormat}`,
+    );
   }
   if (value.collection !== shard.collection || value.shard !== shard.shard) {
     throw corrupt(key, `it belongs to ${value.collection}/${value.shard}, not to ${shardName(shard)}`);
@@ -75,9 +83,18 @@ export function decodePointer(bytes: Uint8Array, key: string, shard: ShardRef): 
   if (!Number.isSafeInteger(version) || version < 0) throw corrupt(key, `version ${version} is not one`);
   if (!Number.isSafeInteger(epoch) || epoch < 0) throw corrupt(key, `epoch ${epoch} is not one`);
   if (!isUlid(commit)) throw corrupt(key, "its commit is not a ULID");
-  if (!Number.isSafeInteger(floor?.version) || floor.version > version || !isUlid(floor.ulid) || !Number.isSafeInteger(floor.generation)) throw corrupt(key, "its floor is not one");
+  if (
+    !Number.isSafeInteger(floor?.version) ||
+    floor.version > version ||
+    !isUlid(floor.ulid) ||
+    !Number.isSafeInteger(floor.generation)
+  )
+    throw corrupt(key, "its floor is not one");
   if (version === 0 ? value.manifest !== null : value.manifest !== manifestKey(shard, version, commit)) {
-    throw corrupt(key, `it names ${JSON.stringify(value.manifest)} for version ${version} and commit ${commit}`);
+    throw corrupt(
+      key,
+      `it names ${JSON.stringify(value.manifest)} for version ${version} and commit ${commit}`,
+    );
   }
   return value;
 }

@@ -33,7 +33,13 @@ export function decodeToken(text: unknown): WriteToken {
     collection: checkCollectionName(collection),
     deltas: deltas.map((entry) => {
       const [shard, delta] = Array.isArray(entry) ? (entry as unknown[]) : [];
-      if (!Number.isSafeInteger(shard) || (shard as number) < 0 || typeof delta !== "string" || !isUlid(delta)) throw refuse();
+      if (
+        !Number.isSafeInteger(shard) ||
+        (shard as number) < 0 ||
+        typeof delta !== "string" ||
+        !isUlid(delta)
+      )
+        throw refuse();
       return { shard: shard as number, delta };
     }),
   };

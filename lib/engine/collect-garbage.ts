@@ -13,11 +13,25 @@
  *  5. Delete segments first, manifests last: a crash in between leaves the names to try again by.
  */
 import type { Collection } from "../core/collection.ts";
-import { manifestKey, segmentOfKey, segmentPrefix, type ShardRef, shardName, ulidFloor } from "../core/keys.ts";
+import {
+  manifestKey,
+  type ShardRef,
+  segmentOfKey,
+  segmentPrefix,
+  shardName,
+  ulidFloor,
+} from "../core/keys.ts";
 import type { Manifest } from "../core/manifest.ts";
 import type { Floor } from "../core/pointer.ts";
 import { type Head, readHead } from "./head.ts";
-import { commitTimeMs, listManifests, listPins, type ManifestName, publishedChain, readManifest } from "./history.ts";
+import {
+  commitTimeMs,
+  listManifests,
+  listPins,
+  type ManifestName,
+  publishedChain,
+  readManifest,
+} from "./history.ts";
 import { collectLease, HeldLease } from "./lease.ts";
 import type { World } from "./ports.ts";
 import { raiseFloor } from "./publish.ts";
@@ -30,7 +44,11 @@ export interface Retention {
   /** Unpublished segments and manifests older than this are orphans. Longer than any run. */
   readonly orphanMs: number;
 }
-export const defaultRetention: Retention = { versionsKept: 5, keptMs: 60 * 60_000, orphanMs: 24 * 60 * 60_000 };
+export const defaultRetention: Retention = {
+  versionsKept: 5,
+  keptMs: 60 * 60_000,
+  orphanMs: 24 * 60 * 60_000,
+};
 
 /** Keys deleted by one call. */
 const deleteBatch = 1_000;
@@ -82,12 +100,19 @@ export async function collectGarbage(
 
 /** The oldest version that is kept for its number or its age, and the orphans' bound. It never falls. */
 function nextFloor(head: Head, chain: readonly Manifest[], retention: Retention, nowMs: number): Floor {
-  const kept = chain.filter((manifest, i) => i < retention.versionsKept || nowMs - commitTimeMs(manifest) < retention.keptMs);
+  const kept = chain.filter(
+    (manifest, i) => i < retention.versionsKept || nowMs - commitTimeMs(manifest) < retention.keptMs,
+  );
   // A published version stays current until the next one: what readers may hold is one version older than `keptMs` ago.
   const oldest = chain[Math.min(kept.length, chain.length - 1)]!;
   const ulid = ulidFloor(nowMs - retention.orphanMs);
   const { floor } = head.pointer;
-  return { version: Math.max(floor.version, oldest.version), ulid: ulid > floor.ulid ? ulid : floor.ulid, generation: floor.generation + 1 };
+  return {
+    version: Math.max(floor.version, oldest.version),
+    // biome-ignore lint/complexity/useMathMinMax: ULIDs are text
+    ulid: ulid > floor.ulid ? ulid : floor.ulid,
+    generation: floor.generation + 1,
+  };
 }
 
 interface Inventory {
@@ -103,17 +128,22 @@ async function findGarbage(world: World, { ref, names, chain, floor }: Inventory
   const pinned = new Set(pins.map(nameOf));
   const published = new Set(chain.map(nameOf));
   const isKept = (name: ManifestName): boolean =>
-    pinned.has(nameOf(name)) || (published.has(nameOf(name)) ? name.version >= floor.version : name.commit >= floor.ulid);
+    pinned.has(nameOf(name)) ||
+    (published.has(nameOf(name)) ? name.version >= floor.version : name.commit >= floor.ulid);
 
   const keptNames = names.filter(isKept);
   const inChain = new Map(chain.map((manifest) => [nameOf(manifest), manifest]));
   const kept: Manifest[] = [];
-  for (const name of keptNames) kept.push(inChain.get(nameOf(name)) ?? (await readManifest(world.store, ref, name)));
+  for (const name of keptNames)
+    kept.push(inChain.get(nameOf(name)) ?? (await readManifest(world.store, ref, name)));
   const collected = chain.filter((manifest) => manifest.version > 0 && !isKept(manifest));
 
   const live = new Set(kept.flatMap((manifest) => manifest.segments.map((segment) => segment.id)));
-  const wasPublished = new Set(collected.flatMap((manifest) => manifest.segments.map((segment) => segment.id)));
-  const isGarbage = (segment: string): boolean => !live.has(segment) && (wasPublished.has(segment) || segment < floor.ulid);
+  const wasPublished = new Set(
+    collected.flatMap((manifest) => manifest.segments.map((segment) => segment.id)),
+  );
+  const isGarbage = (segment: string): boolean =>
+    !live.has(segment) && (wasPublished.has(segment) || segment < floor.ulid);
 
   const keys: string[] = [];
   const segments = new Set<string>();

@@ -1,8 +1,8 @@
 /** Creating, listing and deleting collections. */
 import {
-  checkCollectionName,
   type Collection,
   type CollectionOptions,
+  checkCollectionName,
   encodeCollection,
   newCollection,
   sameConfiguration,
@@ -61,9 +61,14 @@ async function refuseRemains(store: ObjectStore, name: string): Promise<void> {
 
 function differs(existing: Collection, wanted: Collection): SiltstoneError {
   const fields = (Object.keys(wanted) as (keyof Collection)[]).filter(
-    (field) => field !== "id" && field !== "createdAt" && JSON.stringify(existing[field]) !== JSON.stringify(wanted[field]),
+    (field) =>
+      field !== "id" &&
+      field !== "createdAt" &&
+      JSON.stringify(existing[field]) !== JSON.stringify(wanted[field]),
   );
-  const differences = fields.map((field) => `${field} is ${JSON.stringify(existing[field])}, not ${JSON.stringify(wanted[field])}`);
+  const differences = fields.map(
+    (field) => `${field} is ${JSON.stringify(existing[field])}, not ${JSON.stringify(wanted[field])}`,
+  );
   return new SiltstoneError(
     "conflict",
     `collection ${wanted.name} exists with another configuration: ${differences.join("; ")}; ` +
@@ -106,7 +111,8 @@ export async function deleteCollection(store: ObjectStore, name: string): Promis
   let deleted = 0;
   for await (const page of store.list(collectionPrefix(name))) {
     const keys = page.map(({ key }) => key);
-    for (let start = 0; start < keys.length; start += deleteBatch) await store.delete(keys.slice(start, start + deleteBatch));
+    for (let start = 0; start < keys.length; start += deleteBatch)
+      await store.delete(keys.slice(start, start + deleteBatch));
     deleted += keys.length;
   }
   return deleted;

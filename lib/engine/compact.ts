@@ -19,7 +19,7 @@ import { type CollectReport, collectGarbage } from "./collect-garbage.ts";
 import { listCollections } from "./collections.ts";
 import { readCollection } from "./head.ts";
 import { type IngestReport, ingest } from "./ingest.ts";
-import { merge, type MergeProgress, type MergeReport } from "./merge.ts";
+import { type MergeProgress, type MergeReport, merge } from "./merge.ts";
 import type { QueueMessage, World } from "./ports.ts";
 
 /** Messages held at a time; the queue hides them from others meanwhile. */
@@ -40,6 +40,8 @@ export interface CompactRequest {
 export interface ShardReport {
   readonly collection: string;
   readonly shard: number;
+  /** Time spent on this shard. */
+  readonly milliseconds: number;
   readonly ingest?: IngestReport;
   readonly merge?: MergeReport;
   readonly collect?: CollectReport;
@@ -93,9 +95,13 @@ class Run {
     for (const { collection, shard } of await this.#targets(new Set())) {
       await this.#attempt(collection, shard, async () => {
         const { deadlineMs, onProgress } = this.#request;
-        const merged = await merge(this.#world, collection, shard, { deadlineMs, ...(onProgress ? { onProgress } : {}) });
+        const merged = await merge(this.#world, collection, shard, {
+          deadlineMs,
+          ...(onProgress ? { onProgress } : {}),
+        });
         this.#note(collection, shard, { merge: merged });
-        if (!this.#outOfTime()) this.#note(collection, shard, { collect: await collectGarbage(this.#world, collection, shard) });
+        if (!this.#outOfTime())
+          this.#note(collection, shard, { collect: await collectGarbage(this.#world, collection, shard) });
       });
     }
   }
@@ -107,13 +113,18 @@ class Run {
   /** Every shard in question, those named first in front. */
   async #targets(named: ReadonlySet<string>): Promise<{ collection: Collection; shard: number }[]> {
     const { collection: only, shard: onlyShard } = this.#request;
-    const collections = only === undefined ? await listCollections(this.#world.store) : [await readCollection(this.#world.store, only)];
+    const collections =
+      only === undefined
+        ? await listCollections(this.#world.store)
+        : [await readCollection(this.#world.store, only)];
     const targets = collections.flatMap((collection) =>
       Array.from({ length: collection.shards }, (_, shard) => ({ collection, shard })),
     );
     const wanted = targets.filter(({ shard }) => onlyShard === undefined || shard === onlyShard);
-    if (wanted.length === 0) throw new SiltstoneError("notFound", `collection ${only} has no shard ${onlyShard}`);
-    const rank = ({ collection, shard }: (typeof targets)[number]) => (named.has(`${collection.name}/${shard}`) ? 0 : 1);
+    if (only !== undefined && wanted.length === 0)
+      throw new SiltstoneError("notFound", `collection ${only} has no shard ${onlyShard}`);
+    const rank = ({ collection, shard }: (typeof targets)[number]) =>
+      named.has(`${collection.name}/${shard}`) ? 0 : 1;
     return wanted.sort((a, b) => rank(a) - rank(b));
   }
 
@@ -126,18 +137,22 @@ class Run {
   }
 
   async #attempt(collection: Collection, shard: number, work: () => Promise<void>): Promise<void> {
+    const startMs = this.#world.clock.nowMs();
     try {
       await work();
     } catch (error) {
       // Only what the engine knows is an outcome; anything else is a bug, or the end of the process.
       if (!(error instanceof SiltstoneError)) throw error;
       this.#note(collection, shard, { error: { kind: error.kind, message: error.message } });
+    } finally {
+      const before = this.#shards.get(shardName({ collection: collection.name, shard }))?.milliseconds ?? 0;
+      this.#note(collection, shard, { milliseconds: before + this.#world.clock.nowMs() - startMs });
     }
   }
 
   #note(collection: Collection, shard: number, part: Partial<ShardReport>): void {
     const ref: ShardRef = { collection: collection.name, shard };
-    this.#shards.set(shardName(ref), { ...ref, ...this.#shards.get(shardName(ref)), ...part });
+    this.#shards.set(shardName(ref), { ...ref, milliseconds: 0, ...this.#shards.get(shardName(ref)), ...part });
   }
 
   async #receive(): Promise<{ message: QueueMessage; notice: Notification }[]> {
@@ -166,9 +181,11 @@ class Run {
     for (const { message, notice } of inbox) {
       const swept = this.#shards.get(shardName(notice));
       if (swept?.ingest && !swept.error && !swept.ingest.pending.includes(notice.delta)) done.push(message);
-      else if (swept === undefined && !(await this.#exists(notice))) await this.#deadLetter(message, "its collection or shard does not exist");
+      else if (swept === undefined && !(await this.#exists(notice)))
+        await this.#deadLetter(message, "its collection or shard does not exist");
     }
-    for (let start = 0; start < done.length; start += 10) await this.#world.queue.delete(done.slice(start, start + 10));
+    for (let start = 0; start < done.length; start += 10)
+      await this.#world.queue.delete(done.slice(start, start + 10));
     this.#messages.settled += done.length;
     this.#messages.left += inbox.length - done.length;
     return done.length;

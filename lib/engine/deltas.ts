@@ -3,7 +3,7 @@ import pLimit from "p-limit";
 import type { Collection } from "../core/collection.ts";
 import { decodeDelta } from "../core/delta.ts";
 import type { DeltaHeader } from "../core/delta-header.ts";
-import { corrupt, isKind, type Problem, type SiltstoneError } from "../core/errors.ts";
+import { corrupt, isKind, type SiltstoneError } from "../core/errors.ts";
 import {
   deltaKey,
   deltaOfKey,
@@ -14,8 +14,8 @@ import {
   ulidTimeMs,
 } from "../core/keys.ts";
 import type { Manifest } from "../core/manifest.ts";
-import { metadataProblems } from "../core/metadata.ts";
 import type { Row } from "../core/record.ts";
+import { rowProblem } from "../core/records.ts";
 import type { ObjectStore, World } from "./ports.ts";
 
 /** Deltas read at a time. */
@@ -36,7 +36,11 @@ export interface ListedDelta {
 }
 
 /** What lies below the shard's deltas/ from the watermark on, oldest first. */
-export async function listDeltas(store: ObjectStore, shard: ShardRef, watermark: string): Promise<ListedDelta[]> {
+export async function listDeltas(
+  store: ObjectStore,
+  shard: ShardRef,
+  watermark: string,
+): Promise<ListedDelta[]> {
   const listed: ListedDelta[] = [];
   for await (const page of store.list(deltaPrefix(shard), { startAfter: deltaKey(shard, watermark) })) {
     for (const { key, bytes } of page) {
@@ -58,7 +62,12 @@ export type ReadDelta =
   | { readonly kind: "rows"; readonly delta: string; readonly rows: Row[] }
   /** Merged, or put aside, since it was listed. */
   | { readonly kind: "gone"; readonly delta: string }
-  | { readonly kind: "unreadable"; readonly delta: string; readonly error: SiltstoneError; readonly body: Buffer };
+  | {
+      readonly kind: "unreadable";
+      readonly delta: string;
+      readonly error: SiltstoneError;
+      readonly body: Buffer;
+    };
 
 /** Reads and proves deltas, a bounded number at a time, in the given order. */
 export async function readDeltas(
@@ -71,14 +80,21 @@ export async function readDeltas(
   return Promise.all(deltas.map((delta) => limit(() => readDelta(world, collection, shard, delta))));
 }
 
-async function readDelta(world: World, collection: Collection, shard: ShardRef, delta: string): Promise<ReadDelta> {
+async function readDelta(
+  world: World,
+  collection: Collection,
+  shard: ShardRef,
+  delta: string,
+): Promise<ReadDelta> {
   const key = deltaKey(shard, delta);
   const found = await world.store.get(key);
   if (found.kind !== "found") return { kind: "gone", delta };
   try {
     const { header, rows } = decodeDelta(found.body, { key, delta });
     const fault =
-      misfit(collection, shard, header) ?? misfitRow(collection, rows) ?? tooOld(Math.min(header.createdAtMs, ulidTimeMs(delta)), world.clock.nowMs());
+      misfit(collection, shard, header) ??
+      misfitRow(collection, rows) ??
+      tooOld(Math.min(header.createdAtMs, ulidTimeMs(delta)), world.clock.nowMs());
     if (fault !== null) throw corrupt(key, fault);
     return { kind: "rows", delta, rows };
   } catch (error) {
@@ -88,11 +104,24 @@ async function readDelta(world: World, collection: Collection, shard: ShardRef, 
 }
 
 /** Copies an unreadable delta and its reason to quarantine/, and only then removes it from the backlog. */
-export async function quarantine(world: World, shard: ShardRef, unreadable: ReadDelta & { kind: "unreadable" }): Promise<void> {
+export async function quarantine(
+  world: World,
+  shard: ShardRef,
+  unreadable: ReadDelta & { kind: "unreadable" },
+): Promise<void> {
   const { delta, body, error } = unreadable;
-  const reason = { format: 1, delta, reason: error.message, bytes: body.length, at: new Date(world.clock.nowMs()).toISOString() };
+  const reason = {
+    format: 1,
+    delta,
+    reason: error.message,
+    bytes: body.length,
+    at: new Date(world.clock.nowMs()).toISOString(),
+  };
   await world.store.put(quarantinedDeltaKey(shard, delta), body);
-  await world.store.put(quarantineReasonKey(shard, delta), Buffer.from(`${JSON.stringify(reason, null, 2)}\n`));
+  await world.store.put(
+    quarantineReasonKey(shard, delta),
+    Buffer.from(`${JSON.stringify(reason, null, 2)}\n`),
+  );
   await world.store.delete([deltaKey(shard, delta)]);
 }
 
@@ -107,22 +136,17 @@ function misfit(collection: Collection, shard: ShardRef, header: DeltaHeader): s
   };
   for (const [field, value] of Object.entries(expected)) {
     const got = header[field as keyof typeof expected];
-    if (got !== value) return `its ${field} is ${JSON.stringify(got)}, the collection's is ${JSON.stringify(value)}`;
+    if (got !== value)
+      return `its ${field} is ${JSON.stringify(got)}, the collection's is ${JSON.stringify(value)}`;
   }
   return null;
 }
 
-/** Metadata that no producer of ours would have let through: a delta may come from other hands. */
+/** A row that no producer of ours would have let through: a delta may come from other hands. */
 function misfitRow(collection: Collection, rows: readonly Row[]): string | null {
-  for (const { id, metadata } of rows) {
-    if (metadata === null) continue;
-    let problems: readonly Problem[];
-    try {
-      problems = metadataProblems(collection.fields, JSON.parse(metadata));
-    } catch {
-      problems = [{ field: "metadata", reason: "is not JSON" }];
-    }
-    if (problems.length > 0) return `id ${JSON.stringify(id)}: ${problems[0]!.field} ${problems[0]!.reason}`;
+  for (const row of rows) {
+    const problem = rowProblem(collection, row);
+    if (problem !== null) return problem;
   }
   return null;
 }

@@ -7,7 +7,7 @@ import { mkdir, open, rm } from "node:fs/promises";
 import { join } from "node:path";
 import pLimit from "p-limit";
 import { corrupt } from "../core/errors.ts";
-import { type SegmentFile, segmentKey, type ShardRef } from "../core/keys.ts";
+import { type SegmentFile, type ShardRef, segmentKey } from "../core/keys.ts";
 import type { FileEntry, Segment } from "../core/manifest.ts";
 import type { ObjectStore } from "./ports.ts";
 
@@ -52,7 +52,8 @@ async function fetchFile(
       sha256.update(bytes);
       await file.writeFile(bytes);
     }
-    if (sha256.digest("hex") !== entry.sha256) throw corrupt(key, "its sha256 is not the one in the manifest");
+    if (sha256.digest("hex") !== entry.sha256)
+      throw corrupt(key, "its sha256 is not the one in the manifest");
   } catch (error) {
     await rm(path, { force: true });
     throw error;
@@ -64,6 +65,7 @@ async function fetchFile(
 async function fetchPart(store: ObjectStore, key: string, start: number, limit: number): Promise<Buffer> {
   const part = await store.get(key, { range: { start, limit } });
   if (part.kind !== "found") throw corrupt(key, "the manifest names it, but it is missing");
-  if (part.body.length !== limit - start) throw corrupt(key, `it ends before byte ${limit}, its size in the manifest`);
+  if (part.body.length !== limit - start)
+    throw corrupt(key, `it ends before byte ${limit}, its size in the manifest`);
   return part.body;
 }

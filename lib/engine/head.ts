@@ -21,7 +21,10 @@ export async function readCollection(store: ObjectStore, name: string): Promise<
   const key = collectionKey(name);
   const found = await store.get(key);
   if (found.kind !== "found") {
-    throw new SiltstoneError("notFound", `collection ${name} does not exist; create it with \`silt collection create ${name}\``);
+    throw new SiltstoneError(
+      "notFound",
+      `collection ${name} does not exist; create it with \`silt collection create ${name}\``,
+    );
   }
   const collection = decodeCollection(found.body, key);
   if (collection.name !== name) throw corrupt(key, `it configures ${collection.name}`);
@@ -54,17 +57,26 @@ export async function readPointer(
 }
 
 /** The manifest that a pointer names, its bytes checked against the pointer. */
-export async function readManifestOf(store: ObjectStore, collection: Collection, pointer: Pointer): Promise<Manifest> {
+export async function readManifestOf(
+  store: ObjectStore,
+  collection: Collection,
+  pointer: Pointer,
+): Promise<Manifest> {
   if (pointer.manifest === null) return emptyManifest(collection, pointer.shard);
   const found = await store.get(pointer.manifest);
   if (found.kind !== "found") throw corrupt(pointer.manifest, "the pointer names it, but it is missing");
   const sha256 = createHash("sha256").update(found.body).digest("hex");
-  if (sha256 !== pointer.manifestSha256) throw corrupt(pointer.manifest, "its sha256 is not the one in the pointer");
+  if (sha256 !== pointer.manifestSha256)
+    throw corrupt(pointer.manifest, "its sha256 is not the one in the pointer");
   const manifest = decodeManifest(found.body, pointer.manifest, pointer);
   if (manifest.version !== pointer.version || manifest.commit !== pointer.commit) {
     throw corrupt(pointer.manifest, "its version or commit is not the one in the pointer");
   }
-  if (manifest.collectionId !== collection.id || manifest.dims !== collection.dims || manifest.metric !== collection.metric) {
+  if (
+    manifest.collectionId !== collection.id ||
+    manifest.dims !== collection.dims ||
+    manifest.metric !== collection.metric
+  ) {
     throw corrupt(pointer.manifest, "it does not fit the collection's configuration");
   }
   return manifest;

@@ -1,6 +1,15 @@
 /** The versions of a shard: its manifests as they lie on S3, and the chain of those that were really published. */
 import { corrupt, SiltstoneError } from "../core/errors.ts";
-import { manifestKey, manifestOfKey, manifestPrefix, pinKey, pinOfKey, pinPrefix, type ShardRef, ulidTimeMs } from "../core/keys.ts";
+import {
+  manifestKey,
+  manifestOfKey,
+  manifestPrefix,
+  pinKey,
+  pinOfKey,
+  pinPrefix,
+  type ShardRef,
+  ulidTimeMs,
+} from "../core/keys.ts";
 import { decodeManifest, type Manifest } from "../core/manifest.ts";
 import type { Head } from "./head.ts";
 import type { ObjectStore, World } from "./ports.ts";
@@ -28,12 +37,17 @@ export async function listManifests(store: ObjectStore, shard: ShardRef): Promis
   return names;
 }
 
-export async function readManifest(store: ObjectStore, shard: ShardRef, { version, commit }: ManifestName): Promise<Manifest> {
+export async function readManifest(
+  store: ObjectStore,
+  shard: ShardRef,
+  { version, commit }: ManifestName,
+): Promise<Manifest> {
   const key = manifestKey(shard, version, commit);
   const found = await store.get(key);
   if (found.kind !== "found") throw new SiltstoneError("notFound", `${key} does not exist (any more)`);
   const manifest = decodeManifest(found.body, key, shard);
-  if (manifest.version !== version || manifest.commit !== commit) throw corrupt(key, "its version or commit is not that of its name");
+  if (manifest.version !== version || manifest.commit !== commit)
+    throw corrupt(key, "its version or commit is not that of its name");
   return manifest;
 }
 
@@ -41,7 +55,11 @@ export async function readManifest(store: ObjectStore, shard: ShardRef, { versio
  * The published versions, newest first: from the head back by parent, as far as manifests exist. A manifest that is
  * not on this chain was never published (a crash, or a lost race).
  */
-export async function publishedChain(store: ObjectStore, head: Head, names: readonly ManifestName[]): Promise<Manifest[]> {
+export async function publishedChain(
+  store: ObjectStore,
+  head: Head,
+  names: readonly ManifestName[],
+): Promise<Manifest[]> {
   const there = new Set(names.map(({ version, commit }) => `${version}-${commit}`));
   const chain: Manifest[] = [head.manifest];
   for (;;) {
@@ -94,8 +112,11 @@ export async function pinVersion(
     createdAt: new Date(world.clock.nowMs()).toISOString(),
   };
   const key = pinKey(shard, request.name);
-  const put = await world.store.put(key, Buffer.from(`${JSON.stringify(pin, null, 2)}\n`), { ifAbsent: true });
-  if (put.kind === "preconditionFailed") throw new SiltstoneError("conflict", `pin ${request.name} exists already; choose another name`);
+  const put = await world.store.put(key, Buffer.from(`${JSON.stringify(pin, null, 2)}\n`), {
+    ifAbsent: true,
+  });
+  if (put.kind === "preconditionFailed")
+    throw new SiltstoneError("conflict", `pin ${request.name} exists already; choose another name`);
   if ((await readHead()).pointer.floor.version > pin.version) {
     await world.store.delete([key]);
     throw noVersion(shard, request.version, chain);
@@ -103,12 +124,17 @@ export async function pinVersion(
   return pin;
 }
 
-export const unpin = (store: ObjectStore, shard: ShardRef, name: string): Promise<void> => store.delete([pinKey(shard, name)]);
+export const unpin = (store: ObjectStore, shard: ShardRef, name: string): Promise<void> =>
+  store.delete([pinKey(shard, name)]);
 
 export function noVersion(shard: ShardRef, version: number, chain: readonly Manifest[]): SiltstoneError {
   const kept = chain.map((manifest) => manifest.version).filter((kept) => kept > 0);
-  const range = kept.length === 0 ? "nothing is published yet" : `kept: ${kept[kept.length - 1]} to ${kept[0]}`;
-  return new SiltstoneError("notFound", `${shard.collection}/${shard.shard} has no version ${version} (any more); ${range}`);
+  const range =
+    kept.length === 0 ? "nothing is published yet" : `kept: ${kept[kept.length - 1]} to ${kept[0]}`;
+  return new SiltstoneError(
+    "notFound",
+    `${shard.collection}/${shard.shard} has no version ${version} (any more); ${range}`,
+  );
 }
 
 /** Age of a manifest by its own commit. */

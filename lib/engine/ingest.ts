@@ -18,7 +18,15 @@ import { addSums, Checksum, equalSums, type RowSum, sumOf } from "../core/checks
 import type { Collection } from "../core/collection.ts";
 import { corrupt, SiltstoneError } from "../core/errors.ts";
 import { fold } from "../core/fold.ts";
-import { deltaKey, type SegmentFile, type ShardRef, segmentKey, shardName, ulidFloor, ulidTimeMs } from "../core/keys.ts";
+import {
+  deltaKey,
+  type SegmentFile,
+  type ShardRef,
+  segmentKey,
+  shardName,
+  ulidFloor,
+  ulidTimeMs,
+} from "../core/keys.ts";
 import type { Segment } from "../core/manifest.ts";
 import type { Row } from "../core/record.ts";
 import { withFolder } from "../segment/files.ts";
@@ -101,7 +109,12 @@ export async function ingest(
 }
 
 /** Deltas that a published manifest includes: left by a crash between the commit and their deletion. */
-async function deleteApplied(world: World, shard: ShardRef, head: Head, listed: readonly ListedDelta[]): Promise<void> {
+async function deleteApplied(
+  world: World,
+  shard: ShardRef,
+  head: Head,
+  listed: readonly ListedDelta[],
+): Promise<void> {
   const applied = new Set(head.manifest.applied);
   const keys = listed.filter(({ delta }) => applied.has(delta)).map(({ delta }) => deltaKey(shard, delta));
   if (keys.length > 0) await world.store.delete(keys);
@@ -132,7 +145,15 @@ async function ingestBatch(world: World, collection: Collection, shard: ShardRef
   await batch.lease.check();
   const deltas = good.map(({ delta }) => delta);
   const head = await publish(world, collection, batch.head, (head) =>
-    ingestChange(head, { segment, retired, ingested: addSums(segment.sum, retired), deltas, epoch: batch.lease.epoch, batch, nowMs: world.clock.nowMs() }),
+    ingestChange(head, {
+      segment,
+      retired,
+      ingested: addSums(segment.sum, retired),
+      deltas,
+      epoch: batch.lease.epoch,
+      batch,
+      nowMs: world.clock.nowMs(),
+    }),
   );
   await world.store.delete(deltas.map((delta) => deltaKey(shard, delta)));
   return { head, deltas: deltas.length, rows: rows.length, quarantined };
@@ -164,7 +185,10 @@ async function writeSegment(world: World, collection: Collection, shard: ShardRe
 }
 
 /** What came in is what is kept plus what is retired, to the last bit; a mismatch stops the run before anything shows. */
-export function checkConservation(shard: ShardRef, sums: { cameIn: RowSum; kept: RowSum; retired: RowSum }): void {
+export function checkConservation(
+  shard: ShardRef,
+  sums: { cameIn: RowSum; kept: RowSum; retired: RowSum },
+): void {
   const accounted = new Checksum().addSum(sums.kept).addSum(sums.retired).sum();
   if (equalSums(sums.cameIn, accounted)) return;
   throw corrupt(
@@ -174,23 +198,42 @@ export function checkConservation(shard: ShardRef, sums: { cameIn: RowSum; kept:
   );
 }
 
-export async function uploadSegment(world: World, shard: ShardRef, segment: Segment, folder: string): Promise<void> {
+export async function uploadSegment(
+  world: World,
+  shard: ShardRef,
+  segment: Segment,
+  folder: string,
+): Promise<void> {
   const files = Object.keys(segment.files) as SegmentFile[];
-  await Promise.all(files.map((file) => world.store.putFile(segmentKey(shard, segment.id, file), `${folder}/${file}`)));
+  await Promise.all(
+    files.map((file) => world.store.putFile(segmentKey(shard, segment.id, file), `${folder}/${file}`)),
+  );
 }
 
 function ingestChange(
   head: Head,
-  run: { segment: Segment; retired: RowSum; ingested: RowSum; deltas: readonly string[]; epoch: number; batch: Batch; nowMs: number },
+  run: {
+    segment: Segment;
+    retired: RowSum;
+    ingested: RowSum;
+    deltas: readonly string[];
+    epoch: number;
+    batch: Batch;
+    nowMs: number;
+  },
 ): Change | null {
   const { manifest } = head;
   if (manifest.epoch > run.epoch) {
-    throw new SiltstoneError("fenced", `${shardName(manifest)}: epoch ${manifest.epoch} has taken over from ${run.epoch}`);
+    throw new SiltstoneError(
+      "fenced",
+      `${shardName(manifest)}: epoch ${manifest.epoch} has taken over from ${run.epoch}`,
+    );
   }
   const applied = new Set(manifest.applied);
   const already = run.deltas.filter((delta) => applied.has(delta));
   if (already.length === run.deltas.length) return null;
-  if (already.length > 0) throw new SiltstoneError("fenced", `${shardName(manifest)}: another run has merged some of these deltas`);
+  if (already.length > 0)
+    throw new SiltstoneError("fenced", `${shardName(manifest)}: another run has merged some of these deltas`);
   const listed = new Set(run.batch.listed.map(({ delta }) => delta));
   const next = [...manifest.applied.filter((delta) => listed.has(delta)), ...run.deltas].sort();
   return {
@@ -207,7 +250,10 @@ function ingestChange(
 }
 
 /** Below every delta that is still unmerged, and well below the present: a new delta cannot appear under it. */
-function nextWatermark(current: string, run: { deltas: readonly string[]; batch: Batch; nowMs: number }): string {
+function nextWatermark(
+  current: string,
+  run: { deltas: readonly string[]; batch: Batch; nowMs: number },
+): string {
   const merged = new Set(run.deltas);
   const oldestLeft = run.batch.pending.find(({ delta }) => !merged.has(delta))?.delta;
   const lagged = ulidFloor(run.nowMs - watermarkLagMs);

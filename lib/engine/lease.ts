@@ -23,7 +23,12 @@ export class HeldLease {
   /** Null when somebody else holds it. */
   static async acquire(world: World, name: string, epochAbove = 0): Promise<HeldLease | null> {
     const nowMs = world.clock.nowMs();
-    const result = await world.leases.acquire(name, { owner: world.clock.ulid(), leaseMs, nowMs, epochAbove });
+    const result = await world.leases.acquire(name, {
+      owner: world.clock.ulid(),
+      leaseMs,
+      nowMs,
+      epochAbove,
+    });
     return result.kind === "acquired" ? new HeldLease(world, result.lease) : null;
   }
 
@@ -35,9 +40,15 @@ export class HeldLease {
   async check(): Promise<void> {
     const leftMs = this.#lease.expiresAtMs - this.#world.clock.nowMs();
     if (leftMs > extendBelowMs) return;
-    const extended = leftMs > marginMs ? await this.#world.leases.extend(this.#lease, { leaseMs, nowMs: this.#world.clock.nowMs() }) : null;
+    const extended =
+      leftMs > marginMs
+        ? await this.#world.leases.extend(this.#lease, { leaseMs, nowMs: this.#world.clock.nowMs() })
+        : null;
     if (extended === null) {
-      throw new SiltstoneError("fenced", `lease ${this.#lease.name} (epoch ${this.epoch}) ran out or was taken: stopped before publishing`);
+      throw new SiltstoneError(
+        "fenced",
+        `lease ${this.#lease.name} (epoch ${this.epoch}) ran out or was taken: stopped before publishing`,
+      );
     }
     this.#lease = extended;
   }

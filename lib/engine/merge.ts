@@ -16,6 +16,7 @@ import { SiltstoneError } from "../core/errors.ts";
 import { type SegmentFile, type ShardRef, shardName } from "../core/keys.ts";
 import type { Manifest, Segment } from "../core/manifest.ts";
 import { type MergePlan, planMerge } from "../core/merge-plan.ts";
+import { mergeMs } from "../core/merge-time.ts";
 import { withFolder } from "../segment/files.ts";
 import { type Merged, mergeSegments } from "../segment/merge-segments.ts";
 import { tombstoneKeepMs } from "./deltas.ts";
@@ -23,7 +24,6 @@ import { fetchSegment } from "./fetch.ts";
 import { type Head, readHead } from "./head.ts";
 import { checkConservation, uploadSegment } from "./ingest.ts";
 import { HeldLease, mergeLease } from "./lease.ts";
-import { mergeMs } from "../core/merge-time.ts";
 import type { World } from "./ports.ts";
 import { type Change, publish } from "./publish.ts";
 
@@ -52,7 +52,11 @@ export async function merge(
   const ref: ShardRef = { collection: collection.name, shard };
   let head = await readHead(world.store, collection, shard);
   const merges: { inputs: number; rows: number; grown: boolean }[] = [];
-  const end = (outcome: MergeReport["outcome"]): MergeReport => ({ outcome, version: head.manifest.version, merges });
+  const end = (outcome: MergeReport["outcome"]): MergeReport => ({
+    outcome,
+    version: head.manifest.version,
+    merges,
+  });
   if (planMerge(head.manifest) === null) return end("done");
   const lease = await HeldLease.acquire(world, mergeLease(shardName(ref)));
   if (lease === null) return end("locked");
@@ -62,7 +66,12 @@ export async function merge(
       const plan = planMerge(head.manifest);
       if (plan === null) return end("done");
       if (world.clock.nowMs() + mergeMs(head.manifest, plan) > options.deadlineMs) return end("outOfTime");
-      const step = await mergeOnce(world, collection, ref, { head, plan, lease, onProgress: options.onProgress });
+      const step = await mergeOnce(world, collection, ref, {
+        head,
+        plan,
+        lease,
+        onProgress: options.onProgress,
+      });
       head = step.head;
       if (step.merged === null) return end("overtaken");
       merges.push({ inputs: plan.inputs.length, rows: step.merged.segment.rows, grown: step.merged.grown });
@@ -80,14 +89,25 @@ interface Step {
   readonly onProgress: ((progress: MergeProgress) => void) | undefined;
 }
 
-async function mergeOnce(world: World, collection: Collection, shard: ShardRef, { head, plan, lease, onProgress }: Step) {
+async function mergeOnce(
+  world: World,
+  collection: Collection,
+  shard: ShardRef,
+  { head, plan, lease, onProgress }: Step,
+) {
   const inputs = plan.inputs.map((id) => head.manifest.segments.find((segment) => segment.id === id)!);
   const id = world.clock.ulid();
   return withFolder(async (folder) => {
     const fetched = [];
     for (const segment of inputs) {
       await lease.check();
-      await fetchSegment(world.store, shard, segment, Object.keys(segment.files) as SegmentFile[], `${folder}/${segment.id}`);
+      await fetchSegment(
+        world.store,
+        shard,
+        segment,
+        Object.keys(segment.files) as SegmentFile[],
+        `${folder}/${segment.id}`,
+      );
       fetched.push({ segment, folder: `${folder}/${segment.id}` });
     }
     const output = `${folder}/out`;
@@ -113,11 +133,20 @@ async function mergeOnce(world: World, collection: Collection, shard: ShardRef, 
 function checkInputs(shard: ShardRef, inputs: readonly Segment[], cameIn: RowSum): void {
   const published = addSums(...inputs.map((segment) => segment.sum));
   if (!equalSums(published, cameIn)) {
-    throw new SiltstoneError("corrupt", `${shardName(shard)}: the rows read from a merge's inputs are not those that were published`);
+    throw new SiltstoneError(
+      "corrupt",
+      `${shardName(shard)}: the rows read from a merge's inputs are not those that were published`,
+    );
   }
 }
 
-async function commitMerge(world: World, collection: Collection, head: Head, plan: MergePlan, merged: Merged) {
+async function commitMerge(
+  world: World,
+  collection: Collection,
+  head: Head,
+  plan: MergePlan,
+  merged: Merged,
+) {
   let overtaken = false;
   const published = await publish(world, collection, head, ({ manifest }) => {
     if (manifest.segments.some((segment) => segment.id === merged.segment.id)) return null;

@@ -42,7 +42,9 @@ export type GetResult =
   | { readonly kind: "notModified" }
   | { readonly kind: "absent" };
 export type PutCondition = { readonly ifAbsent: true } | { readonly ifMatch: string };
-export type PutResult = { readonly kind: "written"; readonly etag: string } | { readonly kind: "preconditionFailed" };
+export type PutResult =
+  | { readonly kind: "written"; readonly etag: string }
+  | { readonly kind: "preconditionFailed" };
 export interface ObjectEntry {
   readonly key: string;
   readonly bytes: number;
@@ -70,9 +72,10 @@ export interface QueueMessage {
  */
 export interface LeaseTable {
   /** Takes the lease when nobody holds it or its time has run out; `epochAbove` raises the next epoch above a known one. */
-  acquire(name: string, request: { owner: string; leaseMs: number; nowMs: number; epochAbove?: number }): Promise<
-    { kind: "acquired"; lease: Lease } | { kind: "held"; by: Lease }
-  >;
+  acquire(
+    name: string,
+    request: { owner: string; leaseMs: number; nowMs: number; epochAbove?: number },
+  ): Promise<{ kind: "acquired"; lease: Lease } | { kind: "held"; by: Lease }>;
   /** Extends a lease that `lease.owner` still holds in `lease.epoch`; false when somebody else has it by now. */
   extend(lease: Lease, request: { leaseMs: number; nowMs: number }): Promise<Lease | null>;
   /** Gives the lease up, if it is still this owner's and epoch's. */

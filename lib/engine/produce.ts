@@ -9,7 +9,7 @@
  * nothing.
  */
 import type { Collection } from "../core/collection.ts";
-import { encodeDelta, type DeltaRow } from "../core/delta.ts";
+import { type DeltaRow, encodeDelta } from "../core/delta.ts";
 import { invalid, isKind, type Problem, SiltstoneError } from "../core/errors.ts";
 import { deltaKey, type ShardRef, ulidTimeMs } from "../core/keys.ts";
 import { encodeNotification } from "../core/notification.ts";
@@ -17,14 +17,21 @@ import { checkRecords, type RecordsCall } from "../core/records.ts";
 import { shardOf } from "../core/shard-of.ts";
 import { encodeToken } from "../core/token.ts";
 import { readCollection } from "./head.ts";
-import type { World } from "./ports.ts";
+import type { Clock, DeltaQueue, ObjectStore } from "./ports.ts";
 
 export interface ProduceCall extends RecordsCall {
   readonly collection: string;
   /** When given, it must be the collection's: vectors of another embedding space are refused. */
-  readonly embeddingVersion?: string;
+  readonly embeddingVersion?: string | undefined;
   /** Free text that names the writer in the delta. */
   readonly producer?: string;
+}
+
+/** All of the world that producing needs: an upstream function that bundles it carries no more. */
+export interface ProduceWorld {
+  readonly store: ObjectStore;
+  readonly queue: Pick<DeltaQueue, "send">;
+  readonly clock: Clock;
 }
 
 export interface ProduceAnswer {
@@ -48,7 +55,7 @@ const deltaComponentsTarget = 8_000_000;
  */
 export const deltaPutMaxMs = 15 * 60_000;
 
-export async function produce(world: World, call: ProduceCall): Promise<ProduceAnswer> {
+export async function produce(world: ProduceWorld, call: ProduceCall): Promise<ProduceAnswer> {
   const collection = await readCollection(world.store, call.collection);
   if (call.embeddingVersion !== undefined && call.embeddingVersion !== collection.embeddingVersion) {
     throw invalid(
@@ -77,7 +84,10 @@ export async function produce(world: World, call: ProduceCall): Promise<ProduceA
 }
 
 /** Rows by shard, in the order of the call, cut into deltas of a bounded size. */
-function* partition(collection: Collection, rows: readonly DeltaRow[]): Generator<{ shard: number; rows: DeltaRow[] }> {
+function* partition(
+  collection: Collection,
+  rows: readonly DeltaRow[],
+): Generator<{ shard: number; rows: DeltaRow[] }> {
   const byShard = new Map<number, DeltaRow[]>();
   for (const row of rows) {
     const shard = shardOf(row.id, collection.shards);
@@ -87,11 +97,18 @@ function* partition(collection: Collection, rows: readonly DeltaRow[]): Generato
   }
   const rowsMax = Math.max(1, Math.min(deltaRowsTarget, Math.floor(deltaComponentsTarget / collection.dims)));
   for (const [shard, part] of [...byShard].sort(([a], [b]) => a - b)) {
-    for (let start = 0; start < part.length; start += rowsMax) yield { shard, rows: part.slice(start, start + rowsMax) };
+    for (let start = 0; start < part.length; start += rowsMax)
+      yield { shard, rows: part.slice(start, start + rowsMax) };
   }
 }
 
-async function writeDelta(world: World, collection: Collection, shard: ShardRef, rows: readonly DeltaRow[], producer: string) {
+async function writeDelta(
+  world: ProduceWorld,
+  collection: Collection,
+  shard: ShardRef,
+  rows: readonly DeltaRow[],
+  producer: string,
+) {
   const delta = world.clock.ulid();
   const key = deltaKey(shard, delta);
   const header = {
@@ -107,20 +124,26 @@ async function writeDelta(world: World, collection: Collection, shard: ShardRef,
   const put = await world.store.put(key, body, { ifAbsent: true });
   if (put.kind === "preconditionFailed") await proveOurs(world, key, body);
   if (world.clock.nowMs() - ulidTimeMs(delta) > deltaPutMaxMs) {
-    throw new SiltstoneError("uncertain", `${key} took over ${deltaPutMaxMs / 60_000} minutes to write; repeat the call`);
+    throw new SiltstoneError(
+      "uncertain",
+      `${key} took over ${deltaPutMaxMs / 60_000} minutes to write; repeat the call`,
+    );
   }
   return { delta, bytes: body.length };
 }
 
 /** The key is new, so an object there can only be our own first attempt whose answer was lost. */
-async function proveOurs(world: World, key: string, body: Uint8Array): Promise<void> {
+async function proveOurs(world: ProduceWorld, key: string, body: Uint8Array): Promise<void> {
   const found = await world.store.get(key);
   if (found.kind === "found" && found.body.equals(body)) return;
   // Absent: refused without a reason, or merged and deleted already. Repeating the call is right in both cases.
-  throw new SiltstoneError("uncertain", `${key} could not be written, or not be proved to be written; repeat the call`);
+  throw new SiltstoneError(
+    "uncertain",
+    `${key} could not be written, or not be proved to be written; repeat the call`,
+  );
 }
 
-async function notify(world: World, { collection, shard }: ShardRef, delta: string): Promise<boolean> {
+async function notify(world: ProduceWorld, { collection, shard }: ShardRef, delta: string): Promise<boolean> {
   try {
     await world.queue.send(encodeNotification({ collection, shard, delta }));
     return true;

@@ -10,13 +10,13 @@
  *     is concluded: the head is read again and `propose` decides by what it finds there. So an attempt that won
  *     unnoticed is found done, and one that lost is rebased.
  */
-import { SiltstoneError } from "../core/errors.ts";
+
 import type { Collection } from "../core/collection.ts";
+import { isKind, SiltstoneError } from "../core/errors.ts";
 import { manifestKey, pointerKey } from "../core/keys.ts";
 import { encodeManifest, type Manifest, successionFault } from "../core/manifest.ts";
 import { encodePointer, type Floor, pointerTo } from "../core/pointer.ts";
 import { type Head, readHead } from "./head.ts";
-import { isKind } from "../core/errors.ts";
 import type { World } from "./ports.ts";
 
 /** What a proposal decides; version, parent, commit and the unchanging fields follow from the head. */
@@ -45,7 +45,10 @@ export async function publish(
     if (landed !== null) return landed;
     current = await readHead(world.store, collection, head.manifest.shard);
   }
-  throw new SiltstoneError("conflict", `${pointerKey(head.manifest)}: lost ${attemptsMax} times to other writers; run again`);
+  throw new SiltstoneError(
+    "conflict",
+    `${pointerKey(head.manifest)}: lost ${attemptsMax} times to other writers; run again`,
+  );
 }
 
 function successor(head: Head, change: Change, world: World): Manifest {
@@ -59,7 +62,8 @@ function successor(head: Head, change: Change, world: World): Manifest {
     createdAt: new Date(world.clock.nowMs()).toISOString(),
   };
   const fault = successionFault(manifest, next) ?? belowFloor(head, next);
-  if (fault !== null) throw new SiltstoneError("conflict", `${pointerKey(manifest)}: not published: ${fault}`);
+  if (fault !== null)
+    throw new SiltstoneError("conflict", `${pointerKey(manifest)}: not published: ${fault}`);
   return next;
 }
 

@@ -1,6 +1,14 @@
 /** Deltas that were put aside: what they are, and putting them back. */
 import { SiltstoneError } from "../core/errors.ts";
-import { deltaKey, isUlid, quarantinedDeltaKey, quarantinePrefix, quarantineReasonKey, type ShardRef, shardName } from "../core/keys.ts";
+import {
+  deltaKey,
+  isUlid,
+  quarantinedDeltaKey,
+  quarantinePrefix,
+  quarantineReasonKey,
+  type ShardRef,
+  shardName,
+} from "../core/keys.ts";
 import type { ObjectStore, World } from "./ports.ts";
 
 export interface Quarantined {
@@ -23,7 +31,11 @@ export async function listQuarantine(store: ObjectStore, shard: ShardRef): Promi
   return found;
 }
 
-async function readReason(store: ObjectStore, shard: ShardRef, delta: string): Promise<{ reason: string; at: string }> {
+async function readReason(
+  store: ObjectStore,
+  shard: ShardRef,
+  delta: string,
+): Promise<{ reason: string; at: string }> {
   const unknown = { reason: "unknown: the run that put it aside died before it wrote why", at: "" };
   const found = await store.get(quarantineReasonKey(shard, delta));
   if (found.kind !== "found") return unknown;
@@ -41,7 +53,8 @@ async function readReason(store: ObjectStore, shard: ShardRef, delta: string): P
  */
 export async function retryQuarantined(world: World, shard: ShardRef, delta: string): Promise<string> {
   const found = await world.store.get(quarantinedDeltaKey(shard, delta));
-  if (found.kind !== "found") throw new SiltstoneError("notFound", `${shardName(shard)} has no quarantined delta ${delta}`);
+  if (found.kind !== "found")
+    throw new SiltstoneError("notFound", `${shardName(shard)} has no quarantined delta ${delta}`);
   const again = world.clock.ulid();
   await world.store.put(deltaKey(shard, again), found.body, { ifAbsent: true });
   await world.store.delete([quarantinedDeltaKey(shard, delta), quarantineReasonKey(shard, delta)]);

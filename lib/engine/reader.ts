@@ -9,7 +9,7 @@ import { mkdtempSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { checkCollectionName, type Collection, type Metric } from "../core/collection.ts";
+import { type Collection, checkCollectionName, type Metric } from "../core/collection.ts";
 import { invalid, isKind, SiltstoneError } from "../core/errors.ts";
 import { type Filter, parseFilter } from "../core/filter.ts";
 import { shardName, ulidTimeMs } from "../core/keys.ts";
@@ -81,7 +81,11 @@ export interface QueryResult extends ReadRecord {
 export interface Provenance {
   /** Sum of the versions of the shards: it grows with every publication. */
   readonly snapshotVersion: number;
-  readonly shards: readonly { readonly shard: number; readonly version: number; readonly ageSeconds: number }[];
+  readonly shards: readonly {
+    readonly shard: number;
+    readonly version: number;
+    readonly ageSeconds: number;
+  }[];
   readonly consistency: Consistency;
   readonly segments: number;
   readonly deltasOverlaid: number;
@@ -133,7 +137,13 @@ export class Reader {
       const results: QueryResult[] = [];
       for (const hit of hits) {
         const { id, version, ...rest } = await this.#record(pinned, hit, request.include);
-        results.push({ id, score: scoreOf(collection.metric, hit.distance), distance: hit.distance, version, ...rest });
+        results.push({
+          id,
+          score: scoreOf(collection.metric, hit.distance),
+          distance: hit.distance,
+          version,
+          ...rest,
+        });
       }
       return { results };
     });
@@ -141,7 +151,11 @@ export class Reader {
 
   /** Records by id, in the order of the ids; unknown ones are listed in `missing`. */
   async get(
-    request: Freshness & { collection: string; ids: readonly string[]; include?: readonly Include[] | undefined },
+    request: Freshness & {
+      collection: string;
+      ids: readonly string[];
+      include?: readonly Include[] | undefined;
+    },
   ): Promise<{ records: ReadRecord[]; missing: string[] } & Provenance> {
     return this.#read(request, async (collection, views, pinned) => {
       const records: ReadRecord[] = [];
@@ -156,7 +170,9 @@ export class Reader {
   }
 
   /** The exact number of live records, of all or of those that a filter accepts. */
-  async count(request: Freshness & { collection: string; filter?: unknown }): Promise<{ count: number } & Provenance> {
+  async count(
+    request: Freshness & { collection: string; filter?: unknown },
+  ): Promise<{ count: number } & Provenance> {
     return this.#read(request, (collection, views) => {
       const filter = checkFilter(collection, request.filter);
       return { count: views.reduce((sum, view) => sum + view.count(filter), 0) };
@@ -165,16 +181,23 @@ export class Reader {
 
   async stats(request: { collection: string }) {
     const collection = await this.#collection(request.collection);
-    const answer = await this.#read({ collection: request.collection, consistency: "bounded", maxAgeSeconds: 0 }, (_, views) => ({
-      vectors: views.reduce((sum, view) => sum + view.liveRows, 0),
-      bytes: views.reduce((sum, view) => sum + snapshotBytes(view.manifest), 0),
-      watermarks: views.map((view) => view.manifest),
-    }));
+    const answer = await this.#read(
+      { collection: request.collection, consistency: "bounded", maxAgeSeconds: 0 },
+      (_, views) => ({
+        vectors: views.reduce((sum, view) => sum + view.liveRows, 0),
+        bytes: views.reduce((sum, view) => sum + snapshotBytes(view.manifest), 0),
+        watermarks: views.map((view) => view.manifest),
+      }),
+    );
     const { watermarks, ...rest } = answer;
     let pendingDeltas = 0;
     let oldestMs: number | null = null;
     for (const [shard, manifest] of watermarks.entries()) {
-      const listed = await listDeltas(this.#world.store, { collection: collection.name, shard }, manifest.watermark);
+      const listed = await listDeltas(
+        this.#world.store,
+        { collection: collection.name, shard },
+        manifest.watermark,
+      );
       const pending = unmerged(listed, manifest);
       pendingDeltas += pending.length;
       if (pending[0]) oldestMs = Math.min(oldestMs ?? Number.POSITIVE_INFINITY, ulidTimeMs(pending[0].delta));
@@ -185,7 +208,10 @@ export class Reader {
   }
 
   /** What this process holds, and whether each collection it serves is in order. */
-  health(): { status: "ok" | "degraded"; shards: { shard: string; version: number | null; bytes: number; fault: string | null }[] } {
+  health(): {
+    status: "ok" | "degraded";
+    shards: { shard: string; version: number | null; bytes: number; fault: string | null }[];
+  } {
     const shards = [...this.#shards].map(([shard, reader]) => ({
       shard,
       version: reader.view?.manifest.version ?? null,
@@ -209,7 +235,9 @@ export class Reader {
     const readers = Array.from({ length: collection.shards }, (_, shard) => this.#shard(collection, shard));
     for (const reader of readers) reader.usedAtMs = startMs;
     const views = await this.#forgettingDeleted(collection, () =>
-      Promise.all(readers.map((reader, shard) => this.#view(reader, request, consistency, tokens.get(shard)))),
+      Promise.all(
+        readers.map((reader, shard) => this.#view(reader, request, consistency, tokens.get(shard))),
+      ),
     );
     const promised = consistency === "strong" || tokens.size > 0;
     if (!promised && views.every((view) => view.manifest.version === 0)) {
@@ -241,7 +269,12 @@ export class Reader {
     };
   }
 
-  #view(reader: ShardReader, request: Freshness, consistency: Consistency, token: readonly string[] | undefined): Promise<View> {
+  #view(
+    reader: ShardReader,
+    request: Freshness,
+    consistency: Consistency,
+    token: readonly string[] | undefined,
+  ): Promise<View> {
     const refreshMs = this.#options.refreshSeconds * 1000;
     if (consistency === "strong") return reader.strong();
     const maxAgeMs = consistency === "bounded" ? request.maxAgeSeconds! * 1000 : refreshMs;
@@ -254,11 +287,18 @@ export class Reader {
       return await work();
     } catch (error) {
       if (!isKind(error, "corrupt")) throw error;
-      const current = await readCollection(this.#world.store, collection.name).catch((cause: unknown) => cause);
-      if (current instanceof Error ? isKind(current, "notFound") : (current as Collection).id !== collection.id) {
+      const current = await readCollection(this.#world.store, collection.name).catch(
+        (cause: unknown) => cause,
+      );
+      if (
+        current instanceof Error ? isKind(current, "notFound") : (current as Collection).id !== collection.id
+      ) {
         await this.#forget(collection);
         if (current instanceof Error) throw current;
-        throw new SiltstoneError("conflict", `collection ${collection.name} was deleted and made again; repeat the call`);
+        throw new SiltstoneError(
+          "conflict",
+          `collection ${collection.name} was deleted and made again; repeat the call`,
+        );
       }
       throw error;
     }
@@ -288,7 +328,10 @@ export class Reader {
     const known = this.#shards.get(name);
     if (known) return known;
     const folder = join(this.#folder, collection.id, String(shard));
-    const reader = new ShardReader(this.#world, collection, shard, { folder, makeRoom: (self, bytes) => this.#makeRoom(self, bytes, name) });
+    const reader = new ShardReader(this.#world, collection, shard, {
+      folder,
+      makeRoom: (self, bytes) => this.#makeRoom(self, bytes, name),
+    });
     this.#shards.set(name, reader);
     return reader;
   }
@@ -302,7 +345,9 @@ export class Reader {
         `${name} needs ${bytes} bytes of cache, this function has ${cacheBytesMax}: raise its memory and SILTSTONE_CACHE_BYTES_MAX, or use more shards`,
       );
     }
-    const others = [...this.#shards].filter(([, reader]) => reader !== self).sort(([, a], [, b]) => a.usedAtMs - b.usedAtMs);
+    const others = [...this.#shards]
+      .filter(([, reader]) => reader !== self)
+      .sort(([, a], [, b]) => a.usedAtMs - b.usedAtMs);
     let held = others.reduce((sum, [, reader]) => sum + reader.bytes, 0);
     for (const [other, reader] of others) {
       if (held + bytes <= cacheBytesMax) return;
@@ -312,24 +357,40 @@ export class Reader {
     }
   }
 
-  #queryVector(collection: Collection, views: readonly View[], { vector, id, text }: QueryRequest): Float32Array {
+  #queryVector(
+    collection: Collection,
+    views: readonly View[],
+    { vector, id, text }: QueryRequest,
+  ): Float32Array {
     const given = [vector, id, text].filter((value) => value !== undefined).length;
     if (given !== 1) throw invalid(`give exactly one of vector, id and text, got ${given}`);
     if (id !== undefined) {
       const found = views[shardOf(id, collection.shards)]!.find(id);
-      if (found === null) throw new SiltstoneError("notFound", `id: collection ${collection.name} has no record ${JSON.stringify(id.slice(0, 80))}`);
+      if (found === null)
+        throw new SiltstoneError(
+          "notFound",
+          `id: collection ${collection.name} has no record ${JSON.stringify(id.slice(0, 80))}`,
+        );
       return found.segment.searchVector(found.label);
     }
     if (text !== undefined) {
-      if (collection.embedder === null) throw invalid(`text: collection ${collection.name} has no built-in embedder; embed the text and give the vector`);
+      if (collection.embedder === null)
+        throw invalid(
+          `text: collection ${collection.name} has no built-in embedder; embed the text and give the vector`,
+        );
       return embedText(text, collection.dims);
     }
     const checked = checkVector(collection, vector);
-    if (typeof checked === "string") throw invalid(`vector: ${checked}`, [{ field: "vector", reason: checked }]);
+    if (typeof checked === "string")
+      throw invalid(`vector: ${checked}`, [{ field: "vector", reason: checked }]);
     return checked;
   }
 
-  async #record(pinned: ReadonlyMap<View, ShardReader>, { segment, label }: Found, include: readonly Include[] = ["document", "metadata"]): Promise<ReadRecord> {
+  async #record(
+    pinned: ReadonlyMap<View, ShardReader>,
+    { segment, label }: Found,
+    include: readonly Include[] = ["document", "metadata"],
+  ): Promise<ReadRecord> {
     const row = segment.row(label);
     if (include.includes("vector")) {
       const [, reader] = [...pinned].find(([view]) => view.segments.includes(segment))!;
@@ -339,7 +400,9 @@ export class Reader {
       id: row.id,
       version: row.version,
       ...(include.includes("document") ? { document: row.document } : {}),
-      ...(include.includes("metadata") ? { metadata: row.metadata === null ? null : (JSON.parse(row.metadata) as Metadata) } : {}),
+      ...(include.includes("metadata")
+        ? { metadata: row.metadata === null ? null : (JSON.parse(row.metadata) as Metadata) }
+        : {}),
       ...(include.includes("vector") ? { vector: Array.from(segment.givenVector(label)) } : {}),
     };
   }
@@ -357,13 +420,15 @@ export function scoreOf(metric: Metric, distance: number): number {
 
 function checkTopK(topK: number | undefined): number {
   if (topK === undefined) return topKDefault;
-  if (!Number.isInteger(topK) || topK < 0 || topK > topKMax) throw invalid(`topK: must be an integer from 0 to ${topKMax}, got ${JSON.stringify(topK)}`);
+  if (!Number.isInteger(topK) || topK < 0 || topK > topKMax)
+    throw invalid(`topK: must be an integer from 0 to ${topKMax}, got ${JSON.stringify(topK)}`);
   return topK;
 }
 
 function checkMinScore(minScore: number | undefined): number {
   if (minScore === undefined) return Number.NEGATIVE_INFINITY;
-  if (typeof minScore !== "number" || Number.isNaN(minScore)) throw invalid(`minScore: must be a number, got ${JSON.stringify(minScore)}`);
+  if (typeof minScore !== "number" || Number.isNaN(minScore))
+    throw invalid(`minScore: must be a number, got ${JSON.stringify(minScore)}`);
   return minScore;
 }
 
@@ -371,11 +436,15 @@ const checkFilter = (collection: Collection, filter: unknown): Filter | null =>
   filter === undefined || filter === null ? null : parseFilter(collection.fields, filter);
 
 function checkConsistency({ consistency = "eventual", maxAgeSeconds }: Freshness): Consistency {
-  const inRange = typeof maxAgeSeconds === "number" && maxAgeSeconds >= 0 && maxAgeSeconds <= refreshSecondsMax;
+  const inRange =
+    typeof maxAgeSeconds === "number" && maxAgeSeconds >= 0 && maxAgeSeconds <= refreshSecondsMax;
   if (consistency === "bounded" && !inRange) {
-    throw invalid(`maxAgeSeconds: bounded consistency needs 0 to ${refreshSecondsMax} seconds, got ${JSON.stringify(maxAgeSeconds) ?? "nothing"}`);
+    throw invalid(
+      `maxAgeSeconds: bounded consistency needs 0 to ${refreshSecondsMax} seconds, got ${JSON.stringify(maxAgeSeconds) ?? "nothing"}`,
+    );
   }
-  if (consistency !== "bounded" && maxAgeSeconds !== undefined) throw invalid("maxAgeSeconds: goes with consistency bounded only");
+  if (consistency !== "bounded" && maxAgeSeconds !== undefined)
+    throw invalid("maxAgeSeconds: goes with consistency bounded only");
   return consistency;
 }
 
@@ -384,9 +453,11 @@ function tokensByShard(collection: Collection, tokens: readonly string[]): Map<n
   const byShard = new Map<number, string[]>();
   for (const text of tokens) {
     const token = decodeToken(text);
-    if (token.collection !== collection.name) throw invalid(`atLeast: the token is of collection ${token.collection}, not ${collection.name}`);
+    if (token.collection !== collection.name)
+      throw invalid(`atLeast: the token is of collection ${token.collection}, not ${collection.name}`);
     for (const { shard, delta } of token.deltas) {
-      if (shard >= collection.shards) throw invalid(`atLeast: the token names shard ${shard}; ${collection.name} has ${collection.shards}`);
+      if (shard >= collection.shards)
+        throw invalid(`atLeast: the token names shard ${shard}; ${collection.name} has ${collection.shards}`);
       byShard.set(shard, [...(byShard.get(shard) ?? []), delta]);
     }
   }

@@ -6,7 +6,7 @@
  */
 import type { Collection } from "../core/collection.ts";
 import { corrupt, SiltstoneError } from "../core/errors.ts";
-import { deltaPrefix, deltaOfKey, pointerKey, type ShardRef, shardName } from "../core/keys.ts";
+import { deltaOfKey, deltaPrefix, pointerKey, type ShardRef, shardName } from "../core/keys.ts";
 import type { Manifest } from "../core/manifest.ts";
 import { encodePointer, firstPointer, type Pointer, pointerTo } from "../core/pointer.ts";
 import { type Head, readHead } from "./head.ts";
@@ -16,11 +16,17 @@ import type { World } from "./ports.ts";
 import { publish } from "./publish.ts";
 
 /** Publishes the segments of `version` again. Throws `notFound` when it is not kept, `conflict` when the shard is busy. */
-export async function rollback(world: World, collection: Collection, shard: number, version: number): Promise<Head> {
+export async function rollback(
+  world: World,
+  collection: Collection,
+  shard: number,
+  version: number,
+): Promise<Head> {
   const ref: ShardRef = { collection: collection.name, shard };
   const first = await readHead(world.store, collection, shard);
   const lease = await HeldLease.acquire(world, ingestLease(shardName(ref)), first.pointer.epoch);
-  if (lease === null) throw new SiltstoneError("conflict", `${shardName(ref)} is being compacted; try again in a moment`);
+  if (lease === null)
+    throw new SiltstoneError("conflict", `${shardName(ref)} is being compacted; try again in a moment`);
   try {
     const head = await readHead(world.store, collection, shard);
     const target = await keptVersion(world, head, version);
@@ -29,12 +35,23 @@ export async function rollback(world: World, collection: Collection, shard: numb
     return await publish(world, collection, head, ({ manifest, pointer }) => {
       // An earlier attempt whose answer was lost: epochs are ours alone, and this one publishes nothing else.
       if (manifest.epoch === lease.epoch) return null;
-      if (manifest.epoch > lease.epoch) throw new SiltstoneError("fenced", `${shardName(ref)}: another writer took over`);
+      if (manifest.epoch > lease.epoch)
+        throw new SiltstoneError("fenced", `${shardName(ref)}: another writer took over`);
       if (pointer.floor.generation !== head.pointer.floor.generation) {
-        throw new SiltstoneError("conflict", `${shardName(ref)}: garbage was collected meanwhile; run it again`);
+        throw new SiltstoneError(
+          "conflict",
+          `${shardName(ref)}: garbage was collected meanwhile; run it again`,
+        );
       }
       const { segments, ledger } = target;
-      return { cause: "rollback", epoch: lease.epoch, segments, applied: manifest.applied, watermark: manifest.watermark, ledger };
+      return {
+        cause: "rollback",
+        epoch: lease.epoch,
+        segments,
+        applied: manifest.applied,
+        watermark: manifest.watermark,
+        ledger,
+      };
     });
   } finally {
     await lease.release().catch(() => {}); // It runs out by itself.
@@ -49,14 +66,22 @@ async function keptVersion(world: World, head: Head, version: number): Promise<M
   if (inChain && version >= head.pointer.floor.version) return inChain;
   const pin = (await listPins(world.store, head.manifest)).find((pin) => pin.version === version);
   if (pin) return readManifest(world.store, head.manifest, pin);
-  throw noVersion(head.manifest, version, chain.filter((manifest) => manifest.version >= head.pointer.floor.version));
+  throw noVersion(
+    head.manifest,
+    version,
+    chain.filter((manifest) => manifest.version >= head.pointer.floor.version),
+  );
 }
 
 export interface Repair {
   readonly outcome: "intact" | "repaired";
   readonly version: number;
   /** What the choice was made from, for people. */
-  readonly candidates: readonly { readonly version: number; readonly commit: string; readonly missingDeltas: number }[];
+  readonly candidates: readonly {
+    readonly version: number;
+    readonly commit: string;
+    readonly missingDeltas: number;
+  }[];
 }
 
 /**
@@ -73,8 +98,11 @@ export async function repairPointer(world: World, collection: Collection, shard:
   }
   const manifests = await newestManifests(world, ref, collection);
   const waiting = new Set<string>();
-  for await (const page of world.store.list(deltaPrefix(ref))) for (const { key } of page) waiting.add(deltaOfKey(ref, key) ?? "");
-  const gone = new Set(manifests.flatMap((manifest) => manifest.applied.filter((delta) => !waiting.has(delta))));
+  for await (const page of world.store.list(deltaPrefix(ref)))
+    for (const { key } of page) waiting.add(deltaOfKey(ref, key) ?? "");
+  const gone = new Set(
+    manifests.flatMap((manifest) => manifest.applied.filter((delta) => !waiting.has(delta))),
+  );
   const candidates = manifests.map((manifest) => {
     const parent = manifests.find((other) => other.commit === manifest.parent?.commit);
     const included = new Set([...manifest.applied, ...(parent?.applied ?? [])]);
@@ -82,15 +110,23 @@ export async function repairPointer(world: World, collection: Collection, shard:
   });
   const best = candidates.find((candidate) => candidate.missingDeltas === 0);
   if (candidates.length > 0 && !best) {
-    throw corrupt(pointerKey(ref), "it is missing, and no manifest includes all deltas that are gone; restore an S3 version of it");
+    throw corrupt(
+      pointerKey(ref),
+      "it is missing, and no manifest includes all deltas that are gone; restore an S3 version of it",
+    );
   }
   const pointer = best ? pointerTo(best.manifest, floorOf(best.manifest)) : firstPointer(collection, shard);
   const put = await world.store.put(pointerKey(ref), encodePointer(pointer), { ifAbsent: true });
-  if (put.kind === "preconditionFailed") throw new SiltstoneError("conflict", `${pointerKey(ref)} is there again; look before you go on`);
+  if (put.kind === "preconditionFailed")
+    throw new SiltstoneError("conflict", `${pointerKey(ref)} is there again; look before you go on`);
   return {
     outcome: "repaired",
     version: pointer.version,
-    candidates: candidates.map(({ manifest: { version, commit }, missingDeltas }) => ({ version, commit, missingDeltas })),
+    candidates: candidates.map(({ manifest: { version, commit }, missingDeltas }) => ({
+      version,
+      commit,
+      missingDeltas,
+    })),
   };
 }
 
@@ -107,4 +143,8 @@ async function newestManifests(world: World, ref: ShardRef, collection: Collecti
 }
 
 /** What the lost floor was is not known: nothing older than the version itself may be rolled back to or published. */
-const floorOf = (manifest: Manifest): Pointer["floor"] => ({ version: manifest.version, ulid: manifest.commit, generation: 0 });
+const floorOf = (manifest: Manifest): Pointer["floor"] => ({
+  version: manifest.version,
+  ulid: manifest.commit,
+  generation: 0,
+});

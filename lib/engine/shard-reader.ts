@@ -90,7 +90,7 @@ export class ShardReader {
    */
   async fresh(maxAgeMs: number, tolerant: boolean): Promise<View> {
     const ageMs = this.#world.clock.nowMs() - this.#checkedAtMs;
-    if (this.#current === null || ageMs > maxAgeMs || ageMs < 0) {
+    if (this.#current === null || ageMs >= maxAgeMs || ageMs < 0) {
       try {
         await this.#refresh();
       } catch (error) {
@@ -111,11 +111,18 @@ export class ShardReader {
       const view = await this.#refreshed();
       const pending = unmerged(listed, view.manifest);
       const bytes = pending.reduce((sum, delta) => sum + delta.bytes, 0);
-      if (pending.length > overlayDeltasMax || bytes > overlayBytesMax) throw this.#tooMuch(pending.length, bytes);
-      const over = await this.#overlaid(view, pending.map(({ delta }) => delta));
+      if (pending.length > overlayDeltasMax || bytes > overlayBytesMax)
+        throw this.#tooMuch(pending.length, bytes);
+      const over = await this.#overlaid(
+        view,
+        pending.map(({ delta }) => delta),
+      );
       if (over !== null) return over;
     }
-    throw new SiltstoneError("unavailable", `${shardName(this.#ref)}: deltas are merged faster than they can be read; try again`);
+    throw new SiltstoneError(
+      "unavailable",
+      `${shardName(this.#ref)}: deltas are merged faster than they can be read; try again`,
+    );
   }
 
   /** A view that holds exactly the given deltas, merged or laid over. */
@@ -133,10 +140,16 @@ export class ShardReader {
       }
       const view = await this.#refreshed();
       const applied = new Set(view.manifest.applied);
-      const over = await this.#overlaid(view, there.filter((delta) => !applied.has(delta)));
+      const over = await this.#overlaid(
+        view,
+        there.filter((delta) => !applied.has(delta)),
+      );
       if (over !== null) return over;
     }
-    throw new SiltstoneError("unavailable", `${shardName(this.#ref)}: deltas are merged faster than they can be read; try again`);
+    throw new SiltstoneError(
+      "unavailable",
+      `${shardName(this.#ref)}: deltas are merged faster than they can be read; try again`,
+    );
   }
 
   /** Makes sure that a segment's vectors as given are on disk (an hnsw segment is searched without them). */
@@ -176,17 +189,29 @@ export class ShardReader {
   async #refreshOnce(): Promise<void> {
     for (let attempt = 1; ; attempt++) {
       const askedAtMs = this.#world.clock.nowMs();
-      const read = await readPointer(this.#world.store, this.#collection, this.#ref.shard, this.#current?.etag);
+      const read = await readPointer(
+        this.#world.store,
+        this.#collection,
+        this.#ref.shard,
+        this.#current?.etag,
+      );
       if (read !== null) {
         const known = this.#current?.view.manifest.version ?? 0;
         if (read.pointer.version < known) {
-          throw corrupt(shardName(this.#ref), `its pointer went back from version ${known} to ${read.pointer.version}`);
+          throw corrupt(
+            shardName(this.#ref),
+            `its pointer went back from version ${known} to ${read.pointer.version}`,
+          );
         }
         try {
-          await this.#swap(await readManifestOf(this.#world.store, this.#collection, read.pointer), read.etag);
+          await this.#swap(
+            await readManifestOf(this.#world.store, this.#collection, read.pointer),
+            read.etag,
+          );
         } catch (error) {
           // A slow reader may be overtaken by the collector: then the pointer names a newer version by now.
-          if (!isKind(error, "corrupt") || attempt === attemptsMax || !(await this.#moved(read.etag))) throw error;
+          if (!isKind(error, "corrupt") || attempt === attemptsMax || !(await this.#moved(read.etag)))
+            throw error;
           continue;
         }
       }
@@ -207,11 +232,18 @@ export class ShardReader {
       return;
     }
     const missing = manifest.segments.filter((segment) => !this.#open.has(segment.id));
-    this.#options.makeRoom(this, manifest.segments.reduce((sum, segment) => sum + segmentBytes(segment), 0));
+    this.#options.makeRoom(
+      this,
+      manifest.segments.reduce((sum, segment) => sum + segmentBytes(segment), 0),
+    );
     const opened = await Promise.allSettled(missing.map((segment) => this.#openSegment(segment)));
-    for (const result of opened) if (result.status === "fulfilled") this.#open.set(result.value.segment.id, result.value);
+    for (const result of opened)
+      if (result.status === "fulfilled") this.#open.set(result.value.segment.id, result.value);
     for (const result of opened) if (result.status === "rejected") throw result.reason;
-    const view = new View(manifest, manifest.segments.map((segment) => this.#open.get(segment.id)!));
+    const view = new View(
+      manifest,
+      manifest.segments.map((segment) => this.#open.get(segment.id)!),
+    );
     this.#current = { view, etag };
     const named = new Set(manifest.segments.map((segment) => segment.id));
     for (const [id, segment] of this.#open) {
@@ -224,7 +256,8 @@ export class ShardReader {
 
   async #openSegment(segment: Segment): Promise<OpenSegment> {
     const folder = join(this.#options.folder, segment.id);
-    const files: SegmentFile[] = segment.kind === "hnsw" ? ["index.hnsw", "records.db"] : ["vectors.f32", "records.db"];
+    const files: SegmentFile[] =
+      segment.kind === "hnsw" ? ["index.hnsw", "records.db"] : ["vectors.f32", "records.db"];
     try {
       await fetchSegment(this.#world.store, this.#ref, segment, files, folder);
       return await OpenSegment.open(folder, this.#collection, segment);
@@ -263,7 +296,10 @@ export class ShardReader {
 
   async #refuseQuarantined(delta: string): Promise<void> {
     if ((await this.#world.store.head(quarantinedDeltaKey(this.#ref, delta))) === null) return;
-    throw corrupt(shardName(this.#ref), `delta ${delta} could not be read and is in quarantine (\`silt quarantine list\`)`);
+    throw corrupt(
+      shardName(this.#ref),
+      `delta ${delta} could not be read and is in quarantine (\`silt quarantine list\`)`,
+    );
   }
 
   #tooMuch(deltas: number, bytes: number): SiltstoneError {

@@ -42,7 +42,15 @@ export async function verify(
 ): Promise<VerifyReport> {
   const ref: ShardRef = { collection: collection.name, shard };
   const faults: string[] = [];
-  const report = { shard: shardName(ref), versionsChecked: 0, segments: 0, files: 0, bytes: 0, rows: 0, tombstones: 0 };
+  const report = {
+    shard: shardName(ref),
+    versionsChecked: 0,
+    segments: 0,
+    files: 0,
+    bytes: 0,
+    rows: 0,
+    tombstones: 0,
+  };
   const head = await attempt(faults, () => readHead(world.store, collection, shard));
   if (head === null) return { ...report, version: null, faults };
 
@@ -87,15 +95,27 @@ async function verifyPins(world: World, ref: ShardRef): Promise<Manifest[]> {
   return Promise.all(pins.map((pin) => readManifest(world.store, ref, pin)));
 }
 
-async function verifySegment(world: World, collection: Collection, ref: ShardRef, segment: Segment): Promise<void> {
+async function verifySegment(
+  world: World,
+  collection: Collection,
+  ref: ShardRef,
+  segment: Segment,
+): Promise<void> {
   await withFolder(async (folder) => {
     await fetchSegment(world.store, ref, segment, Object.keys(segment.files) as SegmentFile[], folder);
-    const found = await describeSegment(folder, { id: segment.id, kind: segment.kind, dims: collection.dims });
+    const found = await describeSegment(folder, {
+      id: segment.id,
+      kind: segment.kind,
+      dims: collection.dims,
+    });
     const differences = (["rows", "tombstones", "slots", "minVersion", "maxVersion", "sum"] as const).filter(
       (field) => JSON.stringify(found[field]) !== JSON.stringify(segment[field]),
     );
     if (differences.length > 0) {
-      throw new SiltstoneError("corrupt", `segment ${segment.id} of ${shardName(ref)}: its files do not have the ${differences.join(", ")} of the manifest`);
+      throw new SiltstoneError(
+        "corrupt",
+        `segment ${segment.id} of ${shardName(ref)}: its files do not have the ${differences.join(", ")} of the manifest`,
+      );
     }
     (await OpenSegment.open(folder, collection, segment)).close();
   });

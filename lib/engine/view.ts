@@ -50,7 +50,10 @@ export class View {
   }
 
   get liveRows(): number {
-    return this.segments.reduce((sum, segment) => sum + segment.segment.rows - (this.#dead.get(segment)?.size ?? 0), 0);
+    return this.segments.reduce(
+      (sum, segment) => sum + segment.segment.rows - (this.#dead.get(segment)?.size ?? 0),
+      0,
+    );
   }
 
   /** The nearest live rows of every segment; at least min(topK, matches) among them. */

@@ -38,7 +38,9 @@ export class ExactSearch {
   readonly #base: number;
 
   /** `vectors` resident, or `file` to read from. Cosine rows must be of unit length already. */
-  constructor(options: { dims: number; metric: Metric; rows: number } & ({ vectors: Float32Array } | { file: RowFile })) {
+  constructor(
+    options: { dims: number; metric: Metric; rows: number } & ({ vectors: Float32Array } | { file: RowFile }),
+  ) {
     this.#dims = options.dims;
     this.#metric = options.metric;
     this.#rows = options.rows;
@@ -50,7 +52,8 @@ export class ExactSearch {
     this.#memory = new WebAssembly.Memory({ initial: Math.ceil((this.#base + room) / pageBytes) });
     const { exports } = new WebAssembly.Instance(module_, { host: { memory: this.#memory } });
     this.#kernel = exports[options.metric === "l2" ? "l2" : "dot"] as Kernel;
-    if ("vectors" in options) new Float32Array(this.#memory.buffer, this.#base, options.vectors.length).set(options.vectors);
+    if ("vectors" in options)
+      new Float32Array(this.#memory.buffer, this.#base, options.vectors.length).set(options.vectors);
   }
 
   /** The k rows of `labels` (ascending; null for all) that are nearest to `query` (unit length for cosine). */
@@ -66,13 +69,16 @@ export class ExactSearch {
         limit = Math.min(this.#rows, start + batchRows);
         next = limit;
       } else {
-        while (next < count && labels[next]! - limit <= gapRowsMax && labels[next]! < start + batchRows) limit = labels[next++]! + 1;
+        while (next < count && labels[next]! - limit <= gapRowsMax && labels[next]! < start + batchRows)
+          limit = labels[next++]! + 1;
       }
       const distances = this.#distances(start, limit);
       if (labels === null) {
-        for (let label = start; label < limit; label++) nearest.offer(label, this.#distance(distances[label - start]!));
+        for (let label = start; label < limit; label++)
+          nearest.offer(label, this.#distance(distances[label - start]!));
       } else {
-        for (let j = i; j < next; j++) nearest.offer(labels[j]!, this.#distance(distances[labels[j]! - start]!));
+        for (let j = i; j < next; j++)
+          nearest.offer(labels[j]!, this.#distance(distances[labels[j]! - start]!));
       }
       i = next;
     }

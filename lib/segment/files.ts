@@ -4,8 +4,8 @@ import { closeSync, createReadStream, openSync, readSync, statSync } from "node:
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { pipeline } from "node:stream/promises";
 import type { DatabaseSync } from "node:sqlite";
+import { pipeline } from "node:stream/promises";
 import { Checksum, type RowSum } from "../core/checksum.ts";
 import type { SegmentFile } from "../core/keys.ts";
 import type { FileEntry, Segment } from "../core/manifest.ts";
@@ -67,7 +67,8 @@ export class VectorFile {
 /** Every row and tombstone of a segment, read back from its files. Vectors are views that are overwritten. */
 export function* rowsOf(db: DatabaseSync, vectors: VectorFile): Generator<Row> {
   for (const { label, ...row } of storedRows(db)) yield { ...row, vector: vectors.at(label) };
-  for (const tombstone of storedTombstones(db)) yield { ...tombstone, vector: null, document: null, metadata: null };
+  for (const tombstone of storedTombstones(db))
+    yield { ...tombstone, vector: null, document: null, metadata: null };
 }
 
 /**
@@ -78,7 +79,8 @@ export async function describeSegment(
   folder: string,
   { id, kind, dims }: { id: string; kind: Segment["kind"]; dims: number },
 ): Promise<Segment> {
-  const names: SegmentFile[] = kind === "hnsw" ? ["index.hnsw", "vectors.f32", "records.db"] : ["vectors.f32", "records.db"];
+  const names: SegmentFile[] =
+    kind === "hnsw" ? ["index.hnsw", "vectors.f32", "records.db"] : ["vectors.f32", "records.db"];
   const files: Partial<Record<SegmentFile, FileEntry>> = {};
   for (const name of names) files[name] = await hashFile(join(folder, name));
   const { sum, rows, minVersion, maxVersion } = measureRows(folder, dims);
@@ -86,7 +88,10 @@ export async function describeSegment(
   return { id, kind, rows, tombstones: sum.rows - rows, slots, minVersion, maxVersion, sum, files };
 }
 
-function measureRows(folder: string, dims: number): { sum: RowSum; rows: number; minVersion: number; maxVersion: number } {
+function measureRows(
+  folder: string,
+  dims: number,
+): { sum: RowSum; rows: number; minVersion: number; maxVersion: number } {
   const db = openRecords(join(folder, "records.db"));
   const vectors = new VectorFile(join(folder, "vectors.f32"), dims);
   try {

@@ -5,9 +5,9 @@
  * - vectors are finite before they come here (lib/core/records.ts, lib/core/delta.ts);
  * - what was written is looked at again: hnswlib reports success on a full disk.
  */
-import { openSync, readSync, closeSync, statSync } from "node:fs";
-import hnswlib from "#hnswlib";
+import { closeSync, openSync, readSync, statSync } from "node:fs";
 import type { HierarchicalNSW } from "hnswlib-node";
+import hnswlib from "#hnswlib";
 import type { Collection } from "../core/collection.ts";
 import { corrupt } from "../core/errors.ts";
 import type { RowFile } from "./exact.ts";
@@ -35,9 +35,14 @@ export class Graph {
   }
 
   /** Loads a verified file of `slots` nodes. Throws `corrupt` when it holds another number of them. */
-  static async load(path: string, { dims, metric }: Pick<GraphParameters, "dims" | "metric">, slots: number): Promise<Graph> {
+  static async load(
+    path: string,
+    { dims, metric }: Pick<GraphParameters, "dims" | "metric">,
+    slots: number,
+  ): Promise<Graph> {
     const header = readGraphHeader(path, dims);
-    if (header.count !== slots) throw corrupt(path, `it holds ${header.count} nodes, the manifest says ${slots}`);
+    if (header.count !== slots)
+      throw corrupt(path, `it holds ${header.count} nodes, the manifest says ${slots}`);
     const index = new hnswlib.HierarchicalNSW(metric, dims);
     await index.readIndex(path);
     return new Graph(index, dims);
@@ -48,7 +53,11 @@ export class Graph {
   }
 
   /** Appends vectors as labels count, count + 1, …; `breathe` is awaited between slices and may throw to stop. */
-  async append(vectors: Iterable<Float32Array>, added: number, breathe: (done: number) => Promise<void>): Promise<void> {
+  async append(
+    vectors: Iterable<Float32Array>,
+    added: number,
+    breathe: (done: number) => Promise<void>,
+  ): Promise<void> {
     const first = this.count;
     if (first + added > this.#index.getMaxElements()) this.#index.resizeIndex(first + added);
     let done = 0;
@@ -101,7 +110,8 @@ export function readGraphHeader(path: string, dims: number): GraphHeader {
   const header = Buffer.alloc(headerBytes);
   const fd = openSync(path, "r");
   try {
-    if (readSync(fd, header, 0, headerBytes, 0) < headerBytes) throw corrupt(path, "it is too short for a graph");
+    if (readSync(fd, header, 0, headerBytes, 0) < headerBytes)
+      throw corrupt(path, "it is too short for a graph");
   } finally {
     closeSync(fd);
   }

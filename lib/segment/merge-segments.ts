@@ -9,7 +9,7 @@
  *
  * A small result is flat: exact search over it is cheaper than a graph.
  */
-import { copyFileSync, openSync, closeSync, writeSync } from "node:fs";
+import { closeSync, copyFileSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import { Checksum, type RowSum } from "../core/checksum.ts";
@@ -20,7 +20,14 @@ import { deadShareMax, flatRowsMax } from "../core/merge-plan.ts";
 import { compareOrder, type RowOrder } from "../core/record.ts";
 import { describeSegment, rowsOf, VectorFile } from "./files.ts";
 import { Graph } from "./graph.ts";
-import { openRecords, RecordsWriter, type StoredRow, type StoredTombstone, storedRows, storedTombstones } from "./records-db.ts";
+import {
+  openRecords,
+  RecordsWriter,
+  type StoredRow,
+  type StoredTombstone,
+  storedRows,
+  storedTombstones,
+} from "./records-db.ts";
 
 export interface MergeInput {
   readonly segment: Segment;
@@ -66,7 +73,11 @@ export async function mergeSegments(
   try {
     for (const input of merging) {
       const db = openRecords(join(input.folder, "records.db"));
-      inputs.push({ ...input, db, vectors: new VectorFile(join(input.folder, "vectors.f32"), collection.dims) });
+      inputs.push({
+        ...input,
+        db,
+        vectors: new VectorFile(join(input.folder, "vectors.f32"), collection.dims),
+      });
     }
     const winners = foldInputs(inputs);
     const droppedVersionMax = dropTombstones(winners, options.dropTombstonesBeforeMs);
@@ -113,7 +124,10 @@ function dropTombstones(winners: Map<string, Place>, beforeMs: number): number {
 }
 
 /** Sums over what the inputs' files hold: all rows, and those that are not kept. */
-function account(inputs: readonly Input[], winners: ReadonlyMap<string, Place>): { cameIn: RowSum; retired: RowSum } {
+function account(
+  inputs: readonly Input[],
+  winners: ReadonlyMap<string, Place>,
+): { cameIn: RowSum; retired: RowSum } {
   const cameIn = new Checksum();
   const retired = new Checksum();
   inputs.forEach(({ db, vectors }, input) => {
@@ -127,7 +141,11 @@ function account(inputs: readonly Input[], winners: ReadonlyMap<string, Place>):
 }
 
 /** The input whose graph is worth growing; null to build anew. */
-function growable(inputs: readonly Input[], winners: ReadonlyMap<string, Place>, rows: number): number | null {
+function growable(
+  inputs: readonly Input[],
+  winners: ReadonlyMap<string, Place>,
+  rows: number,
+): number | null {
   const graphs = inputs.map((_, i) => i).filter((i) => inputs[i]!.segment.kind === "hnsw");
   const largest = graphs.sort((a, b) => inputs[b]!.segment.slots - inputs[a]!.segment.slots)[0];
   if (largest === undefined) return null;
@@ -144,7 +162,12 @@ class Output {
   readonly #inputs: readonly Input[];
   readonly #winners: ReadonlyMap<string, Place>;
 
-  constructor(folder: string, collection: Collection, inputs: readonly Input[], winners: ReadonlyMap<string, Place>) {
+  constructor(
+    folder: string,
+    collection: Collection,
+    inputs: readonly Input[],
+    winners: ReadonlyMap<string, Place>,
+  ) {
     this.#folder = folder;
     this.#collection = collection;
     this.#inputs = inputs;
@@ -172,7 +195,8 @@ class Output {
   /** Goes on with copies of one input's files: its labels stay, dead ones are marked, the other rows follow. */
   async grow(base: number, breathe: MergeOptions["breathe"]): Promise<void> {
     const { segment, folder, db } = this.#inputs[base]!;
-    for (const file of ["records.db", "vectors.f32"]) copyFileSync(join(folder, file), join(this.#folder, file));
+    for (const file of ["records.db", "vectors.f32"])
+      copyFileSync(join(folder, file), join(this.#folder, file));
     const graph = await Graph.load(join(folder, "index.hnsw"), this.#collection, segment.slots);
     const records = new RecordsWriter(join(this.#folder, "records.db"), this.#collection, "copy");
     const rows = this.#keptRows(base);
@@ -182,7 +206,8 @@ class Output {
         records.deleteRow(label);
         graph.markDeleted(label);
       }
-      for (const { id } of storedTombstones(db)) if (!this.#keeps(base, id, null)) records.deleteTombstone(id);
+      for (const { id } of storedTombstones(db))
+        if (!this.#keeps(base, id, null)) records.deleteTombstone(id);
       await this.#append(records, rows, segment.slots, "a", breathe);
       for (const tombstone of this.#keptTombstones(base)) records.addTombstone(tombstone);
       records.finish();
@@ -201,7 +226,8 @@ class Output {
   /** Kept rows of every input but `except`, as (input, label) packed small: the rows themselves stay on disk. */
   #keptRows(except: number | null): { input: number; label: number }[] {
     const rows: { input: number; label: number }[] = [];
-    for (const { input, label } of this.#winners.values()) if (label !== null && input !== except) rows.push({ input, label });
+    for (const { input, label } of this.#winners.values())
+      if (label !== null && input !== except) rows.push({ input, label });
     return rows;
   }
 
@@ -237,7 +263,11 @@ class Output {
     }
   }
 
-  async #insert(graph: Graph, rows: readonly { input: number; label: number }[], breathe: MergeOptions["breathe"]): Promise<void> {
+  async #insert(
+    graph: Graph,
+    rows: readonly { input: number; label: number }[],
+    breathe: MergeOptions["breathe"],
+  ): Promise<void> {
     const first = graph.count;
     const written = new VectorFile(join(this.#folder, "vectors.f32"), this.#collection.dims);
     try {
@@ -260,4 +290,3 @@ function shuffle<T>(items: T[]): void {
     [items[i], items[j]] = [items[j]!, items[i]!];
   }
 }
-

@@ -50,7 +50,12 @@ export class OpenSegment {
   readonly #filters = new Map<string, Uint32Array>();
   #liveRows: number;
 
-  private constructor(folder: string, collection: Collection, segment: Segment, parts: { db: DatabaseSync; graph: Graph | null }) {
+  private constructor(
+    folder: string,
+    collection: Collection,
+    segment: Segment,
+    parts: { db: DatabaseSync; graph: Graph | null },
+  ) {
     this.segment = segment;
     this.folder = folder;
     this.#collection = collection;
@@ -60,16 +65,27 @@ export class OpenSegment {
     if (segment.kind === "hnsw") {
       const path = join(folder, "index.hnsw");
       this.#fd = openSync(path, "r");
-      this.#exact = new ExactSearch({ dims, metric, rows: segment.slots, file: vectorsOfGraph(path, this.#fd, dims) });
+      this.#exact = new ExactSearch({
+        dims,
+        metric,
+        rows: segment.slots,
+        file: vectorsOfGraph(path, this.#fd, dims),
+      });
     } else {
       this.#fd = null;
-      this.#exact = new ExactSearch({ dims, metric, rows: segment.slots, vectors: residentVectors(folder, collection) });
+      this.#exact = new ExactSearch({
+        dims,
+        metric,
+        rows: segment.slots,
+        vectors: residentVectors(folder, collection),
+      });
     }
     this.#liveRows = segment.rows;
     this.#dead = new Uint8Array(segment.slots);
     if (segment.rows === segment.slots) return;
     this.#dead.fill(1);
-    for (const [label] of arraysOf(this.#db, "SELECT label FROM rows").iterate() as Iterable<number[]>) this.#dead[label!] = 0;
+    for (const [label] of arraysOf(this.#db, "SELECT label FROM rows").iterate() as Iterable<number[]>)
+      this.#dead[label!] = 0;
   }
 
   /** `folder` holds the segment's files; their hashes were checked. Throws `corrupt` when they do not fit together. */
@@ -77,7 +93,9 @@ export class OpenSegment {
     const db = openRecords(join(folder, "records.db"));
     try {
       const graph =
-        segment.kind === "hnsw" ? await Graph.load(join(folder, "index.hnsw"), collection, segment.slots) : null;
+        segment.kind === "hnsw"
+          ? await Graph.load(join(folder, "index.hnsw"), collection, segment.slots)
+          : null;
       return new OpenSegment(folder, collection, segment, { db, graph });
     } catch (error) {
       db.close();
@@ -113,7 +131,11 @@ export class OpenSegment {
                (SELECT ${b === "rows" ? "label" : "NULL AS label"}, id, version, delta, row FROM ${large}.${b}) b ON a.id = b.id`,
         ).iterate() as Iterable<unknown[]>;
       const [inSmall, inLarge] = small === "main" ? [mine, theirs] : [theirs, mine];
-      for (const [a, b] of [["rows", "rows"], ["rows", "tombstones"], ["tombstones", "rows"]] as const) {
+      for (const [a, b] of [
+        ["rows", "rows"],
+        ["rows", "tombstones"],
+        ["tombstones", "rows"],
+      ] as const) {
         for (const pair of pairs(a, b)) {
           const order = compareOrder(orderOf(pair, 1), orderOf(pair, 5));
           const [labelSmall, labelLarge] = [pair[0] as number | null, pair[4] as number | null];
@@ -159,7 +181,10 @@ export class OpenSegment {
     const live = labels === null ? this.#liveRows : labels.length;
     const wanted = Math.min(k + except.size, live);
     if (wanted === 0) return [];
-    const hits = this.#graph === null ? this.#exactly(query, wanted, labels) : this.#byGraph(this.#graph, query, wanted, labels);
+    const hits =
+      this.#graph === null
+        ? this.#exactly(query, wanted, labels)
+        : this.#byGraph(this.#graph, query, wanted, labels);
     return (except.size === 0 ? hits : hits.filter((hit) => !except.has(hit.label))).slice(0, k);
   }
 
@@ -198,7 +223,9 @@ export class OpenSegment {
     const key = JSON.stringify([sql, parameters]);
     const known = this.#filters.get(key);
     if (known) return known;
-    const found = arraysOf(this.#db, `SELECT label FROM rows WHERE ${sql}`).all(...parameters) as unknown as [number][];
+    const found = arraysOf(this.#db, `SELECT label FROM rows WHERE ${sql}`).all(...parameters) as unknown as [
+      number,
+    ][];
     const labels = Uint32Array.from(found, ([label]) => label).sort();
     if (this.#filters.size >= cachedFiltersMax) this.#filters.delete(this.#filters.keys().next().value!);
     this.#filters.set(key, labels);
@@ -208,7 +235,9 @@ export class OpenSegment {
   /** The row or tombstone of an id, dead or alive; null when the segment has none. */
   find(id: string): FoundRow | null {
     const row = this.#db.prepare("SELECT label, version, delta, row FROM rows WHERE id = ?").get(id);
-    const found = row ?? this.#db.prepare("SELECT NULL AS label, version, delta, row FROM tombstones WHERE id = ?").get(id);
+    const found =
+      row ??
+      this.#db.prepare("SELECT NULL AS label, version, delta, row FROM tombstones WHERE id = ?").get(id);
     return (found as unknown as FoundRow | undefined) ?? null;
   }
 
@@ -217,7 +246,9 @@ export class OpenSegment {
   }
 
   row(label: number): StoredRow {
-    const select = this.#db.prepare("SELECT label, id, version, delta, row, document, metadata FROM rows WHERE label = ?");
+    const select = this.#db.prepare(
+      "SELECT label, id, version, delta, row, document, metadata FROM rows WHERE label = ?",
+    );
     return select.get(label) as unknown as StoredRow;
   }
 
@@ -254,6 +285,7 @@ function residentVectors(folder: string, { dims, metric }: Collection): Float32A
   const vectors = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
   if (metric !== "cosine") return vectors;
   const units = new Float32Array(vectors.length);
-  for (let start = 0; start < vectors.length; start += dims) units.set(normalised(vectors.subarray(start, start + dims)), start);
+  for (let start = 0; start < vectors.length; start += dims)
+    units.set(normalised(vectors.subarray(start, start + dims)), start);
   return units;
 }

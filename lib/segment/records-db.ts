@@ -35,7 +35,8 @@ export function openRecords(path: string): DatabaseSync {
     const { application_id } = db.prepare("PRAGMA application_id").get() as { application_id: number };
     const { user_version } = db.prepare("PRAGMA user_version").get() as { user_version: number };
     if (application_id !== applicationId) throw new Error("it is not a records.db");
-    if (user_version !== recordsFormat) throw new Error(`its format version is ${user_version}; this version reads ${recordsFormat}`);
+    if (user_version !== recordsFormat)
+      throw new Error(`its format version is ${user_version}; this version reads ${recordsFormat}`);
     return db;
   } catch (error) {
     db?.close();
@@ -68,16 +69,38 @@ export class RecordsWriter {
       );
     }
     this.#db.exec("BEGIN");
-    const names = ["label", "id", "version", "delta", "row", "document", "metadata", ...columns.map((column) => column.name)];
-    this.#insertRow = this.#db.prepare(`INSERT INTO rows(${names.join(",")}) VALUES (${names.map(() => "?").join(",")})`);
+    const names = [
+      "label",
+      "id",
+      "version",
+      "delta",
+      "row",
+      "document",
+      "metadata",
+      ...columns.map((column) => column.name),
+    ];
+    this.#insertRow = this.#db.prepare(
+      `INSERT INTO rows(${names.join(",")}) VALUES (${names.map(() => "?").join(",")})`,
+    );
     this.#insertTombstone = this.#db.prepare("INSERT INTO tombstones VALUES (?,?,?,?)");
-    this.#insertValue = new Map(lists.map(({ field, table }) => [field, this.#db.prepare(`INSERT INTO ${table} VALUES (?,?)`)]));
+    this.#insertValue = new Map(
+      lists.map(({ field, table }) => [field, this.#db.prepare(`INSERT INTO ${table} VALUES (?,?)`)]),
+    );
   }
 
   addRow(label: number, row: Omit<Row, "vector">): void {
     const metadata = row.metadata === null ? {} : (JSON.parse(row.metadata) as Metadata);
     const { columns, lists } = fieldValues(this.#fields, metadata);
-    const values: SQLInputValue[] = [label, row.id, row.version, row.delta, row.row, row.document, row.metadata, ...columns];
+    const values: SQLInputValue[] = [
+      label,
+      row.id,
+      row.version,
+      row.delta,
+      row.row,
+      row.document,
+      row.metadata,
+      ...columns,
+    ];
     this.#insertRow.run(...values);
     for (const { field, value } of lists) this.#insertValue.get(field)!.run(label, value);
   }
@@ -88,7 +111,8 @@ export class RecordsWriter {
 
   deleteRow(label: number): void {
     this.#db.prepare("DELETE FROM rows WHERE label = ?").run(label);
-    for (const { table } of fieldColumns(this.#fields).lists) this.#db.prepare(`DELETE FROM ${table} WHERE label = ?`).run(label);
+    for (const { table } of fieldColumns(this.#fields).lists)
+      this.#db.prepare(`DELETE FROM ${table} WHERE label = ?`).run(label);
   }
 
   deleteTombstone(id: string): void {
@@ -108,7 +132,9 @@ export class RecordsWriter {
 
 /** All rows by label, ascending, a bounded part of them in memory at a time. */
 export function* storedRows(db: DatabaseSync): Generator<StoredRow> {
-  const select = db.prepare("SELECT label, id, version, delta, row, document, metadata FROM rows ORDER BY label");
+  const select = db.prepare(
+    "SELECT label, id, version, delta, row, document, metadata FROM rows ORDER BY label",
+  );
   for (const row of select.iterate()) yield row as unknown as StoredRow;
 }
 

@@ -10,7 +10,15 @@ const exactNanosPerRow = 800;
 /** Below this many rows exact search is always the cheaper one. */
 const alwaysExactRows = 2_000;
 
-export function preferExact({ matching, slots, ef }: { matching: number; slots: number; ef: number }): boolean {
+export function preferExact({
+  matching,
+  slots,
+  ef,
+}: {
+  matching: number;
+  slots: number;
+  ef: number;
+}): boolean {
   if (matching <= alwaysExactRows) return true;
   return matching * exactNanosPerRow <= (graphNanosPerVisit * ef * slots) / matching;
 }

@@ -1,0 +1,118 @@
+/**
+ * What one run of the compactor did, in a size that fits an answer, a log line and a note: counts instead of lists. The
+ * run and every shard that it did something for are noted beside the leases, for people (`silt status`).
+ */
+import pLimit from "p-limit";
+import type { CompactorSource } from "../contract.ts";
+import { type ShardRef, shardName } from "../core/keys.ts";
+import type { CompactReport, ShardReport } from "./compact.ts";
+import type { LeaseTable } from "./ports.ts";
+
+/** Shards of one answer, at some 300 bytes each; those where something happened come first. */
+const shardsShownMax = 5_000;
+const noteConcurrency = 8;
+
+export type ShardOutcome = "nothing" | "done" | "outOfTime" | "locked" | "overtaken" | "failed";
+
+export interface ShardSummary extends ShardRef {
+  readonly outcome: ShardOutcome;
+  /** Version after the run; null when the shard failed before it was read. */
+  readonly version: number | null;
+  readonly milliseconds: number;
+  readonly deltas: number;
+  readonly rows: number;
+  readonly quarantined: number;
+  /** Unmerged deltas that are left; null when the run did not look. */
+  readonly pending: number | null;
+  readonly oldestPendingSeconds: number | null;
+  readonly merges: number;
+  readonly collectedObjects: number;
+  readonly collectedBytes: number;
+  readonly error?: { readonly kind: string; readonly message: string };
+}
+
+export interface RunSummary {
+  readonly source: CompactorSource;
+  /** ISO 8601. */
+  readonly startedAt: string;
+  readonly milliseconds: number;
+  readonly shards: readonly ShardSummary[];
+  /** Shards that the list above leaves out. */
+  readonly shardsOmitted: number;
+  readonly failed: number;
+  readonly messages: CompactReport["messages"];
+  readonly pending: number;
+}
+
+export function summarizeRun(
+  report: CompactReport,
+  run: { source: CompactorSource; startMs: number; endMs: number },
+): RunSummary {
+  const all = report.shards.map((shard) => summarizeShard(shard, run.endMs));
+  const shards = [...all.filter(isEventful), ...all.filter((shard) => !isEventful(shard))];
+  return {
+    source: run.source,
+    startedAt: new Date(run.startMs).toISOString(),
+    milliseconds: run.endMs - run.startMs,
+    shards: shards.slice(0, shardsShownMax),
+    shardsOmitted: Math.max(0, shards.length - shardsShownMax),
+    failed: all.filter(({ outcome }) => outcome === "failed").length,
+    messages: report.messages,
+    pending: report.pending,
+  };
+}
+
+function summarizeShard(report: ShardReport, nowMs: number): ShardSummary {
+  const { collection, shard, milliseconds, ingest, merge, collect, error } = report;
+  const oldestMs = ingest?.oldestPendingMs ?? null;
+  return {
+    collection,
+    shard,
+    outcome: outcomeOf(report),
+    version: merge?.version ?? ingest?.version ?? null,
+    milliseconds,
+    deltas: ingest?.deltas ?? 0,
+    rows: ingest?.rows ?? 0,
+    quarantined: ingest?.quarantined ?? 0,
+    pending: ingest?.pending.length ?? null,
+    oldestPendingSeconds: oldestMs === null ? null : Math.max(0, (nowMs - oldestMs) / 1000),
+    merges: merge?.merges.length ?? 0,
+    collectedObjects: collect?.outcome === "done" ? collect.keys.length : 0,
+    collectedBytes: collect?.outcome === "done" ? collect.bytes : 0,
+    ...(error ? { error } : {}),
+  };
+}
+
+/** The part that needs attention most stands for the whole. */
+function outcomeOf({ ingest, merge, collect, error }: ShardReport): ShardOutcome {
+  if (error) return "failed";
+  const outcomes = [ingest?.outcome, merge?.outcome, collect?.outcome];
+  if (outcomes.includes("outOfTime")) return "outOfTime";
+  if (outcomes.includes("locked")) return "locked";
+  if (outcomes.some((one) => one === "fenced" || one === "overtaken" || one === "conflict")) return "overtaken";
+  const worked = ingest?.deltas || ingest?.quarantined || merge?.merges.length || collect?.keys.length;
+  return worked ? "done" : "nothing";
+}
+
+const isEventful = ({ outcome }: ShardSummary): boolean => outcome !== "nothing";
+
+/** Note of the last run as a whole, and of a shard's last run that found something to do. */
+export const runNote = "run";
+export const shardRunNote = (shard: ShardRef): string => `run/${shardName(shard)}`;
+
+/** A note is for people: the caller logs it when this throws, and goes on. */
+export async function noteRun(leases: LeaseTable, summary: RunSummary): Promise<void> {
+  const { shards, shardsOmitted: _omitted, ...whole } = summary;
+  const limit = pLimit(noteConcurrency);
+  const note = (name: string, value: object) => limit(() => leases.note(name, { ...value }));
+  await Promise.all([
+    note(runNote, { ...whole, shards: shards.length }),
+    ...shards.filter(isEventful).map(({ collection, shard, ...rest }) =>
+      note(shardRunNote({ collection, shard }), {
+        source: summary.source,
+        startedAt: summary.startedAt,
+        ...rest,
+      }),
+    ),
+  ]);
+}
