@@ -29,6 +29,7 @@ export class Guardian {
   async stop(): Promise<void> {
     const ended = new Promise((resolve) => this.child.once("exit", resolve));
     if (this.child.exitCode === null && this.child.signalCode === null) {
+      this.child.ref();
       this.child.stdin!.end();
       await ended;
     }

@@ -3,6 +3,7 @@
  * logical id, so that the state of the last run is found again.
  */
 import { createHash } from "node:crypto";
+import type { EventSourceDefinition } from "./lambda/event-sources.ts";
 import type { FunctionDefinition } from "./lambda/function.ts";
 import type { UrlAuth } from "./lambda/function-url.ts";
 import { rateMs, type ScheduleDefinition } from "./lambda/schedules.ts";
@@ -26,6 +27,7 @@ export interface StackPlan {
   readonly functions: readonly FunctionDefinition[];
   readonly urls: readonly { functionName: string; auth: UrlAuth; url: string }[];
   readonly schedules: readonly ScheduleDefinition[];
+  readonly eventSources: readonly EventSourceDefinition[];
   readonly outputs: Readonly<Record<string, string>>;
 }
 
@@ -99,6 +101,25 @@ export function planStack(options: StackPlanOptions): StackPlan {
       const input = String(target.Input ?? "{}");
       return [{ name: ref, expression, functionName: functionName(logicalId, target.Arn), input }];
     }),
+    eventSources: of("AWS::Lambda::EventSourceMapping").flatMap(({ logicalId, properties }) => {
+      if (properties.Enabled === false) return [];
+      const queue = resolver.findByValue(properties.EventSourceArn);
+      if (queue === undefined || template.Resources[queue]?.Type !== "AWS::SQS::Queue") {
+        throw new Error(
+          `${logicalId}: no queue of this template is ${JSON.stringify(properties.EventSourceArn)}`,
+        );
+      }
+      const responseTypes = (properties.FunctionResponseTypes ?? []) as readonly string[];
+      return [
+        {
+          functionName: functionName(logicalId, properties.FunctionName),
+          queueUrl: names.get(queue)!.ref,
+          queueArn: String(properties.EventSourceArn),
+          batchSize: Math.min(Number(properties.BatchSize ?? 10), 10),
+          reportsItemFailures: responseTypes.includes("ReportBatchItemFailures"),
+        },
+      ];
+    }),
     outputs: Object.fromEntries(
       Object.entries(template.Outputs ?? {}).map(([name, { Value }]) => [
         name,
@@ -149,6 +170,8 @@ function nameResource(
       if (url === undefined) throw new Error(`${logicalId}: no port was given to this function URL`);
       return { ref: logicalId, attributes: { FunctionUrl: url } };
     }
+    case "AWS::Lambda::EventSourceMapping":
+      return { ref: logicalId, attributes: { Id: logicalId } };
     case "AWS::Scheduler::Schedule": {
       const ref = named("Name", 64);
       return { ref, attributes: { Arn: arn("scheduler", `schedule/default/${ref}`) } };

@@ -19,11 +19,12 @@ import type { Weather } from "./s3/weather.ts";
 import { functionUrlIds, planStack, type StackPlan } from "./stack-plan.ts";
 import { claimState, type Endpoints, removeState, writeState } from "./state-file.ts";
 import { SupervisedProcess } from "./supervised-process.ts";
-import type { Template } from "./template.ts";
+import { parseTemplate, type Template } from "./template.ts";
 
 export interface LocalStackOptions {
   readonly stackName: string;
-  readonly template: Template;
+  /** The CloudFormation template, as the CDK synthesises it. */
+  readonly template: { readonly Resources: Readonly<Record<string, unknown>> };
   /** Absolute path of each function's code, by the function's logical id. */
   readonly codeFolders: Readonly<Record<string, string>>;
   /** Holds objects, tables, logs and local.json. */
@@ -69,7 +70,8 @@ export const localRegion = "us-east-1";
 const defaultPorts: Ports = { s3: 4566, sqs: 4567, dynamodb: 4568, lambda: 4569, functionUrl: 4570 };
 
 export async function startLocalStack(options: LocalStackOptions): Promise<LocalStack> {
-  const { stateDir, stackName, template } = options;
+  const { stateDir, stackName } = options;
+  const template = parseTemplate(options.template);
   mkdirSync(join(stateDir, "logs"), { recursive: true });
   await claimState(stateDir);
   const ports = { ...defaultPorts, ...options.ports };
@@ -110,6 +112,7 @@ export async function startLocalStack(options: LocalStackOptions): Promise<Local
     });
     started.push(() => lambda.stop());
     for (const definition of plan.functions) lambda.addFunction(definition);
+    for (const definition of plan.eventSources) lambda.addEventSource(definition, sqsEndpoint);
     const functionUrls: Record<string, string> = {};
     for (const { functionName, auth, url } of plan.urls) {
       functionUrls[functionName] = await lambda.addUrl(functionName, auth, Number(new URL(url).port));

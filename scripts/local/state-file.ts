@@ -64,12 +64,17 @@ export async function claimState(stateDir: string): Promise<void> {
   removeState(stateDir);
 }
 
-function isAlive(pid: number): boolean {
+/** Whether a process runs; one that has ended but was not waited for by its parent does not. */
+export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
-    return true;
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+  try {
+    return process.platform !== "linux" || !/^\d+ \(.*\) Z/.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+  } catch {
+    return false;
   }
 }
 

@@ -3,9 +3,9 @@
  * with the stack. Each start is told apart from the last by `ready`, which the caller may use to fill it again.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { createWriteStream } from "node:fs";
 import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
+import { openLog } from "./log-file.ts";
 
 export interface ProcessOptions {
   readonly name: string;
@@ -46,7 +46,7 @@ export class SupervisedProcess {
     const startedMs = Date.now();
     const child = spawn(command, args, { stdio: ["pipe", "pipe", "pipe"], detached: true });
     this.child = child;
-    const log = createWriteStream(logFile, { flags: "a" });
+    const log = openLog(logFile);
     child.stdout.pipe(log, { end: false });
     child.stderr.pipe(log, { end: false });
     // Writing to a dead child is no error of the stack's.
@@ -62,7 +62,13 @@ export class SupervisedProcess {
       log.end();
       throw new Error(`${name} did not start (${outcome}); see ${logFile}`);
     }
-    await this.options.ready?.();
+    try {
+      await this.options.ready?.();
+    } catch (error) {
+      child.kill("SIGKILL");
+      log.end();
+      throw error;
+    }
     void ended.then((reason) => {
       log.end();
       if (!this.stopping) void this.restart(reason, Date.now() - startedMs);

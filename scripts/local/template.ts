@@ -12,6 +12,16 @@ export interface TemplateResource {
   readonly Properties?: Readonly<Record<string, unknown>>;
 }
 
+/** Checks the shape of what was read from a file or came from the CDK. */
+export function parseTemplate(value: { readonly Resources: Readonly<Record<string, unknown>> }): Template {
+  for (const [logicalId, resource] of Object.entries(value.Resources)) {
+    if (typeof (resource as Partial<TemplateResource> | null)?.Type !== "string") {
+      throw new Error(`${logicalId}: a resource of the template has no Type`);
+    }
+  }
+  return value as Template;
+}
+
 /** What other parts of the template can learn of a resource. */
 export interface ResourceNames {
   /** What Ref gives. */

@@ -4,7 +4,7 @@ import type { Template } from "../../scripts/local/template.ts";
 
 const fixture = join(import.meta.dirname, "../contract/lambda-fixture");
 
-export const codeFolders = { Worker: fixture, Web: fixture };
+export const codeFolders = { Worker: fixture, Web: fixture, Consumer: fixture };
 
 export const template: Template = {
   Parameters: { BootstrapVersion: { Default: "/cdk-bootstrap/version" } },
@@ -48,6 +48,7 @@ export const template: Template = {
             QUEUE: { Ref: "Work" },
             QUEUE_ARN: { "Fn::GetAtt": ["Work", "Arn"] },
             TABLE: { "Fn::Join": ["", ["table:", { Ref: "Table" }]] },
+            // biome-ignore lint/suspicious/noTemplateCurlyInString: this is how CloudFormation writes it
             PLACE: { "Fn::Sub": "${AWS::Region}/${Store}/${!literal}" },
             LAST: { "Fn::Select": [1, { "Fn::Split": ["-", "one-two"] }] },
             NOTHING: { Ref: "AWS::NoValue" },
@@ -63,6 +64,19 @@ export const template: Template = {
       Type: "AWS::Lambda::Url",
       Properties: { AuthType: "AWS_IAM", TargetFunctionArn: { "Fn::GetAtt": ["Web", "Arn"] } },
     },
+    Mail: { Type: "AWS::SQS::Queue", Properties: { VisibilityTimeout: 1 } },
+    Consumer: {
+      Type: "AWS::Lambda::Function",
+      Properties: { Handler: "index.consume", Runtime: "nodejs24.x", MemorySize: 256 },
+    },
+    MailToConsumer: {
+      Type: "AWS::Lambda::EventSourceMapping",
+      Properties: {
+        EventSourceArn: { "Fn::GetAtt": ["Mail", "Arn"] },
+        FunctionName: { Ref: "Consumer" },
+        FunctionResponseTypes: ["ReportBatchItemFailures"],
+      },
+    },
     Tick: {
       Type: "AWS::Scheduler::Schedule",
       Properties: {
@@ -76,6 +90,7 @@ export const template: Template = {
     BucketName: { Value: { Ref: "Store" } },
     QueueUrl: { Value: { Ref: "Work" } },
     DeadUrl: { Value: { Ref: "Dead" } },
+    MailUrl: { Value: { Ref: "Mail" } },
     TableName: { Value: { Ref: "Table" } },
     WorkerName: { Value: { Ref: "Worker" } },
     WebUrl: { Value: { "Fn::GetAtt": ["WebUrl", "FunctionUrl"] } },

@@ -3,11 +3,13 @@
  * the bundle that deploys, each sandbox in a process of its own.
  */
 import type { ChildProcess } from "node:child_process";
-import { appendFile, mkdirSync, rmSync } from "node:fs";
+import { mkdirSync, rmSync, type WriteStream } from "node:fs";
 import type { Server } from "node:http";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { openLog } from "../log-file.ts";
 import { listen } from "../ports.ts";
+import { EventSource, type EventSourceDefinition } from "./event-sources.ts";
 import { type FunctionDefinition, LambdaApiError } from "./function.ts";
 import { FunctionPool } from "./function-pool.ts";
 import { createFunctionUrl, type UrlAuth } from "./function-url.ts";
@@ -40,6 +42,8 @@ export class LambdaHost {
   private readonly options: LambdaHostOptions;
   private readonly pools: Map<string, FunctionPool>;
   private readonly servers: Server[];
+  private readonly logs: WriteStream[] = [];
+  private readonly eventSources: EventSource[] = [];
   private readonly schedules = new Schedules();
   private readonly later = new Set<Promise<void>>();
   private stopping = false;
@@ -75,7 +79,8 @@ export class LambdaHost {
 
   addFunction(definition: FunctionDefinition): void {
     const { region, sandboxFolder, logFolder, endpoints, watch } = this.options;
-    const logFile = join(logFolder, `${definition.name}.log`);
+    const log = openLog(join(logFolder, `${definition.name}.log`));
+    this.logs.push(log);
     this.pools.set(
       definition.name,
       new FunctionPool(definition, {
@@ -83,7 +88,7 @@ export class LambdaHost {
         watch,
         folder: sandboxFolder,
         platformEnvironment: { ...endpoints, AWS_ENDPOINT_URL_LAMBDA: this.endpoint },
-        log: (text) => appendFile(logFile, text, () => {}),
+        log: (text) => log.write(text),
         idleMs: this.options.idleMs ?? 5 * 60_000,
         concurrencyMax: this.options.concurrencyMax ?? 64,
       }),
@@ -102,6 +107,11 @@ export class LambdaHost {
     const taken = await listen(server, port);
     this.servers.push(server);
     return `http://127.0.0.1:${taken}/`;
+  }
+
+  addEventSource(definition: EventSourceDefinition, sqsEndpoint: string): void {
+    const settings = { endpoint: sqsEndpoint, region: this.options.region };
+    this.eventSources.push(new EventSource(definition, settings, this.function(definition.functionName)));
   }
 
   startSchedules(definitions: readonly ScheduleDefinition[], fastestEveryMs: number | undefined): void {
@@ -139,12 +149,14 @@ export class LambdaHost {
   async stop(): Promise<void> {
     this.stopping = true;
     this.schedules.stop();
+    const sources = this.eventSources.map((source) => source.stop());
     await Promise.all([...this.pools.values()].map((pool) => pool.stop()));
-    await Promise.all(this.later);
+    await Promise.all([...this.later, ...sources]);
     for (const server of this.servers) {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
     }
+    for (const log of this.logs) await new Promise<void>((resolve) => log.end(() => resolve()));
     rmSync(this.options.sandboxFolder, { recursive: true, force: true });
   }
 }

@@ -9,7 +9,11 @@ let ticks = 0;
 setInterval(() => ticks++, 20).unref();
 
 const actions = {
-  echo: (event, context) => ({ event, remainingMs: context.getRemainingTimeInMillis(), requestId: context.awsRequestId }),
+  echo: (event, context) => ({
+    event,
+    remainingMs: context.getRemainingTimeInMillis(),
+    requestId: context.awsRequestId,
+  }),
   environment: () => process.env,
   count: () => ({ pid: process.pid, invocations }),
   ticks: () => ticks,
@@ -30,7 +34,7 @@ const actions = {
     const held = [];
     for (let n = 0; n < megabytes; n += 8) {
       held.push(Buffer.alloc(8 * 1024 * 1024, 1));
-      await new Promise((resolve) => setTimeout(resolve, 10));
+      await new Promise((resolve) => setTimeout(resolve, 5));
     }
     return held.length;
   },
@@ -57,4 +61,10 @@ exports.http = async (event) => {
     body: Buffer.from(event.body ?? "", event.isBase64Encoded ? "base64" : "utf8").toString("base64"),
     isBase64Encoded: true,
   };
+};
+
+exports.consume = async ({ Records }) => {
+  for (const { body } of Records) console.log(`consumed ${body}`);
+  const isBad = ({ body, attributes }) => body === "bad" && attributes.ApproximateReceiveCount === "1";
+  return { batchItemFailures: Records.filter(isBad).map(({ messageId }) => ({ itemIdentifier: messageId })) };
 };
