@@ -56,6 +56,7 @@ export const metric = {
   deltasCreated: "DeltasCreated",
   recordsWritten: "RecordsWritten",
   recordsRejected: "RecordsRejected",
+  produceErrors: "ProduceErrors",
   compactionSuccess: "CompactionSuccess",
   compactionFailure: "CompactionFailure",
   compactionDuration: "CompactionDuration",

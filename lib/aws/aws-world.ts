@@ -10,19 +10,10 @@ import type { World } from "../engine/ports.ts";
 import { Traffic } from "../engine/traffic.ts";
 import { DynamoDbLeaseTable } from "./dynamodb-lease-table.ts";
 import type { Environment } from "./environment.ts";
+import { requestHandler, s3SocketsMax, socketsMax } from "./request-handler.ts";
 import { S3ObjectStore } from "./s3-object-store.ts";
 import { SqsDeltaQueue } from "./sqs-delta-queue.ts";
 import { systemClock } from "./system-clock.ts";
-
-/** A connection that is not there after this long is not coming. */
-const connectionTimeoutMs = 3_000;
-/** Until the answer's headers: a part of 8 MiB over a slow line fits. */
-const requestTimeoutMs = 30_000;
-/** Silence in the middle of a body. */
-const socketTimeoutMs = 10_000;
-/** Parallel ranged GETs of several segments at once; one stream carries 54 to 75 MB/s. */
-const s3SocketsMax = 64;
-const socketsMax = 16;
 
 export interface AwsWorld extends World {
   /** What the object store moved since the process began. */
@@ -44,12 +35,3 @@ export function awsWorld(names: AwsNames): AwsWorld {
     traffic,
   };
 }
-
-const requestHandler = (maxSockets: number) => ({
-  connectionTimeout: connectionTimeoutMs,
-  requestTimeout: requestTimeoutMs,
-  throwOnRequestTimeout: true,
-  socketTimeout: socketTimeoutMs,
-  httpAgent: { keepAlive: true, maxSockets },
-  httpsAgent: { keepAlive: true, maxSockets },
-});

@@ -4,8 +4,8 @@
  *
  * - Direct: the event is the call; the answer is the result; an error is thrown with errorType = its kind and
  *   errorMessage = JSON {kind, message, problems}.
- * - URL: the call is the JSON body of a POST, or the query string of a GET; the answer and the error are JSON bodies,
- *   the error's with the HTTP status of its kind.
+ * - URL: the call is the JSON body of a POST to /, or the query string of a GET, whose path is the operation (GET
+ *   /health is {"op": "health"}); the answer and the error are JSON bodies, the error's with the HTTP status of its kind.
  *
  * An error that is no SiltstoneError is a defect: kind "internal" (500), its details in the log only.
  */
@@ -64,6 +64,8 @@ export interface Failure {
   readonly kind: ErrorKind | "internal";
   readonly message: string;
   readonly problems: readonly Problem[];
+  /** Problems beyond those listed. */
+  readonly problemsOmitted?: number;
 }
 
 /** Lambda makes an error's name its errorType, and its message its errorMessage. */
@@ -76,8 +78,12 @@ class InvocationFailure extends Error {
   }
 }
 
-/** How many problems an answer names; the message says how many there were. */
+/** Problems named in one answer: with ids and reasons of any length they stay below Lambda's cap. */
 const problemsShownMax = 1_000;
+
+export function firstProblems(all: readonly Problem[]): { problems: readonly Problem[]; omitted: number } {
+  return { problems: all.slice(0, problemsShownMax), omitted: Math.max(0, all.length - problemsShownMax) };
+}
 
 function reportFailure(
   error: unknown,
@@ -90,20 +96,25 @@ function reportFailure(
     const message = `internal error; the log of request ${context.awsRequestId} has the details`;
     return { kind: "internal", message, problems: [] };
   }
-  const { kind, message, problems } = error;
-  const shown = problems.slice(0, problemsShownMax);
+  const { kind, message } = error;
+  const { problems, omitted } = firstProblems(error.problems);
   // A caller's mistake is no fault of the system: no error line, no failure counted.
   if (httpStatus(kind) < 500) {
-    telemetry.logger.info("refused", { kind, refusal: message.slice(0, 500), problems: problems.length });
+    telemetry.logger.info("refused", {
+      kind,
+      refusal: message.slice(0, 500),
+      problems: error.problems.length,
+    });
   } else {
     telemetry.logger.error(kind, error);
     telemetry.emit(null, { [failureMetric]: 1 });
   }
-  return { kind, message, problems: shown };
+  return { kind, message, problems, ...(omitted > 0 ? { problemsOmitted: omitted } : {}) };
 }
 
 /** The parts of a function URL's event that matter here. */
 interface UrlEvent {
+  readonly rawPath?: string;
   readonly requestContext: { readonly http: { readonly method: string } };
   readonly body?: string;
   readonly isBase64Encoded?: boolean;
@@ -120,8 +131,12 @@ function isUrlEvent(event: unknown): event is UrlEvent {
 
 function urlCall(event: UrlEvent): unknown {
   const { method } = event.requestContext.http;
-  if (method === "GET") return { ...event.queryStringParameters };
+  const path = event.rawPath ?? "/";
+  if (method === "GET") {
+    return { ...event.queryStringParameters, ...(path === "/" ? {} : { op: path.slice(1) }) };
+  }
   if (method !== "POST") throw invalid(`method: ${method} is not served; use POST with a JSON body, or GET`);
+  if (path !== "/") throw invalid(`path: ${path.slice(0, 80)} is not served; POST to /`);
   return parseJson(bodyText(event));
 }
 

@@ -29,7 +29,7 @@ export class SqsDeltaQueue implements DeltaQueue {
   }
 
   async send(body: string): Promise<void> {
-    await this.#send({ QueueUrl: this.#queueUrl, MessageBody: body });
+    await sendMessage(this.#client, { QueueUrl: this.#queueUrl, MessageBody: body });
   }
 
   async receive(): Promise<QueueMessage[]> {
@@ -69,18 +69,18 @@ export class SqsDeltaQueue implements DeltaQueue {
   }
 
   async deadLetter(message: QueueMessage, reason: string): Promise<void> {
-    await this.#send({
+    await sendMessage(this.#client, {
       QueueUrl: this.#deadLetterQueueUrl,
       MessageBody: message.body,
       MessageAttributes: { reason: { DataType: "String", StringValue: attributeText(reason) } },
     });
   }
+}
 
-  async #send(input: SendMessageCommandInput): Promise<void> {
-    await this.#client.send(new SendMessageCommand(input)).catch((error: unknown) => {
-      throw queueFailure(error, "SendMessage", input.QueueUrl!);
-    });
-  }
+export async function sendMessage(client: SQSClient, input: SendMessageCommandInput): Promise<void> {
+  await client.send(new SendMessageCommand(input)).catch((error: unknown) => {
+    throw queueFailure(error, "SendMessage", input.QueueUrl!);
+  });
 }
 
 function queueFailure(

@@ -89,7 +89,8 @@ function outcomeOf({ ingest, merge, collect, error }: ShardReport): ShardOutcome
   const outcomes = [ingest?.outcome, merge?.outcome, collect?.outcome];
   if (outcomes.includes("outOfTime")) return "outOfTime";
   if (outcomes.includes("locked")) return "locked";
-  if (outcomes.some((one) => one === "fenced" || one === "overtaken" || one === "conflict")) return "overtaken";
+  if (outcomes.some((one) => one === "fenced" || one === "overtaken" || one === "conflict"))
+    return "overtaken";
   const worked = ingest?.deltas || ingest?.quarantined || merge?.merges.length || collect?.keys.length;
   return worked ? "done" : "nothing";
 }

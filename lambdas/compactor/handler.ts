@@ -1,0 +1,68 @@
+/**
+ * The compactor function (lib/engine/compact.ts). `scheduled` ingests, `upkeep` merges and collects garbage, `manual`
+ * does both. A run in which a shard failed finishes the others, reports, and then fails, so that CloudWatch sees it.
+ */
+import { awsWorld } from "../../lib/aws/aws-world.ts";
+import { parseEnvironment } from "../../lib/aws/environment.ts";
+import { lambdaDoor } from "../../lib/aws/lambda-door.ts";
+import { parseEvent } from "../../lib/aws/parse-event.ts";
+import { telemetry } from "../../lib/aws/telemetry.ts";
+import { metric } from "../../lib/contract.ts";
+import { SiltstoneError } from "../../lib/core/errors.ts";
+import { compact } from "../../lib/engine/compact.ts";
+import { noteRun, type RunSummary, summarizeRun } from "../../lib/engine/run-summary.ts";
+import { checkCompactorEvent, compactorEvent } from "./event.ts";
+import { runMetrics } from "./metrics.ts";
+
+/**
+ * What a step that began in time may still take: a batch of 96 MiB of deltas is read, written and published in some 20
+ * seconds at the function's default memory (merges are begun only when their estimate fits); the rest is for the notes.
+ */
+const deadlineMarginMs = 60_000;
+
+const environment = parseEnvironment(process.env);
+const world = awsWorld(environment);
+const service = telemetry({ stage: environment.stage, service: "compactor" });
+
+export const handler = lambdaDoor(
+  { telemetry: service, failureMetric: metric.compactionFailure },
+  async (event, context) => {
+    const call = parseEvent(compactorEvent, event);
+    checkCompactorEvent(call);
+    const { source, collection, shard } = call;
+    const startMs = Date.now();
+    const report = await compact(world, {
+      ...(collection === undefined ? {} : { collection }),
+      ...(shard === undefined ? {} : { shard }),
+      ingest: source !== "upkeep",
+      upkeep: source !== "scheduled",
+      deadlineMs: startMs + context.getRemainingTimeInMillis() - deadlineMarginMs,
+    });
+    const summary = summarizeRun(report, { source, startMs, endMs: Date.now() });
+    for (const line of runMetrics(summary)) service.emit(line.collection, line.values);
+    const { shards, ...whole } = summary;
+    service.logger.info("run", {
+      ...whole,
+      shards: shards.filter(({ outcome }) => outcome !== "nothing").slice(0, 100),
+    });
+    await noteRun(world.leases, summary).catch((error) =>
+      service.logger.warn("run not noted", error as Error),
+    );
+    if (summary.failed > 0) throw failureOf(summary);
+    return summary;
+  },
+);
+
+/** Damage outranks what another run may mend. */
+function failureOf({ shards, failed }: RunSummary): SiltstoneError {
+  const problems = shards.flatMap(({ collection, shard, error }) =>
+    error ? [{ field: `${collection}/${shard}`, reason: `${error.kind}: ${error.message}` }] : [],
+  );
+  const kind = shards.some(({ error }) => error?.kind === "corrupt") ? "corrupt" : "unavailable";
+  const [first] = problems;
+  return new SiltstoneError(
+    kind,
+    `${failed} of ${shards.length} shards failed; ${first?.field}: ${first?.reason}`,
+    { problems },
+  );
+}

@@ -1,0 +1,49 @@
+/** The metrics of one run: what counts once a run, and what counts for each collection. */
+import type { MetricName } from "../../lib/aws/telemetry.ts";
+import { metric } from "../../lib/contract.ts";
+import type { RunSummary, ShardSummary } from "../../lib/engine/run-summary.ts";
+
+export interface MetricLine {
+  readonly collection: string | null;
+  readonly values: Partial<Record<MetricName, number>>;
+}
+
+/** A failed run's CompactionFailure is the door's to count, with every other failure. */
+export function runMetrics(summary: RunSummary): MetricLine[] {
+  const byCollection = Map.groupBy(summary.shards, ({ collection }) => collection);
+  return [
+    {
+      collection: null,
+      values: {
+        ...(summary.failed === 0 ? { [metric.compactionSuccess]: 1 } : {}),
+        [metric.compactionDuration]: summary.milliseconds,
+        [metric.messagesDeadLettered]: summary.messages.deadLettered,
+        [metric.lockAcquisitionFailed]: summary.shards.filter(({ outcome }) => outcome === "locked").length,
+        ...backlog(summary.shards),
+      },
+    },
+    ...[...byCollection].map(([collection, shards]) => ({
+      collection,
+      values: {
+        [metric.deltasMerged]: sumOf(shards, ({ deltas }) => deltas),
+        [metric.deltasQuarantined]: sumOf(shards, ({ quarantined }) => quarantined),
+        ...backlog(shards),
+      },
+    })),
+  ];
+}
+
+/** A run that looked at no backlog (upkeep, or one whose every shard failed) says nothing of it: no value is not zero. */
+function backlog(shards: readonly ShardSummary[]): MetricLine["values"] {
+  const looked = shards.filter(({ pending }) => pending !== null);
+  if (looked.length === 0) return {};
+  return {
+    [metric.deltasPending]: sumOf(looked, ({ pending }) => pending ?? 0),
+    [metric.oldestUnmergedDeltaAge]: Math.max(
+      ...looked.map(({ oldestPendingSeconds }) => oldestPendingSeconds ?? 0),
+    ),
+  };
+}
+
+const sumOf = (shards: readonly ShardSummary[], value: (shard: ShardSummary) => number): number =>
+  shards.reduce((sum, shard) => sum + value(shard), 0);

@@ -1,0 +1,44 @@
+/** The producer function: a call's records and deletes become deltas on S3 (lib/engine/produce.ts). */
+import { parseEnvironment } from "../../lib/aws/environment.ts";
+import { firstProblems, lambdaDoor } from "../../lib/aws/lambda-door.ts";
+import { parseEvent } from "../../lib/aws/parse-event.ts";
+import { createProducer } from "../../lib/aws/producer.ts";
+import { telemetry } from "../../lib/aws/telemetry.ts";
+import { metric } from "../../lib/contract.ts";
+import { type Problem, SiltstoneError } from "../../lib/core/errors.ts";
+import { producerEvent } from "./event.ts";
+
+const environment = parseEnvironment(process.env);
+const producer = createProducer(environment);
+const service = telemetry({ stage: environment.stage, service: "producer" });
+
+export const handler = lambdaDoor(
+  { telemetry: service, failureMetric: metric.produceErrors },
+  async (event) => {
+    const call = parseEvent(producerEvent, event);
+    try {
+      const { rejected, ...answer } = await producer.produce({ ...call, producer: "producer-function" });
+      service.emit(call.collection, {
+        [metric.deltasCreated]: answer.deltas.length,
+        [metric.recordsWritten]: answer.written + answer.deleted,
+        [metric.recordsRejected]: recordsOf(rejected),
+      });
+      if (!answer.notified) service.logger.warn("queue not told", { collection: call.collection });
+      // The write has happened: its answer must never be too large to give.
+      const { problems, omitted } = firstProblems(rejected);
+      return { ...answer, rejected: problems, ...(omitted > 0 ? { rejectedOmitted: omitted } : {}) };
+    } catch (error) {
+      const rejected = error instanceof SiltstoneError ? recordsOf(error.problems) : 0;
+      if (rejected > 0) service.emit(call.collection, { [metric.recordsRejected]: rejected });
+      throw error;
+    }
+  },
+);
+
+/** Records and deletes that have a problem; one may have several. */
+const recordsOf = (problems: readonly Problem[]): number =>
+  new Set(
+    problems
+      .filter(({ index }) => index !== undefined)
+      .map(({ field, index }) => (/^deletes\b/.test(field) ? `deletes.${index}` : index)),
+  ).size;
