@@ -205,3 +205,32 @@ describe("parseEvent", () => {
     );
   });
 });
+
+test("over a URL a GET's path is the operation, and a POST goes to /", async () => {
+  const get = { ...url("GET"), rawPath: "/stats", queryStringParameters: { collection: "docs" } };
+  expect(await overUrl(echo, get)).toEqual({
+    status: 200,
+    body: { call: { op: "stats", collection: "docs" } },
+  });
+  expect(await overUrl(echo, { ...url("POST", "{}"), rawPath: "/query" })).toMatchObject({
+    status: 400,
+    body: { message: "path: /query is not served; POST to /" },
+  });
+});
+
+test("a refusal with tens of thousands of problems says how many it leaves out, and fits", async () => {
+  const id = "\u0000".repeat(512);
+  const problems = Array.from({ length: 50_000 }, (_, index) => ({
+    id,
+    index,
+    field: "vector",
+    reason: "why",
+  }));
+  const failing = door(async () => {
+    throw invalid("50000 records are bad", problems);
+  });
+  const reply = (await failing(url("POST", "{}"), context)) as UrlReply;
+  expect(Buffer.byteLength(JSON.stringify(reply))).toBeLessThan(answerBytesMax);
+  const body = JSON.parse(reply.body) as { problems: object[]; problemsOmitted: number };
+  expect([body.problems.length, body.problemsOmitted]).toEqual([1_000, 49_000]);
+});

@@ -1,0 +1,144 @@
+/** The compactor's event, the summary of its run, its notes and its metrics. */
+import { checkCompactorEvent, compactorEvent } from "../../lambdas/compactor/event.ts";
+import { runMetrics } from "../../lambdas/compactor/metrics.ts";
+import { parseEvent } from "../../lib/aws/parse-event.ts";
+import type { CompactReport, ShardReport } from "../../lib/engine/compact.ts";
+import type { IngestReport } from "../../lib/engine/ingest.ts";
+import { noteRun, runNote, shardRunNote, summarizeRun } from "../../lib/engine/run-summary.ts";
+import { memoryWorld } from "../support/memory/world.ts";
+
+const refusal = (event: unknown): string => {
+  try {
+    checkCompactorEvent(parseEvent(compactorEvent, event));
+    return "accepted";
+  } catch (error) {
+    return (error as Error).message;
+  }
+};
+
+test("the event is strict, and a migration says what will support it", () => {
+  expect(refusal({ source: "scheduled" })).toBe("accepted");
+  expect(refusal({ source: "manual", collection: "docs", shard: 0 })).toBe("accepted");
+  expect(refusal({})).toMatch(/^source: /);
+  expect(refusal({ source: "cron" })).toMatch(/^source: .*"scheduled"\|"upkeep"\|"manual"\|"migration"/);
+  expect(refusal({ source: "manual", colection: "docs" })).toMatch(/Unrecognized key: "colection"/);
+  expect(refusal({ source: "manual", shard: 1 })).toBe("shard: needs the collection");
+  expect(refusal({ source: "manual", collection: "docs", shard: 1.5 })).toMatch(/^shard: /);
+  expect(refusal({ source: "manual", snapshotPath: "x" })).toBe(
+    "snapshotPath: goes with source migration only",
+  );
+  expect(refusal({ source: "migration", snapshotPath: "x" })).toMatch(/silt migrate/);
+});
+
+const ingest = (more: Partial<IngestReport> = {}): IngestReport => ({
+  outcome: "done",
+  version: 3,
+  deltas: 2,
+  rows: 20,
+  quarantined: 1,
+  pending: [],
+  oldestPendingMs: null,
+  ...more,
+});
+const nothing = { deltas: 0, rows: 0, quarantined: 0 };
+const shard = (collection: string, number: number, more: Partial<ShardReport>): ShardReport => ({
+  collection,
+  shard: number,
+  milliseconds: 5,
+  ...more,
+});
+const summaryOf = (shards: readonly ShardReport[]) => {
+  const messages = { settled: 4, deadLettered: 1, left: 0 };
+  const pending = shards.reduce((sum, { ingest }) => sum + (ingest?.pending.length ?? 0), 0);
+  const report: CompactReport = { shards, messages, pending };
+  return summarizeRun(report, { source: "scheduled", startMs: 1_000_000, endMs: 1_002_500 });
+};
+
+const mixed = summaryOf([
+  shard("docs", 0, { ingest: ingest() }),
+  shard("docs", 1, { ingest: ingest({ ...nothing, version: 7 }) }),
+  shard("notes", 0, {
+    ingest: ingest({ ...nothing, outcome: "locked", pending: ["A", "B"], oldestPendingMs: 1_000_500 }),
+  }),
+  shard("bad", 0, { error: { kind: "corrupt", message: "why" } }),
+]);
+
+test("a summary counts, and puts first what happened", () => {
+  expect(mixed).toMatchObject({
+    source: "scheduled",
+    startedAt: "1970-01-01T00:16:40.000Z",
+    milliseconds: 2500,
+    failed: 1,
+    pending: 2,
+    shardsOmitted: 0,
+    messages: { settled: 4, deadLettered: 1, left: 0 },
+  });
+  expect(mixed.shards.map(({ collection, shard, outcome }) => `${collection}/${shard} ${outcome}`)).toEqual([
+    "docs/0 done",
+    "notes/0 locked",
+    "bad/0 failed",
+    "docs/1 nothing",
+  ]);
+  expect(mixed.shards[1]).toMatchObject({ pending: 2, oldestPendingSeconds: 2, version: 3 });
+  expect(mixed.shards[2]).toMatchObject({ pending: null, version: null, error: { kind: "corrupt" } });
+});
+
+test("ten thousand shards with a backlog each still fit one answer", () => {
+  const pending = Array.from({ length: 100 }, () => "0".repeat(26));
+  const shards = Array.from({ length: 10_000 }, (_, i) =>
+    shard(`c${"x".repeat(60)}`, i, { ingest: ingest({ pending, oldestPendingMs: 1 }) }),
+  );
+  const summary = summaryOf(shards);
+  expect(summary.shardsOmitted).toBe(5_000);
+  expect(JSON.stringify(summary).length).toBeLessThan(3_000_000);
+});
+
+test("metrics: the run once, each collection's own; a backlog nobody looked at is no zero", () => {
+  const [run, ...collections] = runMetrics(mixed);
+  expect(run).toEqual({
+    collection: null,
+    values: {
+      CompactionDuration: 2500,
+      MessagesDeadLettered: 1,
+      LockAcquisitionFailed: 1,
+      DeltasPending: 2,
+      OldestUnmergedDeltaAge: 2,
+    },
+  });
+  expect(collections).toEqual([
+    {
+      collection: "docs",
+      values: { DeltasMerged: 2, DeltasQuarantined: 1, DeltasPending: 0, OldestUnmergedDeltaAge: 0 },
+    },
+    {
+      collection: "notes",
+      values: { DeltasMerged: 0, DeltasQuarantined: 0, DeltasPending: 2, OldestUnmergedDeltaAge: 2 },
+    },
+    { collection: "bad", values: { DeltasMerged: 0, DeltasQuarantined: 0 } },
+  ]);
+  const idle = summaryOf([]);
+  expect(runMetrics(idle)[0]!.values).toMatchObject({ CompactionSuccess: 1, CompactionDuration: 2500 });
+});
+
+test("notes: the run, and the shards where something happened", async () => {
+  const { leases } = memoryWorld();
+  await noteRun(leases, mixed);
+  expect(await leases.readNote(runNote)).toMatchObject({
+    source: "scheduled",
+    milliseconds: 2500,
+    failed: 1,
+    shards: 4,
+  });
+  expect(await leases.readNote(shardRunNote({ collection: "docs", shard: 0 }))).toMatchObject({
+    outcome: "done",
+    startedAt: "1970-01-01T00:16:40.000Z",
+    milliseconds: 5,
+    deltas: 2,
+    rows: 20,
+    version: 3,
+  });
+  expect(await leases.readNote(shardRunNote({ collection: "bad", shard: 0 }))).toMatchObject({
+    outcome: "failed",
+  });
+  expect(await leases.readNote(shardRunNote({ collection: "docs", shard: 1 }))).toBeNull();
+});
