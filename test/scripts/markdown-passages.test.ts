@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { markdownPassages } from "../../scripts/start/markdown-chunks.ts";
+import { markdownPassages } from "../../scripts/start/markdown-passages.ts";
 
 const doc = `---
 Before any heading.
