@@ -1,0 +1,161 @@
+/** The contracts of the ports over the AWS adapters: on the local servers, and on real AWS when CONTRACT_AWS=1. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { CreateBucketCommand, S3Client } from "@aws-sdk/client-s3";
+import { type AwsNames, awsWorld } from "../../../lib/aws/aws-world.ts";
+import { S3ObjectStore } from "../../../lib/aws/s3-object-store.ts";
+import { systemClock } from "../../../lib/aws/system-clock.ts";
+import type { LeaseTable } from "../../../lib/engine/ports.ts";
+import { Traffic } from "../../../lib/engine/traffic.ts";
+import { startS3Server } from "../../../scripts/local/s3/server.ts";
+import { localCredentials, type S3Target, s3Targets } from "../aws-target.ts";
+import {
+  leaseTable,
+  queueMaker,
+  type RunningServer,
+  runsOnAws,
+  startDynamoDbServer,
+  startSqsServer,
+} from "./aws-servers.ts";
+import { clockContract } from "./clock.ts";
+import { leaseTableContract } from "./leases.ts";
+import { objectStoreContract } from "./object-store.ts";
+import { deltaQueueContract } from "./queue.ts";
+
+describe.each(s3Targets)("S3ObjectStore over %s", (name, open) => {
+  let target: S3Target;
+  beforeAll(async () => {
+    target = await open();
+  });
+  afterAll(() => target.close());
+
+  objectStoreContract(name, async () => {
+    const store = new S3ObjectStore(target.s3, target.bucket, new Traffic());
+    return { store, keysBelow: target.prefix, pageKeys: 1000 };
+  });
+
+  test("traffic counts requests where they leave, and the bytes of bodies", async () => {
+    const traffic = new Traffic();
+    const store = new S3ObjectStore(target.s3, target.bucket, traffic);
+    await store.put(`${target.prefix}traffic`, Buffer.alloc(1000));
+    const before = traffic.snapshot();
+    await store.get(`${target.prefix}traffic`, { range: { start: 100, limit: 350 } });
+    await store.get(`${target.prefix}absent`);
+    expect(traffic.since(before)).toEqual({ requests: 2, bytesRead: 250, bytesWritten: 0 });
+    expect(before.bytesWritten).toBe(1000);
+  });
+
+  test("a bucket that is not there is no absent key", async () => {
+    const store = new S3ObjectStore(target.s3, "siltstone-no-such-bucket-3f81", new Traffic());
+    const failure = {
+      kind: "unavailable",
+      message: expect.stringContaining("s3://siltstone-no-such-bucket-3f81/key"),
+    };
+    await expect(store.get("key")).rejects.toMatchObject(failure);
+    await expect(store.put("key", Buffer.alloc(1), { ifMatch: '"x"' })).rejects.toMatchObject(failure);
+  });
+});
+
+const providers: { name: string; start: (() => Promise<RunningServer>) | null; queue: boolean }[] = [
+  { name: "SqsDeltaQueue over a local server", start: startSqsServer, queue: true },
+  { name: "DynamoDbLeaseTable over a local server", start: startDynamoDbServer, queue: false },
+  ...(runsOnAws
+    ? [
+        { name: "SqsDeltaQueue over Amazon SQS", start: null, queue: true },
+        { name: "DynamoDbLeaseTable over Amazon DynamoDB", start: null, queue: false },
+      ]
+    : []),
+];
+
+describe.each(providers.filter(({ queue }) => queue))("$name", ({ name, start }) => {
+  let server: RunningServer | null = null;
+  let queues: ReturnType<typeof queueMaker> | null = null;
+  beforeAll(async () => {
+    server = start && (await start());
+    queues = queueMaker(server?.endpoint ?? null);
+  });
+  afterAll(async () => {
+    await queues?.close();
+    await server?.stop();
+  });
+  deltaQueueContract(name, () => queues!.make());
+});
+
+describe.each(providers.filter(({ queue }) => !queue))("$name", ({ name, start }) => {
+  let server: RunningServer | null = null;
+  let made: { leases: LeaseTable; close: () => Promise<void> } | null = null;
+  beforeAll(async () => {
+    server = start && (await start());
+    made = await leaseTable(server?.endpoint ?? null);
+  });
+  afterAll(async () => {
+    await made?.close();
+    await server?.stop();
+  });
+  leaseTableContract(name, async () => ({ leases: made!.leases, namesBelow: "" }));
+});
+
+clockContract("system clock", systemClock);
+
+describe("awsWorld through AWS_ENDPOINT_URL_* alone", () => {
+  const folder = mkdtempSync(join(tmpdir(), "siltstone-world-"));
+  const set = new Map<string, string | undefined>();
+  const servers: { stop(): Promise<void> }[] = [];
+  let names: AwsNames;
+
+  beforeAll(async () => {
+    const s3 = await startS3Server({ folder, port: 0, region: "us-east-1" });
+    servers.push(s3);
+    const sqs = await startSqsServer();
+    servers.push(sqs);
+    const dynamodb = await startDynamoDbServer();
+    servers.push(dynamodb);
+    const variables = {
+      AWS_ENDPOINT_URL_S3: s3.endpoint,
+      AWS_ENDPOINT_URL_SQS: sqs.endpoint,
+      AWS_ENDPOINT_URL_DYNAMODB: dynamodb.endpoint,
+      AWS_REGION: "us-east-1",
+      AWS_ACCESS_KEY_ID: localCredentials.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: localCredentials.secretAccessKey,
+    };
+    for (const [name, value] of Object.entries(variables)) {
+      set.set(name, process.env[name]);
+      process.env[name] = value;
+    }
+    await new S3Client({}).send(new CreateBucketCommand({ Bucket: "world" }));
+    const { tableName } = await leaseTable(dynamodb.endpoint);
+    const queueUrl = `${sqs.endpoint}/000000000000/none`;
+    names = { bucket: "world", table: tableName, queueUrl, deadLetterQueueUrl: queueUrl };
+  });
+  afterAll(async () => {
+    for (const [name, value] of set) {
+      if (value === undefined) delete process.env[name];
+      else process.env[name] = value;
+    }
+    await Promise.all(servers.map((server) => server.stop()));
+    rmSync(folder, { recursive: true });
+  });
+
+  test("every port reaches its service; a missing queue is named", async () => {
+    const world = awsWorld(names);
+    expect((await world.store.put("a/b", Buffer.from("x"), { ifAbsent: true })).kind).toBe("written");
+    expect(await world.store.listFolders("")).toEqual(["a"]);
+    expect(world.traffic.snapshot()).toEqual({ requests: 2, bytesRead: 0, bytesWritten: 1 });
+    expect((await world.leases.acquire("a/0", { owner: "me", leaseMs: 1, nowMs: 0 })).kind).toBe("acquired");
+    await expect(world.queue.send("x")).rejects.toMatchObject({
+      kind: "unavailable",
+      message: expect.stringContaining(`SQS SendMessage ${names.queueUrl}`),
+    });
+  });
+
+  test("a server that is gone: reads are unavailable, writes uncertain", async () => {
+    const world = awsWorld(names);
+    await Promise.all(servers.splice(0).map((server) => server.stop()));
+    await expect(world.store.get("a/b")).rejects.toMatchObject({ kind: "unavailable" });
+    await expect(world.store.put("a/b", Buffer.from("y"))).rejects.toMatchObject({ kind: "uncertain" });
+    await expect(world.queue.receive()).rejects.toMatchObject({ kind: "unavailable" });
+    await expect(world.leases.read("a/0")).rejects.toMatchObject({ kind: "unavailable" });
+    await expect(world.leases.note("a/0", {})).rejects.toMatchObject({ kind: "uncertain" });
+  });
+});
