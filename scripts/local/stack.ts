@@ -8,17 +8,16 @@
  *
  * When this process is killed, the guardian ends the others.
  */
+import type { ChildProcess } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { dynamoDbCommand } from "./dynamodb.ts";
 import { Guardian } from "./guardian.ts";
 import { LambdaHost } from "./lambda/host.ts";
 import { freePort } from "./ports.ts";
-import { provisionBuckets, provisionQueues, provisionTables } from "./provision.ts";
 import type { Weather } from "./s3/weather.ts";
+import { createServers, type ServiceName } from "./servers.ts";
 import { functionUrlIds, planStack, type StackPlan } from "./stack-plan.ts";
-import { claimState, type Endpoints, removeState, writeState } from "./state-file.ts";
-import { SupervisedProcess } from "./supervised-process.ts";
+import { claimState, type Endpoints, type LocalState, removeState, writeState } from "./state-file.ts";
 import { parseTemplate, type Template } from "./template.ts";
 
 export interface LocalStackOptions {
@@ -44,8 +43,6 @@ export interface Ports {
   /** The first function URL's; the next ones follow. */
   readonly functionUrl: number;
 }
-export type ServiceName = "s3" | "sqs" | "dynamodb";
-
 export interface LocalStack {
   readonly endpoints: Endpoints;
   readonly region: string;
@@ -70,91 +67,107 @@ export const localRegion = "us-east-1";
 const defaultPorts: Ports = { s3: 4566, sqs: 4567, dynamodb: 4568, lambda: 4569, functionUrl: 4570 };
 
 export async function startLocalStack(options: LocalStackOptions): Promise<LocalStack> {
-  const { stateDir, stackName } = options;
-  const template = parseTemplate(options.template);
-  mkdirSync(join(stateDir, "logs"), { recursive: true });
-  await claimState(stateDir);
-  const ports = { ...defaultPorts, ...options.ports };
+  mkdirSync(join(options.stateDir, "logs"), { recursive: true });
+  await claimState(options.stateDir);
   const guardian = new Guardian();
   const started: (() => Promise<void>)[] = [() => guardian.stop()];
   const stop = async () => {
     for (const end of started.splice(0).reverse()) await end();
-    removeState(stateDir);
+    removeState(options.stateDir);
   };
   try {
-    const taken = {
-      s3: await freePort(ports.s3),
-      sqs: await freePort(ports.sqs),
-      dynamodb: await freePort(ports.dynamodb),
-    };
-    const sqsEndpoint = `http://127.0.0.1:${taken.sqs}`;
-    const plan = planStack({
-      stackName,
-      template,
-      codeFolders: options.codeFolders,
-      region: localRegion,
-      sqsEndpoint,
-      functionUrls: await chooseUrls(template, ports.functionUrl),
-    });
-    const servers = await startServers(options, plan, taken, guardian, started);
-    const serviceEndpoints = {
-      s3: `http://127.0.0.1:${taken.s3}`,
-      sqs: sqsEndpoint,
-      dynamodb: `http://127.0.0.1:${taken.dynamodb}`,
-    };
-    const lambda = await LambdaHost.start({
-      port: ports.lambda,
-      region: localRegion,
-      sandboxFolder: join(stateDir, "sandboxes"),
-      logFolder: join(stateDir, "logs"),
-      endpoints: endpointVariables(serviceEndpoints),
-      watch: (child) => guardian.watch(child),
-    });
-    started.push(() => lambda.stop());
-    for (const definition of plan.functions) lambda.addFunction(definition);
-    for (const definition of plan.eventSources) lambda.addEventSource(definition, sqsEndpoint);
-    const functionUrls: Record<string, string> = {};
-    for (const { functionName, auth, url } of plan.urls) {
-      functionUrls[functionName] = await lambda.addUrl(functionName, auth, Number(new URL(url).port));
-    }
-    const endpoints: Endpoints = { ...serviceEndpoints, lambda: lambda.endpoint };
-    const childPids = Object.values(servers).flatMap(({ pid }) => pid ?? []);
-    const { outputs } = plan;
-    writeState(stateDir, {
-      pid: process.pid,
-      childPids,
-      stackName,
-      region: localRegion,
-      endpoints,
-      outputs,
-      functionUrls,
-    });
-    if (options.scheduleEveryMs !== null) lambda.startSchedules(plan.schedules, options.scheduleEveryMs);
-    return {
-      endpoints,
-      region: localRegion,
-      outputs,
-      functionUrls,
-      functions: plan.functions.map(({ name }) => name),
-      buckets: plan.buckets.map(({ name }) => name),
-      tables: plan.tables.map(({ name }) => name),
-      queues: plan.queues.map(({ url }) => url),
-      lambda,
-      environment: {
-        ...endpointVariables(serviceEndpoints),
-        AWS_ENDPOINT_URL_LAMBDA: lambda.endpoint,
-        AWS_REGION: localRegion,
-        AWS_DEFAULT_REGION: localRegion,
-        AWS_ACCESS_KEY_ID: "local",
-        AWS_SECRET_ACCESS_KEY: "local",
-      },
-      pid: (service) => servers[service].pid,
-      setWeather: (weather) => sendWeather(serviceEndpoints.s3, weather),
-      stop,
-    };
+    return { ...(await startParts(options, guardian, started)), stop };
   } catch (error) {
     await stop();
     throw error;
+  }
+}
+
+/** Starts everything in order; `started` gets what ends each part, also when a later one fails. */
+async function startParts(
+  options: LocalStackOptions,
+  guardian: Guardian,
+  started: (() => Promise<void>)[],
+): Promise<Omit<LocalStack, "stop">> {
+  const { stateDir, stackName, codeFolders } = options;
+  const template = parseTemplate(options.template);
+  const ports = { ...defaultPorts, ...options.ports };
+  const region = localRegion;
+  const taken = {
+    s3: await freePort(ports.s3),
+    sqs: await freePort(ports.sqs),
+    dynamodb: await freePort(ports.dynamodb),
+  };
+  const services = {
+    s3: `http://127.0.0.1:${taken.s3}`,
+    sqs: `http://127.0.0.1:${taken.sqs}`,
+    dynamodb: `http://127.0.0.1:${taken.dynamodb}`,
+  };
+  const functionUrls = await chooseUrls(template, ports.functionUrl);
+  const plan = planStack({
+    stackName,
+    template,
+    codeFolders,
+    region,
+    functionUrls,
+    sqsEndpoint: services.sqs,
+  });
+  const watch = (child: ChildProcess) => guardian.watch(child);
+  const servers = createServers({ stateDir, region, plan, ports: taken, weather: options.weather, watch });
+  started.push(...Object.values(servers).map((server) => () => server.stop()));
+  await Promise.all(Object.values(servers).map((server) => server.start()));
+  const lambda = await LambdaHost.start({
+    port: ports.lambda,
+    region,
+    sandboxFolder: join(stateDir, "sandboxes"),
+    logFolder: join(stateDir, "logs"),
+    endpoints: endpointVariables(services),
+    watch,
+  });
+  started.push(() => lambda.stop());
+  await fillHost(lambda, plan, services.sqs);
+  const state: LocalState = {
+    pid: process.pid,
+    childPids: Object.values(servers).flatMap(({ pid }) => pid ?? []),
+    stackName,
+    region,
+    endpoints: { ...services, lambda: lambda.endpoint },
+    outputs: plan.outputs,
+    functionUrls: Object.fromEntries(plan.urls.map(({ functionName, url }) => [functionName, url])),
+  };
+  writeState(stateDir, state);
+  if (options.scheduleEveryMs !== null) lambda.startSchedules(plan.schedules, options.scheduleEveryMs);
+  return {
+    endpoints: state.endpoints,
+    region,
+    outputs: state.outputs,
+    functionUrls: state.functionUrls,
+    functions: plan.functions.map(({ name }) => name),
+    buckets: plan.buckets.map(({ name }) => name),
+    tables: plan.tables.map(({ name }) => name),
+    queues: plan.queues.map(({ url }) => url),
+    lambda,
+    environment: {
+      ...endpointVariables(services),
+      AWS_ENDPOINT_URL_LAMBDA: lambda.endpoint,
+      AWS_REGION: region,
+      AWS_DEFAULT_REGION: region,
+      AWS_ACCESS_KEY_ID: "local",
+      AWS_SECRET_ACCESS_KEY: "local",
+    },
+    pid: (service) => servers[service].pid,
+    setWeather: (weather) => sendWeather(services.s3, weather),
+  };
+}
+
+async function fillHost(lambda: LambdaHost, plan: StackPlan, sqsEndpoint: string): Promise<void> {
+  for (const definition of plan.functions) lambda.addFunction(definition);
+  for (const definition of plan.eventSources) lambda.addEventSource(definition, sqsEndpoint);
+  for (const { functionName, auth, url } of plan.urls) {
+    const served = await lambda.addUrl(functionName, auth, Number(new URL(url).port));
+    // Outputs and environments already name the port that was free a moment ago.
+    if (served !== url)
+      throw new Error(`The port of ${url} was taken while the stack started; start it again.`);
   }
 }
 
@@ -174,60 +187,6 @@ async function chooseUrls(template: Template, firstPort: number): Promise<Record
     urls[logicalId] = `http://127.0.0.1:${port}/`;
   }
   return urls;
-}
-
-type StackProcesses = Readonly<Record<ServiceName, SupervisedProcess>>;
-
-/** Starts the three servers side by side, each provisioned with its part of the plan before it counts as started. */
-async function startServers(
-  { stateDir, weather }: LocalStackOptions,
-  plan: StackPlan,
-  ports: Readonly<Record<ServiceName, number>>,
-  guardian: Guardian,
-  started: (() => Promise<void>)[],
-): Promise<StackProcesses> {
-  const supervise = (
-    name: ServiceName,
-    command: string,
-    args: readonly string[],
-    ready: (settings: { endpoint: string; region: string }) => Promise<void>,
-  ) => {
-    const settings = { endpoint: `http://127.0.0.1:${ports[name]}`, region: localRegion };
-    const server = new SupervisedProcess({
-      name,
-      command,
-      args,
-      port: ports[name],
-      logFile: join(stateDir, "logs", `${name}.log`),
-      watch: (child) => guardian.watch(child),
-      ready: () => ready(settings),
-    });
-    started.push(() => server.stop());
-    return server;
-  };
-  const script = (path: string, settings: object) => [
-    join(import.meta.dirname, path),
-    JSON.stringify(settings),
-  ];
-  const s3Settings = { folder: join(stateDir, "s3"), port: ports.s3, region: localRegion, weather };
-  const dynamodb = dynamoDbCommand(join(stateDir, "dynamodb"), ports.dynamodb);
-  const servers: StackProcesses = {
-    s3: supervise("s3", process.execPath, script("s3/main.ts", s3Settings), (settings) =>
-      provisionBuckets(settings, plan.buckets),
-    ),
-    // Its queues are gone with the process that held them.
-    sqs: supervise(
-      "sqs",
-      process.execPath,
-      script("sqs-main.ts", { port: ports.sqs, region: localRegion }),
-      (settings) => provisionQueues(settings, plan.queues),
-    ),
-    dynamodb: supervise("dynamodb", dynamodb.command, dynamodb.args, (settings) =>
-      provisionTables(settings, plan.tables),
-    ),
-  };
-  await Promise.all(Object.values(servers).map((server) => server.start()));
-  return servers;
 }
 
 async function sendWeather(s3Endpoint: string, weather: Weather): Promise<void> {

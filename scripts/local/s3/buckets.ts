@@ -1,6 +1,7 @@
 /** Operations on buckets. */
 import { type Answer, xmlAnswer } from "./answer.ts";
-import type { Catalog, Versioning } from "./catalog.ts";
+import type { Catalog } from "./catalog.ts";
+import type { Versioning } from "./catalog-rows.ts";
 import { S3Error } from "./error.ts";
 import { xmlDocument, xmlText } from "./xml.ts";
 

@@ -3,7 +3,8 @@
  * a scan jumps over each group instead of reading it.
  */
 import { type Answer, xmlAnswer } from "./answer.ts";
-import { type Catalog, keyAfterPrefix, type ObjectVersion, type ScanStart } from "./catalog.ts";
+import { type Catalog, keyAfterPrefix } from "./catalog.ts";
+import type { ObjectVersion, ScanStart } from "./catalog-rows.ts";
 import { checksumAlgorithms } from "./checksums.ts";
 import { S3Error } from "./error.ts";
 import { type XmlElement, xmlDocument } from "./xml.ts";

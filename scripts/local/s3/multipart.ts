@@ -6,7 +6,8 @@ import { createHash, randomUUID } from "node:crypto";
 import { type Answer, xmlAnswer } from "./answer.ts";
 import type { Body, BodyFile } from "./body-files.ts";
 import { readDocument } from "./buckets.ts";
-import type { Catalog, ObjectAttributes } from "./catalog.ts";
+import type { Catalog } from "./catalog.ts";
+import type { ObjectAttributes } from "./catalog-rows.ts";
 import {
   type Checksums,
   checksumAlgorithms,

@@ -1,0 +1,55 @@
+/**
+ * S3, SQS and DynamoDB as processes of their own. Each is filled with its part of the plan at every start, before it
+ * counts as started: what is on disk stays as it is, and SQS, which keeps everything in memory, gets its queues again.
+ */
+import type { ChildProcess } from "node:child_process";
+import { join } from "node:path";
+import { dynamoDbCommand } from "./dynamodb.ts";
+import { type ClientSettings, provisionBuckets, provisionQueues, provisionTables } from "./provision.ts";
+import type { Weather } from "./s3/weather.ts";
+import type { StackPlan } from "./stack-plan.ts";
+import { SupervisedProcess } from "./supervised-process.ts";
+
+export type ServiceName = "s3" | "sqs" | "dynamodb";
+
+export interface ServersOptions {
+  readonly stateDir: string;
+  readonly region: string;
+  readonly plan: StackPlan;
+  readonly ports: Readonly<Record<ServiceName, number>>;
+  readonly weather: Weather | undefined;
+  readonly watch: (child: ChildProcess) => void;
+}
+
+export function createServers(options: ServersOptions): Readonly<Record<ServiceName, SupervisedProcess>> {
+  const { stateDir, region, plan, ports, weather, watch } = options;
+  const server = (
+    name: ServiceName,
+    command: string,
+    args: readonly string[],
+    fill: (settings: ClientSettings) => Promise<void>,
+  ) =>
+    new SupervisedProcess({
+      name,
+      command,
+      args,
+      port: ports[name],
+      logFile: join(stateDir, "logs", `${name}.log`),
+      watch,
+      ready: () => fill({ endpoint: `http://127.0.0.1:${ports[name]}`, region }),
+    });
+  const script = (path: string, settings: object) => [
+    join(import.meta.dirname, path),
+    JSON.stringify(settings),
+  ];
+  const s3 = script("s3/main.ts", { folder: join(stateDir, "s3"), port: ports.s3, region, weather });
+  const sqs = script("sqs-main.ts", { port: ports.sqs, region });
+  const dynamodb = dynamoDbCommand(join(stateDir, "dynamodb"), ports.dynamodb);
+  return {
+    s3: server("s3", process.execPath, s3, (settings) => provisionBuckets(settings, plan.buckets)),
+    sqs: server("sqs", process.execPath, sqs, (settings) => provisionQueues(settings, plan.queues)),
+    dynamodb: server("dynamodb", dynamodb.command, dynamodb.args, (settings) =>
+      provisionTables(settings, plan.tables),
+    ),
+  };
+}
