@@ -9,19 +9,29 @@
  */
 import type { Manifest, Segment } from "./manifest.ts";
 
-/** Flat segments beyond this many are merged whatever their size: each costs a query a little. */
-export const flatSegmentsMax = 8;
-/** Rows in flat segments beyond this many are given a graph. */
-export const flatRowsMax = 2_000;
-/** A merge takes in a segment at most this many times as large as what it already has. */
-export const growth = 4;
-/** A segment with more than this share of dead slots is rebuilt. */
-export const deadShareMax = 0.25;
-/** Bound on a segment: a rebuild of this many components fits one Lambda run (docs/performance.md). */
-export const segmentComponentsMax = 150_000_000;
+export interface MergeLimits {
+  /** Flat segments beyond this many are merged whatever their size: each costs a query a little. */
+  readonly flatSegmentsMax: number;
+  /** Rows in flat segments beyond this many are given a graph. */
+  readonly flatRowsMax: number;
+  /** A merge takes in a segment at most this many times as large as what it already has. */
+  readonly growth: number;
+  /** A segment with more than this share of dead slots is rebuilt. */
+  readonly deadShareMax: number;
+  /** Bound on a segment: a rebuild of this many components fits one Lambda run (docs/performance.md). */
+  readonly segmentComponentsMax: number;
+}
+/** What the product merges by. The simulator merges by smaller ones, to reach graphs with a handful of rows. */
+export const mergeLimits: MergeLimits = {
+  flatSegmentsMax: 8,
+  flatRowsMax: 2_000,
+  growth: 4,
+  deadShareMax: 0.25,
+  segmentComponentsMax: 150_000_000,
+};
 
-export const segmentRowsMax = (dims: number): number =>
-  Math.max(flatRowsMax, Math.floor(segmentComponentsMax / dims));
+export const segmentRowsMax = (dims: number, limits: MergeLimits = mergeLimits): number =>
+  Math.max(limits.flatRowsMax, Math.floor(limits.segmentComponentsMax / dims));
 
 export interface MergePlan {
   /** Ids, smallest segment first. */
@@ -31,8 +41,9 @@ export interface MergePlan {
   readonly whole: boolean;
 }
 
-export function planMerge(manifest: Manifest): MergePlan | null {
-  const rowsMax = segmentRowsMax(manifest.dims);
+export function planMerge(manifest: Manifest, limits: MergeLimits = mergeLimits): MergePlan | null {
+  const { flatSegmentsMax, flatRowsMax, growth, deadShareMax } = limits;
+  const rowsMax = segmentRowsMax(manifest.dims, limits);
   const bySize = [...manifest.segments].sort((a, b) => size(a) - size(b) || (a.id < b.id ? -1 : 1));
   const flats = bySize.filter((segment) => segment.kind === "flat");
   const flatRows = total(flats);
@@ -40,9 +51,10 @@ export function planMerge(manifest: Manifest): MergePlan | null {
     const inputs = takeWhile(flats, rowsMax);
     if (inputs.length === flats.length) {
       // A small result stays flat, and then a graph is no business of this merge.
-      if (flatRows > flatRowsMax) cascade(inputs, bySize, rowsMax);
+      if (flatRows > flatRowsMax) cascade(inputs, bySize, { rowsMax, growth });
     }
-    if (inputs.length > 1 || inputs.some((segment) => size(segment) > flatRowsMax))
+    // Alone, a flat segment gains by a merge only when it has rows enough for a graph: its tombstones stay what they are.
+    if (inputs.length > 1 || inputs.some((segment) => segment.rows > flatRowsMax))
       return plan(manifest, inputs, "flats");
   }
   const dead = bySize.find((segment) => segment.slots - segment.rows > segment.slots * deadShareMax);
@@ -67,7 +79,11 @@ function takeWhile(flats: readonly Segment[], rowsMax: number): Segment[] {
   return taken;
 }
 
-function cascade(inputs: Segment[], bySize: readonly Segment[], rowsMax: number): void {
+function cascade(
+  inputs: Segment[],
+  bySize: readonly Segment[],
+  { rowsMax, growth }: { rowsMax: number; growth: number },
+): void {
   let rows = total(inputs);
   for (const segment of bySize) {
     if (segment.kind === "flat") continue;

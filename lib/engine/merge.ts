@@ -15,7 +15,7 @@ import type { Collection } from "../core/collection.ts";
 import { SiltstoneError } from "../core/errors.ts";
 import { type SegmentFile, type ShardRef, shardName } from "../core/keys.ts";
 import type { Manifest, Segment } from "../core/manifest.ts";
-import { type MergePlan, planMerge } from "../core/merge-plan.ts";
+import { type MergeLimits, type MergePlan, mergeLimits, planMerge } from "../core/merge-plan.ts";
 import { mergeMs } from "../core/merge-time.ts";
 import { withFolder } from "../segment/files.ts";
 import { type Merged, mergeSegments } from "../segment/merge-segments.ts";
@@ -47,8 +47,9 @@ export async function merge(
   world: World,
   collection: Collection,
   shard: number,
-  options: { deadlineMs: number; onProgress?: (progress: MergeProgress) => void },
+  options: { deadlineMs: number; onProgress?: (progress: MergeProgress) => void; limits?: MergeLimits },
 ): Promise<MergeReport> {
+  const limits = options.limits ?? mergeLimits;
   const ref: ShardRef = { collection: collection.name, shard };
   let head = await readHead(world.store, collection, shard);
   const merges: { inputs: number; rows: number; grown: boolean }[] = [];
@@ -57,19 +58,20 @@ export async function merge(
     version: head.manifest.version,
     merges,
   });
-  if (planMerge(head.manifest) === null) return end("done");
+  if (planMerge(head.manifest, limits) === null) return end("done");
   const lease = await HeldLease.acquire(world, mergeLease(shardName(ref)));
   if (lease === null) return end("locked");
   try {
     while (merges.length < mergesMax) {
       head = await readHead(world.store, collection, shard);
-      const plan = planMerge(head.manifest);
+      const plan = planMerge(head.manifest, limits);
       if (plan === null) return end("done");
       if (world.clock.nowMs() + mergeMs(head.manifest, plan) > options.deadlineMs) return end("outOfTime");
       const step = await mergeOnce(world, collection, ref, {
         head,
         plan,
         lease,
+        limits,
         onProgress: options.onProgress,
       });
       head = step.head;
@@ -86,6 +88,7 @@ interface Step {
   readonly head: Head;
   readonly plan: MergePlan;
   readonly lease: HeldLease;
+  readonly limits: MergeLimits;
   readonly onProgress: ((progress: MergeProgress) => void) | undefined;
 }
 
@@ -93,7 +96,7 @@ async function mergeOnce(
   world: World,
   collection: Collection,
   shard: ShardRef,
-  { head, plan, lease, onProgress }: Step,
+  { head, plan, lease, limits, onProgress }: Step,
 ) {
   const inputs = plan.inputs.map((id) => head.manifest.segments.find((segment) => segment.id === id)!);
   const id = world.clock.ulid();
@@ -114,6 +117,7 @@ async function mergeOnce(
     await mkdir(output);
     const merged = await mergeSegments(output, collection, fetched, {
       id,
+      limits,
       dropTombstonesBeforeMs: plan.whole ? world.clock.nowMs() - tombstoneKeepMs : 0,
       breathe: async (done, all) => {
         await new Promise((resolve) => setImmediate(resolve));

@@ -16,7 +16,7 @@ import { Checksum, type RowSum } from "../core/checksum.ts";
 import type { Collection } from "../core/collection.ts";
 import { ulidTimeMs } from "../core/keys.ts";
 import type { Segment } from "../core/manifest.ts";
-import { deadShareMax, flatRowsMax } from "../core/merge-plan.ts";
+import type { MergeLimits } from "../core/merge-plan.ts";
 import { compareOrder, type RowOrder } from "../core/record.ts";
 import { describeSegment, rowsOf, VectorFile } from "./files.ts";
 import { Graph } from "./graph.ts";
@@ -37,6 +37,7 @@ export interface MergeInput {
 
 export interface MergeOptions {
   readonly id: string;
+  readonly limits: Pick<MergeLimits, "flatRowsMax" | "deadShareMax">;
   /** Tombstones whose delta was made before this are dropped; only when the inputs are the whole shard. 0 keeps all. */
   readonly dropTombstonesBeforeMs: number;
   /** Awaited between slices of work, with rows done and in all; may throw to stop. */
@@ -83,7 +84,8 @@ export async function mergeSegments(
     const droppedVersionMax = dropTombstones(winners, options.dropTombstonesBeforeMs);
     const sums = account(inputs, winners);
     const rows = [...winners.values()].filter((place) => place.label !== null).length;
-    const base = rows > flatRowsMax ? growable(inputs, winners, rows) : null;
+    const { flatRowsMax, deadShareMax } = options.limits;
+    const base = rows > flatRowsMax ? growable(inputs, winners, { rows, deadShareMax }) : null;
     const kind = rows > flatRowsMax ? "hnsw" : "flat";
     const writer = new Output(folder, collection, inputs, winners);
     if (base === null) await writer.fresh(kind, options.breathe);
@@ -144,7 +146,7 @@ function account(
 function growable(
   inputs: readonly Input[],
   winners: ReadonlyMap<string, Place>,
-  rows: number,
+  { rows, deadShareMax }: { rows: number; deadShareMax: number },
 ): number | null {
   const graphs = inputs.map((_, i) => i).filter((i) => inputs[i]!.segment.kind === "hnsw");
   const largest = graphs.sort((a, b) => inputs[b]!.segment.slots - inputs[a]!.segment.slots)[0];
