@@ -12,10 +12,14 @@ import type { FileEntry, Segment } from "../core/manifest.ts";
 import type { Row } from "../core/record.ts";
 import { openRecords, storedRows, storedTombstones } from "./records-db.ts";
 
+/** Read at a time, and no more than the file has: strong reads make and read back many small files. */
+const readBytes = 1 << 20;
+
 export async function hashFile(path: string): Promise<FileEntry> {
   const sha256 = createHash("sha256");
-  await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), sha256);
-  return { bytes: statSync(path).size, sha256: sha256.digest("hex") };
+  const { size: bytes } = statSync(path);
+  await pipeline(createReadStream(path, { highWaterMark: Math.min(Math.max(bytes, 1), readBytes) }), sha256);
+  return { bytes, sha256: sha256.digest("hex") };
 }
 
 /** Runs `work` with an empty folder that is gone afterwards, whatever happens. */
@@ -41,7 +45,8 @@ export class VectorFile {
     this.#fd = openSync(path, "r");
     this.#dims = dims;
     this.#rows = statSync(path).size / (dims * 4);
-    this.#block = new Float32Array(Math.max(1, Math.floor((1 << 20) / (dims * 4))) * dims);
+    const ahead = Math.floor(Math.min(readBytes / (dims * 4), this.#rows));
+    this.#block = new Float32Array(Math.max(1, ahead) * dims);
   }
 
   /** A view that is overwritten by later calls. */
