@@ -6,6 +6,7 @@ import { awsWorld } from "../../lib/aws/aws-world.ts";
 import { parseEnvironment } from "../../lib/aws/environment.ts";
 import { lambdaDoor } from "../../lib/aws/lambda-door.ts";
 import { parseEvent } from "../../lib/aws/parse-event.ts";
+import { clearScratch } from "../../lib/aws/scratch.ts";
 import { telemetry } from "../../lib/aws/telemetry.ts";
 import { metric } from "../../lib/contract.ts";
 import { SiltstoneError } from "../../lib/core/errors.ts";
@@ -20,6 +21,7 @@ import { runMetrics } from "./metrics.ts";
  */
 const deadlineMarginMs = 60_000;
 
+clearScratch();
 const environment = parseEnvironment(process.env);
 const world = awsWorld(environment);
 const service = telemetry({ stage: environment.stage, service: "compactor" });

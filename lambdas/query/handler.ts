@@ -2,12 +2,14 @@
 import { awsWorld } from "../../lib/aws/aws-world.ts";
 import { parseEnvironment } from "../../lib/aws/environment.ts";
 import { lambdaDoor } from "../../lib/aws/lambda-door.ts";
+import { clearScratch } from "../../lib/aws/scratch.ts";
 import { telemetry } from "../../lib/aws/telemetry.ts";
 import { metric } from "../../lib/contract.ts";
 import { unreachable } from "../../lib/core/errors.ts";
 import { type Provenance, Reader } from "../../lib/engine/reader.ts";
 import { parseQueryEvent, type QueryEvent } from "./event.ts";
 
+clearScratch();
 const environment = parseEnvironment(process.env);
 const { stage, refreshSeconds, cacheBytesMax } = environment;
 const world = awsWorld(environment);

@@ -12,8 +12,11 @@ import { failure } from "./failure.ts";
 
 /** SQS's own limit. */
 const batchMessagesMax = 10;
-/** The shortest long poll: without one, SQS asks only some of its servers and misses messages. */
-const waitSeconds = 1;
+/**
+ * A short poll: it asks only some of SQS's servers and may miss messages, which the next run meets (deltas are found by
+ * LIST). Waiting a second would be most of what an idle run costs, every minute.
+ */
+const waitSeconds = 0;
 /** An attribute counts towards the message's size; a reason this long says enough. */
 const reasonLengthMax = 1_000;
 

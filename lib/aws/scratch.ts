@@ -1,0 +1,14 @@
+/**
+ * A function's /tmp outlives a process that was killed (a timeout, out of memory): what it left there would fill the
+ * disk of the next one. A Lambda runs one process at a time, so whatever is there at start belongs to nobody.
+ */
+import { readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+/** Call once at cold start, before anything is written. Only in a function: elsewhere /tmp is shared. */
+export function clearScratch(): void {
+  for (const name of readdirSync(tmpdir())) {
+    if (name.startsWith("siltstone-")) rmSync(join(tmpdir(), name), { recursive: true, force: true });
+  }
+}
