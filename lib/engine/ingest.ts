@@ -31,7 +31,15 @@ import type { Segment } from "../core/manifest.ts";
 import type { Row } from "../core/record.ts";
 import { withFolder } from "../segment/files.ts";
 import { writeFlatSegment } from "../segment/write-flat.ts";
-import { type ListedDelta, listDeltas, listedMax, quarantine, readDeltas, unmerged } from "./deltas.ts";
+import {
+  type ListedDelta,
+  listDeltas,
+  listedMax,
+  quarantine,
+  type ReadDelta,
+  readDeltas,
+  unmerged,
+} from "./deltas.ts";
 import { type Head, readHead } from "./head.ts";
 import { HeldLease, ingestLease } from "./lease.ts";
 import type { World } from "./ports.ts";
@@ -40,6 +48,8 @@ import { type Change, publish } from "./publish.ts";
 /** One batch is held in memory whole: its Arrow bytes, its rows, and the segment being written. */
 const batchBytesMax = 96 * 1024 * 1024;
 const batchDeltasMax = 2_000;
+/** Deltas read between two looks at the lease: a slow S3 must not cost it. */
+const readsPerCheck = 128;
 /** Batches of one run of one shard. */
 const batchesMax = 10_000;
 /**
@@ -128,9 +138,12 @@ interface Batch {
 }
 
 async function ingestBatch(world: World, collection: Collection, shard: ShardRef, batch: Batch) {
-  await batch.lease.check();
   const taken = takeBatch(batch.pending);
-  const read = await readDeltas(world, collection, shard, taken);
+  const read: ReadDelta[] = [];
+  for (let start = 0; start < taken.length; start += readsPerCheck) {
+    await batch.lease.check();
+    read.push(...(await readDeltas(world, collection, shard, taken.slice(start, start + readsPerCheck))));
+  }
   let quarantined = 0;
   for (const delta of read) {
     if (delta.kind !== "unreadable") continue;

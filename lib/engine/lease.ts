@@ -5,9 +5,9 @@
 import { SiltstoneError } from "../core/errors.ts";
 import type { Lease, World } from "./ports.ts";
 
-export const leaseMs = 60_000;
+export const leaseMs = 120_000;
 /** The lease is extended when less than this is left. */
-const extendBelowMs = 40_000;
+const extendBelowMs = 90_000;
 /** Less than this left counts as lost: clocks differ. */
 const marginMs = 5_000;
 

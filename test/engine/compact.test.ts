@@ -1,0 +1,147 @@
+import { createCollection } from "../../lib/engine/collections.ts";
+import { type CompactReport, compact } from "../../lib/engine/compact.ts";
+import { readHead } from "../../lib/engine/head.ts";
+import { produce } from "../../lib/engine/produce.ts";
+import { listQuarantine, retryQuarantined } from "../../lib/engine/quarantine.ts";
+import { Reader } from "../../lib/engine/reader.ts";
+import { verify } from "../../lib/engine/verify.ts";
+import { effects } from "../support/effects.ts";
+import { type MemoryWorld, memoryWorld } from "../support/memory/world.ts";
+
+const dims = 4;
+const vectorOf = (n: number) => [1, Math.sin(n), Math.cos(n), Math.sin(n * 3)];
+const count = async (world: MemoryWorld, collection: string) => {
+  const reader = new Reader(world, { refreshSeconds: 0, cacheBytesMax: 1e9, traffic: world.traffic });
+  try {
+    return (await reader.count({ collection })).count;
+  } finally {
+    await reader.close();
+  }
+};
+const run = (world: MemoryWorld, deadlineMs = 9e15): Promise<CompactReport> =>
+  compact(world, { ingest: true, upkeep: false, deadlineMs });
+
+test("5,000 pending deltas drain, in runs that each end in time (CMP-7)", async () => {
+  const world = memoryWorld({ visibilityMs: 1 });
+  const { collection } = await createCollection(world, { name: "many", dims, metric: "l2", shards: 2 });
+  for (let n = 0; n < 2_500; n++) {
+    await produce(world, {
+      collection: "many",
+      records: [0, 1].map((i) => ({ id: `r${n}-${i}`, vector: vectorOf(n + i) })),
+    });
+  }
+  const backlog = () => world.store.keys("many/").filter((key) => key.includes("/deltas/")).length;
+  const before = backlog();
+  expect(before).toBeGreaterThan(2_500);
+  // Every effect takes 20 ms, so that a run of one minute does a part of the work.
+  const { clock } = world;
+  const slow = effects(world, () => {
+    clock.advance(10);
+    return undefined;
+  });
+  let runs = 0;
+  let left = before;
+  while (left > 0 && runs < 20) {
+    await compact(slow, { ingest: true, upkeep: false, deadlineMs: clock.nowMs() + 60_000 });
+    runs += 1;
+    expect(backlog()).toBeLessThan(left);
+    left = backlog();
+  }
+  expect(runs).toBeGreaterThan(1);
+  await run(world);
+  expect(world.queue.bodies()).toEqual([]);
+  expect(await count(world, "many")).toBe(5_000);
+  for (const shard of [0, 1]) expect((await verify(world, collection, shard)).faults).toEqual([]);
+}, 60_000);
+
+test("a message that is none reaches the dead-letter queue with its reason; its neighbours succeed (ING-4)", async () => {
+  const world = memoryWorld();
+  await createCollection(world, { name: "docs", dims, metric: "cosine" });
+  await world.queue.send("{");
+  await produce(world, { collection: "docs", records: [{ id: "a", vector: vectorOf(1) }] });
+  await world.queue.send(
+    JSON.stringify({ format: 1, collection: "docs", shard: 7, delta: "01ARZ3NDEKTSV4RRFFQ69G5FAV" }),
+  );
+  await world.queue.send(JSON.stringify({ format: 2 }));
+  const report = await run(world);
+  expect(report.messages).toMatchObject({ settled: 1, deadLettered: 3 });
+  expect(world.queue.deadLetters.map(({ reason }) => reason).sort()).toEqual([
+    "its collection or shard does not exist",
+    "message format 2; this version reads 1",
+    "the message is not JSON",
+  ]);
+  expect(await count(world, "docs")).toBe(1);
+});
+
+test("a delta whose message was lost is merged (ING-3); nothing to do publishes nothing (CMP-11)", async () => {
+  const world = memoryWorld();
+  const { collection } = await createCollection(world, { name: "docs", dims, metric: "cosine" });
+  const send = world.queue.send.bind(world.queue);
+  world.queue.send = () => Promise.resolve();
+  await produce(world, { collection: "docs", records: [{ id: "a", vector: vectorOf(1) }] });
+  world.queue.send = send;
+  await run(world);
+  expect(await count(world, "docs")).toBe(1);
+  const keys = world.store.keys("");
+  const { etag } = await readHead(world.store, collection, 0);
+  await run(world);
+  expect(world.store.keys("")).toEqual(keys);
+  expect((await readHead(world.store, collection, 0)).etag).toBe(etag);
+});
+
+test("a corrupt delta is quarantined with its reason, others merge, and it can be put back (CMP-6)", async () => {
+  const world = memoryWorld();
+  await createCollection(world, { name: "docs", dims, metric: "cosine" });
+  const shard = { collection: "docs", shard: 0 };
+  const { deltas } = await produce(world, {
+    collection: "docs",
+    records: [{ id: "bad", vector: vectorOf(1) }],
+  });
+  await produce(world, { collection: "docs", records: [{ id: "good", vector: vectorOf(2) }] });
+  const bytes = world.store.bytes(`docs/0/deltas/${deltas[0]!.delta}.arrow`)!;
+  const intact = Buffer.from(bytes);
+  bytes[Math.floor(bytes.length / 2)]! ^= 1;
+  const report = await run(world);
+  expect(report.shards[0]!.ingest).toMatchObject({ outcome: "done", quarantined: 1, deltas: 1 });
+  expect(await count(world, "docs")).toBe(1);
+  const [aside] = await listQuarantine(world.store, shard);
+  expect(aside).toMatchObject({ delta: deltas[0]!.delta, reason: expect.stringContaining("is corrupt") });
+  await world.store.put(`docs/0/quarantine/${aside!.delta}.arrow`, intact);
+  await retryQuarantined(world, shard, aside!.delta);
+  await run(world);
+  expect(await count(world, "docs")).toBe(2);
+  expect(await listQuarantine(world.store, shard)).toEqual([]);
+});
+
+test("a delta of another embedding space is put aside, not mixed in (COL-2)", async () => {
+  const world = memoryWorld();
+  await createCollection(world, { name: "docs", dims, metric: "cosine", embeddingVersion: "model-a" });
+  await expect(
+    produce(world, {
+      collection: "docs",
+      embeddingVersion: "model-b",
+      records: [{ id: "a", vector: vectorOf(1) }],
+    }),
+  ).rejects.toMatchObject({ kind: "invalid", message: expect.stringContaining("model-b") });
+  // Written by a stale process, for the collection that had this name before.
+  const stale = memoryWorld({ seed: 9 });
+  await createCollection(stale, { name: "docs", dims, metric: "cosine", embeddingVersion: "model-b" });
+  await produce(stale, { collection: "docs", records: [{ id: "a", vector: vectorOf(1) }] });
+  const [key] = stale.store.keys("docs/0/deltas/");
+  await world.store.put(key!, stale.store.bytes(key!)!);
+  const report = await run(world);
+  expect(report.shards[0]!.ingest).toMatchObject({ quarantined: 1, deltas: 0 });
+});
+
+test("two compactors at once publish nothing twice", async () => {
+  const world = memoryWorld();
+  const { collection } = await createCollection(world, { name: "docs", dims, metric: "cosine" });
+  for (let n = 0; n < 20; n++)
+    await produce(world, { collection: "docs", records: [{ id: `r${n}`, vector: vectorOf(n) }] });
+  const reports = await Promise.all([run(world), run(world), run(world)]);
+  const outcomes = reports.map((report) => report.shards[0]!.ingest!.outcome);
+  expect(outcomes.filter((outcome) => outcome === "done")).not.toHaveLength(0);
+  const { manifest } = await readHead(world.store, collection, 0);
+  expect(manifest.ledger.ingested.rows).toBe(20);
+  expect(await count(world, "docs")).toBe(20);
+});
