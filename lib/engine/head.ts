@@ -3,7 +3,7 @@
  * missing or does not match is `corrupt`, never "empty".
  */
 import { createHash } from "node:crypto";
-import { type Collection, decodeCollection } from "../core/collection.ts";
+import { type Collection, checkCollectionName, decodeCollection } from "../core/collection.ts";
 import { corrupt, SiltstoneError } from "../core/errors.ts";
 import { collectionKey, manifestPrefix, pointerKey, type ShardRef } from "../core/keys.ts";
 import { decodeManifest, emptyManifest, type Manifest } from "../core/manifest.ts";
@@ -16,9 +16,9 @@ export interface Head {
   readonly manifest: Manifest;
 }
 
-/** The configuration of a collection. Throws `notFound` when there is none. */
+/** The configuration of a collection. Throws `invalid` when the name is none, `notFound` when nothing has it. */
 export async function readCollection(store: ObjectStore, name: string): Promise<Collection> {
-  const key = collectionKey(name);
+  const key = collectionKey(checkCollectionName(name));
   const found = await store.get(key);
   if (found.kind !== "found") {
     throw new SiltstoneError(
