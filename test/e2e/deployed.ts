@@ -1,0 +1,160 @@
+/**
+ * What `cdk deploy` would make, on this machine: the synthesised template over the local AWS stack on free ports, the
+ * bundles that deploy in Lambda runtime processes, and the clients that a user of it would have.
+ */
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { InvokeCommand, LambdaClient } from "@aws-sdk/client-lambda";
+import { type Message, ReceiveMessageCommand, SendMessageCommand, SQSClient } from "@aws-sdk/client-sqs";
+import { type Synthesis, synthesize } from "../../bin/app.ts";
+import { type AwsWorld, awsWorld } from "../../lib/aws/aws-world.ts";
+import { output } from "../../lib/contract.ts";
+import { type LocalStack, startLocalStack } from "../../scripts/local/stack.ts";
+
+export type FunctionName = "producer" | "compactor" | "query";
+
+/** What a function answered, or how it failed. */
+export interface Reply {
+  // biome-ignore lint/suspicious/noExplicitAny: answers are JSON, and matched by the tests
+  readonly value: any;
+  readonly failed: boolean;
+}
+export interface Failure {
+  readonly kind: string;
+  readonly message: string;
+  readonly problems: { id?: string; index?: number; field: string; reason: string }[];
+  readonly problemsOmitted?: number;
+}
+
+const anyPorts = { s3: 0, sqs: 0, dynamodb: 0, lambda: 0, functionUrl: 0 };
+
+export class Deployed {
+  readonly #folder = mkdtempSync(join(tmpdir(), "siltstone-e2e-"));
+  #synthesis: Synthesis | null = null;
+  #lambda: LambdaClient | null = null;
+  #sqs: SQSClient | null = null;
+  stack!: LocalStack;
+  world!: AwsWorld;
+
+  /** Starts it, or starts it again over the same state. `scheduleEveryMs`: null without schedules. */
+  async start(scheduleEveryMs: number | null): Promise<void> {
+    this.#synthesis ??= await synthesize("dev", join(this.#folder, "cdk.out"));
+    this.stack = await startLocalStack({
+      ...this.#synthesis,
+      stateDir: join(this.#folder, "state"),
+      ports: anyPorts,
+      scheduleEveryMs,
+    });
+    // This process is an upstream of the store as well: the SDK finds everything as it does in AWS.
+    Object.assign(process.env, this.stack.environment);
+    this.world = awsWorld({
+      bucket: this.output("bucket"),
+      table: this.output("table"),
+      queueUrl: this.output("queueUrl"),
+      deadLetterQueueUrl: this.output("deadLetterQueueUrl"),
+    });
+    this.#lambda = new LambdaClient({ maxAttempts: 1 });
+    this.#sqs = new SQSClient({});
+  }
+
+  async stop(): Promise<void> {
+    this.#lambda?.destroy();
+    this.#sqs?.destroy();
+    await this.stack?.stop();
+  }
+
+  remove(): void {
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  output(name: keyof typeof output): string {
+    return this.stack.outputs[output[name]]!;
+  }
+
+  #functionName(name: FunctionName): string {
+    return this.output(`${name}Function`);
+  }
+
+  /** Direct invocation; `value` of a failure is Lambda's own {errorType, errorMessage}. */
+  async invoke(name: FunctionName, event: object): Promise<Reply> {
+    const command = new InvokeCommand({
+      FunctionName: this.#functionName(name),
+      Payload: JSON.stringify(event),
+    });
+    const { Payload, FunctionError } = await this.#lambda!.send(command);
+    return { value: JSON.parse(Payload!.transformToString()), failed: FunctionError !== undefined };
+  }
+
+  /** The answer of an invocation that must succeed. */
+  async answer(name: FunctionName, event: object): Promise<Reply["value"]> {
+    const { value, failed } = await this.invoke(name, event);
+    if (failed) throw new Error(`${name} failed: ${JSON.stringify(value).slice(0, 2_000)}`);
+    return value;
+  }
+
+  /** The error of an invocation that must fail, as callers read it. */
+  async failure(name: FunctionName, event: object): Promise<Failure> {
+    const { value, failed } = await this.invoke(name, event);
+    if (!failed) throw new Error(`${name} did not fail: ${JSON.stringify(value).slice(0, 2_000)}`);
+    const failure = JSON.parse(value.errorMessage) as Failure;
+    expect(value.errorType).toBe(failure.kind);
+    return failure;
+  }
+
+  async http(
+    name: "producer" | "query",
+    path: string,
+    init: RequestInit = {},
+  ): Promise<{ status: number; body: Reply["value"] }> {
+    const response = await fetch(new URL(path, this.output(`${name}Url`)), init);
+    return { status: response.status, body: await response.json() };
+  }
+
+  async send(body: string): Promise<void> {
+    await this.#sqs!.send(new SendMessageCommand({ QueueUrl: this.output("queueUrl"), MessageBody: body }));
+  }
+
+  async receive(queue: "queueUrl" | "deadLetterQueueUrl"): Promise<Message[]> {
+    const command = new ReceiveMessageCommand({
+      QueueUrl: this.output(queue),
+      MaxNumberOfMessages: 10,
+      MessageAttributeNames: ["All"],
+      VisibilityTimeout: 0,
+    });
+    return (await this.#sqs!.send(command)).Messages ?? [];
+  }
+
+  async keys(prefix: string): Promise<string[]> {
+    const keys: string[] = [];
+    for await (const page of this.world.store.list(prefix)) for (const { key } of page) keys.push(key);
+    return keys;
+  }
+
+  /** Everything that the function has logged so far. */
+  log(name: FunctionName): string {
+    return readFileSync(join(this.#folder, "state/logs", `${this.#functionName(name)}.log`), "utf8");
+  }
+}
+
+/** Repeats what happens by itself; the bound only ends a hanging test. */
+export async function eventually<T>(attempt: () => Promise<T | undefined>): Promise<T> {
+  for (let tries = 0; tries < 300; tries++) {
+    const found = await attempt();
+    if (found !== undefined) return found;
+    await sleep(100);
+  }
+  throw new Error("it never happened");
+}
+
+export const dims = 8;
+export const vectorOf = (n: number): number[] =>
+  Array.from({ length: dims }, (_, i) => Math.sin(n * 7.3 + i * 1.7 + 1));
+export const base64Of = (vector: number[]): string =>
+  Buffer.from(new Float32Array(vector).buffer).toString("base64");
+export const json = (body: unknown): RequestInit => ({
+  method: "POST",
+  headers: { "content-type": "application/json" },
+  body: JSON.stringify(body),
+});

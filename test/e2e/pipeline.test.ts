@@ -1,0 +1,50 @@
+/** The whole pipeline, end to end: the bundles that deploy, in Lambda runtime processes, over the local AWS stack. */
+import { metric } from "../../lib/contract.ts";
+import { createCollection } from "../../lib/engine/collections.ts";
+import { compacting } from "./compacting.ts";
+import { Deployed, dims, eventually, vectorOf } from "./deployed.ts";
+import { producing, secrets } from "./producing.ts";
+import { querying } from "./querying.ts";
+
+jest.setTimeout(120_000);
+const deployed = new Deployed();
+beforeAll(() => deployed.start(null));
+afterAll(async () => {
+  await deployed.stop();
+  deployed.remove();
+});
+
+test("an empty store is compacted without complaint", async () => {
+  expect(await deployed.answer("compactor", { source: "scheduled" })).toMatchObject({
+    shards: [],
+    failed: 0,
+  });
+});
+
+describe("producing", () => producing(deployed));
+describe("compacting", () => compacting(deployed));
+describe("querying", () => querying(deployed));
+
+test("every metric is emitted, and no log shows a vector, a document or metadata", () => {
+  const logs = (["producer", "compactor", "query"] as const).map((name) => deployed.log(name)).join("\n");
+  const emitted = Object.values(metric).filter((name) => logs.includes(`{"Name":"${name}",`));
+  // Nothing has failed that a caller did not cause, so far.
+  const failures: string[] = [metric.produceErrors];
+  expect(emitted).toEqual(Object.values(metric).filter((name) => !failures.includes(name)));
+  for (const secret of secrets) expect(logs).not.toContain(secret);
+});
+
+test("after a restart everything is there, and the schedule compacts by itself", async () => {
+  await createCollection(deployed.world, { name: "timed", dims, metric: "l2" });
+  await deployed.answer("producer", { collection: "timed", records: [{ id: "a", vector: vectorOf(1) }] });
+  await deployed.stop();
+  await deployed.start(1_000);
+  const seen = async (ids: number) =>
+    eventually(async () => {
+      const { value, failed } = await deployed.invoke("query", { op: "count", collection: "timed" });
+      return !failed && value.count === ids ? value : undefined;
+    });
+  expect(await seen(1)).toMatchObject({ snapshotVersion: 1 });
+  await deployed.answer("producer", { collection: "timed", records: [{ id: "b", vector: vectorOf(2) }] });
+  expect(await seen(2)).toMatchObject({ snapshotVersion: 2 });
+});
