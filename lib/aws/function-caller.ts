@@ -1,0 +1,75 @@
+/**
+ * Calling one of the functions by direct invocation. What the function's door (lib/aws/lambda-door.ts) threw comes out
+ * here as the same SiltstoneError.
+ */
+import { InvokeCommand, LambdaClient } from "@aws-sdk/client-lambda";
+import { type ErrorKind, invalid, type Problem, SiltstoneError } from "../core/errors.ts";
+import { failure } from "./failure.ts";
+import { bodyBytesMax } from "./lambda-door.ts";
+
+const connectionTimeoutMs = 3_000;
+/** A Lambda run ends after 15 minutes at the latest; its answer is sent then. */
+const answerTimeoutMs = 16 * 60_000;
+const socketsMax = 16;
+
+const kinds: readonly string[] = [
+  "invalid",
+  "notFound",
+  "conflict",
+  "fenced",
+  "unavailable",
+  "uncertain",
+  "corrupt",
+] satisfies ErrorKind[];
+
+export class FunctionCaller {
+  readonly #client = new LambdaClient({
+    requestHandler: {
+      connectionTimeout: connectionTimeoutMs,
+      requestTimeout: answerTimeoutMs,
+      throwOnRequestTimeout: true,
+      httpAgent: { keepAlive: true, maxSockets: socketsMax },
+      httpsAgent: { keepAlive: true, maxSockets: socketsMax },
+    },
+  });
+
+  /** The function's answer. `writes` says whether a call without an answer may have changed anything. */
+  async call(functionName: string, event: object, options: { writes: boolean }): Promise<unknown> {
+    const payload = Buffer.from(JSON.stringify(event));
+    if (payload.length > bodyBytesMax) {
+      throw invalid(`the call has ${payload.length} bytes; a Lambda takes at most ${bodyBytesMax} at a time`);
+    }
+    const command = new InvokeCommand({ FunctionName: functionName, Payload: payload });
+    const answer = await this.#client.send(command).catch((error: unknown) => {
+      const permission = "lambda:InvokeFunction";
+      throw failure(error, { call: "Lambda Invoke", subject: functionName, permission, ...options });
+    });
+    const text = Buffer.from(answer.Payload ?? []).toString("utf8");
+    if (answer.FunctionError !== undefined) throw functionFailure(functionName, text, options.writes);
+    return JSON.parse(text) as unknown;
+  }
+}
+
+/** An error of the door as it was; anything else (a timeout, a dead process) happened around it. */
+function functionFailure(functionName: string, text: string, writes: boolean): Error {
+  const { errorType, errorMessage } = JSON.parse(text) as { errorType?: string; errorMessage?: string };
+  if (errorType !== undefined && kinds.includes(errorType)) {
+    const { kind, message, problems } = JSON.parse(errorMessage ?? "{}") as {
+      kind: ErrorKind;
+      message: string;
+      problems: readonly Problem[];
+    };
+    return new SiltstoneError(kind, message, { problems });
+  }
+  if (errorType === "internal") return new Error(`${functionName}: ${internalMessage(errorMessage)}`);
+  const message = `${functionName} did not answer: ${errorType ?? "error"}: ${errorMessage ?? text}`;
+  return new SiltstoneError(writes ? "uncertain" : "unavailable", message);
+}
+
+function internalMessage(errorMessage: string | undefined): string {
+  try {
+    return (JSON.parse(errorMessage ?? "") as { message: string }).message;
+  } catch {
+    return errorMessage ?? "internal error";
+  }
+}

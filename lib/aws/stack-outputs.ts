@@ -1,0 +1,33 @@
+/** The outputs of a deployed stack, by which the command line finds what belongs to a stage. */
+import { CloudFormationClient, DescribeStacksCommand } from "@aws-sdk/client-cloudformation";
+import { SiltstoneError } from "../core/errors.ts";
+import { failure } from "./failure.ts";
+
+const connectionTimeoutMs = 3_000;
+const requestTimeoutMs = 20_000;
+
+/** Output values by name. Throws `notFound` when there is no such stack in the account and region. */
+export async function stackOutputs(stackName: string): Promise<Readonly<Record<string, string>>> {
+  const client = new CloudFormationClient({
+    requestHandler: { connectionTimeout: connectionTimeoutMs, requestTimeout: requestTimeoutMs },
+  });
+  try {
+    const answer = await client.send(new DescribeStacksCommand({ StackName: stackName }));
+    const outputs = answer.Stacks?.[0]?.Outputs ?? [];
+    return Object.fromEntries(
+      outputs.map(({ OutputKey, OutputValue }) => [OutputKey ?? "", OutputValue ?? ""]),
+    );
+  } catch (error) {
+    if (error instanceof Error && error.name === "ValidationError") {
+      throw new SiltstoneError("notFound", `stack ${stackName} does not exist in this account and region`);
+    }
+    throw failure(error, {
+      call: "CloudFormation DescribeStacks",
+      subject: stackName,
+      writes: false,
+      permission: "cloudformation:DescribeStacks",
+    });
+  } finally {
+    client.destroy();
+  }
+}

@@ -1,0 +1,120 @@
+/**
+ * What a command acts upon: the local stack, or a deployed stage. Both are found by their stack outputs, and reached
+ * through the same AWS SDK clients; only the endpoints differ.
+ */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { awsWorld } from "../../lib/aws/aws-world.ts";
+import { FunctionCaller } from "../../lib/aws/function-caller.ts";
+import { stackOutputs } from "../../lib/aws/stack-outputs.ts";
+import { output, type Stage, stackName, stages } from "../../lib/contract.ts";
+import { isKind, SiltstoneError } from "../../lib/core/errors.ts";
+import type { World } from "../../lib/engine/ports.ts";
+
+export const environments = ["local", ...stages] as const;
+export type EnvironmentName = (typeof environments)[number];
+export type FunctionRole = "producer" | "compactor" | "query";
+
+export interface Deployment {
+  readonly environment: EnvironmentName;
+  readonly world: World;
+  /** Invokes one of the three functions. Throws what the function threw. */
+  call(role: FunctionRole, event: object): Promise<unknown>;
+}
+export type Connect = (environment: EnvironmentName) => Promise<Deployment>;
+
+/** Folder of the local stack's state; `npm start` keeps it in the project. */
+const stateDirVariable = "SILTSTONE_STATE_DIR";
+const defaultStateDir = join(import.meta.dirname, "../../.siltstone");
+
+export const connect: Connect = async (environment) => {
+  const outputs = environment === "local" ? useLocalStack() : await deployedOutputs(environment);
+  const name = (key: string): string => {
+    const value = outputs[key];
+    if (value) return value;
+    throw new SiltstoneError(
+      "unavailable",
+      `${environment}: its stack has no output ${key}; deploy it again`,
+    );
+  };
+  const world = awsWorld({
+    bucket: name(output.bucket),
+    table: name(output.table),
+    queueUrl: name(output.queueUrl),
+    deadLetterQueueUrl: name(output.deadLetterQueueUrl),
+  });
+  const functions: Record<FunctionRole, string> = {
+    producer: name(output.producerFunction),
+    compactor: name(output.compactorFunction),
+    query: name(output.queryFunction),
+  };
+  const caller = new FunctionCaller();
+  return {
+    environment,
+    world,
+    call: (role, event) => caller.call(functions[role], event, { writes: role !== "query" }),
+  };
+};
+
+async function deployedOutputs(stage: Stage): Promise<Readonly<Record<string, string>>> {
+  try {
+    return await stackOutputs(stackName(stage));
+  } catch (error) {
+    if (!isKind(error, "notFound")) throw error;
+    throw new SiltstoneError(
+      "notFound",
+      `${error.message}; deploy it with \`npx cdk deploy -c env=${stage}\``,
+    );
+  }
+}
+
+/** What the CLI reads of the local stack's local.json. */
+interface LocalState {
+  readonly pid: number;
+  readonly region: string;
+  readonly endpoints: Readonly<Record<"s3" | "sqs" | "dynamodb" | "lambda", string>>;
+  readonly outputs: Readonly<Record<string, string>>;
+}
+
+/** Points this process's SDK clients at the local stack. */
+function useLocalStack(): Readonly<Record<string, string>> {
+  const { region, endpoints, outputs } = readLocalState(process.env[stateDirVariable] ?? defaultStateDir);
+  Object.assign(process.env, {
+    AWS_ENDPOINT_URL_S3: endpoints.s3,
+    AWS_ENDPOINT_URL_SQS: endpoints.sqs,
+    AWS_ENDPOINT_URL_DYNAMODB: endpoints.dynamodb,
+    AWS_ENDPOINT_URL_LAMBDA: endpoints.lambda,
+    AWS_REGION: region,
+    AWS_ACCESS_KEY_ID: "local",
+    AWS_SECRET_ACCESS_KEY: "local",
+  });
+  // Real credentials have no business here, and a profile would win over the ones above.
+  for (const name of ["AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"]) {
+    delete process.env[name];
+  }
+  return outputs;
+}
+
+function readLocalState(stateDir: string): LocalState {
+  const path = join(stateDir, "local.json");
+  let state: LocalState;
+  try {
+    state = JSON.parse(readFileSync(path, "utf8")) as LocalState;
+  } catch {
+    throw new SiltstoneError("unavailable", `the local stack is not running (${path} is not there)`);
+  }
+  if (isAlive(state.pid)) return state;
+  throw new SiltstoneError(
+    "unavailable",
+    `the local stack is not running (its process ${state.pid} has ended)`,
+  );
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}

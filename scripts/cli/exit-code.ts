@@ -1,0 +1,44 @@
+/** Exit codes: scripts branch on them, so they never change (docs/cli.md). */
+import { type ErrorKind, unreachable } from "../../lib/core/errors.ts";
+
+export const exitCodes = {
+  ok: 0,
+  failure: 1,
+  invalid: 2,
+  notFound: 3,
+  conflict: 4,
+  unavailable: 5,
+  corrupt: 6,
+  interrupted: 130,
+} as const;
+export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
+
+export const exitCodeHelp = `
+Exit codes:
+  0    done
+  1    failed (an import with rejected rows, a defect)
+  2    the call is wrong: usage, or refused input
+  3    the collection, version or record does not exist
+  4    conflict: somebody else holds the lock, was faster, or took over
+  5    unavailable: nothing answers, or nothing is published yet; try again
+  6    corrupt: stored bytes are damaged, or verify found faults
+  130  interrupted by Ctrl-C`;
+
+export function exitCodeOf(kind: ErrorKind): ExitCode {
+  switch (kind) {
+    case "invalid":
+      return exitCodes.invalid;
+    case "notFound":
+      return exitCodes.notFound;
+    case "conflict":
+    case "fenced":
+      return exitCodes.conflict;
+    case "unavailable":
+    case "uncertain":
+      return exitCodes.unavailable;
+    case "corrupt":
+      return exitCodes.corrupt;
+    default:
+      return unreachable(kind);
+  }
+}

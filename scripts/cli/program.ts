@@ -1,0 +1,165 @@
+/**
+ * The command line: arguments in, one outcome out, printed for people or as JSON, and an exit code.
+ *
+ * With --json, stdout has the machine's answer and nothing else, also when something failed:
+ * {"error":{"kind","message","problems"}}. Progress and remarks go to stderr.
+ */
+import { Command, CommanderError, Option } from "commander";
+import { SiltstoneError } from "../../lib/core/errors.ts";
+import { addCollectionCommands } from "./collection-commands.ts";
+import { type Connect, type EnvironmentName, environments } from "./deployment.ts";
+import { type ExitCode, exitCodeHelp, exitCodeOf, exitCodes } from "./exit-code.ts";
+import { addImportCommand } from "./import-command.ts";
+import { addLockCommands } from "./lock-commands.ts";
+import type { Outcome } from "./outcome.ts";
+import type { ErrorStream } from "./progress.ts";
+import { addQuarantineCommands } from "./quarantine-commands.ts";
+import { addQueryCommand } from "./query-command.ts";
+import { addRecordCommands } from "./record-commands.ts";
+import { type InputStream, type OutputStream, Session } from "./session.ts";
+import { addSnapshotCommands } from "./snapshot-commands.ts";
+import { addStatusCommand } from "./status-command.ts";
+import { addUpkeepCommands } from "./upkeep-commands.ts";
+
+export interface Surroundings {
+  readonly connect: Connect;
+  readonly stdin: InputStream;
+  readonly stdout: OutputStream;
+  readonly stderr: ErrorStream;
+  readonly interrupted: AbortSignal;
+}
+
+/** Makes a commander action of a command's work. */
+export type Runner = <A extends unknown[]>(
+  work: (session: Session, ...args: A) => Promise<Outcome>,
+) => (...args: A) => Promise<void>;
+
+/** Problems of one error that people are shown; --json has all. */
+const problemsShownMax = 20;
+
+export async function runCommandLine(argv: readonly string[], around: Surroundings): Promise<ExitCode> {
+  const program = new Command("silt");
+  const json = argv.includes("--json");
+  let exitCode: ExitCode = exitCodes.ok;
+  const run: Runner =
+    (work) =>
+    async (...args) => {
+      const { env } = program.opts<{ env: EnvironmentName }>();
+      const session = new Session({ ...around, json, connect: () => around.connect(env) });
+      const outcome = await work(session, ...args);
+      print(outcome, json, around.stdout);
+      exitCode = outcome.exitCode ?? exitCodes.ok;
+    };
+  describe(program, around, json);
+  addCollectionCommands(program, run);
+  addImportCommand(program, run);
+  addRecordCommands(program, run);
+  addQueryCommand(program, run);
+  addStatusCommand(program, run);
+  addUpkeepCommands(program, run);
+  addSnapshotCommands(program, run);
+  addLockCommands(program, run);
+  addQuarantineCommands(program, run);
+  try {
+    await program.parseAsync(argv, { from: "user" });
+    return exitCode;
+  } catch (error) {
+    // Asked-for help and version come as errors with exit code 0; they are printed already.
+    if (error instanceof CommanderError && error.exitCode === 0) return exitCodes.ok;
+    return report(error, program.opts<{ env?: EnvironmentName }>().env ?? "local", json, around);
+  }
+}
+
+function describe(program: Command, around: Surroundings, json: boolean): void {
+  program
+    .description("Siltstone's command line: collections, records, queries, and what keeps them in order")
+    .addOption(
+      new Option("--env <environment>", "the local stack, or a deployed stage")
+        .choices(environments)
+        .default("local"),
+    )
+    .option("--json", "print the result as one line of JSON", false)
+    .version("0.1.0")
+    .exitOverride()
+    .showSuggestionAfterError()
+    .configureHelp({ showGlobalOptions: true })
+    .configureOutput({
+      writeOut: (text) => void around.stdout.write(text),
+      // With --json the error follows on stdout, in its own form.
+      writeErr: (text) => void (json ? undefined : around.stderr.write(text)),
+    })
+    .addHelpText(
+      "after",
+      `${exitCodeHelp}
+
+Start:
+  $ npm start                                  the local stack, which --env local needs
+  $ silt collection create docs --embedder lexical
+  $ silt import docs --records notes.jsonl --wait
+  $ silt query docs --text "how are deltas merged"
+`,
+    );
+}
+
+function print({ value, text, next = [] }: Outcome, json: boolean, stdout: OutputStream): void {
+  if (json) {
+    if (value !== null) stdout.write(`${JSON.stringify(value)}\n`);
+    return;
+  }
+  if (text !== "") stdout.write(`${text}\n`);
+  for (const line of next) stdout.write(`→ ${line}\n`);
+}
+
+function report(error: unknown, environment: EnvironmentName, json: boolean, around: Surroundings): ExitCode {
+  const known = asKnown(error);
+  const failure = known
+    ? { kind: known.kind, message: known.message, problems: known.problems }
+    : { kind: "internal", message: error instanceof Error ? error.message : String(error), problems: [] };
+  const exitCode = known ? exitCodeOf(known.kind) : exitCodes.failure;
+  if (json) {
+    around.stdout.write(`${JSON.stringify({ error: failure })}\n`);
+    return exitCode;
+  }
+  // Commander has printed its own.
+  if (error instanceof CommanderError) return exitCode;
+  around.stderr.write(`error (${failure.kind}): ${failure.message}\n`);
+  for (const { id, index, field, reason } of failure.problems.slice(0, problemsShownMax)) {
+    const which =
+      id === undefined ? (index === undefined ? "" : `number ${index}: `) : `${JSON.stringify(id)}: `;
+    around.stderr.write(`  ${which}${field} ${reason}\n`);
+  }
+  const hint = hintFor(failure.kind, failure.message, environment);
+  if (hint !== null) around.stderr.write(`→ ${hint}\n`);
+  // A defect of ours: whoever mends it wants to know where.
+  if (!known && error instanceof Error && error.stack) around.stderr.write(`${error.stack}\n`);
+  return exitCode;
+}
+
+function asKnown(error: unknown): SiltstoneError | null {
+  if (error instanceof SiltstoneError) return error;
+  if (!(error instanceof CommanderError)) return null;
+  return new SiltstoneError("invalid", error.message.replace(/^error: /, ""));
+}
+
+const nothingAnswers = /ECONNREFUSED|local stack is not running|ECONNRESET|ENOTFOUND|TimeoutError/;
+
+function hintFor(kind: string, message: string, environment: EnvironmentName): string | null {
+  if (/`(silt|npx|npm) /.test(message)) return null; // The message itself says what to do.
+  if (environment === "local" && nothingAnswers.test(message)) return "start the local stack: `npm start`";
+  if (/CredentialsProviderError|Could not load credentials/.test(message)) {
+    return "sign in first: `aws sso login`, or set AWS_PROFILE or AWS_ACCESS_KEY_ID";
+  }
+  if (/Region is missing/.test(message)) return "say where the stage is deployed: AWS_REGION=eu-central-1";
+  switch (kind) {
+    case "conflict":
+      return "look again with `silt status`, then repeat the command";
+    case "uncertain":
+      return "repeating the command is safe: a write that happened twice changes nothing";
+    case "unavailable":
+      return "try again in a moment; `silt status` shows what is wrong";
+    case "corrupt":
+      return "`silt verify NAME` names every damaged object; docs/runbook.md says how to mend each";
+    default:
+      return null;
+  }
+}

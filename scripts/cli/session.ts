@@ -1,0 +1,53 @@
+/** What a running command has at hand. */
+import type { Deployment } from "./deployment.ts";
+import { type ErrorStream, type Progress, startProgress } from "./progress.ts";
+
+export interface OutputStream {
+  write(text: string): unknown;
+}
+export type InputStream = AsyncIterable<Buffer | string> & { readonly isTTY?: boolean };
+
+export class Session {
+  readonly json: boolean;
+  /** Aborted by Ctrl-C: finish the step in hand, and stop. */
+  readonly interrupted: AbortSignal;
+  readonly stdin: InputStream;
+  readonly #stdout: OutputStream;
+  readonly #stderr: ErrorStream;
+  readonly #connect: () => Promise<Deployment>;
+  #deployment: Promise<Deployment> | null = null;
+
+  constructor(options: {
+    json: boolean;
+    interrupted: AbortSignal;
+    stdin: InputStream;
+    stdout: OutputStream;
+    stderr: ErrorStream;
+    connect: () => Promise<Deployment>;
+  }) {
+    this.json = options.json;
+    this.interrupted = options.interrupted;
+    this.stdin = options.stdin;
+    this.#stdout = options.stdout;
+    this.#stderr = options.stderr;
+    this.#connect = options.connect;
+  }
+
+  /** Connects now, not before the arguments were understood. */
+  open(): Promise<Deployment> {
+    this.#deployment ??= this.#connect();
+    return this.#deployment;
+  }
+
+  /** A line of the result that cannot wait for its end. */
+  writeLine(line: string): void {
+    this.#stdout.write(`${line}\n`);
+  }
+  /** A remark beside the result. */
+  remark(line: string): void {
+    this.#stderr.write(`${line}\n`);
+  }
+  progress(label: string): Progress {
+    return startProgress(this.#stderr, label, () => Date.now());
+  }
+}

@@ -1,0 +1,92 @@
+/** Waits until deltas are merged: until then only strong reads, and reads with their token, see them. */
+import type { Collection } from "../../lib/core/collection.ts";
+import { SiltstoneError } from "../../lib/core/errors.ts";
+import type { World } from "../../lib/engine/ports.ts";
+import { listQuarantine } from "../../lib/engine/quarantine.ts";
+import { stillWaiting } from "../../lib/engine/status.ts";
+import type { Session } from "./session.ts";
+
+const pollMs = 1_000;
+/** After this long without any progress somebody has to look; the compactor runs every minute. */
+const standstillMaxMs = 10 * 60_000;
+const hintAfterMs = 20_000;
+
+/** Answers how many of them turned out to be unreadable. Throws `unavailable` when nothing moves any more. */
+export async function waitUntilMerged(
+  session: Session,
+  world: World,
+  collection: Collection,
+  deltas: readonly { readonly shard: number; readonly delta: string }[],
+): Promise<{ quarantined: number } | null> {
+  const waiting = new Map<number, Set<string>>();
+  for (const { shard, delta } of deltas) {
+    const part = waiting.get(shard) ?? new Set<string>();
+    waiting.set(shard, part.add(delta));
+  }
+  const progress = session.progress("merge");
+  let left = deltas.length;
+  let movedMs = world.clock.nowMs();
+  let hinted = false;
+  try {
+    while (left > 0) {
+      if (session.interrupted.aborted) return null;
+      const now = await countLeft(world, collection, waiting);
+      if (now < left) movedMs = world.clock.nowMs();
+      left = now;
+      progress.update(
+        deltas.length - left,
+        deltas.length,
+        `${deltas.length - left} of ${deltas.length} deltas merged`,
+      );
+      if (left === 0) break;
+      const stillMs = world.clock.nowMs() - movedMs;
+      if (stillMs > standstillMaxMs) {
+        throw new SiltstoneError(
+          "unavailable",
+          `${left} deltas of ${collection.name} are not merged after ${standstillMaxMs / 60_000} minutes; ` +
+            `they are durable: \`silt status ${collection.name}\` shows why, \`silt compact ${collection.name}\` merges them`,
+        );
+      }
+      if (stillMs > hintAfterMs && !hinted) {
+        hinted = true;
+        session.remark(
+          `waiting for the compactor's schedule; at once, from another terminal: silt compact ${collection.name}`,
+        );
+      }
+      await world.clock.sleep(pollMs);
+    }
+  } finally {
+    progress.stop();
+  }
+  return { quarantined: await countQuarantined(world, collection, deltas) };
+}
+
+/** Takes what is settled out of `waiting`. */
+async function countLeft(
+  world: World,
+  collection: Collection,
+  waiting: Map<number, Set<string>>,
+): Promise<number> {
+  let left = 0;
+  for (const [shard, deltas] of waiting) {
+    const still = await stillWaiting(world, collection, shard, deltas);
+    if (still.length === 0) waiting.delete(shard);
+    else waiting.set(shard, new Set(still));
+    left += still.length;
+  }
+  return left;
+}
+
+async function countQuarantined(
+  world: World,
+  collection: Collection,
+  deltas: readonly { shard: number; delta: string }[],
+): Promise<number> {
+  const ours = new Set(deltas.map(({ delta }) => delta));
+  let quarantined = 0;
+  for (const shard of new Set(deltas.map((delta) => delta.shard))) {
+    const listed = await listQuarantine(world.store, { collection: collection.name, shard });
+    quarantined += listed.filter(({ delta }) => ours.has(delta)).length;
+  }
+  return quarantined;
+}

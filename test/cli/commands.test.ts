@@ -1,0 +1,335 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { deltaKey, pointerKey } from "../../lib/core/keys.ts";
+import { ingestLease } from "../../lib/engine/lease.ts";
+import { MemoryCli } from "./memory-deployment.ts";
+import { vectorOf, writeFvecs } from "./vectors.ts";
+
+const dims = 8;
+let cli: MemoryCli;
+beforeEach(() => {
+  cli = new MemoryCli();
+});
+afterEach(() => cli.close());
+
+const record = (n: number): object => ({
+  id: `r${n}`,
+  vector: vectorOf(n, dims),
+  document: `text ${n}`,
+  metadata: { n },
+});
+const put = (...ns: number[]) =>
+  cli.run(["put", "docs", "--json"], { stdin: ns.map((n) => JSON.stringify(record(n))).join("\n") });
+async function filled(): Promise<void> {
+  await cli.run(["collection", "create", "docs", "--dims", String(dims), "--field", "n:number"]);
+  await put(1, 2, 3);
+  await cli.run(["compact", "docs"]);
+}
+
+test("usage errors exit with 2, say what is wrong, and are JSON when asked", async () => {
+  expect(await cli.run(["nonsense"])).toMatchObject({
+    code: 2,
+    err: expect.stringContaining("unknown command"),
+  });
+  expect(await cli.run(["collection", "create", "docs", "--dims", "x"])).toMatchObject({ code: 2 });
+  expect(await cli.run(["query", "docs"])).toMatchObject({
+    code: 2,
+    err: expect.stringContaining("exactly one of"),
+  });
+  const said = await cli.run([
+    "collection",
+    "create",
+    "docs",
+    "--dims",
+    "3",
+    "--metric",
+    "manhattan",
+    "--json",
+  ]);
+  expect(said).toMatchObject({ code: 2, err: "" });
+  expect(said.json()).toMatchObject({
+    error: { kind: "invalid", message: expect.stringContaining("manhattan"), problems: [] },
+  });
+  expect(await cli.run(["count", "docs", "--env", "moon"])).toMatchObject({ code: 2 });
+  expect(await cli.run(["count", "../etc"])).toMatchObject({
+    code: 2,
+    err: expect.stringContaining("not a collection name"),
+  });
+  const help = await cli.run(["--help"]);
+  expect(help).toMatchObject({ code: 0, out: expect.stringContaining("Exit codes:") });
+});
+
+test("collections are created once, listed, described and deleted with the name repeated", async () => {
+  const args = [
+    "collection",
+    "create",
+    "docs",
+    "--dims",
+    "8",
+    "--metric",
+    "l2",
+    "--field",
+    "tags:string[]",
+    "--shards",
+    "2",
+    "--index-m",
+    "24",
+  ];
+  expect((await cli.run([...args, "--json"])).json()).toMatchObject({
+    created: true,
+    collection: { name: "docs", metric: "l2", fields: { tags: "string[]" }, shards: 2, index: { M: 24 } },
+  });
+  expect((await cli.run([...args, "--json"])).json()).toMatchObject({ created: false });
+  expect(await cli.run(["collection", "create", "docs", "--dims", "9"])).toMatchObject({ code: 4 });
+  expect((await cli.run(["collection", "list"])).out).toContain("tags:string[]");
+  expect((await cli.run(["collection", "describe", "docs", "--json"])).json()).toMatchObject({
+    shards: [{ shard: 0, snapshot: { version: 0 } }, { shard: 1 }],
+  });
+  expect(await cli.run(["collection", "delete", "docs"])).toMatchObject({
+    code: 2,
+    err: expect.stringContaining("--confirm docs"),
+  });
+  expect(await cli.run(["collection", "delete", "docs", "--confirm", "docs"])).toMatchObject({ code: 0 });
+  expect(await cli.run(["collection", "describe", "docs"])).toMatchObject({ code: 3 });
+  expect(await cli.run(["collection", "delete", "docs", "--confirm", "docs"])).toMatchObject({ code: 3 });
+});
+
+test("put, get, query, count and delete go through the functions", async () => {
+  await cli.run(["collection", "create", "docs", "--dims", String(dims), "--field", "n:number"]);
+  expect(await cli.run(["count", "docs"])).toMatchObject({
+    code: 5,
+    err: expect.stringContaining("silt compact docs"),
+  });
+  const answer = (await put(1, 2, 3)).json<{ token: string; written: number }>();
+  expect(answer.written).toBe(3);
+  const seen = await cli.run(["count", "docs", "--at-least", answer.token, "--json"]);
+  expect(seen.json()).toMatchObject({ count: 3, deltasOverlaid: 1 });
+  const compacted = await cli.run(["compact", "docs", "--json"]);
+  expect(compacted.json()).toMatchObject({ pending: 0, shards: [{ outcome: "done", deltas: 1, rows: 3 }] });
+  const found = await cli.run([
+    "query",
+    "docs",
+    "--id",
+    "r2",
+    "--top-k",
+    "2",
+    "--exclude",
+    "r2",
+    "--filter",
+    '{"n":{"$gte":3}}',
+    "--json",
+  ]);
+  expect(found.json<{ results: { id: string }[] }>().results.map(({ id }) => id)).toEqual(["r3"]);
+  const shown = await cli.run([
+    "query",
+    "docs",
+    "--vector",
+    JSON.stringify(vectorOf(1, dims)),
+    "--top-k",
+    "1",
+  ]);
+  expect(shown.out).toMatch(/1\s+1\.0000\s+\S+\s+r1\s+text 1/);
+
+  expect(await cli.run(["delete", "docs", "r1", "r9"])).toMatchObject({ code: 0 });
+  await cli.run(["compact"]);
+  expect((await cli.run(["count", "docs"])).out).toMatch(/^2\n/);
+  const got = await cli.run(["get", "docs", "r1", "r2"]);
+  expect(got).toMatchObject({ code: 3, out: expect.stringContaining('"r1" does not exist') });
+
+  const bad = await cli.run(["put", "docs", "--json"], {
+    stdin: JSON.stringify([record(5), { id: "x", vector: [1] }]),
+  });
+  expect(bad.code).toBe(2);
+  expect(bad.json()).toMatchObject({
+    error: { kind: "invalid", problems: [{ id: "x", index: 1, field: "vector" }] },
+  });
+  expect(await cli.run(["put", "docs"], { stdin: "{ nope" })).toMatchObject({ code: 2 });
+});
+
+test("a file of vectors is answered in order, one JSON line a query", async () => {
+  await filled();
+  const folder = mkdtempSync(join(tmpdir(), "siltstone-cli-"));
+  const path = join(folder, "q.fvecs");
+  const asked = Array.from({ length: 200 }, (_, i) => (i % 3) + 1);
+  writeFvecs(
+    path,
+    asked.map((n) => vectorOf(n, dims)),
+  );
+  const said = await cli.run([
+    "query",
+    "docs",
+    "--vectors",
+    path,
+    "--top-k",
+    "2",
+    "--include",
+    "none",
+    "--json",
+  ]);
+  rmSync(folder, { recursive: true });
+  const answers = said.out
+    .trim()
+    .split("\n")
+    .map(
+      (line) =>
+        JSON.parse(line) as {
+          snapshotVersion: number;
+          results: { id: string; score: number; distance: number }[];
+        },
+    );
+  expect(answers.map(({ results }) => results[0]?.id)).toEqual(asked.map((n) => `r${n}`));
+  expect(answers[0]).toMatchObject({
+    snapshotVersion: 1,
+    results: [{ score: expect.any(Number), distance: expect.any(Number) }, {}],
+  });
+});
+
+test("status shows backlog and last run, and advises on what is wrong", async () => {
+  expect((await cli.run(["status"])).out).toContain("there are no collections");
+  await filled();
+  expect((await cli.run(["status"])).out).toContain("everything is in order");
+  await put(4);
+  await cli.world.clock.sleep(20 * 60_000);
+  const late = await cli.run(["status", "docs", "--json"]);
+  expect(late.json()).toMatchObject({
+    environment: "local",
+    shards: [
+      {
+        snapshot: { version: 1, rows: 3, segments: 1 },
+        backlog: { deltas: 1 },
+        held: [],
+        lastRun: { outcome: "done" },
+      },
+    ],
+    advice: [expect.stringContaining("compact now: silt compact docs")],
+  });
+  const { nowMs } = cli.world.clock;
+  const request = { owner: "dead-run", leaseMs: 60_000, nowMs: nowMs.call(cli.world.clock) };
+  await cli.world.leases.acquire(ingestLease("docs/0"), request);
+  const locked = await cli.run(["status"]);
+  expect(locked.out).toContain("silt lock show docs");
+  await cli.world.store.delete([pointerKey({ collection: "docs", shard: 0 })]);
+  const damaged = await cli.run(["status"]);
+  expect(damaged).toMatchObject({ code: 6, out: expect.stringContaining("DAMAGED") });
+  expect((await cli.run(["snapshot", "repair", "docs", "--json"])).json()).toMatchObject({
+    repairs: [{ outcome: "repaired", version: 1 }],
+  });
+  expect((await cli.run(["status"])).code).toBe(0);
+});
+
+test("verify proves a sound snapshot, and exits with 6 on damage", async () => {
+  await filled();
+  expect((await cli.run(["verify", "docs"])).out).toContain("docs/0  version 1: sound");
+  const keys: string[] = [];
+  for await (const page of cli.world.store.list("docs/0/segments/")) keys.push(...page.map(({ key }) => key));
+  const found = await cli.world.store.get(keys[0]!);
+  const body = found.kind === "found" ? Buffer.from(found.body) : Buffer.alloc(0);
+  body[10]! ^= 1;
+  await cli.world.store.put(keys[0]!, body);
+  const said = await cli.run(["verify", "docs", "--json"]);
+  expect(said.code).toBe(6);
+  expect(said.json()).toMatchObject({
+    ok: false,
+    faults: 1,
+    shards: [{ faults: [expect.stringContaining(keys[0]!)] }],
+  });
+});
+
+test("versions are listed, compared, pinned, gone back to, and collected", async () => {
+  await filled();
+  for (let n = 4; n <= 15; n++) {
+    await put(n);
+    await cli.run(["compact", "docs"]);
+  }
+  const listed = (await cli.run(["snapshot", "list", "docs", "--json"])).json<{
+    versions: { version: number; current: boolean }[];
+  }>();
+  const newest = listed.versions.length;
+  expect(newest).toBeGreaterThan(13); // Twelve ingests, the first one, and at least one merge.
+  expect(listed.versions.map(({ version }) => version)).toEqual(
+    Array.from({ length: newest }, (_, i) => newest - i),
+  );
+  expect(listed.versions.map(({ current }) => current).indexOf(true)).toBe(0);
+  expect((await cli.run(["snapshot", "inspect", "docs", "2", "--json"])).json()).toMatchObject({
+    manifest: { version: 2, cause: "ingest" },
+  });
+  expect((await cli.run(["snapshot", "diff", "docs", "1", "3", "--json"])).json()).toMatchObject({
+    from: 1,
+    to: 3,
+    kept: 1,
+    added: [{ rows: 1 }, { rows: 1 }],
+    removed: [],
+    rows: 2,
+    ingestedRows: 2,
+    retiredRows: 0,
+  });
+  expect((await cli.run(["snapshot", "pin", "docs", "1"])).out).toContain("as v1");
+  expect(await cli.run(["snapshot", "pin", "docs", "1"])).toMatchObject({ code: 4 });
+  expect(await cli.run(["snapshot", "pin", "docs", "99"])).toMatchObject({ code: 3 });
+
+  await cli.world.clock.sleep(3 * 3_600_000);
+  const planned = (await cli.run(["gc", "docs", "--dry-run", "--json"])).json<{ objects: number }>();
+  expect(planned.objects).toBeGreaterThan(0);
+  expect((await cli.run(["gc", "docs", "--json"])).json()).toMatchObject({
+    objects: planned.objects,
+    dryRun: false,
+  });
+  expect(await cli.run(["snapshot", "rollback", "docs", "2"])).toMatchObject({ code: 3 });
+  const back = await cli.run(["snapshot", "rollback", "docs", "1", "--json"]);
+  expect(back.json()).toMatchObject({ from: newest, to: 1, version: newest + 1, moved: true });
+  expect((await cli.run(["count", "docs", "--json"])).json()).toMatchObject({ count: 3 });
+  expect((await cli.run(["verify", "docs"])).code).toBe(0);
+  expect((await cli.run(["snapshot", "list", "docs"])).out).toMatch(/docs\/0\s+1\s+pin v1/);
+  expect((await cli.run(["snapshot", "unpin", "docs", "v1"])).code).toBe(0);
+  expect(await cli.run(["snapshot", "unpin", "docs", "v1"])).toMatchObject({ code: 3 });
+});
+
+test("a lock is taken only from the holder that is named", async () => {
+  await filled();
+  expect((await cli.run(["lock", "show", "docs"])).out).toContain("nobody holds");
+  const request = { owner: "somebody", leaseMs: 60_000, nowMs: cli.world.clock.nowMs() };
+  await cli.world.leases.acquire(ingestLease("docs/0"), request);
+  const shown = (await cli.run(["lock", "show", "docs", "--json"])).json<{
+    locks: { owner: string; epoch: number }[];
+  }>();
+  const { owner, epoch } = shown.locks[0]!;
+  expect(owner).toBe("somebody");
+  expect(await cli.run(["lock", "release", "docs"])).toMatchObject({
+    code: 2,
+    err: expect.stringContaining(`--owner somebody --epoch ${epoch}`),
+  });
+  expect(
+    await cli.run(["lock", "release", "docs", "--owner", "other", "--epoch", String(epoch)]),
+  ).toMatchObject({ code: 4 });
+  await put(4);
+  expect(await cli.run(["snapshot", "rollback", "docs", "1"])).toMatchObject({ code: 4 });
+  expect(
+    await cli.run(["lock", "release", "docs", "--owner", owner, "--epoch", String(epoch)]),
+  ).toMatchObject({ code: 0 });
+  expect(await cli.run(["lock", "release", "docs", "--confirm", "docs"])).toMatchObject({
+    code: 0,
+    out: expect.stringContaining("nothing to release"),
+  });
+});
+
+test("what cannot be read is put aside, shown, and tried again", async () => {
+  await filled();
+  const ulid = cli.world.clock.ulid();
+  await cli.world.store.put(deltaKey({ collection: "docs", shard: 0 }, ulid), Buffer.from("no arrow"));
+  const compacted = await cli.run(["compact", "docs"]);
+  expect(compacted.out).toContain("silt quarantine list docs");
+  expect((await cli.run(["quarantine", "list", "docs", "--json"])).json()).toMatchObject({
+    deltas: [{ shard: 0, delta: ulid, bytes: 8 }],
+  });
+  expect((await cli.run(["quarantine", "show", "docs", ulid])).out).toContain("unreadable");
+  expect(await cli.run(["quarantine", "show", "docs", cli.world.clock.ulid()])).toMatchObject({ code: 3 });
+  expect(await cli.run(["quarantine", "retry", "docs"])).toMatchObject({ code: 2 });
+  expect((await cli.run(["quarantine", "retry", "docs", "--all", "--json"])).json()).toMatchObject({
+    retried: [{ delta: ulid }],
+  });
+  await cli.run(["compact", "docs"]);
+  expect(
+    (await cli.run(["quarantine", "list", "docs", "--json"])).json<{ deltas: object[] }>().deltas,
+  ).toHaveLength(1);
+});

@@ -1,0 +1,108 @@
+/** A deployment in memory: the functions' calls are checked as theirs are, and answered by the same engine. */
+import { PassThrough } from "node:stream";
+import { checkCompactorEvent, compactorEvent } from "../../lambdas/compactor/event.ts";
+import { producerEvent } from "../../lambdas/producer/event.ts";
+import { parseQueryEvent } from "../../lambdas/query/event.ts";
+import { parseEvent } from "../../lib/aws/parse-event.ts";
+import { unreachable } from "../../lib/core/errors.ts";
+import { compact } from "../../lib/engine/compact.ts";
+import { produce } from "../../lib/engine/produce.ts";
+import { Reader } from "../../lib/engine/reader.ts";
+import { noteRun, summarizeRun } from "../../lib/engine/run-summary.ts";
+import type { Deployment, FunctionRole } from "../../scripts/cli/deployment.ts";
+import { runCommandLine } from "../../scripts/cli/program.ts";
+import { type MemoryWorld, memoryWorld } from "../support/memory/world.ts";
+
+export interface Said {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+  /** stdout as JSON; throws when it is none. */
+  json<T = Record<string, unknown>>(): T;
+}
+
+const collector = (write: (text: string) => void) => ({ write });
+
+export class MemoryCli {
+  readonly world: MemoryWorld;
+  readonly #reader: Reader;
+
+  constructor(world = memoryWorld()) {
+    this.world = world;
+    this.#reader = new Reader(world, { refreshSeconds: 0, cacheBytesMax: 1e9, traffic: world.traffic });
+  }
+
+  /** One call of the command line. */
+  async run(
+    args: readonly string[],
+    options: { stdin?: string; interrupted?: AbortSignal } = {},
+  ): Promise<Said> {
+    let out = "";
+    let err = "";
+    const stdin = new PassThrough();
+    stdin.end(options.stdin ?? "");
+    const code = await runCommandLine(args, {
+      connect: async (environment): Promise<Deployment> => ({
+        environment,
+        world: this.world,
+        call: (role, event) => this.#call(role, event),
+      }),
+      stdin,
+      stdout: collector((text) => {
+        out += text;
+      }),
+      stderr: collector((text) => {
+        err += text;
+      }),
+      interrupted: options.interrupted ?? new AbortController().signal,
+    });
+    return { code, out, err, json: <T>() => JSON.parse(out) as T };
+  }
+
+  close(): Promise<void> {
+    return this.#reader.close();
+  }
+
+  async #call(role: FunctionRole, event: object): Promise<unknown> {
+    // What a function is sent and answers goes through JSON.
+    const sent = JSON.parse(JSON.stringify(event)) as object;
+    const answer = role === "query" ? await this.#query(sent) : await this.#write(role, sent);
+    return JSON.parse(JSON.stringify(answer)) as unknown;
+  }
+
+  async #write(role: "producer" | "compactor", event: object): Promise<object> {
+    if (role === "producer") return produce(this.world, parseEvent(producerEvent, event));
+    const call = parseEvent(compactorEvent, event);
+    checkCompactorEvent(call);
+    const startMs = this.world.clock.nowMs();
+    const report = await compact(this.world, {
+      ...(call.collection === undefined ? {} : { collection: call.collection }),
+      ...(call.shard === undefined ? {} : { shard: call.shard }),
+      ingest: call.source !== "upkeep",
+      upkeep: call.source !== "scheduled",
+      deadlineMs: startMs + 600_000,
+    });
+    const summary = summarizeRun(report, { source: call.source, startMs, endMs: this.world.clock.nowMs() });
+    await noteRun(this.world.leases, summary);
+    return summary;
+  }
+
+  async #query(event: object): Promise<object> {
+    const { op, call } = parseQueryEvent(event);
+    switch (op) {
+      case "query":
+        return this.#reader.query(call);
+      case "get":
+        return this.#reader.get(call);
+      case "count":
+        return this.#reader.count(call);
+      case "stats":
+        return this.#reader.stats(call);
+      case "health":
+      case "ping":
+        return {};
+      default:
+        return unreachable(op);
+    }
+  }
+}
