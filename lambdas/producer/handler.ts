@@ -2,14 +2,15 @@
 import { parseEnvironment } from "../../lib/aws/environment.ts";
 import { firstProblems, lambdaDoor } from "../../lib/aws/lambda-door.ts";
 import { parseEvent } from "../../lib/aws/parse-event.ts";
-import { createProducer } from "../../lib/aws/producer.ts";
+import { producerWorld } from "../../lib/aws/producer.ts";
 import { telemetry } from "../../lib/aws/telemetry.ts";
 import { metric } from "../../lib/contract.ts";
 import { type Problem, SiltstoneError } from "../../lib/core/errors.ts";
+import { produce } from "../../lib/engine/produce.ts";
 import { producerEvent } from "./event.ts";
 
 const environment = parseEnvironment(process.env);
-const producer = createProducer(environment);
+const world = producerWorld(environment);
 const service = telemetry({ stage: environment.stage, service: "producer" });
 
 export const handler = lambdaDoor(
@@ -17,7 +18,7 @@ export const handler = lambdaDoor(
   async (event) => {
     const call = parseEvent(producerEvent, event);
     try {
-      const { rejected, ...answer } = await producer.produce({ ...call, producer: "producer-function" });
+      const { rejected, ...answer } = await produce(world, { ...call, producer: "producer-function" });
       service.emit(call.collection, {
         [metric.deltasCreated]: answer.deltas.length,
         [metric.recordsWritten]: answer.written + answer.deleted,

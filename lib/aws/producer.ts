@@ -11,7 +11,8 @@
  */
 import { S3Client } from "@aws-sdk/client-s3";
 import { SQSClient } from "@aws-sdk/client-sqs";
-import { type ProduceAnswer, type ProduceCall, produce } from "../engine/produce.ts";
+import type { Metadata } from "../core/record.ts";
+import { type ProduceAnswer, type ProduceWorld, produce } from "../engine/produce.ts";
 import { Traffic } from "../engine/traffic.ts";
 import { type Environment, parseEnvironment } from "./environment.ts";
 import { requestHandler, s3SocketsMax, socketsMax } from "./request-handler.ts";
@@ -21,26 +22,57 @@ import { systemClock } from "./system-clock.ts";
 
 export { contentHash, derivedId, type IdSource } from "../core/derived-id.ts";
 export { type Problem, SiltstoneError } from "../core/errors.ts";
-export type { ProduceAnswer, ProduceCall } from "../engine/produce.ts";
+export type { ProduceAnswer } from "../engine/produce.ts";
+
+/** One record to write; it replaces the record that has its id. */
+export interface ProduceRecord {
+  /** 1 to 512 bytes of UTF-8. */
+  readonly id: string;
+  /** As many numbers as the collection has dims; a string is base64 of little-endian float32. */
+  readonly vector: readonly number[] | Float32Array | string;
+  readonly document?: string | null;
+  readonly metadata?: Metadata | null;
+  /** Required with ordering "source", and not allowed with "arrival". */
+  readonly version?: number;
+}
+
+export interface ProduceCall {
+  readonly collection: string;
+  readonly records?: readonly ProduceRecord[];
+  /** Ids, with their versions where the ordering is "source". */
+  readonly deletes?: readonly (string | { readonly id: string; readonly version: number })[];
+  /** `refuse`: one bad record refuses the whole call. `skip`: the good ones are written. @default "refuse" */
+  readonly onInvalid?: "refuse" | "skip";
+  /** When given, it must be the collection's. */
+  readonly embeddingVersion?: string;
+  /** Free text that names the writer in the delta. */
+  readonly producer?: string;
+}
 
 export interface Producer {
   /**
-   * Writes a call's records and deletes; answered means durable. Throws a SiltstoneError, `invalid` with every problem
-   * of every record when the call is refused. Any other kind: repeat the same call, which is always safe.
+   * Writes a call's records and deletes; answered means durable. Throws a SiltstoneError: `invalid` with every problem
+   * of every record when the call is refused, `notFound` when there is no such collection; after `unavailable` and
+   * `uncertain` repeat the call.
    */
   produce(call: ProduceCall): Promise<ProduceAnswer>;
 }
 
+export type ProducerNames = Pick<Environment, "bucket" | "queueUrl">;
+
 /** Make one per process: it keeps its connections. By default, everything is read from the environment variables. */
-export function createProducer(
-  { bucket, queueUrl }: Pick<Environment, "bucket" | "queueUrl"> = parseEnvironment(process.env),
-): Producer {
+export function createProducer(names: ProducerNames = parseEnvironment(process.env)): Producer {
+  const world = producerWorld(names);
+  return { produce: (call) => produce(world, call) };
+}
+
+/** What producing needs of AWS: no table, no reading from the queue. */
+export function producerWorld({ bucket, queueUrl }: ProducerNames): ProduceWorld {
   const s3 = new S3Client({ requestHandler: requestHandler(s3SocketsMax) });
   const sqs = new SQSClient({ requestHandler: requestHandler(socketsMax) });
-  const world = {
+  return {
     store: new S3ObjectStore(s3, bucket, new Traffic()),
     queue: { send: (body: string) => sendMessage(sqs, { QueueUrl: queueUrl, MessageBody: body }) },
     clock: systemClock(),
   };
-  return { produce: (call) => produce(world, call) };
 }

@@ -188,9 +188,9 @@ export function producing(deployed: Deployed): void {
     expect(notified).toBe(true);
     const seen = await deployed.answer("query", { op: "get", collection, ids: [id], atLeast: [token] });
     expect(seen.records).toMatchObject([{ id, document: text, metadata: null }]);
-    await expect(producer.produce({ collection, records: [{ id }] })).rejects.toMatchObject({
+    await expect(producer.produce({ collection, records: [{ id, vector: [] }] })).rejects.toMatchObject({
       kind: "invalid",
-      problems: [{ id, index: 0, field: "vector", reason: "is missing" }],
+      problems: [{ id, index: 0, field: "vector", reason: "has 0 values instead of 8" }],
     });
   });
 }
