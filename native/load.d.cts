@@ -1,4 +1,46 @@
 // `import hnswlib from "#hnswlib"`: the default import is the addon in Node, in Jest and in esbuild's bundles. Named
 // imports are not: Node cannot see the names that an addon exports.
-import * as hnswlib from "hnswlib-node";
+import type * as hnswlibNode from "hnswlib-node";
+
+/** native/graph.cc. What is asynchronous runs off the event loop; until it ends, every other call throws. */
+declare class Graph {
+  constructor(metric: "cosine" | "l2" | "ip", dims: number);
+  create(capacity: number, M: number, efConstruction: number): void;
+  /** Reads a file of hnswlib's format; rejects when it does not fit together. */
+  read(path: string): Promise<void>;
+  write(path: string): Promise<void>;
+  /** Adds packed rows as labels count, count + 1, …; `vectors` must not change meanwhile. */
+  append(vectors: Float32Array, threads: number): Promise<void>;
+  readSync(path: string): void;
+  writeSync(path: string): void;
+  appendSync(vectors: Float32Array, threads: number): void;
+  markDeleted(label: number): void;
+  /** Fills the outputs, nearest first, and returns how many; k is their length. `accepted`: a byte for each label. */
+  search(
+    query: Float32Array,
+    labelsOut: Uint32Array,
+    distancesOut: Float32Array,
+    ef: number,
+    accepted?: Uint8Array,
+  ): number;
+  exact(query: Float32Array, labelsOut: Uint32Array, distancesOut: Float32Array, labels: Uint32Array): number;
+  /** Copies the row as searches see it: of unit length for cosine. */
+  row(label: number, out: Float32Array): void;
+  /** Gives the memory back; the graph is of no use afterwards. */
+  close(): void;
+  readonly count: number;
+}
+
+declare const hnswlib: typeof hnswlibNode & {
+  Graph: typeof Graph;
+  /** Exact search over packed rows; `labels` null for all of them. Cosine takes rows of unit length. */
+  exactRows(
+    query: Float32Array,
+    labelsOut: Uint32Array,
+    distancesOut: Float32Array,
+    labels: Uint32Array | null,
+    vectors: Float32Array,
+    metric: "cosine" | "l2" | "ip",
+  ): number;
+};
 export = hnswlib;

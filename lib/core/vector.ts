@@ -82,3 +82,11 @@ export function allFinite(values: Float32Array): boolean {
   for (let i = 0; i < values.length; i++) sum += values[i]! * 0;
   return sum === 0;
 }
+
+/** Of unit length, in float32, as hnswlib normalises. */
+export function normalised(vector: Float32Array): Float32Array {
+  let sum = 0;
+  for (let i = 0; i < vector.length; i++) sum += vector[i]! * vector[i]!;
+  const scale = sum > 0 ? 1 / Math.sqrt(sum) : 0;
+  return vector.map((x) => x * scale);
+}

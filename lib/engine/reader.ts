@@ -19,8 +19,9 @@ import type { Metadata } from "../core/record.ts";
 import { shardOf } from "../core/shard-of.ts";
 import { decodeToken } from "../core/token.ts";
 import { mergeTopK } from "../core/top-k.ts";
-import { checkVector } from "../core/vector.ts";
-import { queryVector } from "../segment/open-segment.ts";
+import { checkVector, normalised } from "../core/vector.ts";
+import type { OpenSegment } from "../segment/open-segment.ts";
+import type { StoredRow } from "../segment/records-db.ts";
 import { listDeltas, unmerged } from "./deltas.ts";
 import { readCollection } from "./head.ts";
 import type { World } from "./ports.ts";
@@ -129,22 +130,17 @@ export class Reader {
       const topK = checkTopK(request.topK);
       const filter = checkFilter(collection, request.filter);
       const excludeIds = checkIds("excludeIds", request.excludeIds ?? []);
-      const query = queryVector(collection.metric, this.#queryVector(collection, views, request));
+      const given = this.#queryVector(collection, views, request);
+      const query = collection.metric === "cosine" ? normalised(given) : given;
       if (topK === 0) return { results: [] };
       const lists = views.map((view) => view.search(query, { topK, filter, excludeIds }));
       const least = checkMinScore(request.minScore);
       const hits = mergeTopK(lists, topK).filter((hit) => scoreOf(collection.metric, hit.distance) >= least);
-      const results: QueryResult[] = [];
-      for (const hit of hits) {
-        const { id, version, ...rest } = await this.#record(pinned, hit, request.include);
-        results.push({
-          id,
-          score: scoreOf(collection.metric, hit.distance),
-          distance: hit.distance,
-          version,
-          ...rest,
-        });
-      }
+      await fetchGivenVectors(pinned, hits, request.include);
+      const results = hits.map(({ segment, row, distance }): QueryResult => {
+        const { id, version, ...rest } = recordOf(segment, row, request.include);
+        return { id, score: scoreOf(collection.metric, distance), distance, version, ...rest };
+      });
       return { results };
     });
   }
@@ -158,13 +154,17 @@ export class Reader {
     },
   ): Promise<{ records: ReadRecord[]; missing: string[] } & Provenance> {
     return this.#read(request, async (collection, views, pinned) => {
-      const records: ReadRecord[] = [];
+      const found: Found[] = [];
       const missing: string[] = [];
       for (const id of checkIds("ids", request.ids)) {
-        const found = views[shardOf(id, collection.shards)]!.find(id);
-        if (found === null) missing.push(id);
-        else records.push(await this.#record(pinned, found, request.include));
+        const hit = views[shardOf(id, collection.shards)]!.find(id);
+        if (hit === null) missing.push(id);
+        else found.push(hit);
       }
+      await fetchGivenVectors(pinned, found, request.include);
+      const records = found.map(({ segment, label }) =>
+        recordOf(segment, segment.row(label), request.include),
+      );
       return { records, missing };
     });
   }
@@ -385,27 +385,37 @@ export class Reader {
       throw invalid(`vector: ${checked}`, [{ field: "vector", reason: checked }]);
     return checked;
   }
+}
 
-  async #record(
-    pinned: ReadonlyMap<View, ShardReader>,
-    { segment, label }: Found,
-    include: readonly Include[] = ["document", "metadata"],
-  ): Promise<ReadRecord> {
-    const row = segment.row(label);
-    if (include.includes("vector")) {
-      const [, reader] = [...pinned].find(([view]) => view.segments.includes(segment))!;
-      await reader.fetchGivenVectors(segment);
-    }
-    return {
-      id: row.id,
-      version: row.version,
-      ...(include.includes("document") ? { document: row.document } : {}),
-      ...(include.includes("metadata")
-        ? { metadata: row.metadata === null ? null : (JSON.parse(row.metadata) as Metadata) }
-        : {}),
-      ...(include.includes("vector") ? { vector: Array.from(segment.givenVector(label)) } : {}),
-    };
+const includeDefault: readonly Include[] = ["document", "metadata"];
+
+/** Makes sure that the vectors that an answer includes are on disk. */
+async function fetchGivenVectors(
+  pinned: ReadonlyMap<View, ShardReader>,
+  found: readonly Found[],
+  include: readonly Include[] = includeDefault,
+): Promise<void> {
+  if (!include.includes("vector")) return;
+  for (const segment of new Set(found.map((one) => one.segment))) {
+    const [, reader] = [...pinned].find(([view]) => view.segments.includes(segment))!;
+    await reader.fetchGivenVectors(segment);
   }
+}
+
+function recordOf(
+  segment: OpenSegment,
+  row: StoredRow,
+  include: readonly Include[] = includeDefault,
+): ReadRecord {
+  return {
+    id: row.id,
+    version: row.version,
+    ...(include.includes("document") ? { document: row.document } : {}),
+    ...(include.includes("metadata")
+      ? { metadata: row.metadata === null ? null : (JSON.parse(row.metadata) as Metadata) }
+      : {}),
+    ...(include.includes("vector") ? { vector: Array.from(segment.givenVector(row.label)) } : {}),
+  };
 }
 
 function holdAll<T>(pinned: readonly [View, ShardReader][], work: () => Promise<T> | T): Promise<T> {

@@ -16,7 +16,6 @@ import { fold } from "../core/fold.ts";
 import { quarantinedDeltaKey, type SegmentFile, type ShardRef, shardName } from "../core/keys.ts";
 import { type Manifest, type Segment, segmentBytes } from "../core/manifest.ts";
 import type { Row } from "../core/record.ts";
-import { releaseNativeMemory } from "../segment/native-memory.ts";
 import { OpenSegment } from "../segment/open-segment.ts";
 import { writeFlatSegment } from "../segment/write-flat.ts";
 import { listDeltas, readDeltas, unmerged } from "./deltas.ts";
@@ -314,7 +313,6 @@ export class ShardReader {
     const retired = this.#retired;
     this.#retired = [];
     for (const segment of retired) segment.close();
-    if (retired.some(({ segment }) => segment.kind === "hnsw")) releaseNativeMemory();
     for (const segment of retired) await rm(segment.folder, { recursive: true, force: true });
   }
 }

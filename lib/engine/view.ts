@@ -1,23 +1,40 @@
 /**
  * A view: open segments that together are one version of a shard (with or without unmerged deltas laid over it), and
- * which of their rows are dead because another segment of the view holds a later write of the id.
+ * which of their rows are alive: those of which no other segment of the view holds a later write.
  *
- * A view is immutable. Segments are shared between views; `activate` tells them which rows are dead in this one, and
- * everything from there to the end of a search is synchronous. So no search ever sees parts of two views.
+ * A view is immutable, and segments are shared between views.
  */
 import { invalid } from "../core/errors.ts";
 import type { Filter } from "../core/filter.ts";
 import type { Manifest } from "../core/manifest.ts";
 import { compareOrder } from "../core/record.ts";
-import type { OpenSegment, QueryVector } from "../segment/open-segment.ts";
+import type { Alive, OpenSegment } from "../segment/open-segment.ts";
+import type { StoredRow } from "../segment/records-db.ts";
 
 export interface Found {
   readonly segment: OpenSegment;
   readonly label: number;
 }
-export interface ViewHit extends Found {
-  readonly id: string;
+
+/** A result whose row is read when it is asked for: of a hit that does not make it to the answer, usually never. */
+export class ViewHit implements Found {
+  readonly segment: OpenSegment;
+  readonly label: number;
   readonly distance: number;
+  #row: StoredRow | undefined;
+
+  constructor(segment: OpenSegment, { label, distance }: { label: number; distance: number }) {
+    this.segment = segment;
+    this.label = label;
+    this.distance = distance;
+  }
+  get row(): StoredRow {
+    this.#row ??= this.segment.row(this.label);
+    return this.#row;
+  }
+  get id(): string {
+    return this.row.id;
+  }
 }
 
 export interface SearchOptions {
@@ -28,20 +45,19 @@ export interface SearchOptions {
 
 /** Which of `loser`'s labels die of `winner`; kept for as long as both are open. */
 const killed = new WeakMap<OpenSegment, WeakMap<OpenSegment, readonly number[]>>();
-const nothing: ReadonlySet<number> = new Set();
 
 export class View {
   readonly manifest: Manifest;
   readonly segments: readonly OpenSegment[];
   /** Unmerged deltas that are laid over the version. */
   readonly overlaid: readonly string[];
-  readonly #dead: ReadonlyMap<OpenSegment, ReadonlySet<number>>;
+  readonly #alive: ReadonlyMap<OpenSegment, Alive>;
 
   constructor(manifest: Manifest, segments: readonly OpenSegment[], overlaid: readonly string[] = []) {
     this.manifest = manifest;
     this.segments = segments;
     this.overlaid = overlaid;
-    this.#dead = deadIn(segments);
+    this.#alive = aliveIn(segments);
   }
 
   /** This view with one more segment, of unmerged deltas, over it. */
@@ -50,26 +66,27 @@ export class View {
   }
 
   get liveRows(): number {
-    return this.segments.reduce(
-      (sum, segment) => sum + segment.segment.rows - (this.#dead.get(segment)?.size ?? 0),
-      0,
-    );
+    return this.segments.reduce((sum, segment) => sum + this.#aliveOf(segment).rows, 0);
   }
 
   /** The nearest live rows of every segment; at least min(topK, matches) among them. */
-  search(query: QueryVector, { topK, filter, excludeIds }: SearchOptions): ViewHit[] {
-    this.#activate();
+  search(query: Float32Array, { topK, filter, excludeIds }: SearchOptions): ViewHit[] {
     return this.segments.flatMap((segment) => {
-      const labels = filter === null ? null : segment.matching(filter);
-      const hits = segment.nearest(query, topK, labels, labelsOf(segment, excludeIds));
-      return hits.map(({ label, distance }) => ({ segment, label, distance, id: segment.row(label).id }));
+      const excluded = excludeIds
+        .map((id) => segment.find(id)?.label ?? null)
+        .filter((label) => label !== null);
+      const alive = segment.without(this.#aliveOf(segment), excluded);
+      const labels = filter === null ? null : segment.matching(filter, alive);
+      return segment.nearest(query, topK, alive, labels).map((hit) => new ViewHit(segment, hit));
     });
   }
 
   count(filter: Filter | null): number {
     if (filter === null) return this.liveRows;
-    this.#activate();
-    return this.segments.reduce((sum, segment) => sum + segment.matching(filter).length, 0);
+    return this.segments.reduce(
+      (sum, segment) => sum + segment.matching(filter, this.#aliveOf(segment)).length,
+      0,
+    );
   }
 
   /** The live row of an id; null when there is none. */
@@ -83,24 +100,22 @@ export class View {
     return last?.found ?? null;
   }
 
-  #activate(): void {
-    for (const segment of this.segments) segment.setDead(this.#dead.get(segment) ?? nothing);
+  #aliveOf(segment: OpenSegment): Alive {
+    return this.#alive.get(segment)!;
   }
 }
 
-function deadIn(segments: readonly OpenSegment[]): Map<OpenSegment, Set<number>> {
-  const dead = new Map<OpenSegment, Set<number>>();
+function aliveIn(segments: readonly OpenSegment[]): Map<OpenSegment, Alive> {
   for (const [i, a] of segments.entries()) {
     for (const b of segments.slice(i + 1)) learn(a, b);
   }
-  for (const segment of segments) {
-    const labels = new Set<number>();
-    for (const other of segments) {
-      if (other !== segment) for (const label of killed.get(segment)!.get(other)!) labels.add(label);
-    }
-    if (labels.size > 0) dead.set(segment, labels);
-  }
-  return dead;
+  return new Map(
+    segments.map((segment) => {
+      const others = segments.filter((other) => other !== segment);
+      const dead = others.flatMap((other) => killed.get(segment)!.get(other)!);
+      return [segment, segment.without(segment.held, dead)];
+    }),
+  );
 }
 
 function learn(a: OpenSegment, b: OpenSegment): void {
@@ -117,12 +132,6 @@ function killsOf(segment: OpenSegment): WeakMap<OpenSegment, readonly number[]> 
   const known = killed.get(segment) ?? new WeakMap<OpenSegment, readonly number[]>();
   killed.set(segment, known);
   return known;
-}
-
-function labelsOf(segment: OpenSegment, ids: readonly string[]): ReadonlySet<number> {
-  if (ids.length === 0) return nothing;
-  const labels = ids.map((id) => segment.find(id)?.label ?? null).filter((label) => label !== null);
-  return new Set(labels.filter((label) => !segment.isDead(label)));
 }
 
 /** Bound on ids in one call, for queries and gets. */

@@ -64,6 +64,15 @@ export class VectorFile {
     return this.#block.subarray(offset, offset + this.#dims);
   }
 
+  /** A copy of the rows of a half-open range of labels, packed. */
+  rows(start: number, limit: number): Float32Array {
+    const rows = new Float32Array((limit - start) * this.#dims);
+    const got = readSync(this.#fd, rows, 0, rows.byteLength, start * this.#dims * 4);
+    if (got !== rows.byteLength)
+      throw new Error(`vectors.f32: no rows ${start} to ${limit} of ${this.#rows}`);
+    return rows;
+  }
+
   close(): void {
     closeSync(this.#fd);
   }

@@ -1,130 +1,150 @@
 /**
- * The one place that touches hnswlib. Its rules here (shared knowledge of what crashes or corrupts it):
- * - labels are dense, 0 to n − 1, given in insertion order, so that a label is also the node's place in the file;
+ * The one place that touches hnswlib, through the addon of native/graph.cc. Its rules here:
+ * - labels are dense, 0 to n − 1, in the order in which rows were added;
  * - an index is loaded only from bytes whose sha256 was checked, only into a fresh object, given up when loading fails;
  * - vectors are finite before they come here (lib/core/records.ts, lib/core/delta.ts);
- * - what was written is looked at again: hnswlib reports success on a full disk.
+ * - what was written is looked at again: hnswlib reports success on a full disk;
+ * - a graph's memory is native, which V8 neither sees nor hurries to free: whoever opens one closes it.
  */
 import { closeSync, openSync, readSync, statSync } from "node:fs";
-import type { HierarchicalNSW } from "hnswlib-node";
+import { availableParallelism } from "node:os";
 import hnswlib from "#hnswlib";
-import type { Collection } from "../core/collection.ts";
+import type { Collection, Metric } from "../core/collection.ts";
 import { corrupt } from "../core/errors.ts";
-import type { RowFile } from "./exact.ts";
-import type { Hit } from "./nearest.ts";
 
 export type GraphParameters = Pick<Collection, "dims" | "metric"> & {
   readonly index: Pick<Collection["index"], "M" | "efConstruction">;
 };
-/** Rows inserted between two breaths of the event loop, so that leases are extended and deadlines seen. */
-const insertSlice = 64;
+export interface Hit {
+  readonly label: number;
+  readonly distance: number;
+}
+/** Rows inserted between two breaths, so that leases are extended and deadlines seen: about a second's. */
+const insertRows = 1024;
 
 export class Graph {
-  readonly #index: HierarchicalNSW;
+  readonly #native: InstanceType<typeof hnswlib.Graph>;
   readonly #dims: number;
 
-  private constructor(index: HierarchicalNSW, dims: number) {
-    this.#index = index;
+  private constructor({ dims, metric }: Pick<GraphParameters, "dims" | "metric">) {
+    this.#native = new hnswlib.Graph(metric, dims);
     this.#dims = dims;
   }
 
-  static create({ dims, metric, index: { M, efConstruction } }: GraphParameters, capacity: number): Graph {
-    const index = new hnswlib.HierarchicalNSW(metric, dims);
-    index.initIndex({ maxElements: Math.max(1, capacity), m: M, efConstruction, randomSeed: 100 });
-    return new Graph(index, dims);
+  static create(parameters: GraphParameters, capacity: number): Graph {
+    const graph = new Graph(parameters);
+    graph.#native.create(capacity, parameters.index.M, parameters.index.efConstruction);
+    return graph;
   }
 
   /** Loads a verified file of `slots` nodes. Throws `corrupt` when it holds another number of them. */
   static async load(
     path: string,
-    { dims, metric }: Pick<GraphParameters, "dims" | "metric">,
+    parameters: Pick<GraphParameters, "dims" | "metric">,
     slots: number,
   ): Promise<Graph> {
-    const header = readGraphHeader(path, dims);
-    if (header.count !== slots)
-      throw corrupt(path, `it holds ${header.count} nodes, the manifest says ${slots}`);
-    const index = new hnswlib.HierarchicalNSW(metric, dims);
-    await index.readIndex(path);
-    return new Graph(index, dims);
+    const count = storedCount(path);
+    if (count !== slots) throw corrupt(path, `it holds ${count} nodes, the manifest says ${slots}`);
+    const graph = new Graph(parameters);
+    try {
+      await graph.#native.read(path);
+    } catch (error) {
+      throw corrupt(path, (error as Error).message, error);
+    }
+    return graph;
   }
 
   get count(): number {
-    return this.#index.getCurrentCount();
+    return this.#native.count;
   }
 
-  /** Appends vectors as labels count, count + 1, …; `breathe` is awaited between slices and may throw to stop. */
+  /**
+   * Appends `added` rows as labels count, count + 1, …, on every processor there is. `rows(first, limit)` gives packed
+   * vectors of the half-open range, counted from the first added one. `breathe` is awaited between slices and may throw
+   * to stop.
+   */
   async append(
-    vectors: Iterable<Float32Array>,
     added: number,
+    rows: (first: number, limit: number) => Float32Array,
     breathe: (done: number) => Promise<void>,
   ): Promise<void> {
-    const first = this.count;
-    if (first + added > this.#index.getMaxElements()) this.#index.resizeIndex(first + added);
-    let done = 0;
-    for (const vector of vectors) {
-      this.#index.addPoint(Array.from(vector), first + done);
-      done += 1;
-      if (done % insertSlice === 0) await breathe(done);
+    for (let first = 0; first < added; first += insertRows) {
+      const limit = Math.min(added, first + insertRows);
+      await this.#native.append(rows(first, limit), availableParallelism());
+      await breathe(limit);
     }
   }
 
   markDeleted(label: number): void {
-    this.#index.markDelete(label);
+    this.#native.markDeleted(label);
   }
 
-  unmarkDeleted(label: number): void {
-    this.#index.unmarkDelete(label);
+  /** Nearest first. `accepted` has a byte for each label, not 0 where it may be found. */
+  search(query: Float32Array, k: number, ef: number, accepted: Uint8Array | null): Hit[] {
+    const out = outputs(Math.min(k, this.count));
+    const found = this.#native.search(
+      query,
+      out.labels,
+      out.distances,
+      Math.max(ef, k),
+      accepted ?? undefined,
+    );
+    return hits(out, found);
   }
 
-  /** Nearest first. `accepts` sees labels only and must answer true or false without touching the index. */
-  search(query: number[], k: number, ef: number, accepts?: (label: number) => boolean): Hit[] {
-    this.#index.setEf(Math.max(ef, k));
-    const { neighbors, distances } = this.#index.searchKnn(query, Math.min(k, this.count), accepts);
-    return neighbors.map((label, i) => ({ label, distance: distances[i]! }));
+  /** The k nearest of exactly these labels, ties to the lower label. */
+  exact(query: Float32Array, k: number, labels: Uint32Array): Hit[] {
+    const out = outputs(Math.min(k, labels.length));
+    return hits(out, this.#native.exact(query, out.labels, out.distances, labels));
+  }
+
+  /** A copy of a row as searches see it: of unit length for cosine. */
+  row(label: number): Float32Array {
+    const row = new Float32Array(this.#dims);
+    this.#native.row(label, row);
+    return row;
   }
 
   /** Writes the file and checks that all of it is there. */
   async write(path: string): Promise<void> {
-    await this.#index.writeIndex(path);
-    const header = readGraphHeader(path, this.#dims);
-    const least = header.offset0 + header.count * header.strideBytes + header.count * 4;
-    if (header.count !== this.count || statSync(path).size < least) {
+    await this.#native.write(path);
+    const leastBytes = this.count * (this.#dims * 4 + labelBytes);
+    if (storedCount(path) !== this.count || statSync(path).size < leastBytes)
       throw new Error(`${path}: hnswlib wrote an incomplete file (is the disk full?)`);
-    }
+  }
+
+  close(): void {
+    this.#native.close();
   }
 }
 
-export interface GraphHeader {
-  readonly count: number;
-  /** Where node 0 begins. */
-  readonly offset0: number;
-  readonly strideBytes: number;
-  /** Where the vector lies inside a node. */
-  readonly vectorOffset: number;
+/** Exact search over packed rows (of unit length for cosine); `labels` null for all of them. */
+export function exactRows(
+  vectors: Float32Array,
+  metric: Metric,
+  { query, k, labels }: { query: Float32Array; k: number; labels: Uint32Array | null },
+): Hit[] {
+  const out = outputs(Math.min(k, labels?.length ?? vectors.length / query.length));
+  return hits(out, hnswlib.exactRows(query, out.labels, out.distances, labels, vectors, metric));
 }
 
-const headerBytes = 96;
+const outputs = (k: number) => ({ labels: new Uint32Array(k), distances: new Float32Array(k) });
 
-/** The head of hnswlib's file (docs/format.md): sizes and offsets of the lowest layer, which holds the vectors. */
-export function readGraphHeader(path: string, dims: number): GraphHeader {
-  const header = Buffer.alloc(headerBytes);
+function hits(out: ReturnType<typeof outputs>, found: number): Hit[] {
+  return Array.from({ length: found }, (_, i) => ({ label: out.labels[i]!, distance: out.distances[i]! }));
+}
+
+/** The file's third word (docs/format.md). */
+const countOffset = 16;
+const labelBytes = 8;
+
+function storedCount(path: string): number {
+  const word = Buffer.alloc(8);
   const fd = openSync(path, "r");
   try {
-    if (readSync(fd, header, 0, headerBytes, 0) < headerBytes)
-      throw corrupt(path, "it is too short for a graph");
+    if (readSync(fd, word, 0, 8, countOffset) < 8) throw corrupt(path, "it is too short for a graph");
   } finally {
     closeSync(fd);
   }
-  const word = (i: number) => Number(header.readBigUInt64LE(i * 8));
-  const [count, strideBytes, labelOffset, vectorOffset] = [word(2), word(3), word(4), word(5)];
-  if (labelOffset! - vectorOffset! !== dims * 4 || strideBytes !== labelOffset! + 8) {
-    throw corrupt(path, `its nodes do not hold vectors of ${dims} dims`);
-  }
-  return { count: count!, offset0: headerBytes, strideBytes: strideBytes!, vectorOffset: vectorOffset! };
-}
-
-/** Where the graph's own vectors lie (of unit length for cosine), for exact search without a second copy. */
-export function vectorsOfGraph(path: string, fd: number, dims: number): RowFile {
-  const header = readGraphHeader(path, dims);
-  return { fd, offset: header.offset0 + header.vectorOffset, strideBytes: header.strideBytes };
+  return Number(word.readBigUInt64LE());
 }

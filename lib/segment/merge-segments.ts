@@ -190,23 +190,43 @@ class Output {
     }
     if (kind === "flat") return;
     const graph = Graph.create(this.#collection, rows.length);
-    await this.#insert(graph, rows, breathe);
-    await graph.write(join(this.#folder, "index.hnsw"));
+    try {
+      await this.#insert(graph, rows.length, breathe);
+      await graph.write(join(this.#folder, "index.hnsw"));
+    } finally {
+      graph.close();
+    }
   }
 
   /** Goes on with copies of one input's files: its labels stay, dead ones are marked, the other rows follow. */
   async grow(base: number, breathe: MergeOptions["breathe"]): Promise<void> {
-    const { segment, folder, db } = this.#inputs[base]!;
+    const { segment, folder } = this.#inputs[base]!;
     for (const file of ["records.db", "vectors.f32"])
       copyFileSync(join(folder, file), join(this.#folder, file));
     const graph = await Graph.load(join(folder, "index.hnsw"), this.#collection, segment.slots);
+    try {
+      const added = await this.#growRecords(base, (label) => graph.markDeleted(label), breathe);
+      await this.#insert(graph, added, breathe);
+      await graph.write(join(this.#folder, "index.hnsw"));
+    } finally {
+      graph.close();
+    }
+  }
+
+  /** Brings the copied files up to date, telling which labels died; how many rows were appended. */
+  async #growRecords(
+    base: number,
+    onDead: (label: number) => void,
+    breathe: MergeOptions["breathe"],
+  ): Promise<number> {
+    const { segment, db } = this.#inputs[base]!;
     const records = new RecordsWriter(join(this.#folder, "records.db"), this.#collection, "copy");
     const rows = this.#keptRows(base);
     try {
       for (const { id, label } of storedRows(db)) {
         if (this.#keeps(base, id, label)) continue;
         records.deleteRow(label);
-        graph.markDeleted(label);
+        onDead(label);
       }
       for (const { id } of storedTombstones(db))
         if (!this.#keeps(base, id, null)) records.deleteTombstone(id);
@@ -216,8 +236,7 @@ class Output {
     } finally {
       records.abandon();
     }
-    await this.#insert(graph, rows, breathe);
-    await graph.write(join(this.#folder, "index.hnsw"));
+    return rows.length;
   }
 
   #keeps(input: number, id: string, label: number | null): boolean {
@@ -265,18 +284,15 @@ class Output {
     }
   }
 
-  async #insert(
-    graph: Graph,
-    rows: readonly { input: number; label: number }[],
-    breathe: MergeOptions["breathe"],
-  ): Promise<void> {
+  async #insert(graph: Graph, added: number, breathe: MergeOptions["breathe"]): Promise<void> {
     const first = graph.count;
     const written = new VectorFile(join(this.#folder, "vectors.f32"), this.#collection.dims);
     try {
-      const vectors = function* (): Generator<Float32Array> {
-        for (let i = 0; i < rows.length; i++) yield written.at(first + i);
-      };
-      await graph.append(vectors(), rows.length, (done) => breathe(done, rows.length));
+      await graph.append(
+        added,
+        (start, limit) => written.rows(first + start, first + limit),
+        (done) => breathe(done, added),
+      );
     } finally {
       written.close();
     }

@@ -1,10 +1,11 @@
 /**
  * An open segment: the files of one immutable segment, verified and loaded, ready to be searched.
  *
- * A label is dead when a newer segment of the view holds a later write of its id; `setDead` says which. Everything
- * here but opening is synchronous, so that a search never sees half a change of view.
+ * It is immutable, and shared between views. Which of its rows are alive in a view (those of which no other segment of
+ * the view holds a later write) is the view's to say: it hands its `Alive` to every search. Everything here but opening
+ * is synchronous.
  */
-import { closeSync, openSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { Collection } from "../core/collection.ts";
@@ -12,24 +13,20 @@ import type { Filter } from "../core/filter.ts";
 import { filterToSql } from "../core/filter-sql.ts";
 import type { Segment } from "../core/manifest.ts";
 import { compareOrder, type RowOrder } from "../core/record.ts";
-import { ExactSearch, normalised } from "./exact.ts";
+import { normalised } from "../core/vector.ts";
 import { VectorFile } from "./files.ts";
-import { Graph, vectorsOfGraph } from "./graph.ts";
-import type { Hit } from "./nearest.ts";
-import { openRecords, type StoredRow } from "./records-db.ts";
+import { exactRows, Graph, type Hit } from "./graph.ts";
+import { openRecords, recordsUri, type StoredRow } from "./records-db.ts";
 import { preferExact } from "./search-cost.ts";
 
 /** Filters whose labels are kept per segment. */
 const cachedFiltersMax = 16;
 
-/** A query vector in the forms that the two kinds of search take; unit length for cosine. */
-export interface QueryVector {
-  readonly floats: Float32Array;
-  readonly numbers: number[];
-}
-export function queryVector(metric: Collection["metric"], vector: Float32Array): QueryVector {
-  const floats = metric === "cosine" ? normalised(vector) : vector;
-  return { floats, numbers: Array.from(floats) };
+/** The rows of a segment that are alive in a view. */
+export interface Alive {
+  readonly rows: number;
+  /** A byte for each label, 1 where it is alive; null when every slot of the segment is. */
+  readonly bytes: Uint8Array | null;
 }
 
 export interface FoundRow extends RowOrder {
@@ -40,15 +37,16 @@ export class OpenSegment {
   readonly segment: Segment;
   /** Where its files are. */
   readonly folder: string;
+  /** Every row it holds: all slots but those that a merge left dead. */
+  readonly held: Alive;
   readonly #collection: Collection;
   readonly #db: DatabaseSync;
+  /** Packed, of unit length for cosine: flat segments only. */
+  readonly #vectors: Float32Array | null;
   readonly #graph: Graph | null;
-  readonly #fd: number | null;
-  readonly #exact: ExactSearch;
-  /** 1 where a label holds no row, or a row that is dead in the current view. */
-  readonly #dead: Uint8Array;
+  readonly #selectRow: StatementSync;
+  readonly #selectOrder: StatementSync;
   readonly #filters = new Map<string, Uint32Array>();
-  #liveRows: number;
 
   private constructor(
     folder: string,
@@ -61,55 +59,41 @@ export class OpenSegment {
     this.#collection = collection;
     this.#db = parts.db;
     this.#graph = parts.graph;
-    const { dims, metric } = collection;
-    if (segment.kind === "hnsw") {
-      const path = join(folder, "index.hnsw");
-      this.#fd = openSync(path, "r");
-      this.#exact = new ExactSearch({
-        dims,
-        metric,
-        rows: segment.slots,
-        file: vectorsOfGraph(path, this.#fd, dims),
-      });
-    } else {
-      this.#fd = null;
-      this.#exact = new ExactSearch({
-        dims,
-        metric,
-        rows: segment.slots,
-        vectors: residentVectors(folder, collection),
-      });
-    }
-    this.#liveRows = segment.rows;
-    this.#dead = new Uint8Array(segment.slots);
-    if (segment.rows === segment.slots) return;
-    this.#dead.fill(1);
-    for (const [label] of arraysOf(this.#db, "SELECT label FROM rows").iterate() as Iterable<number[]>)
-      this.#dead[label!] = 0;
+    this.#vectors = parts.graph === null ? residentVectors(folder, collection) : null;
+    this.#selectRow = this.#db.prepare(
+      "SELECT label, id, version, delta, row, document, metadata FROM rows WHERE label = ?",
+    );
+    this.#selectOrder = this.#db.prepare(
+      `SELECT label, version, delta, row FROM rows WHERE id = ?1
+       UNION ALL SELECT NULL, version, delta, row FROM tombstones WHERE id = ?1`,
+    );
+    this.held = { rows: segment.rows, bytes: segment.rows === segment.slots ? null : this.#heldBytes() };
   }
 
   /** `folder` holds the segment's files; their hashes were checked. Throws `corrupt` when they do not fit together. */
   static async open(folder: string, collection: Collection, segment: Segment): Promise<OpenSegment> {
     const db = openRecords(join(folder, "records.db"));
+    let graph: Graph | null = null;
     try {
-      const graph =
-        segment.kind === "hnsw"
-          ? await Graph.load(join(folder, "index.hnsw"), collection, segment.slots)
-          : null;
+      if (segment.kind === "hnsw")
+        graph = await Graph.load(join(folder, "index.hnsw"), collection, segment.slots);
       return new OpenSegment(folder, collection, segment, { db, graph });
     } catch (error) {
       db.close();
+      graph?.close();
       throw error;
     }
   }
 
-  get liveRows(): number {
-    return this.#liveRows;
-  }
-
   close(): void {
     this.#db.close();
-    if (this.#fd !== null) closeSync(this.#fd);
+    this.#graph?.close();
+  }
+
+  #heldBytes(): Uint8Array {
+    const bytes = new Uint8Array(this.segment.slots);
+    for (const label of labelsOf(this.#db, "SELECT json_group_array(label) FROM rows", [])) bytes[label] = 1;
+    return bytes;
   }
 
   /**
@@ -119,7 +103,7 @@ export class OpenSegment {
   shadows(other: OpenSegment): { mine: number[]; theirs: number[] } {
     const mine: number[] = [];
     const theirs: number[] = [];
-    this.#db.prepare("ATTACH DATABASE ? AS other").run(join(other.folder, "records.db"));
+    this.#db.prepare("ATTACH DATABASE ? AS other").run(recordsUri(join(other.folder, "records.db")).href);
     try {
       const size = (s: OpenSegment) => s.segment.rows + s.segment.tombstones;
       const [small, large] = size(other) <= size(this) ? ["other", "main"] : ["main", "other"];
@@ -150,72 +134,58 @@ export class OpenSegment {
     return { mine, theirs };
   }
 
-  /** Makes exactly these rows dead, and every other row alive. */
-  setDead(labels: ReadonlySet<number>): void {
+  /** What is alive when these labels, and those that are not alive in `before`, are dead. */
+  without(before: Alive, labels: readonly number[]): Alive {
+    if (labels.length === 0) return before;
+    const bytes = before.bytes?.slice() ?? new Uint8Array(this.segment.slots).fill(1);
+    let rows = before.rows;
     for (const label of labels) {
-      if (this.#dead[label] === 1) continue;
-      this.#dead[label] = 1;
-      this.#graph?.markDeleted(label);
+      rows -= bytes[label]!;
+      bytes[label] = 0;
     }
-    for (const label of this.#shadowed) {
-      if (labels.has(label)) continue;
-      this.#dead[label] = 0;
-      this.#graph?.unmarkDeleted(label);
-    }
-    this.#shadowed = labels;
-    this.#liveRows = this.segment.rows - labels.size;
+    return { rows, bytes };
   }
-  #shadowed: ReadonlySet<number> = new Set();
 
   /** Live labels that a filter accepts, ascending. */
-  matching(filter: Filter): Uint32Array {
+  matching(filter: Filter, { bytes }: Alive): Uint32Array {
     const labels = this.#labelsOf(filter);
-    return this.#shadowed.size === 0 ? labels : labels.filter((label) => this.#dead[label] === 0);
+    return bytes === null ? labels : labels.filter((label) => bytes[label] === 1);
   }
 
   /**
-   * The k nearest live rows, nearest first; fewer only when there are fewer. `labels` (ascending, live) restricts the
-   * search; `except` are labels that must not come back although they are alive in this view.
+   * The k nearest live rows, nearest first; fewer only when there are fewer. `query` is of unit length for cosine.
+   * `labels` (ascending, live) restricts the search.
    */
-  nearest(query: QueryVector, k: number, labels: Uint32Array | null, except: ReadonlySet<number>): Hit[] {
-    const live = labels === null ? this.#liveRows : labels.length;
-    const wanted = Math.min(k + except.size, live);
+  nearest(query: Float32Array, k: number, alive: Alive, labels: Uint32Array | null): Hit[] {
+    const wanted = Math.min(k, labels?.length ?? alive.rows);
     if (wanted === 0) return [];
-    const hits =
-      this.#graph === null
-        ? this.#exactly(query, wanted, labels)
-        : this.#byGraph(this.#graph, query, wanted, labels);
-    return (except.size === 0 ? hits : hits.filter((hit) => !except.has(hit.label))).slice(0, k);
+    if (this.#graph === null) return this.#exactly(query, wanted, alive, labels);
+    const ef = Math.max(this.#collection.index.efSearch, wanted);
+    if (labels !== null && preferExact({ matching: labels.length, slots: this.segment.slots, ef }))
+      return this.#exactly(query, wanted, alive, labels);
+    const accepted = labels === null ? alive.bytes : this.#bytesOf(labels);
+    const hits = this.#graph.search(query, wanted, ef, accepted);
+    // After much deleting, hnswlib now and then finds fewer than there are.
+    if (hits.length === wanted) return hits;
+    const wider = this.#graph.search(query, wanted, ef * 4, accepted);
+    return wider.length === wanted ? wider : this.#exactly(query, wanted, alive, labels);
   }
 
-  #byGraph(graph: Graph, query: QueryVector, wanted: number, labels: Uint32Array | null): Hit[] {
-    const { efSearch } = this.#collection.index;
-    if (labels === null) {
-      const hits = graph.search(query.numbers, wanted, efSearch);
-      // After much deleting, hnswlib now and then finds fewer than there are.
-      if (hits.length === wanted) return hits;
-      const wider = graph.search(query.numbers, wanted, efSearch * 4);
-      return wider.length === wanted ? wider : this.#exactly(query, wanted, null);
-    }
-    if (preferExact({ matching: labels.length, slots: this.segment.slots, ef: Math.max(efSearch, wanted) })) {
-      return this.#exactly(query, wanted, labels);
-    }
-    const accepted = new Uint8Array(this.segment.slots);
-    for (const label of labels) accepted[label] = 1;
-    const hits = graph.search(query.numbers, wanted, efSearch, (label) => accepted[label] === 1);
-    return hits.length === wanted ? hits : this.#exactly(query, wanted, labels);
+  #bytesOf(labels: Uint32Array): Uint8Array {
+    const bytes = new Uint8Array(this.segment.slots);
+    for (let i = 0; i < labels.length; i++) bytes[labels[i]!] = 1;
+    return bytes;
   }
 
-  #exactly(query: QueryVector, wanted: number, labels: Uint32Array | null): Hit[] {
-    const scanned = labels ?? (this.#liveRows === this.segment.slots ? null : this.#liveLabels());
-    return this.#exact.nearest(query.floats, wanted, scanned);
+  #exactly(query: Float32Array, k: number, { bytes }: Alive, labels: Uint32Array | null): Hit[] {
+    if (this.#graph !== null) return this.#graph.exact(query, k, labels ?? this.#labelsIn(bytes));
+    const scanned = labels ?? (bytes === null ? null : this.#labelsIn(bytes));
+    return exactRows(this.#vectors!, this.#collection.metric, { query, k, labels: scanned });
   }
 
-  #liveLabels(): Uint32Array {
-    const labels = new Uint32Array(this.#liveRows);
-    let n = 0;
-    for (let label = 0; label < this.#dead.length; label++) if (this.#dead[label] === 0) labels[n++] = label;
-    return labels;
+  #labelsIn(bytes: Uint8Array | null): Uint32Array {
+    const all = Uint32Array.from({ length: this.segment.slots }, (_, label) => label);
+    return bytes === null ? all : all.filter((label) => bytes[label] === 1);
   }
 
   #labelsOf(filter: Filter): Uint32Array {
@@ -223,10 +193,7 @@ export class OpenSegment {
     const key = JSON.stringify([sql, parameters]);
     const known = this.#filters.get(key);
     if (known) return known;
-    const found = arraysOf(this.#db, `SELECT label FROM rows WHERE ${sql}`).all(...parameters) as unknown as [
-      number,
-    ][];
-    const labels = Uint32Array.from(found, ([label]) => label).sort();
+    const labels = labelsOf(this.#db, `SELECT json_group_array(label) FROM rows WHERE ${sql}`, parameters);
     if (this.#filters.size >= cachedFiltersMax) this.#filters.delete(this.#filters.keys().next().value!);
     this.#filters.set(key, labels);
     return labels;
@@ -234,27 +201,17 @@ export class OpenSegment {
 
   /** The row or tombstone of an id, dead or alive; null when the segment has none. */
   find(id: string): FoundRow | null {
-    const row = this.#db.prepare("SELECT label, version, delta, row FROM rows WHERE id = ?").get(id);
-    const found =
-      row ??
-      this.#db.prepare("SELECT NULL AS label, version, delta, row FROM tombstones WHERE id = ?").get(id);
-    return (found as unknown as FoundRow | undefined) ?? null;
-  }
-
-  isDead(label: number): boolean {
-    return this.#dead[label] === 1;
+    return (this.#selectOrder.get(id) as unknown as FoundRow | undefined) ?? null;
   }
 
   row(label: number): StoredRow {
-    const select = this.#db.prepare(
-      "SELECT label, id, version, delta, row, document, metadata FROM rows WHERE label = ?",
-    );
-    return select.get(label) as unknown as StoredRow;
+    return this.#selectRow.get(label) as unknown as StoredRow;
   }
 
   /** The vector as searches see it: unit length for cosine. */
   searchVector(label: number): Float32Array {
-    return this.#exact.row(label);
+    const { dims } = this.#collection;
+    return this.#graph?.row(label) ?? this.#vectors!.slice(label * dims, (label + 1) * dims);
   }
 
   /** The vector as it was given; the caller has seen to it that vectors.f32 is in the folder. */
@@ -266,6 +223,12 @@ export class OpenSegment {
       vectors.close();
     }
   }
+}
+
+/** Ascending. One JSON text is read three times as fast as a row for each label. */
+function labelsOf(db: DatabaseSync, sql: string, parameters: readonly (string | number)[]): Uint32Array {
+  const [json] = arraysOf(db, sql).get(...parameters) as unknown as [string];
+  return Uint32Array.from(JSON.parse(json) as number[]).sort();
 }
 
 function arraysOf(db: DatabaseSync, sql: string): StatementSync {

@@ -8,6 +8,7 @@
  * Written once, without a journal: a crash leaves a file that nobody names. Read-only ever after.
  */
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
+import { pathToFileURL } from "node:url";
 import type { Collection } from "../core/collection.ts";
 import { corrupt } from "../core/errors.ts";
 import { fieldColumns, fieldValues } from "../core/filter-sql.ts";
@@ -27,11 +28,22 @@ export interface StoredTombstone extends RowOrder {
   readonly id: string;
 }
 
+/** More than any records.db of a segment within its bounds. */
+const mappedBytesMax = 2 ** 34;
+
+/** Nobody writes a finished file: told so, SQLite neither locks it nor looks for a journal at every statement. */
+export function recordsUri(path: string): URL {
+  const uri = pathToFileURL(path);
+  uri.searchParams.set("immutable", "1");
+  return uri;
+}
+
 /** Opens a finished file. Throws `corrupt` when it is no records.db of a known format. */
 export function openRecords(path: string): DatabaseSync {
   let db: DatabaseSync | undefined;
   try {
-    db = new DatabaseSync(path, { readOnly: true });
+    db = new DatabaseSync(recordsUri(path), { readOnly: true });
+    db.exec(`PRAGMA mmap_size = ${mappedBytesMax}`);
     const { application_id } = db.prepare("PRAGMA application_id").get() as { application_id: number };
     const { user_version } = db.prepare("PRAGMA user_version").get() as { user_version: number };
     if (application_id !== applicationId) throw new Error("it is not a records.db");

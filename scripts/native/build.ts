@@ -1,7 +1,7 @@
 /**
  * `npm run native [VARIANT…]`: builds the hnswlib addon straight with the compiler, without node-gyp.
  *
- * 1. Compile hnswlib-node's one source file against node-addon-api and node-api-headers (Node-API: one addon loads in
+ * 1. Compile native/graph.cc, which includes hnswlib-node's one source file, against node-addon-api and node-api-headers (Node-API: one addon loads in
  *    every Node from 20 on), strip it.
  * 2. Linux variants go through the gate (elf.ts): right processor, no symbol version that Lambda lacks.
  * 3. Write native/<variant>/addon.node and, for the committed Linux variants, native/addons.json.
@@ -21,6 +21,7 @@ import { linuxVariants, ownVariant, type Variant } from "./variants.ts";
 const root = join(import.meta.dirname, "../..");
 const nativeFolder = join(root, "native");
 const registerFile = join(nativeFolder, "addons.json");
+const sourceFile = join(nativeFolder, "graph.cc");
 
 const commonFlags = [
   "-std=c++17",
@@ -69,7 +70,9 @@ function build(variant: Variant): AddonRecord {
         join(packageFolder("node-api-headers"), "include"),
         "-isystem",
         packageFolder("node-addon-api"),
-        join(hnswlibNode, "src/addon.cc"),
+        "-isystem",
+        join(hnswlibNode, "src"),
+        sourceFile,
         "-o",
         output,
       ],
