@@ -37,11 +37,11 @@ export interface ScanStart {
   readonly inclusive: boolean;
 }
 
-/** Run at every start. EXCLUSIVE keeps a second server out of the folder. */
+/** Run at every start. The lock is taken by the first transaction and kept: no second server gets into the folder. */
 export const schema = `
+  PRAGMA locking_mode = EXCLUSIVE;
   PRAGMA journal_mode = WAL;
   PRAGMA synchronous = FULL;
-  PRAGMA locking_mode = EXCLUSIVE;
   CREATE TABLE IF NOT EXISTS buckets (name TEXT PRIMARY KEY, created_ms INTEGER NOT NULL, versioning TEXT NOT NULL);
   CREATE TABLE IF NOT EXISTS versions (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT, bucket TEXT NOT NULL, key BLOB NOT NULL, version_id TEXT NOT NULL,
@@ -55,4 +55,6 @@ export const schema = `
   CREATE TABLE IF NOT EXISTS parts (
     upload TEXT NOT NULL, number INTEGER NOT NULL, bytes INTEGER NOT NULL, etag TEXT NOT NULL, modified_ms INTEGER NOT NULL,
     checksums TEXT NOT NULL, files TEXT NOT NULL, PRIMARY KEY (upload, number));
+  BEGIN EXCLUSIVE;
+  COMMIT;
 `;

@@ -31,7 +31,7 @@ export class Catalog {
 
   constructor(folder: string, nowMs: () => number) {
     // A server that was just killed may hold the file for another moment.
-    this.database = new DatabaseSync(join(folder, "catalog.db"), { timeout: 5000 });
+    this.database = new DatabaseSync(join(folder, "catalog.db"), { timeout: 3000 });
     this.database.exec(schema);
     this.nowMs = nowMs;
   }
