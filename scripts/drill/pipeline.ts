@@ -1,0 +1,242 @@
+/** The main drill: producers, readers and kills side by side for the given time, then the reckoning. */
+import { setTimeout as sleep } from "node:timers/promises";
+import type { CollectReport } from "../../lib/engine/collect-garbage.ts";
+import { createCollection } from "../../lib/engine/collections.ts";
+import { FunctionCalls } from "./calls.ts";
+import { Faults, worldOf } from "./faults.ts";
+import { Ledger } from "./ledger.ts";
+import type { LibraryAnswer } from "./library-main.ts";
+import { LibraryProcess } from "./library-process.ts";
+import type { DrillMetric } from "./neighbours.ts";
+import { Random } from "./random.ts";
+import { QueryReader } from "./readers.ts";
+import { type KillKind, killKinds, type Tally } from "./report.ts";
+import { checkContents, collectAll, compactAll, type SettleOptions, verifyAll } from "./settle.ts";
+import { StackProcess } from "./stack-process.ts";
+import { Writer, type WriterOptions } from "./writers.ts";
+
+export interface PipelineOptions {
+  /** Gets the stack's state. */
+  readonly folder: string;
+  readonly seed: number;
+  /** Kills at random for so long; null: one of each kind, and no more. */
+  readonly durationMs: number | null;
+  readonly tally: Tally;
+  readonly say: (text: string) => void;
+}
+
+const scheduleEveryMs = 1_000;
+const dims = 16;
+const loadPerCall = 500;
+const pauseLong = { startMs: 500, limitMs: 4_000 };
+const pauseShortMs = 400;
+const reportEveryMs = 30_000;
+
+interface Scale {
+  readonly sourceIds: number;
+  readonly arrivalIds: number;
+  readonly collectEveryMs: number;
+  readonly retention: { readonly versionsKept: number; readonly keptMs: number; readonly orphanMs: number };
+}
+/** Enough rows that merges build graphs (lib/core/merge-plan.ts). A kept version outlives any reader's view of it. */
+const long: Scale = {
+  sourceIds: 7_500,
+  arrivalIds: 1_200,
+  collectEveryMs: 5_000,
+  retention: { versionsKept: 3, keptMs: 30_000, orphanMs: 60_000 },
+};
+const short: Scale = {
+  sourceIds: 1_200,
+  arrivalIds: 900,
+  collectEveryMs: 1_500,
+  retention: { versionsKept: 2, keptMs: 15_000, orphanMs: 60_000 },
+};
+
+export async function pipelineDrill(options: PipelineOptions): Promise<{ rows: Record<string, number> }> {
+  const stack = await StackProcess.prepare(options.folder, scheduleEveryMs);
+  const drill = new PipelineDrill(options, stack);
+  try {
+    await stack.start();
+    await drill.load();
+    await drill.trouble();
+    return await drill.reckon();
+  } finally {
+    drill.end();
+    await stack.stop();
+  }
+}
+
+class PipelineDrill {
+  readonly #options: PipelineOptions;
+  readonly #scale: Scale;
+  readonly #stack: StackProcess;
+  readonly #calls: FunctionCalls;
+  readonly #libraries = [new LibraryProcess(), new LibraryProcess()];
+  readonly #collector = new LibraryProcess();
+  readonly #metrics: ReadonlyMap<Ledger, DrillMetric>;
+  readonly #shards: { collection: string; shard: number }[] = [];
+  readonly #writers: Writer[];
+  readonly #random: Random;
+  readonly #faults: Faults;
+
+  constructor(options: PipelineOptions, stack: StackProcess) {
+    const { tally, seed } = options;
+    this.#options = options;
+    this.#stack = stack;
+    this.#scale = options.durationMs === null ? short : long;
+    this.#random = new Random(seed);
+    this.#calls = new FunctionCalls(stack, tally);
+    const source = new Ledger({ collection: "drill-source", ordering: "source", dims });
+    const arrival = new Ledger({ collection: "drill-arrival", ordering: "arrival", dims });
+    this.#metrics = new Map<Ledger, DrillMetric>([
+      [source, "l2"],
+      [arrival, "cosine"],
+    ]);
+    this.#writers = this.#makeWriters(source, arrival);
+    this.#faults = new Faults({
+      stack,
+      calls: this.#calls,
+      libraries: this.#libraries,
+      collector: this.#collector,
+      random: this.#random.fork(),
+      tally,
+      say: options.durationMs === null ? options.say : () => {},
+      shards: this.#shards,
+    });
+  }
+
+  #makeWriters(source: Ledger, arrival: Ledger): Writer[] {
+    const { tally } = this.#options;
+    const { sourceIds, arrivalIds } = this.#scale;
+    const ids = (prefix: string, count: number) => Array.from({ length: count }, (_, i) => `${prefix}-${i}`);
+    const shared = ids("s", sourceIds);
+    const writer = (own: Pick<WriterOptions, "ledger" | "ids" | "library">) =>
+      new Writer({ ...own, random: this.#random.fork(), calls: this.#calls, stack: this.#stack, tally });
+    const [first, second] = this.#libraries;
+    return [
+      ...[null, null, null, first!].map((library) => writer({ ledger: source, ids: shared, library })),
+      ...[null, null, second!].map((library, i) =>
+        writer({ ledger: arrival, ids: ids(`a${i}`, arrivalIds), library }),
+      ),
+    ];
+  }
+
+  async load(): Promise<void> {
+    const world = worldOf(this.#stack);
+    for (const [{ collection: name, ordering }, metric] of this.#metrics) {
+      const shards = ordering === "source" ? 3 : 1;
+      await createCollection(world, { name, dims, metric, ordering, shards, fields: { parity: "string" } });
+      for (let shard = 0; shard < shards; shard++) this.#shards.push({ collection: name, shard });
+    }
+    const [source, ...others] = this.#writers;
+    const arrival = others.filter(({ ledger }) => ledger.ordering === "arrival");
+    await Promise.all([source!, ...arrival].map((writer) => writer.load(loadPerCall)));
+    this.#options.say(
+      `loaded ${[...this.#metrics.keys()].reduce((sum, { ids }) => sum + ids.length, 0)} rows`,
+    );
+  }
+
+  /** Writers, a reader and a collector at work, and kills, until the time is up. */
+  async trouble(): Promise<void> {
+    const { durationMs, say, tally } = this.#options;
+    const startedMs = performance.now();
+    let isOver = false;
+    const over = () => isOver;
+    const reader = new QueryReader({
+      writers: this.#writers,
+      metrics: this.#metrics,
+      random: this.#random.fork(),
+      calls: this.#calls,
+      tally,
+    });
+    const work = [
+      ...this.#writers.map((writer) => writer.run(over)),
+      reader.run(over),
+      this.#collect(over),
+      this.#askCompactor(over),
+    ];
+    const ticker = setInterval(() => {
+      const kills = Object.values(tally.kills).reduce((sum, count) => sum + count, 0);
+      const minutes = ((performance.now() - startedMs) / 60_000).toFixed(1);
+      const { "acknowledged writes": writes = 0, "answers checked": answers = 0 } = tally.counts;
+      say(
+        `${minutes} min: ${kills} kills, ${writes} writes, ${answers} answers, ${tally.violationCount} violations`,
+      );
+    }, reportEveryMs);
+    try {
+      if (durationMs === null) await this.#oneOfEach();
+      else await this.#faults.run(() => performance.now() - startedMs >= durationMs, pauseLong);
+    } finally {
+      isOver = true;
+      clearInterval(ticker);
+      await Promise.all(work);
+    }
+  }
+
+  async #oneOfEach(): Promise<void> {
+    const order: KillKind[] = [];
+    const left = [...killKinds];
+    while (left.length > 0) order.push(...left.splice(this.#random.between(0, left.length), 1));
+    for (const kind of order) {
+      await sleep(pauseShortMs);
+      await this.#faults.kill(kind);
+    }
+  }
+
+  /** Garbage is collected beside everything else. */
+  async #collect(isOver: () => boolean): Promise<void> {
+    const { tally } = this.#options;
+    const { retention, collectEveryMs } = this.#scale;
+    while (!isOver()) {
+      const { collection } = this.#random.pick(this.#shards);
+      const answer: LibraryAnswer = await this.#collector.run(
+        { kind: "collect", collection, retention },
+        this.#stack.current,
+      );
+      if (answer.kind === "done") {
+        for (const report of answer.result as readonly CollectReport[])
+          if (report.outcome === "done") tally.count("objects collected", report.keys.length);
+      } else {
+        tally.failed("collector", answer.errorKind);
+        if (["invalid", "notFound", "corrupt", "internal"].includes(answer.errorKind))
+          tally.violation(`the collector failed with ${answer.errorKind}: ${answer.message}`);
+      }
+      await sleep(collectEveryMs);
+    }
+  }
+
+  /** Runs by hand beside the schedule's: two compactors at once are ordinary. */
+  async #askCompactor(isOver: () => boolean): Promise<void> {
+    while (!isOver()) {
+      await sleep(this.#random.between(1_000, 4_000));
+      if (!isOver()) await this.#calls.invoke("compactor", { source: "manual" });
+    }
+  }
+
+  async reckon(): Promise<{ rows: Record<string, number> }> {
+    const { tally, say } = this.#options;
+    say("the faults are off: settling calls in doubt, compacting the backlog");
+    for (const writer of this.#writers) await writer.settle();
+    const options: SettleOptions = {
+      world: worldOf(this.#stack),
+      calls: this.#calls,
+      tally,
+      releaseLocks: () => this.#faults.releaseLocks(),
+    };
+    await compactAll(options);
+    const rows: Record<string, number> = {};
+    say("checking every record, the counts, recall, and every byte on S3");
+    for (const [ledger, metric] of this.#metrics) {
+      await checkContents(options, ledger, metric);
+      await verifyAll(options, ledger.collection);
+      await collectAll(options, ledger.collection);
+      rows[ledger.collection] = await checkContents(options, ledger, metric);
+    }
+    return { rows };
+  }
+
+  end(): void {
+    for (const library of [...this.#libraries, this.#collector]) library.end();
+    this.#calls.end();
+  }
+}
