@@ -82,7 +82,9 @@ function belowFloor(head: Head, next: Manifest): string | null {
 /** Null when the head has to be read again. */
 async function commit(world: World, head: Head, next: Manifest): Promise<Head | null> {
   const body = encodeManifest(next);
-  await world.store.put(manifestKey(next, next.version, next.commit), body, { ifAbsent: true });
+  const put = await world.store.put(manifestKey(next, next.version, next.commit), body, { ifAbsent: true });
+  // Refused, though nobody else has this key (S3's 409), or written by a first attempt: a pointer must not name it.
+  if (put.kind === "preconditionFailed") return null;
   const pointer = pointerTo(next, head.pointer.floor);
   const etag = await movePointer(world, head, encodePointer(pointer));
   return etag === null ? null : { pointer, etag, manifest: next };
