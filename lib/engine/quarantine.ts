@@ -56,7 +56,11 @@ export async function retryQuarantined(world: World, shard: ShardRef, delta: str
   if (found.kind !== "found")
     throw new SiltstoneError("notFound", `${shardName(shard)} has no quarantined delta ${delta}`);
   const again = world.clock.ulid();
-  await world.store.put(deltaKey(shard, again), found.body, { ifAbsent: true });
+  const key = deltaKey(shard, again);
+  const put = await world.store.put(key, found.body, { ifAbsent: true });
+  if (put.kind === "preconditionFailed" && (await world.store.head(key)) === null) {
+    throw new SiltstoneError("unavailable", `${key} could not be written; nothing was changed, try again`);
+  }
   await world.store.delete([quarantinedDeltaKey(shard, delta), quarantineReasonKey(shard, delta)]);
   return again;
 }
