@@ -52,10 +52,13 @@ export async function listDeltas(
   return listed.slice(0, listedMax);
 }
 
-/** The listed deltas that are not part of the manifest yet. */
+/**
+ * The listed deltas that are not part of the manifest yet. One below the watermark appeared too late to have been
+ * acknowledged: nobody merges it, so nobody may read it either.
+ */
 export function unmerged(listed: readonly ListedDelta[], manifest: Manifest): ListedDelta[] {
   const applied = new Set(manifest.applied);
-  return listed.filter(({ delta }) => !applied.has(delta));
+  return listed.filter(({ delta }) => delta > manifest.watermark && !applied.has(delta));
 }
 
 export type ReadDelta =

@@ -50,6 +50,11 @@ const batchBytesMax = 96 * 1024 * 1024;
 const batchDeltasMax = 2_000;
 /** Deltas read between two looks at the lease: a slow S3 must not cost it. */
 const readsPerCheck = 128;
+/**
+ * A batch that is not published this long after its LIST is given up. What it read may be judged otherwise by now: the
+ * horizon has moved on, and tombstones that it would have met may be dropped (docs/protocol.md, "Horizon").
+ */
+const batchMsMax = 15 * 60_000;
 /** Batches of one run of one shard. */
 const batchesMax = 10_000;
 /**
@@ -79,6 +84,7 @@ export async function ingest(
 ): Promise<IngestReport> {
   const ref: ShardRef = { collection: collection.name, shard };
   const first = await readHead(world.store, collection, shard);
+  let listedAtMs = world.clock.nowMs();
   let listed = await listDeltas(world.store, ref, first.manifest.watermark);
   const report = { version: first.manifest.version, deltas: 0, rows: 0, quarantined: 0 };
   const end = (outcome: IngestReport["outcome"], pending: readonly ListedDelta[]): IngestReport => ({
@@ -93,6 +99,11 @@ export async function ingest(
   if (lease === null) return end("locked", unmerged(listed, first.manifest));
   try {
     let head = await readHead(world.store, collection, shard);
+    // `applied` may only forget what a LIST after the reading of the head does not find.
+    if (head.manifest.commit !== first.manifest.commit) {
+      listedAtMs = world.clock.nowMs();
+      listed = await listDeltas(world.store, ref, head.manifest.watermark);
+    }
     for (let batch = 0; batch < batchesMax; batch++) {
       await deleteApplied(world, ref, head, listed);
       const pending = unmerged(listed, head.manifest);
@@ -100,13 +111,14 @@ export async function ingest(
         if (listed.length < listedMax) return end("done", []);
       } else {
         if (outOfTime()) return end("outOfTime", pending);
-        const done = await ingestBatch(world, collection, ref, { head, lease, listed, pending });
+        const done = await ingestBatch(world, collection, ref, { head, lease, listed, listedAtMs, pending });
         head = done.head;
         report.version = head.manifest.version;
         report.deltas += done.deltas;
         report.rows += done.rows;
         report.quarantined += done.quarantined;
       }
+      listedAtMs = world.clock.nowMs();
       listed = await listDeltas(world.store, ref, head.manifest.watermark);
     }
     return end("outOfTime", unmerged(listed, head.manifest));
@@ -134,6 +146,8 @@ interface Batch {
   readonly head: Head;
   readonly lease: HeldLease;
   readonly listed: readonly ListedDelta[];
+  /** When that LIST began. */
+  readonly listedAtMs: number;
   readonly pending: readonly ListedDelta[];
 }
 
@@ -245,6 +259,12 @@ function ingestChange(
   const applied = new Set(manifest.applied);
   const already = run.deltas.filter((delta) => applied.has(delta));
   if (already.length === run.deltas.length) return null;
+  if (run.nowMs - run.batch.listedAtMs > batchMsMax) {
+    throw new SiltstoneError(
+      "fenced",
+      `${shardName(manifest)}: this run slept; what it read may be out of date`,
+    );
+  }
   if (already.length > 0)
     throw new SiltstoneError("fenced", `${shardName(manifest)}: another run has merged some of these deltas`);
   const listed = new Set(run.batch.listed.map(({ delta }) => delta));
@@ -254,7 +274,7 @@ function ingestChange(
     epoch: run.epoch,
     segments: [...manifest.segments, run.segment],
     applied: next,
-    watermark: nextWatermark(manifest.watermark, run),
+    watermark: nextWatermark(manifest.watermark, run.batch),
     ledger: {
       ingested: addSums(manifest.ledger.ingested, run.ingested),
       retired: addSums(manifest.ledger.retired, run.retired),
@@ -262,15 +282,14 @@ function ingestChange(
   };
 }
 
-/** Below every delta that is still unmerged, and well below the present: a new delta cannot appear under it. */
-function nextWatermark(
-  current: string,
-  run: { deltas: readonly string[]; batch: Batch; nowMs: number },
-): string {
-  const merged = new Set(run.deltas);
-  const oldestLeft = run.batch.pending.find(({ delta }) => !merged.has(delta))?.delta;
-  const lagged = ulidFloor(run.nowMs - watermarkLagMs);
-  const wanted = oldestLeft === undefined ? lagged : min(lagged, ulidFloor(ulidTimeMs(oldestLeft)));
+/**
+ * Below every delta object that may still be there, merged or not, and well below the time of the LIST: a new delta
+ * cannot appear under it. A merged one counts as well: were its deletion lost to a crash, no LIST would find it again.
+ */
+function nextWatermark(current: string, { listed, listedAtMs }: Batch): string {
+  const oldest = listed[0]?.delta;
+  const lagged = ulidFloor(listedAtMs - watermarkLagMs);
+  const wanted = oldest === undefined ? lagged : min(lagged, ulidFloor(ulidTimeMs(oldest)));
   return wanted > current ? wanted : current;
 }
 
