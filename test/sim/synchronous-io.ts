@@ -43,13 +43,20 @@ export function makeIoSynchronous(): () => void {
   patch(vm, "runInNewContext", (code: string, ...rest: unknown[]) =>
     code === "gc" ? () => undefined : run(code, ...rest),
   );
-  const graph = hnswlib.HierarchicalNSW.prototype;
-  patch(graph, "readIndex", async function (this: typeof graph, path: string) {
-    return this.readIndexSync(path);
-  });
-  patch(graph, "writeIndex", async function (this: typeof graph, path: string) {
-    return this.writeIndexSync(path);
-  });
+  const { Graph } = hnswlib;
+  class GraphAtOnce extends Graph {
+    override async read(path: string): Promise<void> {
+      this.readSync(path);
+    }
+    override async write(path: string): Promise<void> {
+      this.writeSync(path);
+    }
+    override async append(vectors: Float32Array): Promise<void> {
+      // One thread: the order in which several insert is anybody's guess.
+      this.appendSync(vectors, 1);
+    }
+  }
+  patch(hnswlib, "Graph", GraphAtOnce);
   patch(globalThis, "setImmediate", (work: () => void) => queueMicrotask(work));
   syncBuiltinESMExports();
   return () => {

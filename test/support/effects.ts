@@ -26,6 +26,8 @@ export interface Effect {
   readonly key: string;
   /** Number of the effect in this wrapped world, from 1. */
   readonly index: number;
+  /** A conditional put: the only effect that can be answered with preconditionFailed. */
+  readonly conditional?: boolean;
   /** Whether a lost answer is `uncertain` (a write) or `unavailable` (a read). */
   readonly writes: boolean;
 }
@@ -140,7 +142,10 @@ function storeWithEffects(store: ObjectStore, process: Process): ObjectStore {
   return {
     get: (key, options) => process.run(read("get", key), () => store.get(key, options)),
     head: (key) => process.run(read("head", key), () => store.head(key)),
-    put: (key, body, condition) => process.run(write("put", key), () => store.put(key, body, condition)),
+    put: (key, body, condition) =>
+      process.run({ ...write("put", key), conditional: condition !== undefined }, () =>
+        store.put(key, body, condition),
+      ),
     putFile: (key, path) => process.run(write("putFile", key), () => store.putFile(key, path)),
     async *list(prefix, options): AsyncIterable<readonly ObjectEntry[]> {
       const pages = store.list(prefix, options)[Symbol.asyncIterator]();

@@ -1,0 +1,94 @@
+/** The end of a run, without faults: everything converges, and what is left is what the model says. */
+
+import { isKind } from "../../lib/core/errors.ts";
+import { collectGarbage } from "../../lib/engine/collect-garbage.ts";
+import { compact } from "../../lib/engine/compact.ts";
+import { readHead } from "../../lib/engine/head.ts";
+import { listPins, unpin } from "../../lib/engine/history.ts";
+import { merge } from "../../lib/engine/merge.ts";
+import type { World } from "../../lib/engine/ports.ts";
+import { Reader } from "../../lib/engine/reader.ts";
+import { verify } from "../../lib/engine/verify.ts";
+import type { MemoryWorld } from "../support/memory/world.ts";
+import type { Scene } from "./processes.ts";
+import type { UnreliableQueue } from "./sim-world.ts";
+import { differenceOf, liveDocuments } from "./writes.ts";
+
+const hour = 3_600_000;
+
+export async function atRest(
+  world: World,
+  memory: MemoryWorld,
+  scene: Scene,
+  queue: UnreliableQueue,
+): Promise<void> {
+  const { oracle, plan, collection } = scene;
+  const shards = Array.from({ length: plan.shards }, (_, shard) => ({ collection: collection.name, shard }));
+  const settle = async () => {
+    // Leases of the dead run out, hidden messages come back.
+    memory.clock.advance(hour);
+    const request = { ingest: true, upkeep: false, deadlineMs: memory.clock.nowMs() + hour };
+    const report = await compact(world, request);
+    for (const { error } of report.shards)
+      if (error) oracle.violate(`at rest: compacting failed: ${error.message}`);
+    if (report.pending > 0) oracle.violate(`at rest: ${report.pending} deltas stay unmerged`);
+    const options = { deadlineMs: memory.clock.nowMs() + hour, limits: plan.limits };
+    for (const { shard } of shards) await merge(world, collection, shard, options);
+  };
+  try {
+    await settle();
+    for (const ref of shards)
+      for (const { name } of await listPins(world.store, ref)) await unpin(world.store, ref, name);
+    oracle.pins.clear();
+    // Long enough that nothing is kept for its age, and that what a crash left is an orphan.
+    memory.clock.advance(48 * hour);
+    await settle();
+    for (const { shard } of shards)
+      await collectGarbage(world, collection, shard, { retention: plan.retention });
+    const again = await Promise.all(
+      shards.map(({ shard }) => collectGarbage(world, collection, shard, { retention: plan.retention })),
+    );
+    for (const { outcome, keys } of again)
+      if (outcome !== "nothing")
+        oracle.violate(`at rest: a second collection still finds ${keys.join(", ")}`);
+    await judge(world, scene, queue);
+  } catch (error) {
+    if (isKind(error, "corrupt")) oracle.violate(`at rest: ${error.message}`);
+    else oracle.violate(`at rest: ${(error as Error).stack}`);
+  }
+}
+
+async function judge(
+  world: World,
+  { oracle, plan, collection }: Scene,
+  queue: UnreliableQueue,
+): Promise<void> {
+  const orphans = oracle.orphans();
+  if (orphans.length > 0)
+    oracle.violate(`at rest: ${orphans.length} orphans are left, such as ${orphans[0]}`);
+  const lost = oracle.lost();
+  if (lost.length > 0) oracle.violate(`at rest: acknowledged deltas are lost: ${lost.join(", ")} (I5)`);
+  if (queue.messages.length > 0) oracle.violate(`at rest: ${queue.messages.length} messages are left`);
+  const expected = new Map<string, string>();
+  for (let shard = 0; shard < plan.shards; shard++) {
+    const name = `${collection.name}/${shard}`;
+    for (const [id, document] of liveDocuments(oracle.current(name).state)) expected.set(id, document);
+    const { faults } = await verify(world, collection, shard);
+    if (faults.length > 0) oracle.violate(`at rest: verify finds ${faults.join("; ")}`);
+    await readHead(world.store, collection, shard);
+  }
+  const reader = new Reader(world, {
+    refreshSeconds: 0,
+    cacheBytesMax: 1e9,
+    traffic: (world as MemoryWorld).traffic,
+  });
+  try {
+    const ids = Array.from({ length: plan.ids }, (_, i) => `id${i}`);
+    const request = { collection: collection.name, ids, include: ["document" as const] };
+    const { records } = await reader.get({ ...request, consistency: "strong" });
+    const difference = differenceOf(expected, new Map(records.map(({ id, document }) => [id, document!])));
+    if (difference !== null) oracle.violate(`at rest: a strong read is not the model: ${difference}`);
+  } finally {
+    await reader.close();
+  }
+}

@@ -1,0 +1,85 @@
+/** What goes wrong, how often, and what is done to an effect when its turn comes. */
+import type { Effect } from "../support/effects.ts";
+import type { Chance } from "./random.ts";
+
+/**
+ * - `crashBefore`, `crashAfter`: the process dies and starts again.
+ * - `refused`: a clear refusal (503): it did not happen.
+ * - `answerLost`: it happened, the answer did not arrive.
+ * - `late`: a conditional PUT timed out, and takes effect some time later.
+ * - `spurious`: a conditional PUT is refused (409) although its condition holds.
+ * - `wonUnnoticed`: a conditional PUT took effect, and the retry below it met its own object (412).
+ * - `pause`: the process sleeps, for up to a day and more, and goes on as if nothing had been.
+ * - `messageLost`, `messageTwice`, `messageLate`: what SQS may do.
+ * - `timeJump`: hours or days pass for everyone.
+ */
+export const faultKinds = [
+  "crashBefore",
+  "crashAfter",
+  "refused",
+  "answerLost",
+  "late",
+  "spurious",
+  "wonUnnoticed",
+  "pause",
+  "messageLost",
+  "messageTwice",
+  "messageLate",
+  "timeJump",
+] as const;
+export type FaultKind = (typeof faultKinds)[number];
+/** Probability by kind: of an effect, of a message, or (timeJump) of a step. */
+export type FaultRates = Readonly<Record<FaultKind, number>>;
+
+export const noFaults: FaultRates = Object.fromEntries(faultKinds.map((kind) => [kind, 0])) as FaultRates;
+
+/** Every run has a weather of its own: some kinds often, some never. */
+export function drawRates(chance: Chance): FaultRates {
+  const rate = (most: number) => (chance.hits(0.3) ? 0 : most * chance.real() ** 2);
+  return {
+    crashBefore: rate(0.02),
+    crashAfter: rate(0.02),
+    refused: rate(0.04),
+    answerLost: rate(0.05),
+    late: rate(0.1),
+    spurious: rate(0.1),
+    wonUnnoticed: rate(0.1),
+    pause: rate(0.04),
+    messageLost: rate(0.5),
+    messageTwice: rate(0.5),
+    messageLate: rate(0.5),
+    timeJump: rate(0.004),
+  };
+}
+
+/** The fault that meets an effect; null for none. */
+export function drawFault(chance: Chance, rates: FaultRates, effect: Effect): FaultKind | null {
+  if (chance.hits(rates.crashBefore)) return "crashBefore";
+  if (chance.hits(rates.crashAfter)) return "crashAfter";
+  if (chance.hits(rates.refused)) return "refused";
+  if (chance.hits(rates.answerLost)) return "answerLost";
+  if (chance.hits(rates.pause)) return "pause";
+  if (!effect.conditional) return null;
+  if (chance.hits(rates.late)) return "late";
+  if (chance.hits(rates.spurious)) return "spurious";
+  if (chance.hits(rates.wonUnnoticed)) return "wonUnnoticed";
+  return null;
+}
+
+const second = 1_000;
+const minute = 60 * second;
+const hour = 60 * minute;
+/** How long a process sleeps: within its lease, past it, past a producer's bound, past retention, past the orphans' age. */
+export const pausesMs = [
+  second,
+  20 * second,
+  70 * second,
+  5 * minute,
+  20 * minute,
+  70 * minute,
+  3 * hour,
+  26 * hour,
+];
+export const jumpsMs = [minute, 20 * minute, 70 * minute, 7 * hour, 26 * hour];
+/** Where rows are versioned by arrival, also past the horizon of deletes. */
+export const longJumpsMs = [...jumpsMs, 9 * 24 * hour, 31 * 24 * hour, 45 * 24 * hour];

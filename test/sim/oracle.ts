@@ -1,0 +1,408 @@
+/**
+ * The oracle sees every effect on the store, knows every write, and says at once when a promise is broken.
+ *
+ * For each shard it keeps, per published version, the set of deltas that the version includes and those that a rollback
+ * took back. From these follows what the version must hold, without asking the engine. Checked here, after every effect:
+ * - a pointer only moves forward: version, epoch, floor; one commit per version (I2);
+ * - the manifest it names is there, and so is every file, with the right bytes (I3), and the rows in these files are
+ *   exactly the model's (I5);
+ * - a delta object goes only when the current version includes it, or a quarantined copy is there (I4);
+ * - nothing that a current, kept or pinned version names is deleted (I8);
+ * - a message goes only when its delta is not waiting any more.
+ * Reads are judged in test/sim/reads.ts.
+ */
+import { createHash } from "node:crypto";
+import { decodeDelta } from "../../lib/core/delta.ts";
+import { ulidTimeMs } from "../../lib/core/keys.ts";
+import type { Manifest } from "../../lib/core/manifest.ts";
+import { decodeNotification } from "../../lib/core/notification.ts";
+import type { Pointer } from "../../lib/core/pointer.ts";
+import type { MemoryClock } from "../support/memory/clock.ts";
+import type { MemoryObjectStore } from "../support/memory/object-store.ts";
+import { SegmentContents } from "./segment-content.ts";
+import { differenceOf, foldWrites, liveDocuments, type State, type Write } from "./writes.ts";
+
+const dayMs = 86_400_000;
+/** Deltas older than this may be put aside, tombstones older than this may be dropped; clocks differ by 15 minutes. */
+const horizonLeastMs = 30 * dayMs - 31 * 60_000;
+
+export interface KnownDelta {
+  readonly delta: string;
+  readonly shard: string;
+  readonly body: Buffer;
+  /** Null when it cannot be read. */
+  readonly writes: readonly Write[] | null;
+  readonly createdAtMs: number;
+  readonly writtenAt: number;
+  /** When the producer was told that it is durable; null while nobody was. */
+  ackedAt: number | null;
+  /** Put aside: nobody has to see it any more. */
+  quarantined: boolean;
+}
+
+export interface Published {
+  readonly version: number;
+  readonly commit: string;
+  readonly cause: Manifest["cause"];
+  readonly manifest: Manifest | null;
+  readonly included: ReadonlySet<string>;
+  readonly takenBack: ReadonlySet<string>;
+  readonly state: State;
+  /** True time. */
+  readonly atMs: number;
+}
+
+interface ShardTruth {
+  /** By version; a version that a repair gave up is overwritten. */
+  readonly versions: Map<number, Published>;
+  readonly byCommit: Map<string, Published>;
+  current: Published | null;
+  pointer: Pointer | null;
+}
+
+export class Oracle {
+  readonly deltas = new Map<string, KnownDelta>();
+  readonly shards = new Map<string, ShardTruth>();
+  /** Pins whose making was answered: shard and pin name to the commit. */
+  readonly pins = new Map<string, { shard: string; version: number }>();
+  readonly events = new Map<string, number>();
+  violation: string | null = null;
+  readonly #store: MemoryObjectStore;
+  readonly #clock: MemoryClock;
+  readonly #contents = new SegmentContents();
+  readonly #trueHash = new WeakMap<Buffer, string>();
+  #now = 0;
+
+  constructor(store: MemoryObjectStore, clock: MemoryClock) {
+    this.#store = store;
+    this.#clock = clock;
+  }
+
+  /** A number that grows with everything that happens: to say what was before what. */
+  tick(): number {
+    return ++this.#now;
+  }
+  nowMs(): number {
+    return this.#clock.nowMs();
+  }
+  violate(what: string): void {
+    this.violation ??= what;
+  }
+  count(event: string): void {
+    this.events.set(event, (this.events.get(event) ?? 0) + 1);
+  }
+  close(): void {
+    this.#contents.close();
+  }
+
+  shard(name: string): ShardTruth {
+    const known = this.shards.get(name) ?? {
+      versions: new Map(),
+      byCommit: new Map(),
+      current: null,
+      pointer: null,
+    };
+    this.shards.set(name, known);
+    return known;
+  }
+  current(shard: string): Published {
+    return this.shard(shard).current ?? noVersion;
+  }
+
+  acked(deltas: readonly { readonly delta: string }[]): void {
+    for (const { delta } of deltas) {
+      const known = this.deltas.get(delta);
+      if (!known) this.violate(`delta ${delta} was acknowledged and never written (I1)`);
+      else known.ackedAt = this.tick();
+    }
+  }
+
+  written(key: string, body: Buffer): void {
+    this.tick();
+    const { shard, kind, name } = parseKey(key);
+    if (kind === "deltas") this.#deltaWritten(shard, name.replace(".arrow", ""), body);
+    if (kind === "pointer.json") this.#pointerWritten(shard, body);
+    if (kind === "quarantine" && name.endsWith(".arrow"))
+      this.#quarantined(shard, name.replace(".arrow", ""));
+  }
+
+  deleting(key: string): void {
+    this.tick();
+    if (this.#store.bytes(key) === null) return;
+    const { shard, kind, name } = parseKey(key);
+    if (kind === "deltas") this.#deltaDeleted(shard, name.replace(".arrow", ""));
+    if (kind === "segments" || kind === "manifests") this.#versionFileDeleted(shard, key);
+    if (kind === "quarantine" && name.endsWith(".arrow")) this.#quarantineDeleted(shard, key);
+    if (kind === "pointer.json") {
+      this.shard(shard).pointer = null;
+    }
+  }
+
+  messageDeleted(body: string): void {
+    const notice = decodeNotification(body);
+    if ("reason" in notice) return;
+    const known = this.deltas.get(notice.delta);
+    const waiting =
+      this.#store.bytes(`${notice.collection}/${notice.shard}/deltas/${notice.delta}.arrow`) !== null;
+    if (known && waiting && known.ackedAt !== null && !this.#includes(known.shard, notice.delta)) {
+      this.violate(`the message of delta ${notice.delta} was deleted while the delta was waiting`);
+    }
+  }
+
+  /** Objects that nothing live names; and what of the live ones is missing. For the end of a run. */
+  orphans(): string[] {
+    const live = new Set<string>();
+    for (const [name, truth] of this.shards) {
+      for (const published of truth.versions.values()) {
+        if (!this.#isKept(name, published)) continue;
+        for (const key of filesOf(name, published)) live.add(key);
+      }
+    }
+    return this.#store.keys().filter((key) => {
+      const { kind } = parseKey(key);
+      return kind === "deltas" || ((kind === "segments" || kind === "manifests") && !live.has(key));
+    });
+  }
+
+  /** Acknowledged deltas that are neither merged, taken back, put aside, nor waiting. */
+  lost(): string[] {
+    const lost: string[] = [];
+    for (const known of this.deltas.values()) {
+      if (known.ackedAt === null || known.quarantined) continue;
+      const waiting = this.#store.bytes(`${known.shard}/deltas/${known.delta}.arrow`) !== null;
+      if (!waiting && !this.#includes(known.shard, known.delta)) lost.push(known.delta);
+    }
+    return lost;
+  }
+
+  #includes(shard: string, delta: string): boolean {
+    const { included, takenBack } = this.current(shard);
+    return included.has(delta) || takenBack.has(delta);
+  }
+
+  #deltaWritten(shard: string, delta: string, body: Buffer): void {
+    const known = this.deltas.get(delta);
+    if (known !== undefined) {
+      if (!known.body.equals(body)) this.violate(`delta ${delta} was overwritten with other bytes`);
+      return;
+    }
+    let writes: Write[] | null = null;
+    let createdAtMs = ulidTimeMs(delta);
+    try {
+      const { header, rows } = decodeDelta(body, { key: delta, delta });
+      createdAtMs = Math.min(createdAtMs, header.createdAtMs);
+      writes = rows.map((row) => ({ ...row, vector: row.vector && Array.from(row.vector) }));
+    } catch {
+      // A foreign writer's damaged delta: nobody has to see it.
+    }
+    this.deltas.set(delta, {
+      delta,
+      shard,
+      body,
+      writes,
+      createdAtMs,
+      writtenAt: this.#now,
+      ackedAt: null,
+      quarantined: false,
+    });
+  }
+
+  #deltaDeleted(shard: string, delta: string): void {
+    const copy = this.#store.bytes(`${shard}/quarantine/${delta}.arrow`);
+    if (this.#includes(shard, delta)) return;
+    if (copy !== null && this.deltas.get(delta)?.body.equals(copy)) return;
+    this.violate(`delta ${delta} of ${shard} was deleted and is in no published version (I4)`);
+  }
+
+  #quarantined(shard: string, delta: string): void {
+    const known = this.deltas.get(delta);
+    const ageMs = known ? this.nowMs() - known.createdAtMs : 0;
+    if (
+      known?.writes &&
+      ageMs < horizonLeastMs &&
+      this.#store.bytes(`${shard}/deltas/${delta}.arrow`) !== null
+    ) {
+      this.violate(`delta ${delta} of ${shard} is readable and ${ageMs / dayMs} days old, and was put aside`);
+    }
+    if (known) known.quarantined = true;
+    this.count("quarantine");
+  }
+
+  /** A quarantined copy may go when the same bytes are waiting again, or were merged. */
+  #quarantineDeleted(shard: string, key: string): void {
+    const body = this.#store.bytes(key)!;
+    const copies = [...this.deltas.values()].filter(
+      (known) => known.shard === shard && known.body.equals(body),
+    );
+    const safe = copies.some(
+      ({ delta }) =>
+        this.#store.bytes(`${shard}/deltas/${delta}.arrow`) !== null || this.#includes(shard, delta),
+    );
+    if (!safe) this.violate(`${key} was deleted, and its delta is nowhere else`);
+  }
+
+  #pointerWritten(shard: string, body: Buffer): void {
+    const truth = this.shard(shard);
+    const pointer = JSON.parse(body.toString("utf8")) as Pointer;
+    const before = truth.pointer;
+    truth.pointer = pointer;
+    if (pointer.version === 0) {
+      truth.current = noVersion;
+      return;
+    }
+    const known = truth.byCommit.get(pointer.commit);
+    if (before !== null) this.#checkMove(shard, before, pointer, known !== undefined);
+    const next = known ?? this.#publish(shard, pointer);
+    if (next === null) return;
+    truth.current = next;
+    truth.versions.set(next.version, next);
+    this.#checkFiles(shard, next);
+    if (before === null)
+      for (const delta of this.lost()) this.violate(`the repaired pointer loses delta ${delta}`);
+  }
+
+  #checkMove(shard: string, before: Pointer, after: Pointer, isKnown: boolean): void {
+    const bad = (reason: string) => this.violate(`the pointer of ${shard} ${reason} (I2)`);
+    if (after.version < before.version) bad(`went back from version ${before.version} to ${after.version}`);
+    if (after.epoch < before.epoch) bad(`went back from epoch ${before.epoch} to ${after.epoch}`);
+    if (after.floor.version < before.floor.version || after.floor.ulid < before.floor.ulid)
+      bad("lowered the floor");
+    if (after.version === before.version && after.commit !== before.commit) {
+      bad(`published version ${after.version} twice: ${before.commit} and ${after.commit}`);
+    }
+    if (after.version > before.version && (isKnown || after.version !== before.version + 1)) {
+      bad(`jumped from version ${before.version} to ${after.version}`);
+    }
+  }
+
+  #publish(shard: string, pointer: Pointer): Published | null {
+    const truth = this.shard(shard);
+    const body = this.#store.bytes(pointer.manifest!);
+    if (body === null || this.#sha256(body) !== pointer.manifestSha256) {
+      this.violate(`${shard} version ${pointer.version}: its manifest is missing or has another hash (I3)`);
+      return null;
+    }
+    const manifest = JSON.parse(body.toString("utf8")) as Manifest;
+    const parent =
+      truth.byCommit.get(manifest.parent!.commit) ?? (manifest.parent!.version === 0 ? noVersion : null);
+    if (parent === null) {
+      this.violate(`${shard} version ${pointer.version} has a parent that was never published`);
+      return null;
+    }
+    const next = { ...this.#contentOf(shard, manifest, parent), manifest, atMs: this.nowMs() };
+    truth.byCommit.set(manifest.commit, next);
+    this.count(`published by ${manifest.cause}`);
+    return next;
+  }
+
+  #contentOf(shard: string, manifest: Manifest, parent: Published) {
+    const { version, commit, cause } = manifest;
+    const base = { version, commit, cause };
+    if (cause === "rollback") {
+      const ids = manifest.segments.map(({ id }) => id).join();
+      const all = [...this.shard(shard).byCommit.values()].reverse();
+      const target = all.find((one) => one.manifest?.segments.map(({ id }) => id).join() === ids);
+      if (!target) this.violate(`${shard} version ${version} rolls back to what was never published`);
+      const { included, state } = target ?? noVersion;
+      const before = [...parent.included, ...parent.takenBack].filter((delta) => !included.has(delta));
+      return { ...base, included, state, takenBack: new Set(before) };
+    }
+    const known = new Set(parent.manifest?.applied);
+    const added = manifest.applied.filter((delta) => !known.has(delta));
+    if (cause === "merge" && added.length > 0)
+      this.violate(`${shard} version ${version}: a merge applied deltas`);
+    for (const delta of added) {
+      if (!this.deltas.get(delta)?.writes)
+        this.violate(`${shard} version ${version} applied ${delta}, which is no readable delta`);
+      if (parent.takenBack.has(delta))
+        this.violate(`${shard} version ${version} brings back ${delta}, which a rollback took back`);
+    }
+    const included = new Set([...parent.included, ...added]);
+    const state = foldWrites(
+      parent.state.values(),
+      ...added.map((delta) => this.deltas.get(delta)?.writes ?? []),
+    );
+    return { ...base, included, takenBack: parent.takenBack, state };
+  }
+
+  /** Every file is there, and the rows in them are the model's; an old tombstone may have been dropped. */
+  #checkFiles(shard: string, { version, manifest, state }: Published): void {
+    if (manifest === null) return;
+    const bad = (reason: string) => this.violate(`${shard} version ${version}: ${reason}`);
+    const writes: Write[][] = [];
+    for (const segment of manifest.segments) {
+      for (const [file, entry] of Object.entries(segment.files)) {
+        const body = this.#store.bytes(`${shard}/segments/${segment.id}/${file}`);
+        if (body === null) {
+          bad(`${segment.id}/${file} is missing (I3)`);
+          return;
+        }
+        if (body.length !== entry.bytes || this.#sha256(body) !== entry.sha256) {
+          bad(`${segment.id}/${file} has other bytes (I3)`);
+          return;
+        }
+      }
+      const read = (file: string) => this.#store.bytes(`${shard}/segments/${segment.id}/${file}`)!;
+      const files = { records: read("records.db"), vectors: read("vectors.f32") };
+      writes.push(this.#contents.of(segment, files, manifest.dims, bad));
+    }
+    const found = foldWrites(...writes);
+    const difference = differenceOf(liveDocuments(state), liveDocuments(found));
+    if (difference !== null) bad(`its rows are not the model's: ${difference} (I5)`);
+    for (const write of state.values()) {
+      if (write.document !== null || found.has(write.id)) continue;
+      const ageMs = this.nowMs() - ulidTimeMs(write.delta);
+      if (ageMs < horizonLeastMs)
+        bad(`the tombstone of ${write.id} was dropped after ${ageMs / dayMs} days (ENV-3)`);
+      this.count("tombstone dropped");
+    }
+  }
+
+  #isKept(shard: string, { version, commit }: Published): boolean {
+    const { pointer, versions } = this.shard(shard);
+    if (versions.get(version)?.commit !== commit) return false;
+    for (const pin of this.pins.values()) if (pin.shard === shard && pin.version === version) return true;
+    return pointer === null || version >= pointer.floor.version;
+  }
+
+  #versionFileDeleted(shard: string, key: string): void {
+    const truth = this.shard(shard);
+    for (const published of truth.versions.values()) {
+      if (published !== truth.current && !this.#isKept(shard, published)) continue;
+      if (filesOf(shard, published).includes(key)) {
+        this.violate(`${key} was deleted; version ${published.version}, which is kept, names it (I8)`);
+      }
+    }
+    this.count(key.includes("/segments/") ? "segment file collected" : "manifest collected");
+  }
+
+  #sha256(body: Buffer): string {
+    const known = this.#trueHash.get(body) ?? createHash("sha256").update(body).digest("hex");
+    this.#trueHash.set(body, known);
+    return known;
+  }
+}
+
+const noVersion: Published = {
+  version: 0,
+  commit: "",
+  cause: "create",
+  manifest: null,
+  included: new Set(),
+  takenBack: new Set(),
+  state: new Map(),
+  atMs: 0,
+};
+
+function filesOf(shard: string, { version, commit, manifest }: Published): string[] {
+  if (manifest === null) return [];
+  const segments = manifest.segments.flatMap(({ id, files }) =>
+    Object.keys(files).map((file) => `${shard}/segments/${id}/${file}`),
+  );
+  return [`${shard}/manifests/${String(version).padStart(12, "0")}-${commit}.json`, ...segments];
+}
+
+function parseKey(key: string): { shard: string; kind: string; name: string } {
+  const [collection, shard, kind = "", ...rest] = key.split("/");
+  return { shard: `${collection}/${shard}`, kind, name: rest.join("/") };
+}

@@ -1,0 +1,81 @@
+/** What a simulated run is made of. All of it follows from the seed; shrinking takes parts away. */
+import type { MergeLimits } from "../../lib/core/merge-plan.ts";
+import type { Retention } from "../../lib/engine/collect-garbage.ts";
+import { drawRates, type FaultRates, jumpsMs, longJumpsMs } from "./faults.ts";
+import { Chance } from "./random.ts";
+
+export const processKinds = ["producer", "compactor", "merger", "collector", "operator", "reader"] as const;
+export type ProcessKind = (typeof processKinds)[number];
+
+export interface Plan {
+  readonly seed: number;
+  /** Effects and waits before the faults end. */
+  readonly steps: number;
+  readonly processes: readonly {
+    readonly kind: ProcessKind;
+    readonly name: string;
+    readonly skewMs: number;
+  }[];
+  readonly rates: FaultRates;
+  readonly jumpsMs: readonly number[];
+  readonly shards: number;
+  readonly ordering: "source" | "arrival";
+  readonly ids: number;
+  readonly pageKeys: number;
+  readonly limits: MergeLimits;
+  readonly retention: Retention;
+  /** Factor on the time between a process's rounds: slow runs meet long horizons, fast ones meet each other. */
+  readonly tempo: number;
+}
+
+const minute = 60_000;
+const hour = 60 * minute;
+
+export function planOf(seed: number, steps: number): Plan {
+  const chance = new Chance(seed);
+  const ordering = chance.hits(0.3) ? "source" : "arrival";
+  const processes = processKinds.flatMap((kind) =>
+    Array.from({ length: countOf(kind, chance) }, (_, i) => ({
+      kind,
+      name: `${kind}${i + 1}`,
+      skewMs: chance.hits(0.5) ? 0 : chance.below(29 * minute) - 14 * minute,
+    })),
+  );
+  return {
+    seed,
+    steps,
+    processes,
+    rates: drawRates(chance),
+    // Versions of a source know no horizon: a write older than a forgotten delete is not what this is about.
+    jumpsMs: ordering === "arrival" ? longJumpsMs : jumpsMs,
+    ordering,
+    shards: chance.hits(0.2) ? 2 : 1,
+    ids: chance.pick([4, 12, 24]),
+    pageKeys: chance.pick([1, 2, 7, 1000]),
+    limits: {
+      flatSegmentsMax: chance.pick([1, 2, 4]),
+      flatRowsMax: chance.pick([2, 5, 9]),
+      growth: chance.pick([1, 4]),
+      deadShareMax: 0.25,
+      segmentComponentsMax: chance.pick([40, 1_000]),
+    },
+    retention: { versionsKept: chance.pick([1, 2, 5]), keptMs: hour, orphanMs: 24 * hour },
+    tempo: chance.pick([0.2, 1, 1, 10, 60]),
+  };
+}
+
+function countOf(kind: ProcessKind, chance: Chance): number {
+  switch (kind) {
+    case "producer":
+      return 1 + chance.below(3);
+    case "compactor":
+      return 1 + chance.below(3);
+    case "merger":
+    case "collector":
+      return 1 + chance.below(2);
+    case "operator":
+      return chance.below(2);
+    case "reader":
+      return 1 + chance.below(3);
+  }
+}

@@ -1,0 +1,186 @@
+/** What the simulated processes do, round after round, with the product's own functions. */
+
+import type { Collection } from "../../lib/core/collection.ts";
+import { type ErrorKind, SiltstoneError } from "../../lib/core/errors.ts";
+import { deltaKey } from "../../lib/core/keys.ts";
+import { collectGarbage } from "../../lib/engine/collect-garbage.ts";
+import { compact } from "../../lib/engine/compact.ts";
+import { readHead } from "../../lib/engine/head.ts";
+import { pinVersion, unpin } from "../../lib/engine/history.ts";
+import { merge } from "../../lib/engine/merge.ts";
+import type { World } from "../../lib/engine/ports.ts";
+import { produce } from "../../lib/engine/produce.ts";
+import { listQuarantine, retryQuarantined } from "../../lib/engine/quarantine.ts";
+import { rollback } from "../../lib/engine/rollback.ts";
+import type { Oracle } from "./oracle.ts";
+import type { Plan, ProcessKind } from "./plan.ts";
+import type { Chance } from "./random.ts";
+import { ReadingProcess } from "./reading-process.ts";
+import { vectorOf } from "./writes.ts";
+
+/** What the processes of one run share. */
+export interface Scene {
+  readonly plan: Plan;
+  readonly collection: Collection;
+  readonly oracle: Oracle;
+  /** Tokens of acknowledged writes, newest last. */
+  readonly tokens: { readonly token: string; readonly deltas: readonly string[] }[];
+  /** Number of the next write; makes its document. */
+  writes: number;
+}
+export interface Actor {
+  /** One round of work. A SiltstoneError of a kind that is no outcome of it is a violation. */
+  round(): Promise<void>;
+  /** Virtual time until the next round. */
+  readonly everyMs: number;
+  close(): Promise<void>;
+}
+
+const second = 1_000;
+const minute = 60 * second;
+const deadlineMs = 60 * minute;
+
+export function actorOf(kind: ProcessKind, scene: Scene, world: World, chance: Chance): Actor {
+  const actor = (everyMs: number, round: () => Promise<void>): Actor => ({
+    everyMs,
+    round,
+    close: async () => {},
+  });
+  switch (kind) {
+    case "producer":
+      return actor(20 * second, () => produceRound(scene, world, chance));
+    case "compactor":
+      return actor(60 * second, () => compactRound(scene, world));
+    case "merger":
+      return actor(2 * minute, () => mergeRound(scene, world, chance));
+    case "collector":
+      return actor(20 * minute, () => collectRound(scene, world, chance));
+    case "operator":
+      return actor(10 * minute, () => operatorRound(scene, world, chance));
+    case "reader":
+      return new ReadingProcess(scene, world, chance);
+  }
+}
+
+/** Runs one call; the kinds given are outcomes that a caller has to live with. */
+export async function expecting<T>(
+  scene: Scene,
+  kinds: readonly ErrorKind[],
+  call: () => Promise<T>,
+): Promise<T | null> {
+  try {
+    return await call();
+  } catch (error) {
+    if (!(error instanceof SiltstoneError)) throw error;
+    scene.oracle.count(`error ${error.kind}`);
+    if (!kinds.includes(error.kind)) scene.oracle.violate(`an error of kind ${error.kind}: ${error.stack}`);
+    return null;
+  }
+}
+
+async function produceRound(scene: Scene, world: World, chance: Chance): Promise<void> {
+  const { collection, plan } = scene;
+  const records: { id: string; vector: number[]; document: string; version?: number }[] = [];
+  const deletes: unknown[] = [];
+  // Few distinct versions: ties are decided by delta and row.
+  const version = () =>
+    plan.ordering === "source" ? { version: Math.floor(world.clock.nowMs() / minute) + chance.below(4) } : {};
+  for (let i = 1 + chance.below(4); i > 0; i--) {
+    const id = `id${chance.below(plan.ids)}`;
+    const document = `w${++scene.writes}`;
+    if (chance.hits(0.3)) deletes.push(plan.ordering === "source" ? { id, ...version() } : id);
+    else records.push({ id, vector: vectorOf(document, collection.dims), document, ...version() });
+  }
+  const kinds: ErrorKind[] = ["unavailable", "uncertain"];
+  const answer = await expecting(scene, kinds, () =>
+    produce(world, { collection: collection.name, records, deletes }),
+  );
+  if (answer === null) return;
+  scene.oracle.acked(answer.deltas);
+  scene.tokens.push({ token: answer.token!, deltas: answer.deltas.map(({ delta }) => delta) });
+}
+
+async function compactRound(scene: Scene, world: World): Promise<void> {
+  const request = { ingest: true, upkeep: false, deadlineMs: world.clock.nowMs() + deadlineMs };
+  const report = await expecting(scene, ["unavailable", "uncertain", "conflict"], () =>
+    compact(world, request),
+  );
+  for (const { error, ingest } of report?.shards ?? []) {
+    if (ingest) scene.oracle.count(`ingest ${ingest.outcome}`);
+    if (error && !["unavailable", "uncertain", "conflict", "fenced"].includes(error.kind)) {
+      scene.oracle.violate(`compacting failed with ${error.kind}: ${error.message}`);
+    }
+    if (error) scene.oracle.count(`ingest ${error.kind}`);
+  }
+}
+
+async function mergeRound(scene: Scene, world: World, chance: Chance): Promise<void> {
+  const shard = chance.below(scene.plan.shards);
+  const options = { deadlineMs: world.clock.nowMs() + deadlineMs, limits: scene.plan.limits };
+  const report = await expecting(scene, ["unavailable", "uncertain", "conflict", "fenced"], () =>
+    merge(world, scene.collection, shard, options),
+  );
+  if (report === null) return;
+  scene.oracle.count(`merge ${report.outcome}`);
+  if (report.merges.some(({ grown }) => grown)) scene.oracle.count("graph grown");
+  if (report.merges.length >= 32) scene.oracle.violate("merging never ends");
+}
+
+async function collectRound(scene: Scene, world: World, chance: Chance): Promise<void> {
+  const shard = chance.below(scene.plan.shards);
+  const { retention } = scene.plan;
+  // notFound: another collector was faster.
+  const report = await expecting(scene, ["unavailable", "uncertain", "conflict", "fenced", "notFound"], () =>
+    collectGarbage(world, scene.collection, shard, { retention }),
+  );
+  if (report) scene.oracle.count(`collect ${report.outcome}`);
+}
+
+async function operatorRound(scene: Scene, world: World, chance: Chance): Promise<void> {
+  const { collection, oracle } = scene;
+  const shard = chance.below(scene.plan.shards);
+  const ref = { collection: collection.name, shard };
+  const name = `${collection.name}/${shard}`;
+  const kinds: ErrorKind[] = ["unavailable", "uncertain", "conflict", "fenced", "notFound"];
+  const version = Math.max(1, oracle.current(name).version - chance.below(5));
+  switch (chance.below(7)) {
+    case 0:
+    case 1: {
+      const pin = `pin-${oracle.tick()}`;
+      const made = await expecting(scene, kinds, () =>
+        pinVersion(world, () => readHead(world.store, collection, shard), { name: pin, version }),
+      );
+      if (made) oracle.pins.set(pin, { shard: name, version: made.version });
+      return;
+    }
+    case 2: {
+      const [pin] = [...oracle.pins].find(([, at]) => at.shard === name) ?? [];
+      if (pin === undefined) return;
+      oracle.pins.delete(pin);
+      await expecting(scene, kinds, () => unpin(world.store, ref, pin));
+      return;
+    }
+    case 3: {
+      const done = await expecting(scene, kinds, () => rollback(world, collection, shard, version));
+      if (done) oracle.count("rollback");
+      return;
+    }
+    case 4: {
+      const damaged = Buffer.from(`not an arrow file ${oracle.tick()}`);
+      await expecting(scene, kinds, () => world.store.put(deltaKey(ref, world.clock.ulid()), damaged));
+      return;
+    }
+    case 5: {
+      await expecting(scene, kinds, () => world.queue.send("{not json"));
+      return;
+    }
+    default: {
+      const found = await expecting(scene, kinds, () => listQuarantine(world.store, ref));
+      if (!found?.length) return;
+      const again = await expecting(scene, kinds, () =>
+        retryQuarantined(world, ref, chance.pick(found).delta),
+      );
+      if (again !== null) oracle.count("quarantine retried");
+    }
+  }
+}

@@ -1,0 +1,119 @@
+/** The ports below the injected faults: the store in memory, watched by the oracle, and a queue that does what SQS may do. */
+import type { DeltaQueue, ObjectStore, PutCondition, QueueMessage, World } from "../../lib/engine/ports.ts";
+import type { MemoryWorld } from "../support/memory/world.ts";
+import type { Oracle } from "./oracle.ts";
+import type { Chance } from "./random.ts";
+import { type Scheduler, timedOut } from "./scheduler.ts";
+
+/** A write that is answered `uncertain` now and happens later; false to let it happen now. */
+export type TakesEffectLater = (key: string, perform: () => Promise<unknown>) => boolean;
+
+/** The store as the oracle sees it: what it hears has happened. */
+export function watchedStore(
+  store: ObjectStore,
+  oracle: Oracle,
+  later: TakesEffectLater = () => false,
+): ObjectStore {
+  const put = async (key: string, body: Uint8Array, condition?: PutCondition) => {
+    const result = await store.put(key, body, condition);
+    if (result.kind === "written") oracle.written(key, Buffer.from(body));
+    return result;
+  };
+  return {
+    get: (key, options) => store.get(key, options),
+    head: (key) => store.head(key),
+    async put(key, body, condition) {
+      if (condition !== undefined && later(key, () => put(key, Buffer.from(body), condition)))
+        throw timedOut(key);
+      return put(key, body, condition);
+    },
+    async putFile(key, path) {
+      await store.putFile(key, path);
+      oracle.written(key, Buffer.alloc(0));
+    },
+    list: (prefix, options) => store.list(prefix, options),
+    listFolders: (prefix) => store.listFolders(prefix),
+    async delete(keys) {
+      for (const key of keys) oracle.deleting(key);
+      await store.delete(keys);
+    },
+  };
+}
+
+interface Message {
+  readonly body: string;
+  receipt: string;
+  visibleAtMs: number;
+}
+const visibilityMs = 16 * 60_000;
+
+/** At least once, in any order, sometimes late, sometimes never. */
+export class UnreliableQueue implements DeltaQueue {
+  readonly messages: Message[] = [];
+  readonly deadLetters: string[] = [];
+  readonly #chance: Chance;
+  readonly #scheduler: Scheduler;
+  readonly #oracle: Oracle;
+  #receipts = 0;
+
+  constructor(world: { chance: Chance; scheduler: Scheduler; oracle: Oracle }) {
+    this.#chance = world.chance;
+    this.#scheduler = world.scheduler;
+    this.#oracle = world.oracle;
+  }
+
+  async send(body: string): Promise<void> {
+    const { rates } = this.#scheduler;
+    if (this.#chance.hits(rates.messageLost)) return this.#scheduler.countFault("messageLost");
+    const copies = this.#chance.hits(rates.messageTwice) ? 2 : 1;
+    if (copies === 2) this.#scheduler.countFault("messageTwice");
+    for (let i = 0; i < copies; i++) {
+      const isLate = this.#chance.hits(rates.messageLate);
+      if (isLate) this.#scheduler.countFault("messageLate");
+      this.messages.push({
+        body,
+        receipt: "",
+        visibleAtMs: this.#oracle.nowMs() + (isLate ? 30 * 60_000 : 0),
+      });
+    }
+  }
+
+  async receive(): Promise<QueueMessage[]> {
+    const nowMs = this.#oracle.nowMs();
+    const taken: QueueMessage[] = [];
+    const visible = this.messages.filter(({ visibleAtMs }) => visibleAtMs <= nowMs);
+    while (visible.length > 0 && taken.length < 10) {
+      const [message] = visible.splice(this.#chance.below(visible.length), 1) as [Message];
+      message.receipt = `receipt-${++this.#receipts}`;
+      message.visibleAtMs = nowMs + visibilityMs;
+      taken.push({ receipt: message.receipt, body: message.body });
+    }
+    return taken;
+  }
+
+  async delete(messages: readonly QueueMessage[]): Promise<void> {
+    for (const { receipt, body } of messages) {
+      const at = this.messages.findIndex((message) => message.receipt === receipt);
+      if (at < 0) continue;
+      if (!this.deadLetters.includes(body)) this.#oracle.messageDeleted(body);
+      this.messages.splice(at, 1);
+    }
+  }
+
+  async deadLetter(message: QueueMessage): Promise<void> {
+    this.deadLetters.push(message.body);
+  }
+}
+
+/** One process's world, without faults: those are laid over it by effects(). */
+export function worldOf(
+  memory: MemoryWorld,
+  shared: { oracle: Oracle; queue: DeltaQueue; scheduler: Scheduler },
+  process: { name: string; seed: number; skewMs: number },
+): World {
+  const { oracle, queue, scheduler } = shared;
+  const store = watchedStore(memory.store, oracle, (key, perform) =>
+    scheduler.takesEffectLater(key, process.name, perform),
+  );
+  return { store, queue, leases: memory.leases, clock: memory.clock.fork(process) };
+}
