@@ -88,8 +88,8 @@ function conditions({ topK, filter, minScore, exclude, include }: QueryOptions):
 function resultTable(results: readonly QueryResult[]): string {
   const rows = results.map(({ id, score, distance, document, metadata }, i) => [
     i + 1,
-    score.toFixed(4),
-    distance.toFixed(4),
+    score.toPrecision(4),
+    distance.toPrecision(4),
     id,
     excerpt(document ?? "", documentCharsShown),
     metadata ? excerpt(JSON.stringify(metadata), metadataCharsShown) : "",
@@ -138,4 +138,4 @@ async function queryFile(
 }
 
 const answerLine = (row: number, { results }: QueryAnswer): string =>
-  `${row}  ${results.map(({ id, score }) => `${id} ${score.toFixed(4)}`).join("  ") || "no results"}`;
+  `${row}  ${results.map(({ id, score }) => `${id} ${score.toPrecision(4)}`).join("  ") || "no results"}`;

@@ -129,7 +129,7 @@ test("put, get, query, count and delete go through the functions", async () => {
     "--top-k",
     "1",
   ]);
-  expect(shown.out).toMatch(/1\s+1\.0000\s+\S+\s+r1\s+text 1/);
+  expect(shown.out).toMatch(/1\s+1\.000\s+\S+\s+r1\s+text 1/);
 
   expect(await cli.run(["delete", "docs", "r1", "r9"])).toMatchObject({ code: 0 });
   await cli.run(["compact"]);

@@ -43,7 +43,7 @@ export class Deployed {
     this.#synthesis ??= await synthesize("dev", join(this.#folder, "cdk.out"));
     this.stack = await startLocalStack({
       ...this.#synthesis,
-      stateDir: join(this.#folder, "state"),
+      stateDir: this.stateDir,
       ports: anyPorts,
       scheduleEveryMs,
     });
@@ -67,6 +67,11 @@ export class Deployed {
 
   remove(): void {
     rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  /** Where local.json lies, for the command line. */
+  get stateDir(): string {
+    return join(this.#folder, "state");
   }
 
   output(name: keyof typeof output): string {
@@ -134,7 +139,7 @@ export class Deployed {
 
   /** Everything that the function has logged so far. */
   log(name: FunctionName): string {
-    return readFileSync(join(this.#folder, "state/logs", `${this.#functionName(name)}.log`), "utf8");
+    return readFileSync(join(this.stateDir, "logs", `${this.#functionName(name)}.log`), "utf8");
   }
 }
 

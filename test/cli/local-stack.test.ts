@@ -1,0 +1,161 @@
+/** The command line over the local stack: real processes, the bundles that deploy, and the scheduled compactor. */
+import { execFile } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Readable } from "node:stream";
+import { deltaKey, pointerKey } from "../../lib/core/keys.ts";
+import { mergeLease } from "../../lib/engine/lease.ts";
+import { connect } from "../../scripts/cli/deployment.ts";
+import { runCommandLine } from "../../scripts/cli/program.ts";
+import { Deployed, dims, vectorOf } from "../e2e/deployed.ts";
+import { writeFvecs } from "./vectors.ts";
+
+jest.setTimeout(120_000);
+const deployed = new Deployed();
+const folder = mkdtempSync(join(tmpdir(), "siltstone-cli-e2e-"));
+const launcher = join(process.cwd(), "scripts/cli/silt.cjs");
+const count = 300;
+
+beforeAll(async () => {
+  await deployed.start(1_500);
+  process.env.SILTSTONE_STATE_DIR = deployed.stateDir;
+  const rows = Array.from({ length: count }, (_, n) =>
+    JSON.stringify({ id: `r${n}`, text: `text ${n}`, kind: n % 3 === 0 ? "third" : "other" }),
+  );
+  writeFileSync(join(folder, "rows.jsonl"), `${rows.join("\n")}\n`);
+  writeFvecs(
+    join(folder, "rows.fvecs"),
+    Array.from({ length: count }, (_, n) => vectorOf(n)),
+  );
+  writeFvecs(join(folder, "queries.fvecs"), [vectorOf(7), vectorOf(8), vectorOf(9)]);
+});
+afterAll(async () => {
+  await deployed.stop();
+  deployed.remove();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+interface Said {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** One call of the command line in this process, which is quick. */
+async function silt(args: readonly string[], input = ""): Promise<Said> {
+  const said = { out: "", err: "" };
+  const collect = (name: keyof typeof said) => ({
+    write: (text: string) => {
+      said[name] += text;
+    },
+  });
+  const code = await runCommandLine(args, {
+    connect,
+    stdin: Readable.from([Buffer.from(input)]),
+    stdout: collect("out"),
+    stderr: collect("err"),
+    interrupted: new AbortController().signal,
+  });
+  return { code, ...said };
+}
+
+/** One process of it, as `npx silt` starts it. */
+function siltProcess(args: readonly string[]): Promise<Said> {
+  return new Promise((resolve) => {
+    execFile(
+      process.execPath,
+      [launcher, ...args],
+      { cwd: folder, env: { ...process.env } },
+      (error, out, err) => resolve({ code: error ? Number(error.code) : 0, out, err }),
+    );
+  });
+}
+
+/** The JSON answer of a call that must succeed. */
+// biome-ignore lint/suspicious/noExplicitAny: answers are JSON, and matched by the tests
+async function answer(...args: string[]): Promise<any> {
+  const said = await silt([...args, "--json"]);
+  if (said.code !== 0) throw new Error(`silt ${args.join(" ")}: ${said.code} ${said.out} ${said.err}`);
+  return JSON.parse(said.out);
+}
+
+test("from a file to answers, with the scheduled compactor", async () => {
+  expect(
+    await answer("collection", "create", "docs", "--dims", String(dims), "--field", "kind:string"),
+  ).toMatchObject({ created: true });
+  const files = ["--records", join(folder, "rows.jsonl"), "--vectors", join(folder, "rows.fvecs")];
+  expect(await answer("import", "docs", ...files, "--wait")).toMatchObject({
+    written: count,
+    rejected: 0,
+    merged: true,
+  });
+  expect(await answer("count", "docs", "--consistency", "bounded", "--max-age", "0")).toMatchObject({
+    count,
+  });
+  expect(await answer("count", "docs", "--filter", '{"kind":"third"}')).toMatchObject({ count: count / 3 });
+
+  const said = await siltProcess(["query", "docs", "--vectors", "queries.fvecs", "--top-k", "3", "--json"]);
+  const answers = said.out
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as { results: { id: string }[] });
+  expect(answers.map(({ results }) => results[0]?.id)).toEqual(["r7", "r8", "r9"]);
+  expect(
+    await answer("query", "docs", "--id", "r9", "--filter", '{"kind":"third"}', "--top-k", "1"),
+  ).toMatchObject({
+    results: [{ id: "r9", document: "text 9", metadata: { kind: "third" } }],
+  });
+  expect(await answer("status", "docs")).toMatchObject({
+    environment: "local",
+    shards: [{ snapshot: { rows: count }, backlog: { deltas: 0 }, quarantined: 0, fault: null }],
+  });
+  expect(await answer("verify", "docs")).toMatchObject({ ok: true, shards: [{ rows: count, faults: [] }] });
+});
+
+test("writes, versions and upkeep", async () => {
+  const put = await silt(["put", "docs", "--json"], JSON.stringify({ id: "new", vector: vectorOf(1000) }));
+  const { token } = JSON.parse(put.out) as { token: string };
+  expect(await answer("count", "docs", "--at-least", token)).toMatchObject({ count: count + 1 });
+  expect(await answer("compact", "docs")).toMatchObject({ pending: 0 });
+  const { versions } = await answer("snapshot", "list", "docs");
+  const first = versions.at(-1).version;
+  expect(await answer("snapshot", "pin", "docs", String(first))).toMatchObject({ pin: { version: first } });
+  expect(await answer("snapshot", "rollback", "docs", String(first))).toMatchObject({ moved: true });
+  expect(await answer("count", "docs", "--consistency", "strong")).toMatchObject({ count });
+  expect(await answer("gc", "docs", "--dry-run")).toMatchObject({ dryRun: true, objects: 0 });
+
+  // Nothing is there to merge, so only a dead run holds this lock.
+  const dead = { owner: "dead", leaseMs: 60_000, nowMs: Date.now() };
+  await deployed.world.leases.acquire(mergeLease("docs/0"), dead);
+  const { locks } = await answer("lock", "show", "docs");
+  const held = (locks as { kind: string; epoch: number }[]).find(({ kind }) => kind === "merge");
+  expect(held).toMatchObject({ owner: "dead", expired: false });
+  const holder = ["--lease", "merge", "--owner", "dead", "--epoch", String(held?.epoch)];
+  expect(await answer("lock", "release", "docs", ...holder)).toMatchObject({ released: true });
+
+  const broken = deployed.world.clock.ulid();
+  await deployed.world.store.put(deltaKey({ collection: "docs", shard: 0 }, broken), Buffer.from("no arrow"));
+  await answer("compact", "docs");
+  expect(await answer("quarantine", "list", "docs")).toMatchObject({ deltas: [{ delta: broken }] });
+});
+
+test("every kind of failure has its exit code", async () => {
+  expect(await silt(["query", "docs", "--vector", "[1]"])).toMatchObject({
+    code: 2,
+    err: expect.stringContaining("has 1 values instead of 8"),
+  });
+  expect(await siltProcess(["count", "nowhere"])).toMatchObject({ code: 3 });
+  expect(await silt(["collection", "create", "docs", "--dims", "9"])).toMatchObject({ code: 4 });
+  await deployed.world.store.delete([pointerKey({ collection: "docs", shard: 0 })]);
+  const verified = await silt(["verify", "docs", "--json"]);
+  expect(verified.code).toBe(6);
+  expect(JSON.parse(verified.out)).toMatchObject({
+    ok: false,
+    shards: [{ faults: [expect.stringContaining("silt snapshot repair docs")] }],
+  });
+  expect(await answer("snapshot", "repair", "docs")).toMatchObject({ repairs: [{ outcome: "repaired" }] });
+  expect((await silt(["verify", "docs"])).code).toBe(0);
+  await deployed.stop();
+  expect(await siltProcess(["status"])).toMatchObject({ code: 5, err: expect.stringContaining("npm start") });
+});
