@@ -4,11 +4,14 @@
  */
 import { createHash } from "node:crypto";
 import { type Collection, checkCollectionName, decodeCollection } from "../core/collection.ts";
-import { corrupt, SiltstoneError } from "../core/errors.ts";
+import { corrupt, isKind, SiltstoneError } from "../core/errors.ts";
 import { collectionKey, manifestPrefix, pointerKey, type ShardRef } from "../core/keys.ts";
 import { decodeManifest, emptyManifest, type Manifest } from "../core/manifest.ts";
 import { decodePointer, type Pointer } from "../core/pointer.ts";
 import type { ObjectStore } from "./ports.ts";
+
+/** A reader that is overtaken by publications looks again this often. */
+const attemptsMax = 5;
 
 export interface Head {
   readonly pointer: Pointer;
@@ -82,9 +85,17 @@ export async function readManifestOf(
   return manifest;
 }
 
+/** Looks again when the pointer moved between the two reads: a slow reader's manifest may have been collected. */
 export async function readHead(store: ObjectStore, collection: Collection, shard: number): Promise<Head> {
-  const { pointer, etag } = (await readPointer(store, collection, shard))!;
-  return { pointer, etag, manifest: await readManifestOf(store, collection, pointer) };
+  for (let attempt = 1; ; attempt++) {
+    const { pointer, etag } = (await readPointer(store, collection, shard))!;
+    try {
+      return { pointer, etag, manifest: await readManifestOf(store, collection, pointer) };
+    } catch (error) {
+      if (!isKind(error, "corrupt") || attempt === attemptsMax) throw error;
+      if ((await readPointer(store, collection, shard, etag)) === null) throw error;
+    }
+  }
 }
 
 /** A pointer is written when its collection is created: without one, the shard is damaged, never empty. */
