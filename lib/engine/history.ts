@@ -1,5 +1,5 @@
 /** The versions of a shard: its manifests as they lie on S3, and the chain of those that were really published. */
-import { corrupt, SiltstoneError } from "../core/errors.ts";
+import { corrupt, isKind, SiltstoneError } from "../core/errors.ts";
 import {
   manifestKey,
   manifestOfKey,
@@ -65,7 +65,13 @@ export async function publishedChain(
   for (;;) {
     const { parent } = chain[chain.length - 1]!;
     if (parent === null || !there.has(`${parent.version}-${parent.commit}`)) return chain;
-    chain.push(await readManifest(store, head.manifest, parent));
+    const older = await readManifest(store, head.manifest, parent).catch((error: unknown) => {
+      // A collector was faster: the chain ends here by now.
+      if (isKind(error, "notFound")) return null;
+      throw error;
+    });
+    if (older === null) return chain;
+    chain.push(older);
   }
 }
 
@@ -112,11 +118,15 @@ export async function pinVersion(
     createdAt: new Date(world.clock.nowMs()).toISOString(),
   };
   const key = pinKey(shard, request.name);
-  const put = await world.store.put(key, Buffer.from(`${JSON.stringify(pin, null, 2)}\n`), {
-    ifAbsent: true,
-  });
-  if (put.kind === "preconditionFailed")
-    throw new SiltstoneError("conflict", `pin ${request.name} exists already; choose another name`);
+  const body = Buffer.from(`${JSON.stringify(pin, null, 2)}\n`);
+  const put = await world.store.put(key, body, { ifAbsent: true });
+  if (put.kind === "preconditionFailed") {
+    const there = await world.store.get(key);
+    // Our own bytes: a first attempt whose answer was lost.
+    if (there.kind !== "found" || !there.body.equals(body)) {
+      throw new SiltstoneError("conflict", `pin ${request.name} exists already; choose another name`);
+    }
+  }
   if ((await readHead()).pointer.floor.version > pin.version) {
     await world.store.delete([key]);
     throw noVersion(shard, request.version, chain);
