@@ -12,13 +12,13 @@
 import { mkdir } from "node:fs/promises";
 import { addSums, equalSums, type RowSum } from "../core/checksum.ts";
 import type { Collection } from "../core/collection.ts";
-import { SiltstoneError } from "../core/errors.ts";
+import { isKind, SiltstoneError } from "../core/errors.ts";
 import { type SegmentFile, type ShardRef, shardName } from "../core/keys.ts";
 import type { Manifest, Segment } from "../core/manifest.ts";
 import { type MergeLimits, type MergePlan, mergeLimits, planMerge } from "../core/merge-plan.ts";
 import { mergeMs } from "../core/merge-time.ts";
 import { withFolder } from "../segment/files.ts";
-import { type Merged, mergeSegments } from "../segment/merge-segments.ts";
+import { type Merged, type MergeInput, mergeSegments } from "../segment/merge-segments.ts";
 import { tombstoneKeepMs } from "./deltas.ts";
 import { fetchSegment } from "./fetch.ts";
 import { type Head, readHead } from "./head.ts";
@@ -101,17 +101,20 @@ async function mergeOnce(
   const inputs = plan.inputs.map((id) => head.manifest.segments.find((segment) => segment.id === id)!);
   const id = world.clock.ulid();
   return withFolder(async (folder) => {
-    const fetched = [];
+    const fetched: MergeInput[] = [];
     for (const segment of inputs) {
       await lease.check();
-      await fetchSegment(
-        world.store,
-        shard,
-        segment,
-        Object.keys(segment.files) as SegmentFile[],
-        `${folder}/${segment.id}`,
-      );
-      fetched.push({ segment, folder: `${folder}/${segment.id}` });
+      const files = Object.keys(segment.files) as SegmentFile[];
+      const input = { segment, folder: `${folder}/${segment.id}` };
+      try {
+        await fetchSegment(world.store, shard, segment, files, input.folder);
+      } catch (error) {
+        // A merger that slept long finds its inputs merged by another, and collected.
+        const now = isKind(error, "corrupt") ? await readHead(world.store, collection, shard.shard) : null;
+        if (now === null || now.manifest.segments.some(({ id }) => id === segment.id)) throw error;
+        return { head: now, merged: null };
+      }
+      fetched.push(input);
     }
     const output = `${folder}/out`;
     await mkdir(output);
