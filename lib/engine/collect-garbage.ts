@@ -10,6 +10,7 @@
  *     kept version names.
  *  4. Garbage are the segments that only collected versions name, and orphans: segments and manifests below the floor
  *     that nothing published names (a crash left them). Readers of a collected version have had `keptMs` to move on.
+ *     Deltas that appeared below the low watermark are put aside (lib/engine/late-deltas.ts).
  *  5. Delete segments first, manifests last: a crash in between leaves the names to try again by.
  */
 import type { Collection } from "../core/collection.ts";
@@ -32,6 +33,7 @@ import {
   publishedChain,
   readManifest,
 } from "./history.ts";
+import { quarantineLateDeltas } from "./late-deltas.ts";
 import { collectLease, HeldLease } from "./lease.ts";
 import type { World } from "./ports.ts";
 import { raiseFloor } from "./publish.ts";
@@ -61,6 +63,8 @@ export interface CollectReport {
   readonly segments: readonly string[];
   readonly keys: readonly string[];
   readonly bytes: number;
+  /** Deltas that appeared too late to be merged, and were put aside. */
+  readonly lateDeltas: readonly string[];
 }
 
 export async function collectGarbage(
@@ -71,28 +75,39 @@ export async function collectGarbage(
 ): Promise<CollectReport> {
   const ref: ShardRef = { collection: collection.name, shard };
   const retention = options.retention ?? defaultRetention;
-  const nothing = { versionsKept: 0, versionsCollected: [], segments: [], keys: [], bytes: 0 };
+  const nothing = {
+    versionsKept: 0,
+    versionsCollected: [],
+    segments: [],
+    keys: [],
+    bytes: 0,
+    lateDeltas: [],
+  };
   const lease = options.dryRun ? null : await HeldLease.acquire(world, collectLease(shardName(ref)));
   if (lease === null && !options.dryRun) return { outcome: "locked", ...nothing };
   try {
     let head = await readHead(world.store, collection, shard);
+    const lateDeltas = options.dryRun ? [] : await quarantineLateDeltas(world, collection, head.manifest);
     const names = await listManifests(world.store, ref);
     const chain = await publishedChain(world.store, head, names);
     const floor = nextFloor(head, chain, retention, world.clock.nowMs());
     // Looked at before the floor rises, so that an idle shard costs no write.
     const expected = await findGarbage(world, { ref, head, names, chain, floor });
-    if (expected.keys.length === 0) return { outcome: "nothing", ...expected };
-    if (options.dryRun) return { outcome: "done", ...expected };
+    if (expected.keys.length === 0) return { outcome: "nothing", ...expected, lateDeltas };
+    if (options.dryRun) return { outcome: "done", ...expected, lateDeltas };
 
     const raised = await raiseFloor(world, head, floor);
-    if (raised === null) return { outcome: "conflict", ...nothing };
+    if (raised === null) return { outcome: "conflict", ...nothing, lateDeltas };
     head = raised;
-    const garbage = await findGarbage(world, { ref, head, names, chain, floor });
+    const found = await findGarbage(world, { ref, head, names, chain, floor });
+    // Only what was garbage before as well: a pin that was taken away in between may be what a rollback has just read.
+    const before = new Set(expected.keys);
+    const garbage = { ...found, keys: found.keys.filter((key) => before.has(key)) };
     await lease!.check();
     for (let start = 0; start < garbage.keys.length; start += deleteBatch) {
       await world.store.delete(garbage.keys.slice(start, start + deleteBatch));
     }
-    return { outcome: "done", ...garbage };
+    return { outcome: "done", ...garbage, lateDeltas };
   } finally {
     await lease?.release().catch(() => {}); // It runs out by itself; the run's own outcome matters more.
   }

@@ -1,0 +1,44 @@
+/**
+ * Deltas that appeared below the low watermark: a producer slept between making the name and writing the object. It was
+ * not acknowledged (lib/engine/produce.ts), no LIST of the compactor finds it, and no reader reads it. So that it does
+ * not lie there for ever, garbage collection puts it aside, where a person can look at it and put it back.
+ */
+import type { Collection } from "../core/collection.ts";
+import { corrupt } from "../core/errors.ts";
+import { deltaKey, deltaOfKey, deltaPrefix, type ShardRef } from "../core/keys.ts";
+import type { Manifest } from "../core/manifest.ts";
+import { quarantine } from "./deltas.ts";
+import type { World } from "./ports.ts";
+
+/** Put aside by one run; the next goes on. */
+const lateMax = 1_000;
+
+export async function quarantineLateDeltas(
+  world: World,
+  collection: Collection,
+  manifest: Manifest,
+): Promise<string[]> {
+  const ref: ShardRef = { collection: collection.name, shard: manifest.shard };
+  const late = await listLateDeltas(world, ref, manifest.watermark);
+  for (const delta of late) {
+    const key = deltaKey(ref, delta);
+    const found = await world.store.get(key);
+    if (found.kind !== "found") continue;
+    const error = corrupt(key, "it was written too late to be acknowledged or merged");
+    await quarantine(world, ref, { kind: "unreadable", delta, error, body: found.body });
+  }
+  return late;
+}
+
+async function listLateDeltas(world: World, ref: ShardRef, watermark: string): Promise<string[]> {
+  const late: string[] = [];
+  for await (const page of world.store.list(deltaPrefix(ref))) {
+    for (const { key } of page) {
+      const delta = deltaOfKey(ref, key);
+      if (delta === null) continue;
+      if (delta > watermark || late.length >= lateMax) return late;
+      late.push(delta);
+    }
+  }
+  return late;
+}
