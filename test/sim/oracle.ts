@@ -219,6 +219,7 @@ export class Oracle {
     const ageMs = known ? this.nowMs() - known.createdAtMs : 0;
     if (
       known?.writes &&
+      !this.#isLate(shard, delta) &&
       ageMs < horizonLeastMs &&
       this.#store.bytes(`${shard}/deltas/${delta}.arrow`) !== null
     ) {
@@ -226,6 +227,13 @@ export class Oracle {
     }
     if (known) known.quarantined = true;
     this.count("quarantine");
+  }
+
+  /** Below the low watermark, and never acknowledged. */
+  #isLate(shard: string, delta: string): boolean {
+    return (
+      this.deltas.get(delta)!.ackedAt === null && delta <= (this.current(shard).manifest?.watermark ?? "")
+    );
   }
 
   /** A quarantined copy may go when the same bytes are waiting again, or were merged. */
