@@ -44,10 +44,13 @@ export class ShardReader {
   readonly #options: ShardReaderOptions;
   readonly #open = new Map<string, OpenSegment>();
   #current: { readonly view: View; readonly etag: string } | null = null;
+  /** When the view was last seen to be the newest, and when that was last tried. */
   #checkedAtMs = Number.NEGATIVE_INFINITY;
+  #triedAtMs = Number.NEGATIVE_INFINITY;
   #refreshing: Promise<void> | null = null;
   #overlay: { readonly key: string; readonly segment: OpenSegment } | null = null;
   #readers = 0;
+  #opened = 0;
   #retired: OpenSegment[] = [];
   /** Why the newest version is not the one that serves; null when it is. */
   fault: SiltstoneError | null = null;
@@ -71,12 +74,12 @@ export class ShardReader {
     return this.#current?.view ?? null;
   }
 
-  /** Runs `work` with the view; its segments stay open until it ends. */
-  async using<T>(view: View, work: (view: View) => Promise<T> | T): Promise<T> {
+  /** Runs `work`; every segment of the views that it gets from here stays open until it ends. */
+  async holding<T>(work: () => Promise<T>): Promise<T> {
     this.#readers += 1;
     this.usedAtMs = this.#world.clock.nowMs();
     try {
-      return await work(view);
+      return await work();
     } finally {
       this.#readers -= 1;
       if (this.#readers === 0) await this.#closeRetired();
@@ -88,7 +91,7 @@ export class ShardReader {
    * it serves; otherwise the failure is thrown.
    */
   async fresh(maxAgeMs: number, tolerant: boolean): Promise<View> {
-    const ageMs = this.#world.clock.nowMs() - this.#checkedAtMs;
+    const ageMs = this.#world.clock.nowMs() - this.#triedAtMs;
     if (this.#current === null || ageMs >= maxAgeMs || ageMs < 0) {
       try {
         await this.#refresh();
@@ -96,7 +99,7 @@ export class ShardReader {
         if (this.#current === null || !(error instanceof SiltstoneError)) throw error;
         if (error.kind !== "corrupt" && !(tolerant && error.kind === "unavailable")) throw error;
         this.fault = error;
-        this.#checkedAtMs = this.#world.clock.nowMs();
+        this.#triedAtMs = this.#world.clock.nowMs();
       }
     }
     return this.#current!.view;
@@ -216,6 +219,7 @@ export class ShardReader {
       }
       this.fault = null;
       this.#checkedAtMs = askedAtMs;
+      this.#triedAtMs = askedAtMs;
       return;
     }
   }
@@ -254,7 +258,8 @@ export class ShardReader {
   }
 
   async #openSegment(segment: Segment): Promise<OpenSegment> {
-    const folder = join(this.#options.folder, segment.id);
+    // A segment that was retired and is wanted again (a rollback) must not share the folder of its former self.
+    const folder = join(this.#options.folder, `${segment.id}-${++this.#opened}`);
     const files: SegmentFile[] =
       segment.kind === "hnsw" ? ["index.hnsw", "records.db"] : ["vectors.f32", "records.db"];
     try {
