@@ -226,28 +226,23 @@ export class Reader {
     request: Freshness & { collection: string },
     work: (collection: Collection, views: View[], pinned: ReadonlyMap<View, ShardReader>) => Promise<T> | T,
   ): Promise<T & Provenance> {
-    const startMs = this.#world.clock.nowMs();
     const started = performance.now();
     const before = this.#options.traffic.snapshot();
     const consistency = checkConsistency(request);
     const collection = await this.#collection(request.collection);
     const tokens = tokensByShard(collection, request.atLeast ?? []);
     const readers = Array.from({ length: collection.shards }, (_, shard) => this.#shard(collection, shard));
-    for (const reader of readers) reader.usedAtMs = startMs;
-    const views = await this.#forgettingDeleted(collection, () =>
-      Promise.all(
-        readers.map((reader, shard) => this.#view(reader, request, consistency, tokens.get(shard))),
-      ),
-    );
-    const promised = consistency === "strong" || tokens.size > 0;
-    if (!promised && views.every((view) => view.manifest.version === 0)) {
-      throw new SiltstoneError(
-        "unavailable",
-        `collection ${collection.name} has no snapshot yet: nothing has been published; run \`silt compact ${collection.name}\`, or read with consistency strong`,
+    const { answer, views } = await holdAll(readers, async () => {
+      const views = await this.#forgettingDeleted(collection, () =>
+        Promise.all(
+          readers.map((reader, shard) => this.#view(reader, request, consistency, tokens.get(shard))),
+        ),
       );
-    }
-    const pinned = new Map(views.map((view, shard) => [view, readers[shard]!]));
-    const answer = await holdAll([...pinned], () => work(collection, views, pinned));
+      const promised = consistency === "strong" || tokens.size > 0;
+      if (!promised && views.every((view) => view.manifest.version === 0)) throw nothingPublished(collection);
+      const pinned = new Map(views.map((view, shard) => [view, readers[shard]!]));
+      return { views, answer: await work(collection, views, pinned) };
+    });
     const { requests, bytesRead } = this.#options.traffic.since(before);
     const faults = readers.map((reader) => reader.fault).filter((fault) => fault !== null);
     for (const fault of faults) this.#options.onFault?.(fault);
@@ -418,10 +413,17 @@ function recordOf(
   };
 }
 
-function holdAll<T>(pinned: readonly [View, ShardReader][], work: () => Promise<T> | T): Promise<T> {
-  const [first, ...rest] = pinned;
-  if (first === undefined) return Promise.resolve(work());
-  return first[1].using(first[0], () => holdAll(rest, work));
+/** Held from before the views are made: between the making and the searching, another read may retire their segments. */
+function holdAll<T>(readers: readonly ShardReader[], work: () => Promise<T>): Promise<T> {
+  const [first, ...rest] = readers;
+  return first === undefined ? work() : first.holding(() => holdAll(rest, work));
+}
+
+function nothingPublished(collection: Collection): SiltstoneError {
+  return new SiltstoneError(
+    "unavailable",
+    `collection ${collection.name} has no snapshot yet: nothing has been published; run \`silt compact ${collection.name}\`, or read with consistency strong`,
+  );
 }
 
 export function scoreOf(metric: Metric, distance: number): number {
