@@ -6,6 +6,7 @@
  */
 import { Command, CommanderError, Option } from "commander";
 import { SiltstoneError } from "../../lib/core/errors.ts";
+import manifest from "../../package.json" with { type: "json" };
 import { addCollectionCommands } from "./collection-commands.ts";
 import { type Connect, type EnvironmentName, environments } from "./deployment.ts";
 import { type ExitCode, exitCodeHelp, exitCodeOf, exitCodes } from "./exit-code.ts";
@@ -79,7 +80,7 @@ function describe(program: Command, around: Surroundings, json: boolean): void {
         .default("local"),
     )
     .option("--json", "print the result as one line of JSON", false)
-    .version("0.1.0")
+    .version(manifest.version)
     .exitOverride()
     .showSuggestionAfterError()
     .configureHelp({ showGlobalOptions: true })

@@ -222,6 +222,7 @@ async function collect(
   const size = reports.reduce((sum, report) => sum + report.bytes, 0);
   const objects = reports.reduce((sum, report) => sum + report.keys.length, 0);
   const busy = reports.some(({ outcome }) => outcome === "locked" || outcome === "conflict");
+  const late = reports.reduce((sum, { lateDeltas }) => sum + lateDeltas.length, 0);
   const lines = reports.flatMap((report) => collectLines(name, report, dryRun));
   return {
     value: { collection: name, dryRun, objects, bytes: size, shards: reports },
@@ -231,6 +232,9 @@ async function collect(
     ].join("\n"),
     next: [
       ...(dryRun && objects > 0 ? [`delete them: silt gc ${name}`] : []),
+      ...(late > 0
+        ? [`${plural(late, "delta")} appeared too late to be merged: silt quarantine list ${name}`]
+        : []),
       ...(busy ? ["somebody else collects or publishes: run it again in a moment"] : []),
     ],
     exitCode: busy ? exitCodes.conflict : exitCodes.ok,

@@ -265,7 +265,7 @@ test("versions are listed, compared, pinned, gone back to, and collected", async
     retiredRows: 0,
   });
   expect((await cli.run(["snapshot", "pin", "docs", "1"])).out).toContain("as v1");
-  expect(await cli.run(["snapshot", "pin", "docs", "1"])).toMatchObject({ code: 4 });
+  expect(await cli.run(["snapshot", "pin", "docs", "2", "--as", "v1"])).toMatchObject({ code: 4 });
   expect(await cli.run(["snapshot", "pin", "docs", "99"])).toMatchObject({ code: 3 });
 
   await cli.world.clock.sleep(3 * 3_600_000);
