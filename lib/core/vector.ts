@@ -88,5 +88,7 @@ export function normalised(vector: Float32Array): Float32Array {
   let sum = 0;
   for (let i = 0; i < vector.length; i++) sum += vector[i]! * vector[i]!;
   const scale = sum > 0 ? 1 / Math.sqrt(sum) : 0;
-  return vector.map((x) => x * scale);
+  const unit = new Float32Array(vector.length);
+  for (let i = 0; i < vector.length; i++) unit[i] = vector[i]! * scale;
+  return unit;
 }

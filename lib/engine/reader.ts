@@ -20,8 +20,7 @@ import { shardOf } from "../core/shard-of.ts";
 import { decodeToken } from "../core/token.ts";
 import { mergeTopK } from "../core/top-k.ts";
 import { checkVector, normalised } from "../core/vector.ts";
-import type { OpenSegment } from "../segment/open-segment.ts";
-import type { StoredRow } from "../segment/records-db.ts";
+import type { AnswerRow, OpenSegment } from "../segment/open-segment.ts";
 import { listDeltas, unmerged } from "./deltas.ts";
 import { readCollection } from "./head.ts";
 import type { World } from "./ports.ts";
@@ -399,7 +398,7 @@ async function fetchGivenVectors(
 
 function recordOf(
   segment: OpenSegment,
-  row: StoredRow,
+  row: AnswerRow,
   include: readonly Include[] = includeDefault,
 ): ReadRecord {
   return {

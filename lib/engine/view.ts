@@ -8,8 +8,7 @@ import { invalid } from "../core/errors.ts";
 import type { Filter } from "../core/filter.ts";
 import type { Manifest } from "../core/manifest.ts";
 import { compareOrder } from "../core/record.ts";
-import type { Alive, OpenSegment } from "../segment/open-segment.ts";
-import type { StoredRow } from "../segment/records-db.ts";
+import type { Alive, AnswerRow, OpenSegment } from "../segment/open-segment.ts";
 
 export interface Found {
   readonly segment: OpenSegment;
@@ -21,14 +20,14 @@ export class ViewHit implements Found {
   readonly segment: OpenSegment;
   readonly label: number;
   readonly distance: number;
-  #row: StoredRow | undefined;
+  #row: AnswerRow | undefined;
 
   constructor(segment: OpenSegment, { label, distance }: { label: number; distance: number }) {
     this.segment = segment;
     this.label = label;
     this.distance = distance;
   }
-  get row(): StoredRow {
+  get row(): AnswerRow {
     this.#row ??= this.segment.row(this.label);
     return this.#row;
   }

@@ -33,6 +33,9 @@ export interface FoundRow extends RowOrder {
   readonly label: number | null;
 }
 
+/** What of a row goes into an answer. */
+export type AnswerRow = Omit<StoredRow, "delta" | "row">;
+
 export class OpenSegment {
   readonly segment: Segment;
   /** Where its files are. */
@@ -60,9 +63,7 @@ export class OpenSegment {
     this.#db = parts.db;
     this.#graph = parts.graph;
     this.#vectors = parts.graph === null ? residentVectors(folder, collection) : null;
-    this.#selectRow = this.#db.prepare(
-      "SELECT label, id, version, delta, row, document, metadata FROM rows WHERE label = ?",
-    );
+    this.#selectRow = arraysOf(this.#db, "SELECT id, version, document, metadata FROM rows WHERE label = ?");
     this.#selectOrder = this.#db.prepare(
       `SELECT label, version, delta, row FROM rows WHERE id = ?1
        UNION ALL SELECT NULL, version, delta, row FROM tombstones WHERE id = ?1`,
@@ -204,8 +205,9 @@ export class OpenSegment {
     return (this.#selectOrder.get(id) as unknown as FoundRow | undefined) ?? null;
   }
 
-  row(label: number): StoredRow {
-    return this.#selectRow.get(label) as unknown as StoredRow;
+  row(label: number): AnswerRow {
+    const row = this.#selectRow.get(label) as unknown as [string, number, string | null, string | null];
+    return { label, id: row[0], version: row[1], document: row[2], metadata: row[3] };
   }
 
   /** The vector as searches see it: unit length for cosine. */

@@ -1,0 +1,162 @@
+/**
+ * Filtered queries by selectivity: recall against exact search under the same filter, latency beside the unfiltered
+ * query in turns, and what a filter costs the first time, before its labels are cached. The costs of graph and exact
+ * search, from which lib/segment/search-cost.ts takes its constants, are measured beside.
+ */
+import hnswlib from "#hnswlib";
+import { normalised } from "../../lib/core/vector.ts";
+import { gaussianMixture, recallOf, truthOf, type Vectors } from "./data.ts";
+import { interleaved, median, percentile, round } from "./measure.ts";
+import type { Cell, Check, Scenario } from "./scenario.ts";
+import { bucketOf, readerOf, rowOfId, withSegments } from "./store.ts";
+
+interface Size {
+  readonly rows: number;
+  readonly queries: number;
+  readonly dims: number;
+  /** Shares of the rows that the filters select. */
+  readonly shares: readonly number[];
+}
+
+const topK = 10;
+
+export const filters: Scenario<Size> = {
+  name: "filters",
+  about: "recall and latency at 50 to 0.01 % selectivity",
+  full: { rows: 100_000, queries: 300, dims: 384, shares: [0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.001, 0.0001] },
+  tiny: { rows: 500, queries: 3, dims: 16, shares: [0.5, 0.01] },
+  async run(size, log) {
+    const vectors = gaussianMixture(size);
+    log(`${size.rows} × ${size.dims}: building`);
+    const store = await withSegments(vectors, [{ rows: size.rows, kind: "hnsw" }]);
+    const reader = readerOf(store);
+    const ask = async (turn: number, limit: number | null) => {
+      const filter = limit === null ? undefined : { bucket: { $lt: limit } };
+      const { results } = await reader.query({
+        collection: "bench",
+        vector: vectors.queries[turn]!,
+        topK,
+        filter,
+      });
+      return results.map(({ id }) => rowOfId(id));
+    };
+    await ask(0, null);
+    const rows: Cell[][] = [];
+    const checks: Check[] = [];
+    for (const share of size.shares) {
+      const limit = Math.max(1, Math.round(share * 10_000));
+      const matches = matching(vectors, limit);
+      const startedMs = performance.now();
+      await ask(0, limit);
+      const firstMs = performance.now() - startedMs;
+      const found: number[][] = [];
+      const samples = await interleaved(
+        { filtered: async (turn) => (found[turn] = await ask(turn, limit)), all: (turn) => ask(turn, null) },
+        { turns: vectors.queries.length, warmups: Math.min(20, vectors.queries.length) },
+      );
+      const recall = recallOf(found, truthOf(vectors, "cosine", topK, matches));
+      const [p95, all95] = [percentile(samples.filtered, 0.95), percentile(samples.all, 0.95)];
+      rows.push([
+        `${share * 100} %`,
+        matches.length,
+        ...[percentile(samples.filtered, 0.5), p95, percentile(samples.all, 0.5), all95].map((ms) =>
+          round(ms),
+        ),
+        round(p95 / all95),
+        round(firstMs),
+        round(recall, 4),
+      ]);
+      checks.push(
+        { target: `${share * 100} %: recall@10 ≥ 0.95`, measured: round(recall, 4), met: recall >= 0.95 },
+        {
+          target: `${share * 100} %: p95 ≤ 3 × unfiltered`,
+          measured: round(p95 / all95),
+          met: p95 <= 3 * all95,
+        },
+      );
+    }
+    await reader.close();
+    log("costs of graph and exact search");
+    return {
+      tables: [
+        {
+          title: `Filters, ${size.rows} × ${size.dims}, topK ${topK}, ms`,
+          columns: [
+            "selects",
+            "rows",
+            "p50",
+            "p95",
+            "all p50",
+            "all p95",
+            "p95 ratio",
+            "first use",
+            "recall@10",
+          ],
+          rows,
+        },
+        await searchCosts(vectors, size.shares),
+      ],
+      checks,
+    };
+  },
+};
+
+const matching = ({ rows }: Vectors, limit: number): Uint32Array =>
+  Uint32Array.from({ length: rows }, (_, row) => row).filter((row) => bucketOf(row) < limit);
+
+/** The two ways of answering the same filtered query, on a graph of its own. */
+async function searchCosts(vectors: Vectors, shares: readonly number[]) {
+  const graph = new hnswlib.Graph("cosine", vectors.dims);
+  graph.create(vectors.rows, 16, 100);
+  await graph.append(vectors.base, 1);
+  const units = vectors.queries.map(normalised);
+  const out = { labels: new Uint32Array(topK), distances: new Float32Array(topK) };
+  const rows: Cell[][] = [];
+  for (const share of shares) {
+    const labels = matching(vectors, Math.max(1, Math.round(share * 10_000)));
+    const accepted = new Uint8Array(vectors.rows);
+    for (const label of labels) accepted[label] = 1;
+    const exactly: number[][] = [];
+    const byGraph: number[][] = [];
+    const taken = (found: number) => [...out.labels.subarray(0, found)];
+    const { graphMs, exactMs } = await interleaved(
+      {
+        graphMs: (turn) => {
+          byGraph[turn] = taken(graph.search(units[turn]!, out.labels, out.distances, 100, accepted));
+        },
+        exactMs: (turn) => {
+          exactly[turn] = taken(graph.exact(units[turn]!, out.labels, out.distances, labels));
+        },
+      },
+      { turns: units.length },
+    );
+    const [graph50, exact50] = [median(graphMs), median(exactMs)];
+    rows.push([
+      `${share * 100} %`,
+      labels.length,
+      round(graph50),
+      round(percentile(graphMs, 0.95)),
+      round(exact50),
+      round(percentile(exactMs, 0.95)),
+      Math.round((exact50 * 1e6) / labels.length),
+      Math.round((graph50 * 1e6 * share) / 100),
+      round(recallOf(byGraph, exactly), 4),
+    ]);
+  }
+  graph.close();
+  return {
+    title: "Graph search with a bitmap (ef 100) beside exact search of the matching rows, ms",
+    columns: [
+      "selects",
+      "rows",
+      "graph p50",
+      "p95",
+      "exact p50",
+      "p95",
+      "ns/row",
+      "graph ns × s / ef",
+      "graph recall",
+    ],
+    rows,
+  };
+}

@@ -1,0 +1,24 @@
+/** Every scenario, in the order in which they run when none is named. */
+import { filters } from "./filters.ts";
+import type { Log, Result, Scenario } from "./scenario.ts";
+import { warmQuery } from "./warm-query.ts";
+
+export interface Entry {
+  readonly name: string;
+  readonly about: string;
+  /** `rows` takes the place of the scenario's own number of rows. */
+  run(options: { tiny: boolean; rows?: number | undefined }, log: Log): Promise<Result>;
+}
+
+function entry<Size extends { readonly rows: number }>(scenario: Scenario<Size>): Entry {
+  return {
+    name: scenario.name,
+    about: scenario.about,
+    run({ tiny, rows }, log) {
+      const size = tiny ? scenario.tiny : scenario.full;
+      return scenario.run(rows === undefined ? size : { ...size, rows }, log);
+    },
+  };
+}
+
+export const scenarios: readonly Entry[] = [entry(warmQuery), entry(filters)];
