@@ -6,12 +6,14 @@
  *   npm run drill -- --minutes 20           kills at random for so long
  *   npm run drill -- --seed 7               other choices
  *   npm run drill -- --scenario import      an import and a compaction killed in the middle
+ *   npm run drill -- --scenario import --data aimath
  *   npm run drill -- --json                 one line of JSON at the end
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { importDrill } from "./drill/import.ts";
 import { pipelineDrill } from "./drill/pipeline.ts";
 import { Tally } from "./drill/report.ts";
 
@@ -21,6 +23,8 @@ const { values } = parseArgs({
   options: {
     minutes: { type: "string" },
     seed: { type: "string", default: "1" },
+    scenario: { type: "string", default: "pipeline" },
+    data: { type: "string", default: "generated" },
     json: { type: "boolean", default: false },
   },
 });
@@ -31,7 +35,15 @@ function numberOf(name: string, text: string, max: number): number {
   throw new Error(`--${name}: a number from 0 to ${max} is expected, got ${JSON.stringify(text)}`);
 }
 
+function oneOf<T extends string>(name: string, text: string, known: readonly T[]): T {
+  const found = known.find((one) => one === text);
+  if (found !== undefined) return found;
+  throw new Error(`--${name}: one of ${known.join(", ")} is expected, got ${JSON.stringify(text)}`);
+}
+
 async function main(): Promise<boolean> {
+  const scenario = oneOf("scenario", values.scenario, ["pipeline", "import"] as const);
+  const data = oneOf("data", values.data, ["generated", "aimath"] as const);
   const seed = Math.floor(numberOf("seed", values.seed, 2 ** 32 - 1));
   const minutes = values.minutes === undefined ? null : numberOf("minutes", values.minutes, minutesMax);
   const folder = mkdtempSync(join(tmpdir(), "siltstone-drill-"));
@@ -41,12 +53,20 @@ async function main(): Promise<boolean> {
     (values.json ? process.stderr : process.stdout).write(`${seconds} s  ${text}\n`);
   };
   const tally = new Tally((text) => say(`VIOLATION ${text}`));
-  const durationMs = minutes === null ? null : minutes * 60_000;
-  const { rows } = await pipelineDrill({ folder, seed, durationMs, tally, say });
+  const { rows } =
+    scenario === "import"
+      ? await importDrill({ folder, seed, data, tally, say })
+      : await pipelineDrill({
+          folder,
+          seed,
+          durationMs: minutes === null ? null : minutes * 60_000,
+          tally,
+          say,
+        });
   const { kills, counts, failures, violations, violationCount } = tally;
   const seconds = Math.round((Date.now() - startedMs) / 1000);
   const report = {
-    scenario: "pipeline",
+    scenario,
     seed,
     seconds,
     kills,

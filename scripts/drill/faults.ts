@@ -13,6 +13,7 @@ import type { FunctionCalls } from "./calls.ts";
 import type { LibraryProcess } from "./library-process.ts";
 import type { Random } from "./random.ts";
 import type { FunctionRole, KillKind, Tally } from "./report.ts";
+import type { StackStarted } from "./stack-main.ts";
 import { isRunning, killProcess, type StackProcess } from "./stack-process.ts";
 
 export interface FaultOptions {
@@ -172,13 +173,19 @@ async function whenAtWork(kill: () => boolean): Promise<boolean> {
   return false;
 }
 
+const worlds = new WeakMap<StackStarted, World>();
+
 /** The world as the command line sees it, at the endpoints that the running stack has. */
-export function worldOf(stack: StackProcess): World {
-  const { outputs } = stack.current;
-  return awsWorld({
+export function worldOf({ current }: StackProcess): World {
+  const known = worlds.get(current);
+  if (known) return known;
+  const { outputs } = current;
+  const world = awsWorld({
     bucket: outputs[output.bucket]!,
     table: outputs[output.table]!,
     queueUrl: outputs[output.queueUrl]!,
     deadLetterQueueUrl: outputs[output.deadLetterQueueUrl]!,
   });
+  worlds.set(current, world);
+  return world;
 }

@@ -28,7 +28,7 @@ export interface PipelineOptions {
 const scheduleEveryMs = 1_000;
 const dims = 16;
 const loadPerCall = 500;
-const pauseLong = { startMs: 500, limitMs: 4_000 };
+const pauseLong = { startMs: 1_000, limitMs: 6_000 };
 const pauseShortMs = 400;
 const reportEveryMs = 30_000;
 

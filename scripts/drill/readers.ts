@@ -46,6 +46,7 @@ export class QueryReader {
       const reads = { strongGet: 5, eventualGet: 2, tokenGet: 4, count: 2, eventualQuery: 3, strongQuery: 2 };
       const read = random.weighted(reads);
       const answered = await this.#read(read, ledger, writer);
+      if (answered) this.#options.tally.count(`${read} checked`);
       await sleep(answered ? pauseMs : failurePauseMs);
     }
   }

@@ -36,6 +36,8 @@ export interface WriterOptions {
 const bulkShare = 0.04;
 const replayShare = 0.04;
 const recentMax = 50;
+/** The pace of one writer: the compactor, killed as often as it is, must be able to keep up. */
+const pause = { startMs: 100, limitMs: 600 };
 const retryWaitMs = 250;
 const settleAttemptsMax = 60;
 
@@ -71,7 +73,7 @@ export class Writer {
         await this.#send(random.pick(this.#recent));
         this.#options.tally.count("replayed calls");
       } else await this.#write(this.#nextCall(), isOver);
-      await sleep(random.between(10, 150));
+      await sleep(random.between(pause.startMs, pause.limitMs));
     }
   }
 
