@@ -15,6 +15,10 @@ import type { ObjectStore } from "./ports.ts";
 const partBytes = 8 * 1024 * 1024;
 const partsAtOnce = 8;
 
+/** The files that searching a segment takes: the graph holds the vectors as searches see them. */
+export const searchedFiles = ({ kind }: Pick<Segment, "kind">): SegmentFile[] =>
+  kind === "hnsw" ? ["index.hnsw", "records.db"] : ["vectors.f32", "records.db"];
+
 /** Fetches `files` of a segment into `folder` (made when needed). Throws `corrupt` naming the object. */
 export async function fetchSegment(
   store: ObjectStore,

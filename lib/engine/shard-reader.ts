@@ -13,13 +13,13 @@ import { join } from "node:path";
 import type { Collection } from "../core/collection.ts";
 import { corrupt, isKind, SiltstoneError } from "../core/errors.ts";
 import { fold } from "../core/fold.ts";
-import { quarantinedDeltaKey, type SegmentFile, type ShardRef, shardName } from "../core/keys.ts";
+import { quarantinedDeltaKey, type ShardRef, shardName } from "../core/keys.ts";
 import { type Manifest, type Segment, segmentBytes } from "../core/manifest.ts";
 import type { Row } from "../core/record.ts";
 import { OpenSegment } from "../segment/open-segment.ts";
 import { writeFlatSegment } from "../segment/write-flat.ts";
 import { listDeltas, readDeltas, unmerged } from "./deltas.ts";
-import { fetchSegment } from "./fetch.ts";
+import { fetchSegment, searchedFiles } from "./fetch.ts";
 import { readManifestOf, readPointer } from "./head.ts";
 import type { World } from "./ports.ts";
 import { View } from "./view.ts";
@@ -260,10 +260,8 @@ export class ShardReader {
   async #openSegment(segment: Segment): Promise<OpenSegment> {
     // A segment that was retired and is wanted again (a rollback) must not share the folder of its former self.
     const folder = join(this.#options.folder, `${segment.id}-${++this.#opened}`);
-    const files: SegmentFile[] =
-      segment.kind === "hnsw" ? ["index.hnsw", "records.db"] : ["vectors.f32", "records.db"];
     try {
-      await fetchSegment(this.#world.store, this.#ref, segment, files, folder);
+      await fetchSegment(this.#world.store, this.#ref, segment, searchedFiles(segment), folder);
       return await OpenSegment.open(folder, this.#collection, segment);
     } catch (error) {
       await rm(folder, { recursive: true, force: true });

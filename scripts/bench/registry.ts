@@ -1,6 +1,13 @@
 /** Every scenario, in the order in which they run when none is named. */
+import { churn } from "./churn.ts";
+import { cold } from "./cold.ts";
 import { filters } from "./filters.ts";
+import { importing } from "./import.ts";
+import { ingest } from "./ingest.ts";
+import { memory } from "./memory.ts";
+import { parameters } from "./parameters.ts";
 import type { Log, Result, Scenario } from "./scenario.ts";
+import { trickle } from "./trickle.ts";
 import { warmQuery } from "./warm-query.ts";
 
 export interface Entry {
@@ -21,4 +28,14 @@ function entry<Size extends { readonly rows: number }>(scenario: Scenario<Size>)
   };
 }
 
-export const scenarios: readonly Entry[] = [entry(warmQuery), entry(filters)];
+export const scenarios: readonly Entry[] = [
+  entry(warmQuery),
+  entry(filters),
+  entry(ingest),
+  entry(importing),
+  entry(churn),
+  entry(trickle),
+  entry(cold),
+  entry(memory),
+  entry(parameters),
+];

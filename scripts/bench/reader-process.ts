@@ -1,0 +1,127 @@
+/**
+ * A query process of its own, as a Lambda is one: over HTTP to an S3, with nothing cached. It is asked by JSON lines on
+ * stdin and answers each with one on stdout; reader-client.ts is the other side.
+ */
+import { statSync } from "node:fs";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import hnswlib from "#hnswlib";
+import { awsWorld } from "../../lib/aws/aws-world.ts";
+import { segmentKey } from "../../lib/core/keys.ts";
+import { segmentBytes } from "../../lib/core/manifest.ts";
+import { fetchSegment, searchedFiles } from "../../lib/engine/fetch.ts";
+import { readCollection, readHead } from "../../lib/engine/head.ts";
+import { Reader } from "../../lib/engine/reader.ts";
+import { withFolder } from "../../lib/segment/files.ts";
+import { cacheBytes } from "./store.ts";
+
+export type Question =
+  | { readonly op: "memory" }
+  /** A query of a reader that stays; checks the pointer every time. */
+  | { readonly op: "query"; readonly vector: readonly number[] }
+  /** A reader made for it, with an empty cache: everything to the first answer. */
+  | { readonly op: "cold"; readonly vector: readonly number[] }
+  /** The bytes alone, by parallel ranged GETs, kept nowhere. */
+  | { readonly op: "transfer" }
+  /** hnswlib-node's own reading of the largest graph. */
+  | { readonly op: "read" };
+
+export interface Answer {
+  readonly ms: number;
+  readonly rss: number;
+  /** Of the open version's files that a reader fetches. */
+  readonly bytes: number;
+  readonly requests: number;
+  readonly ids: readonly string[];
+}
+
+const partBytes = 8 * 1024 * 1024;
+const collectionName = "bench";
+
+const world = awsWorld({
+  bucket: process.env.BENCH_BUCKET!,
+  table: "none",
+  queueUrl: "http://127.0.0.1:1/none",
+  deadLetterQueueUrl: "http://127.0.0.1:1/none",
+});
+const newReader = (refreshSeconds: number) =>
+  new Reader(world, { refreshSeconds, cacheBytesMax: cacheBytes, traffic: world.traffic });
+const staying = newReader(0);
+
+async function work(question: Question): Promise<{ ids: string[]; bytes: number; ms?: number }> {
+  switch (question.op) {
+    case "memory":
+      return { ids: [], bytes: await openBytes() };
+    case "query":
+      return ask(staying, question.vector);
+    case "cold": {
+      const reader = newReader(300);
+      const startedMs = performance.now();
+      const answer = await ask(reader, question.vector);
+      const ms = performance.now() - startedMs;
+      await reader.close();
+      return { ...answer, ms };
+    }
+    case "transfer":
+      return { ids: [], bytes: await transfer() };
+    case "read":
+      return readLargest();
+  }
+}
+
+async function ask(reader: Reader, vector: readonly number[]) {
+  const { results, bytesRead } = await reader.query({ collection: collectionName, vector });
+  return { ids: results.map(({ id }) => id), bytes: bytesRead };
+}
+
+async function manifest() {
+  const collection = await readCollection(world.store, collectionName);
+  return { collection, manifest: (await readHead(world.store, collection, 0)).manifest };
+}
+
+async function openBytes(): Promise<number> {
+  const { manifest: current } = await manifest();
+  return current.segments.reduce((sum, segment) => sum + segmentBytes(segment), 0);
+}
+
+async function transfer(): Promise<number> {
+  const { manifest: current } = await manifest();
+  const parts = current.segments.flatMap((segment) =>
+    searchedFiles(segment).flatMap((file) => {
+      const { bytes } = segment.files[file]!;
+      const key = segmentKey(current, segment.id, file);
+      return Array.from({ length: Math.ceil(bytes / partBytes) }, (_, i) => ({
+        key,
+        range: { start: i * partBytes, limit: Math.min(bytes, (i + 1) * partBytes) },
+      }));
+    }),
+  );
+  await Promise.all(parts.map(({ key, range }) => world.store.get(key, { range })));
+  return parts.reduce((sum, { range }) => sum + range.limit - range.start, 0);
+}
+
+async function readLargest() {
+  const { collection, manifest: current } = await manifest();
+  const [largest] = [...current.segments].sort((a, b) => b.slots - a.slots);
+  return withFolder(async (folder) => {
+    await fetchSegment(world.store, current, largest!, ["index.hnsw"], folder);
+    const path = join(folder, "index.hnsw");
+    const startedMs = performance.now();
+    await new hnswlib.HierarchicalNSW(collection.metric, collection.dims).readIndex(path);
+    return { ids: [], bytes: statSync(path).size, ms: performance.now() - startedMs };
+  });
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const before = world.traffic.snapshot();
+  const startedMs = performance.now();
+  const done = await work(JSON.parse(line) as Question);
+  const answer: Answer = {
+    ms: performance.now() - startedMs,
+    requests: world.traffic.since(before).requests,
+    rss: process.memoryUsage.rss(),
+    ...done,
+  };
+  process.stdout.write(`${JSON.stringify(answer)}\n`);
+}
+await staying.close();
