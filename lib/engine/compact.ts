@@ -68,13 +68,16 @@ class Run {
   readonly #request: CompactRequest;
   readonly #shards = new Map<string, ShardReport>();
   readonly #messages = { settled: 0, deadLettered: 0, left: 0 };
+  #unexpected: unknown = null;
 
   constructor(world: World, request: CompactRequest) {
     this.#world = world;
     this.#request = request;
   }
 
+  /** Throws what no shard's report can say. */
   report(): CompactReport {
+    if (this.#unexpected !== null) throw this.#unexpected;
     const shards = [...this.#shards.values()];
     const pending = shards.reduce((sum, shard) => sum + (shard.ingest?.pending.length ?? 0), 0);
     return { shards, messages: this.#messages, pending };
@@ -131,8 +134,14 @@ class Run {
   async #ingestShard(collection: Collection, shard: number): Promise<void> {
     await this.#attempt(collection, shard, async () => {
       const report = await ingest(this.#world, collection, shard, () => this.#outOfTime());
-      const before = this.#shards.get(shardName({ collection: collection.name, shard }))?.ingest;
-      this.#note(collection, shard, { ingest: before ? addReports(before, report) : report });
+      const name = shardName({ collection: collection.name, shard });
+      // A round that succeeded makes up for an earlier one that did not.
+      const { error: _mended, ...known } = this.#shards.get(name) ?? {
+        collection: collection.name,
+        shard,
+        milliseconds: 0,
+      };
+      this.#shards.set(name, { ...known, ingest: known.ingest ? addReports(known.ingest, report) : report });
     });
   }
 
@@ -141,9 +150,9 @@ class Run {
     try {
       await work();
     } catch (error) {
-      // Only what the engine knows is an outcome; anything else is a bug, or the end of the process.
-      if (!(error instanceof SiltstoneError)) throw error;
-      this.#note(collection, shard, { error: { kind: error.kind, message: error.message } });
+      // What the engine does not know (a full disk, a defect) must not starve the other shards either; it fails the run.
+      if (!(error instanceof SiltstoneError)) this.#unexpected ??= error;
+      else this.#note(collection, shard, { error: { kind: error.kind, message: error.message } });
     } finally {
       const before = this.#shards.get(shardName({ collection: collection.name, shard }))?.milliseconds ?? 0;
       this.#note(collection, shard, { milliseconds: before + this.#world.clock.nowMs() - startMs });
@@ -152,7 +161,12 @@ class Run {
 
   #note(collection: Collection, shard: number, part: Partial<ShardReport>): void {
     const ref: ShardRef = { collection: collection.name, shard };
-    this.#shards.set(shardName(ref), { ...ref, milliseconds: 0, ...this.#shards.get(shardName(ref)), ...part });
+    this.#shards.set(shardName(ref), {
+      ...ref,
+      milliseconds: 0,
+      ...this.#shards.get(shardName(ref)),
+      ...part,
+    });
   }
 
   async #receive(): Promise<{ message: QueueMessage; notice: Notification }[]> {
