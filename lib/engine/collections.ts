@@ -8,7 +8,7 @@ import {
   sameConfiguration,
 } from "../core/collection.ts";
 import { isKind, SiltstoneError } from "../core/errors.ts";
-import { collectionKey, collectionPrefix, pointerKey } from "../core/keys.ts";
+import { collectionKey, collectionPrefix, manifestPrefix, pointerKey } from "../core/keys.ts";
 import { encodePointer, firstPointer } from "../core/pointer.ts";
 import { readCollection, readPointer } from "./head.ts";
 import type { ObjectStore, World } from "./ports.ts";
@@ -40,11 +40,24 @@ async function claim(store: ObjectStore, wanted: Collection): Promise<boolean> {
   return put.kind === "written";
 }
 
+/**
+ * Only a shard that never published has no pointer by right. One with manifests has lost it: version 0 in its place
+ * would be an empty index, so readPointer is left to say what is wrong.
+ */
 async function placePointer(store: ObjectStore, collection: Collection, shard: number): Promise<void> {
-  const key = pointerKey({ collection: collection.name, shard });
-  const put = await store.put(key, encodePointer(firstPointer(collection, shard)), { ifAbsent: true });
+  const ref = { collection: collection.name, shard };
+  let hasPublished = false;
+  for await (const page of store.list(manifestPrefix(ref))) hasPublished ||= page.length > 0;
+  if (!hasPublished) {
+    const pointer = encodePointer(firstPointer(collection, shard));
+    const put = await store.put(pointerKey(ref), pointer, { ifAbsent: true });
+    if (put.kind === "written") return;
+    if ((await store.head(pointerKey(ref))) === null) {
+      throw new SiltstoneError("unavailable", `${pointerKey(ref)} could not be written; repeat the call`);
+    }
+  }
   // There already: then it must be this collection's, which readPointer checks.
-  if (put.kind === "preconditionFailed") await readPointer(store, collection, shard);
+  await readPointer(store, collection, shard);
 }
 
 /** A deletion that did not finish would mix the old collection's objects with the new one's. */
