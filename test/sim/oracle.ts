@@ -71,6 +71,8 @@ export class Oracle {
   readonly #clock: MemoryClock;
   readonly #contents = new SegmentContents();
   readonly #trueHash = new WeakMap<Buffer, string>();
+  /** Manifests written for each newest segment: more than one means that the publication was rebased. */
+  readonly #proposals = new Map<string, number>();
   #now = 0;
 
   constructor(store: MemoryObjectStore, clock: MemoryClock) {
@@ -122,6 +124,10 @@ export class Oracle {
     const { shard, kind, name } = parseKey(key);
     if (kind === "deltas") this.#deltaWritten(shard, name.replace(".arrow", ""), body);
     if (kind === "pointer.json") this.#pointerWritten(shard, body);
+    if (kind === "manifests") {
+      const segment = newest(JSON.parse(body.toString("utf8")) as Manifest);
+      this.#proposals.set(segment, (this.#proposals.get(segment) ?? 0) + 1);
+    }
     if (kind === "quarantine" && name.endsWith(".arrow"))
       this.#quarantined(shard, name.replace(".arrow", ""));
   }
@@ -152,9 +158,16 @@ export class Oracle {
   /** Objects that nothing live names; and what of the live ones is missing. For the end of a run. */
   orphans(): string[] {
     const live = new Set<string>();
+    const pinned = new Set<string>();
+    for (const key of this.#store.keys()) {
+      const { shard, kind } = parseKey(key);
+      if (kind === "pins")
+        pinned.add(`${shard} ${JSON.parse(this.#store.bytes(key)!.toString("utf8")).commit}`);
+    }
     for (const [name, truth] of this.shards) {
       for (const published of truth.versions.values()) {
-        if (!this.#isKept(name, published)) continue;
+        // Also by a pin that nobody was told of: it is there, and people see it.
+        if (!this.#isKept(name, published) && !pinned.has(`${name} ${published.commit}`)) continue;
         for (const key of filesOf(name, published)) live.add(key);
       }
     }
@@ -300,6 +313,8 @@ export class Oracle {
     const next = { ...this.#contentOf(shard, manifest, parent), manifest, atMs: this.nowMs() };
     truth.byCommit.set(manifest.commit, next);
     this.count(`published by ${manifest.cause}`);
+    if (manifest.segments.some(({ kind }) => kind === "hnsw")) this.count("graph published");
+    if ((this.#proposals.get(newest(manifest)) ?? 0) > 1) this.count("rebased");
     return next;
   }
 
@@ -409,6 +424,8 @@ function filesOf(shard: string, { version, commit, manifest }: Published): strin
   );
   return [`${shard}/manifests/${String(version).padStart(12, "0")}-${commit}.json`, ...segments];
 }
+
+const newest = (manifest: Manifest): string => manifest.segments.at(-1)?.id ?? "";
 
 function parseKey(key: string): { shard: string; kind: string; name: string } {
   const [collection, shard, kind = "", ...rest] = key.split("/");

@@ -1,0 +1,198 @@
+/**
+ * The enumeration: for n = 1, 2, … one thing goes wrong at the n-th effect of an operation, until a run ends before
+ * that effect. So an effect that is added to the product is covered without anybody adding a test. After each:
+ *
+ *  1. readers of all three consistency levels see the old or the new state, never anything else (the oracle says);
+ *  2. the operation is run again, as its caller would, and now succeeds;
+ *  3. deltas are ingested and merged, and a collection finds every orphan: nothing is left that nothing names;
+ *  4. verify proves hashes and the conservation ledger from the store alone.
+ */
+import { isKind, SiltstoneError } from "../../lib/core/errors.ts";
+import { readCollection } from "../../lib/engine/head.ts";
+import type { World } from "../../lib/engine/ports.ts";
+import { Reader } from "../../lib/engine/reader.ts";
+import { Traffic } from "../../lib/engine/traffic.ts";
+import { verify } from "../../lib/engine/verify.ts";
+import { Oracle } from "../sim/oracle.ts";
+import { beginRead, readFault } from "../sim/reads.ts";
+import { watchedStore } from "../sim/sim-world.ts";
+import { Crash, type Effect, type EffectHook, effects, preconditionFailed } from "../support/effects.ts";
+import { type MemoryWorld, memoryWorld } from "../support/memory/world.ts";
+import { collectAll, ids, ingestAll, mergeAll, name, type Scenario, type Stage } from "./scenarios.ts";
+
+export const accidents = [
+  "crash before",
+  "crash after",
+  "answer lost",
+  "refused",
+  "spurious",
+  "won unnoticed",
+] as const;
+export type Accident = (typeof accidents)[number];
+
+const hour = 3_600_000;
+/** More effects than any operation has. */
+const effectsMax = 200;
+
+/** Throws at the first point that breaks a promise; answers at how many effects the accident was tried. */
+export async function explore(scenario: Scenario, accident: Accident): Promise<number> {
+  let tried = 0;
+  for (let index = 1; index <= effectsMax; index++) {
+    const found = await tryPoint(scenario, accident, index);
+    if (found.fault !== null) throw new Error(`${scenario.name}, ${accident} ${found.where}: ${found.fault}`);
+    if (found.where === null) return tried;
+    if (found.applies) tried += 1;
+  }
+  throw new Error(`${scenario.name}: it does not end within ${effectsMax} effects`);
+}
+
+interface Point {
+  /** The effect that met the accident; null when the operation ended before it. */
+  readonly where: string | null;
+  /** False where this accident cannot happen to this effect. */
+  readonly applies: boolean;
+  readonly fault: string | null;
+}
+
+async function tryPoint(scenario: Scenario, accident: Accident, index: number): Promise<Point> {
+  const memory = memoryWorld();
+  const oracle = new Oracle(memory.store, memory.clock);
+  const world: World = { ...memory, store: watchedStore(memory.store, oracle) };
+  const stage: Stage = { world, memory, oracle };
+  const warm = new Reader(world, { refreshSeconds: 300, cacheBytesMax: 1e9, traffic: new Traffic() });
+  const point: { where: string | null; applies: boolean } = { where: null, applies: false };
+  try {
+    await scenario.prepare(stage);
+    await lookOnce(stage, warm, "eventual");
+    const struck = effects(world, strike(accident, index, point));
+    let outcome: unknown = await scenario.run(struck, stage).then(
+      () => null,
+      (error: unknown) => error,
+    );
+    if (point.where === null) return { ...point, fault: asFault(outcome) };
+    if (outcome !== null && !isExpected(outcome))
+      oracle.violate(`the operation failed with ${(outcome as Error).stack}`);
+    await look(stage, warm);
+    memory.clock.advance(2 * 60_000); // The dead holder's lease runs out.
+    outcome = await scenario.run(world, stage).then(
+      () => null,
+      (error: unknown) => error,
+    );
+    if (outcome !== null && !isRepeated(outcome))
+      oracle.violate(`the repeated operation failed with ${(outcome as Error).stack}`);
+    await settle(stage, warm);
+    return { ...point, fault: oracle.violation };
+  } finally {
+    await warm.close();
+    oracle.close();
+  }
+}
+
+function strike(
+  accident: Accident,
+  index: number,
+  point: { where: string | null; applies: boolean },
+): EffectHook {
+  return (effect: Effect, moment) => {
+    if (effect.index !== index) return undefined;
+    if (moment === "before")
+      point.where = `at ${effect.port}.${effect.operation} ${effect.key} (effect ${index})`;
+    point.applies =
+      accident === "spurious" || accident === "won unnoticed" ? effect.conditional === true : true;
+    if (!point.applies) return undefined;
+    switch (accident) {
+      case "crash before":
+        if (moment === "before") throw new Crash("before");
+        return undefined;
+      case "crash after":
+        if (moment === "after") throw new Crash("after");
+        return undefined;
+      case "answer lost":
+        return moment === "before" ? { kind: "loseAnswer" } : undefined;
+      case "spurious":
+        return moment === "before" ? preconditionFailed : undefined;
+      case "won unnoticed":
+        return moment === "after" ? preconditionFailed : undefined;
+    }
+  };
+}
+
+/** What a call may end with when something went wrong under it. */
+const isExpected = (error: unknown): boolean =>
+  error instanceof Crash ||
+  (error instanceof SiltstoneError &&
+    ["unavailable", "uncertain", "conflict", "notFound", "fenced"].includes(error.kind)) ||
+  ["unavailable", "uncertain", "conflict", "fenced"].includes(
+    (error as { reported?: string }).reported ?? "",
+  );
+
+/** The first attempt may have done it already. */
+const isRepeated = (error: unknown): boolean => isKind(error, "conflict");
+
+const asFault = (outcome: unknown): string | null => (outcome === null ? null : (outcome as Error).stack!);
+
+/** Reads as a process that has served before, and as one that has just started. */
+async function look(stage: Stage, warm: Reader): Promise<void> {
+  const cold = new Reader(stage.world, { refreshSeconds: 300, cacheBytesMax: 1e9, traffic: new Traffic() });
+  try {
+    for (const consistency of ["eventual", "bounded", "strong"] as const)
+      await lookOnce(stage, warm, consistency);
+    await lookOnce(stage, cold, "strong");
+    await lookOnce(stage, cold, "eventual");
+  } finally {
+    await cold.close();
+  }
+}
+
+async function lookOnce(
+  { oracle, memory }: Stage,
+  reader: Reader,
+  consistency: "eventual" | "bounded" | "strong",
+): Promise<void> {
+  const window = beginRead(oracle, name, 1);
+  const maxAge = consistency === "bounded" ? { maxAgeSeconds: 0 } : {};
+  try {
+    const answer = await reader.get({ collection: name, ids, include: ["document"], consistency, ...maxAge });
+    const fault = readFault(oracle, window, {
+      collection: name,
+      consistency,
+      maxAgeMs: consistency === "eventual" ? 300_000 : 0,
+      tokens: [],
+      versions: answer.shards.map(({ version }) => version),
+      ids,
+      found: new Map(answer.records.map(({ id, document }) => [id, document!])),
+      mayBeOld: answer.warning !== undefined,
+    });
+    if (fault !== null) oracle.violate(fault);
+  } catch (error) {
+    if (!(error instanceof SiltstoneError)) throw error;
+    if (error.kind === "unavailable" || error.kind === "notFound") return;
+    // A lost pointer, a collection that is half made, a delta that cannot be read: said clearly, by name.
+    const isDamaged = memory.store.bytes(`${name}/0/pointer.json`) === null || hasDamagedDelta(memory);
+    if (error.kind === "corrupt" && isDamaged) return;
+    oracle.violate(`a ${consistency} read failed with ${error.stack}`);
+  }
+}
+
+const hasDamagedDelta = (memory: MemoryWorld): boolean =>
+  memory.store.keys(`${name}/0/deltas/`).some((key) => {
+    const body = memory.store.bytes(key)!;
+    return body.toString("latin1").startsWith("not an arrow") || memory.clock.nowMs() > Date.UTC(2026, 0, 30);
+  });
+
+async function settle(stage: Stage, warm: Reader): Promise<void> {
+  const { world, memory, oracle } = stage;
+  for (const afterMs of [0, 49 * hour]) {
+    memory.clock.advance(afterMs);
+    await ingestAll(world);
+    await mergeAll(world);
+  }
+  await collectAll(world);
+  await look(stage, warm);
+  const orphans = oracle.orphans();
+  if (orphans.length > 0) oracle.violate(`orphans are left: ${orphans.join(", ")}`);
+  const lost = oracle.lost();
+  if (lost.length > 0) oracle.violate(`acknowledged deltas are lost: ${lost.join(", ")}`);
+  const { faults } = await verify(world, await readCollection(world.store, name), 0);
+  if (faults.length > 0) oracle.violate(`verify finds ${faults.join("; ")}`);
+}

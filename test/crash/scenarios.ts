@@ -1,0 +1,228 @@
+/**
+ * What is crashed: each operation over a small prepared state. An operation is one call that a person, a producer or a
+ * schedule makes; `again` says whether repeating the very same call after a crash is what a caller would do.
+ */
+import type { Collection } from "../../lib/core/collection.ts";
+import { deltaKey } from "../../lib/core/keys.ts";
+import type { MergeLimits } from "../../lib/core/merge-plan.ts";
+import { collectGarbage, type Retention } from "../../lib/engine/collect-garbage.ts";
+import { createCollection } from "../../lib/engine/collections.ts";
+import { compact } from "../../lib/engine/compact.ts";
+import { readCollection, readHead } from "../../lib/engine/head.ts";
+import { pinVersion } from "../../lib/engine/history.ts";
+import { merge } from "../../lib/engine/merge.ts";
+import type { World } from "../../lib/engine/ports.ts";
+import { produce } from "../../lib/engine/produce.ts";
+import { listQuarantine, retryQuarantined } from "../../lib/engine/quarantine.ts";
+import { repairPointer, rollback } from "../../lib/engine/rollback.ts";
+import type { Oracle } from "../sim/oracle.ts";
+import { vectorOf } from "../sim/writes.ts";
+import type { MemoryWorld } from "../support/memory/world.ts";
+
+export const name = "crash";
+export const dims = 4;
+export const ids = ["a", "b", "c", "d", "e", "f"];
+export const options = { name, dims, metric: "l2" as const };
+export const limits: MergeLimits = {
+  flatSegmentsMax: 1,
+  flatRowsMax: 2,
+  growth: 4,
+  deadShareMax: 0.25,
+  segmentComponentsMax: 1_000,
+};
+export const retention: Retention = { versionsKept: 1, keptMs: 3_600_000, orphanMs: 24 * 3_600_000 };
+
+/** A prepared world: `world` is below all injected faults, watched by the oracle. */
+export interface Stage {
+  readonly world: World;
+  readonly memory: MemoryWorld;
+  readonly oracle: Oracle;
+}
+export interface Scenario {
+  readonly name: string;
+  prepare(stage: Stage): Promise<void>;
+  run(world: World, stage: Stage): Promise<void>;
+}
+
+const hour = 3_600_000;
+const ref = { collection: name, shard: 0 };
+let documents = 0;
+
+/** Writes upserts, and deletes for ids with a leading "-"; the oracle learns of the acknowledgement. */
+export async function write(world: World, stage: Stage, ...wanted: string[]): Promise<void> {
+  const records = wanted
+    .filter((id) => !id.startsWith("-"))
+    .map((id) => {
+      const document = `w${++documents}`;
+      return { id, vector: vectorOf(document, dims), document };
+    });
+  const deletes = wanted.filter((id) => id.startsWith("-")).map((id) => id.slice(1));
+  stage.memory.clock.advance(5);
+  const { deltas } = await produce(world, { collection: name, records, deletes });
+  stage.oracle.acked(deltas);
+}
+
+export async function ingestAll(world: World): Promise<void> {
+  const report = await compact(world, {
+    ingest: true,
+    upkeep: false,
+    deadlineMs: world.clock.nowMs() + hour,
+  });
+  rethrow(report.shards.find(({ error }) => error)?.error);
+}
+export async function mergeAll(world: World): Promise<void> {
+  await merge(world, await collectionOf(world), 0, { deadlineMs: world.clock.nowMs() + hour, limits });
+}
+export async function collectAll(world: World): Promise<void> {
+  await collectGarbage(world, await collectionOf(world), 0, { retention });
+}
+
+/** Two versions, an hour apart, and two deltas that wait. */
+async function twoVersions(stage: Stage): Promise<void> {
+  const { world, memory } = stage;
+  await createCollection(world, options);
+  await write(world, stage, "a", "b", "c");
+  await ingestAll(world);
+  memory.clock.advance(2 * hour);
+  await write(world, stage, "a", "-b", "d");
+  await ingestAll(world);
+  memory.clock.advance(2 * hour);
+  await write(world, stage, "b", "c");
+  await write(world, stage, "-a", "e");
+}
+
+/** What a merge and two ingests leave when they are old: superseded versions and an orphan of a crash. */
+async function oldVersions(stage: Stage): Promise<void> {
+  const { world, memory } = stage;
+  await twoVersions(stage);
+  await world.store.put(
+    `${name}/0/segments/${world.clock.ulid()}/records.db`,
+    Buffer.from("left by a crash"),
+  );
+  await ingestAll(world);
+  await mergeAll(world);
+  memory.clock.advance(26 * hour);
+  await write(world, stage, "f");
+  await ingestAll(world);
+  memory.clock.advance(2 * hour);
+}
+
+async function damagedDelta(stage: Stage): Promise<void> {
+  await twoVersions(stage);
+  await stage.world.store.put(deltaKey(ref, stage.world.clock.ulid()), Buffer.from("not an arrow file"));
+  await stage.world.queue.send("not a notification");
+}
+
+export const scenarios: readonly Scenario[] = [
+  {
+    name: "create collection",
+    prepare: async () => {},
+    run: async (world) => {
+      await createCollection(world, options);
+    },
+  },
+  {
+    name: "produce",
+    prepare: twoVersions,
+    run: (world, stage) => write(world, stage, "a", "-c", "f"),
+  },
+  { name: "ingest", prepare: twoVersions, run: ingestAll },
+  {
+    // A backlog from before a long standstill: the low watermark is far behind it.
+    name: "ingest an old backlog",
+    prepare: async (stage) => {
+      await twoVersions(stage);
+      stage.memory.clock.advance(5 * hour);
+    },
+    run: ingestAll,
+  },
+  {
+    name: "merge into a graph",
+    prepare: async (stage) => {
+      await twoVersions(stage);
+      await ingestAll(stage.world);
+    },
+    run: mergeAll,
+  },
+  {
+    name: "merge that drops a tombstone",
+    prepare: async (stage) => {
+      await twoVersions(stage);
+      await ingestAll(stage.world);
+      stage.memory.clock.advance(32 * 24 * hour);
+    },
+    run: mergeAll,
+  },
+  { name: "collect garbage", prepare: oldVersions, run: collectAll },
+  {
+    name: "roll back",
+    prepare: twoVersions,
+    run: async (world) => {
+      await rollback(world, await collectionOf(world), 0, 1);
+    },
+  },
+  {
+    name: "pin",
+    prepare: twoVersions,
+    run: async (world, stage) => {
+      const collection = await collectionOf(world);
+      const pin = await pinVersion(world, () => readHead(world.store, collection, 0), {
+        name: "kept",
+        version: 1,
+      });
+      stage.oracle.pins.set(pin.name, { shard: `${name}/0`, version: pin.version });
+    },
+  },
+  {
+    name: "repair a lost pointer",
+    prepare: async (stage) => {
+      await twoVersions(stage);
+      await leaveUnpublishedManifest(stage);
+      await stage.world.store.delete([`${name}/0/pointer.json`]);
+    },
+    run: async (world) => {
+      await repairPointer(world, await collectionOf(world), 0);
+    },
+  },
+  { name: "quarantine", prepare: damagedDelta, run: ingestAll },
+  {
+    name: "retry a quarantined delta",
+    prepare: async (stage) => {
+      await twoVersions(stage);
+      // Too old for the compactor: acknowledged, readable, and put aside.
+      stage.memory.clock.advance(31 * 24 * hour);
+      await ingestAll(stage.world);
+    },
+    run: async (world) => {
+      const [first] = await listQuarantine(world.store, ref);
+      if (first) await retryQuarantined(world, ref, first.delta);
+    },
+  },
+];
+
+/** An ingest that dies just before its pointer moves; then another one publishes the same deltas. */
+async function leaveUnpublishedManifest(stage: Stage): Promise<void> {
+  const { world, memory } = stage;
+  const dying: World = {
+    ...world,
+    store: {
+      ...world.store,
+      put: async (key, body, condition) => {
+        if (key.endsWith("pointer.json")) throw new Error("died");
+        return world.store.put(key, body, condition);
+      },
+    },
+  };
+  await ingestAll(dying).catch(() => {});
+  memory.clock.advance(hour);
+  await ingestAll(world);
+  // Newer than the published one, of the same version, and without the last write.
+  await write(world, stage, "f");
+  await ingestAll(dying).catch(() => {});
+}
+
+const collectionOf = (world: World): Promise<Collection> => readCollection(world.store, name);
+
+function rethrow(error: { readonly kind: string; readonly message: string } | undefined): void {
+  if (error) throw Object.assign(new Error(error.message), { reported: error.kind });
+}
