@@ -1,0 +1,74 @@
+/**
+ * `npm run model [-- --json] [--quick] [--only NAME]`: explores every configuration of the protocol's model to the end,
+ * then each protection taken out, with the shortest counterexample. docs/model.md says what the model is. Exit code 1
+ * when something is not as expected.
+ */
+import { parseArgs } from "node:util";
+import { configurationNamed, configurations, modelWithout } from "../test/model/configurations.ts";
+import { type Exploration, explore } from "../test/model/explore.ts";
+import { covered, mutants, slowMutants } from "../test/model/mutants.ts";
+import type { Rules } from "../test/model/rules.ts";
+
+/** Far above the largest configuration; about 1 KB each in memory. */
+const statesMax = 6_000_000;
+
+interface Report extends Exploration {
+  readonly configuration: string;
+  readonly without: readonly string[];
+  readonly seconds: number;
+  readonly expected: string;
+  readonly asExpected: boolean;
+}
+
+function run(name: string, without: readonly (keyof Rules)[], finds: string | null): Report {
+  const startMs = performance.now();
+  const result = explore(modelWithout(configurationNamed(name), without), statesMax);
+  return {
+    configuration: name,
+    without,
+    ...result,
+    seconds: Math.round((performance.now() - startMs) / 100) / 10,
+    expected: finds ?? "holds",
+    asExpected: finds === null ? result.outcome === "holds" : (result.fault?.startsWith(finds) ?? false),
+  };
+}
+
+function print(report: Report, json: boolean): void {
+  if (json) {
+    console.log(JSON.stringify(report));
+    return;
+  }
+  const { configuration, without, outcome, states, transitions, depth, seconds, fault, trace } = report;
+  const title = without.length === 0 ? configuration : `${configuration} without ${without.join(", ")}`;
+  const mark = report.asExpected ? "ok " : "BAD";
+  console.log(
+    `${mark} ${title}: ${outcome}, ${states} states, ${transitions} transitions, depth ${depth}, ${seconds} s`,
+  );
+  if (fault !== null) console.log(`      ${fault}\n${trace.map((step) => `        ${step}`).join("\n")}`);
+}
+
+function main(): void {
+  const { values } = parseArgs({
+    options: { json: { type: "boolean" }, quick: { type: "boolean" }, only: { type: "string" } },
+  });
+  const wanted = (name: string): boolean =>
+    (values.only === undefined || values.only === name) &&
+    (values.quick !== true || configurationNamed(name).quick);
+  const names = configurations.map(({ name }) => name).filter(wanted);
+  const plan: (readonly [string, readonly (keyof Rules)[], string | null])[] = [
+    ...names.map((name) => [name, [], null] as const),
+    ...[...mutants, ...slowMutants]
+      .filter(({ configuration }) => wanted(configuration))
+      .map(({ configuration, without, finds }) => [configuration, without, finds] as const),
+    ...names
+      .filter((name) => configurationNamed(name).quick)
+      .flatMap((name) => covered.map((rule) => [name, [rule], null] as const)),
+  ];
+  for (const [name, without, finds] of plan) {
+    const report = run(name, without, finds);
+    print(report, values.json === true);
+    if (!report.asExpected) process.exitCode = 1;
+  }
+}
+
+if (import.meta.main) main();

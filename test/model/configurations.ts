@@ -1,0 +1,106 @@
+/**
+ * What is explored. The quick configurations run in the tests; the large ones by `npm run model`. docs/model.md tells
+ * what each covers.
+ */
+
+import type { Model } from "./explore.ts";
+import { allRules, type Rules, type Setup } from "./rules.ts";
+import { type Cast, modelOf } from "./siltstone-model.ts";
+import type { World } from "./world.ts";
+
+export interface Configuration {
+  readonly name: string;
+  readonly quick: boolean;
+  readonly cast: Cast;
+  readonly setup: Omit<Setup, "rules">;
+}
+
+const ordinary: Omit<Setup, "rules"> = {
+  deltas: 2,
+  pastCommits: 0,
+  deletes: [],
+  triesMax: 2,
+  versionsKept: 1,
+  smallBatches: true,
+  onceOnly: true,
+};
+
+export const configurations: readonly Configuration[] = [
+  { name: "ingest", quick: true, cast: { compactor: [1, 1] }, setup: ordinary },
+  { name: "read", quick: true, cast: { compactor: [1], reader: [1] }, setup: ordinary },
+  { name: "merge", quick: true, cast: { compactor: [1], merger: [1, 1] }, setup: ordinary },
+  {
+    name: "collect",
+    quick: true,
+    cast: { compactor: [1], merger: [1], collector: [1] },
+    setup: ordinary,
+  },
+  {
+    name: "pins",
+    quick: true,
+    cast: { pin: [1], rollback: [1], collector: [1] },
+    setup: { ...ordinary, pastCommits: 3 },
+  },
+  {
+    name: "undo",
+    quick: true,
+    cast: { merger: [1], rollback: [1], collector: [1] },
+    setup: { ...ordinary, pastCommits: 2 },
+  },
+  {
+    name: "restarts",
+    quick: false,
+    cast: { compactor: [2, 1], reader: [1] },
+    setup: ordinary,
+  },
+  { name: "three deltas", quick: false, cast: { compactor: [1, 1] }, setup: { ...ordinary, deltas: 3 } },
+  {
+    name: "two mergers and a reader",
+    quick: false,
+    cast: { compactor: [1], merger: [1, 1], reader: [1] },
+    setup: ordinary,
+  },
+  {
+    name: "tombstones",
+    quick: false,
+    cast: { compactor: [1, 1], merger: [1], time: [0] },
+    setup: { ...ordinary, deletes: [0, 0b01] },
+  },
+  { name: "rollback", quick: false, cast: { compactor: [1, 1], rollback: [1] }, setup: ordinary },
+  {
+    name: "two collectors",
+    quick: false,
+    cast: { compactor: [1], merger: [1], collector: [1, 1] },
+    setup: ordinary,
+  },
+  {
+    name: "undone merge",
+    quick: false,
+    cast: { compactor: [1], merger: [1], collector: [1], rollback: [1] },
+    setup: ordinary,
+  },
+  {
+    name: "pins over two collections",
+    quick: false,
+    cast: { pin: [2], rollback: [1], collector: [2] },
+    setup: { ...ordinary, pastCommits: 3 },
+  },
+  {
+    name: "pins and ingest",
+    quick: false,
+    cast: { compactor: [1], pin: [1], rollback: [1], collector: [1] },
+    setup: { ...ordinary, pastCommits: 3, deltas: 3, triesMax: 1 },
+  },
+];
+
+export const configurationNamed = (name: string): Configuration =>
+  configurations.find((configuration) => configuration.name === name)!;
+
+export const modelWithout = (
+  configuration: Configuration,
+  without: readonly (keyof Rules)[],
+  setup: Partial<Setup> = {},
+): Model<World> => {
+  const rules = { ...allRules, ...Object.fromEntries(without.map((rule) => [rule, false])) };
+  return modelOf({ ...configuration.setup, ...setup, rules }, configuration.cast);
+};

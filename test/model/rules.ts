@@ -1,0 +1,89 @@
+/** The protections of the protocol, one by one, so that each can be taken out; and the size of a configuration. */
+import type { Mask } from "./world.ts";
+
+export interface Rules {
+  /** The pointer is written with If-Match (lib/engine/publish.ts, movePointer). */
+  readonly ifMatch: boolean;
+  /** No unpublished segment below the floor is published (publish.ts, belowFloor). */
+  readonly belowFloor: boolean;
+  /** The collector raises the floor before it deletes (collect-garbage.ts, raiseFloor). */
+  readonly floorBeforeDelete: boolean;
+  /** The collector lists the pins after it raised the floor. */
+  readonly pinsAfterFloor: boolean;
+  /** A pin is written first, and the floor read afterwards (history.ts, pinVersion). */
+  readonly floorAfterPin: boolean;
+  /** A rollback stops when a collection began since it read the head (rollback.ts). */
+  readonly rollbackGeneration: boolean;
+  /** A merge is published only while all of its inputs are live (merge.ts, stillHolds). */
+  readonly inputsLive: boolean;
+  /** ... and, when it dropped tombstones, only while no other segment holds older rows (stillHolds). */
+  readonly tombstonesHold: boolean;
+  /** An ingest stops when a newer epoch has published (ingest.ts, ingestChange). */
+  readonly epoch: boolean;
+  /** An ingest whose deltas are applied already publishes nothing (ingestChange). */
+  readonly alreadyApplied: boolean;
+  /** Delta objects are deleted after the commit (ingest.ts, ingestBatch). */
+  readonly deleteAfterCommit: boolean;
+  /** A strong reader LISTs first and reads the pointer second (shard-reader.ts, strong). */
+  readonly listBeforePointer: boolean;
+  /** When the head moved between LIST and lease, the deltas are listed again (ingest). */
+  readonly listAgain: boolean;
+  /** A batch whose LIST is long past is given up (ingestChange, batchMsMax). */
+  readonly sleptTooLong: boolean;
+  /** Only what was garbage before the floor rose is deleted (collectGarbage). */
+  readonly garbageBefore: boolean;
+  /** Proposed: an ingest is rebased over merges only, not over another ingest or a rollback. */
+  readonly rebaseOverMerges: boolean;
+  /** Proposed: what may have been published already is not published again once a collection began. */
+  readonly retryGeneration: boolean;
+  /** Proposed: a pinned version below the floor is brought back by copying its segments under new names. */
+  readonly rollbackCopies: boolean;
+}
+
+export const allRules: Rules = {
+  ifMatch: true,
+  belowFloor: true,
+  floorBeforeDelete: true,
+  pinsAfterFloor: true,
+  floorAfterPin: true,
+  rollbackGeneration: true,
+  inputsLive: true,
+  tombstonesHold: true,
+  epoch: true,
+  alreadyApplied: true,
+  deleteAfterCommit: true,
+  listBeforePointer: true,
+  listAgain: true,
+  sleptTooLong: true,
+  garbageBefore: true,
+  rebaseOverMerges: true,
+  retryGeneration: true,
+  rollbackCopies: true,
+};
+
+/** What one exploration covers. */
+export interface Setup {
+  readonly rules: Rules;
+  readonly deltas: number;
+  /** Commits that the shard has when all begins (worldWithPast). */
+  readonly pastCommits: 0 | 2 | 3;
+  /** By delta: the older deltas whose rows it deletes; 0 for an upsert. */
+  readonly deletes: readonly Mask[];
+  /** Commits tried in one run; the engine tries more often, each time in the same way. */
+  readonly triesMax: number;
+  /** Versions that a collection keeps, the current one included. */
+  readonly versionsKept: number;
+  /** Whether a batch may leave deltas for the next one. */
+  readonly smallBatches: boolean;
+  /** Whether publishing one delta twice counts as a fault. */
+  readonly onceOnly: boolean;
+}
+
+/** The rows that a reader sees of a set of deltas: upserts that no delete of the set hides. */
+export function visible(setup: Setup, deltas: Mask): Mask {
+  let hidden = 0;
+  setup.deletes.forEach((older, delta) => {
+    if (older !== 0 && (deltas >> delta) & 1) hidden |= older | (1 << delta);
+  });
+  return deltas & ~hidden;
+}
