@@ -6,7 +6,8 @@ const { version } = require("esbuild/package.json");
 const banner = "const __importMetaUrl = require('node:url').pathToFileURL(__filename).href;";
 
 module.exports = {
-  getCacheKey: (source, path) => createHash("sha256").update(version).update(banner).update(path).update(source).digest("hex"),
+  getCacheKey: (source, path) =>
+    createHash("sha256").update(version).update(banner).update(path).update(source).digest("hex"),
   process(source, path) {
     if (path.endsWith(".json") || path.endsWith(".cjs")) return { code: source };
     return transformSync(source, {
@@ -16,7 +17,11 @@ module.exports = {
       sourcefile: path,
       sourcemap: "inline",
       banner,
-      define: { "import.meta.url": "__importMetaUrl", "import.meta.dirname": "__dirname", "import.meta.filename": "__filename" },
+      define: {
+        "import.meta.url": "__importMetaUrl",
+        "import.meta.dirname": "__dirname",
+        "import.meta.filename": "__filename",
+      },
     });
   },
 };
