@@ -135,5 +135,5 @@ export async function addSegment(
   });
 }
 
-export const readerOf = ({ world }: Store, refreshSeconds = 300): Reader =>
+export const readerOf = ({ world }: Pick<Store, "world">, refreshSeconds = 300): Reader =>
   new Reader(world, { refreshSeconds, cacheBytesMax: cacheBytes, traffic: world.traffic });

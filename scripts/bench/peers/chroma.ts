@@ -1,0 +1,99 @@
+/** Chroma's own local server (`chroma run`), asked over HTTP as its client does. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { bucketOf } from "../store.ts";
+import { type Peer, requirePeer } from "./peer.ts";
+
+const addRows = 500;
+const startMs = 60_000;
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as { port: number };
+  server.close();
+  return port;
+}
+
+async function start(folder: string) {
+  const port = await freePort();
+  const program = join(import.meta.dirname, "node_modules/.bin/chroma");
+  const server = spawn(
+    program,
+    ["run", "--path", join(folder, "chroma"), "--host", "127.0.0.1", "--port", `${port}`],
+    {
+      stdio: "ignore",
+      env: { ...process.env, CHROMA_TELEMETRY_ENABLED: "false", ANONYMIZED_TELEMETRY: "false" },
+    },
+  );
+  const { ChromaClient } = requirePeer("chromadb");
+  const client = new ChromaClient({ host: "127.0.0.1", port, ssl: false });
+  for (const deadline = Date.now() + startMs; ; await sleep(25)) {
+    try {
+      await client.heartbeat();
+      return { server, client };
+    } catch (error) {
+      if (Date.now() > deadline || server.exitCode !== null) throw error;
+    }
+  }
+}
+
+async function stop(server: ChildProcess): Promise<void> {
+  const ended = once(server, "exit");
+  server.kill();
+  await ended;
+}
+
+export const chroma: Peer = {
+  name: "Chroma server",
+  efforts: [10, 20, 40, 80, 160],
+  filters: true,
+  async build(folder, { base, rows, dims }) {
+    const { server, client } = await start(folder);
+    try {
+      const collection = await client.createCollection({
+        name: "items",
+        embeddingFunction: null,
+        configuration: { hnsw: { space: "cosine", ef_construction: 100, max_neighbors: 16, ef_search: 100 } },
+      });
+      for (let first = 0; first < rows; first += addRows) {
+        const part = Array.from({ length: Math.min(addRows, rows - first) }, (_, i) => first + i);
+        await collection.add({
+          ids: part.map(String),
+          embeddings: part.map((row) => Array.from(base.subarray(row * dims, (row + 1) * dims))),
+          metadatas: part.map((row) => ({ bucket: bucketOf(row) })),
+        });
+      }
+    } finally {
+      await stop(server);
+    }
+  },
+  async open(folder) {
+    const { server, client } = await start(folder);
+    const collection = await client.getCollection({ name: "items", embeddingFunction: null });
+    return {
+      tune: (effort) => collection.modify({ configuration: { hnsw: { ef_search: effort } } }),
+      async query(vector, k, below) {
+        const { ids } = await collection.query({
+          queryEmbeddings: [Array.from(vector)],
+          nResults: k,
+          include: ["metadatas", "distances"],
+          ...(below === null ? {} : { where: { bucket: { $lt: below } } }),
+        });
+        return ids[0].map(Number);
+      },
+      close: () => stop(server),
+      otherRss: () => rssOf(server.pid!),
+    };
+  },
+};
+
+/** `chroma` is a script that runs the server inside its own process. */
+function rssOf(pid: number): number {
+  const pages = Number(readFileSync(`/proc/${pid}/statm`, "utf8").split(" ")[1]);
+  return pages * 4096;
+}
