@@ -19,8 +19,8 @@ export interface Hit {
   readonly label: number;
   readonly distance: number;
 }
-/** Rows inserted between two breaths, so that leases are extended and deadlines seen: about a second's. */
-const insertRows = 1024;
+/** Rows inserted between two breaths, so that leases are extended and deadlines seen: one to five seconds. */
+const insertRows = 2048;
 
 export class Graph {
   readonly #native: InstanceType<typeof hnswlib.Graph>;

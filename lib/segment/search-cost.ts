@@ -1,14 +1,11 @@
 /**
- * Exact or graph search for a filtered query: chosen by the measured cost of each (docs/performance.md).
+ * Exact or graph search for a filtered query, whichever costs less (docs/performance.md, "Filters").
  *
- * Graph search with a filter callback visits about ef / selectivity nodes, each with a call into JavaScript; exact
- * search reads every matching row. With s = matching / slots:
- *   graph ≈ graphNanosPerVisit × ef / s          exact ≈ exactNanosPerRow × s × slots
+ * Exact search computes one distance for each matching row. Graph search goes on until ef matching rows are among its
+ * nearest, so it visits about ef / s nodes, s = matching / slots, and each visit costs about as much as ten distances:
+ * those to the node's neighbours that were not met yet. Both grow with dims alike, so that dims do not matter.
  */
-const graphNanosPerVisit = 6_000;
-const exactNanosPerRow = 800;
-/** Below this many rows exact search is always the cheaper one. */
-const alwaysExactRows = 2_000;
+const distancesPerVisit = 10;
 
 export function preferExact({
   matching,
@@ -19,6 +16,5 @@ export function preferExact({
   slots: number;
   ef: number;
 }): boolean {
-  if (matching <= alwaysExactRows) return true;
-  return matching * exactNanosPerRow <= (graphNanosPerVisit * ef * slots) / matching;
+  return matching * matching <= distancesPerVisit * ef * slots;
 }
