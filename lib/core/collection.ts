@@ -3,6 +3,7 @@
  * change any of it, make another collection and move an alias.
  */
 import { corrupt, invalid, type Problem } from "./errors.ts";
+import { decodeSealed, encodeSealed } from "./sealed-json.ts";
 
 export const collectionFormat = 1;
 export const metrics = ["cosine", "l2", "ip"] as const;
@@ -116,24 +117,11 @@ export function sameConfiguration(a: Collection, b: Collection): boolean {
   return essence(a) === essence(b);
 }
 
-export const encodeCollection = (collection: Collection): Buffer =>
-  Buffer.from(`${JSON.stringify(collection, null, 2)}\n`);
+export const encodeCollection = (collection: Collection): Buffer => encodeSealed(collection);
 
 /** Reads a stored configuration. Throws `corrupt`, naming `key`. */
 export function decodeCollection(bytes: Uint8Array, key: string): Collection {
-  let value: Collection;
-  try {
-    value = JSON.parse(Buffer.from(bytes).toString("utf8")) as Collection;
-  } catch (error) {
-    throw corrupt(key, "it is not JSON", error);
-  }
-  if (typeof value !== "object" || value === null) throw corrupt(key, "it is not an object");
-  if (value.format !== collectionFormat) {
-    throw corrupt(
-      key,
-      `its format version is ${JSON.stringify(value.format)}; this version reads ${collectionFormat}`,
-    );
-  }
+  const value = decodeSealed(bytes, key, collectionFormat) as Collection;
   const problems = problemsOf(value);
   if (problems.length > 0) throw corrupt(key, problems.map((p) => `${p.field} ${p.reason}`).join("; "));
   return value;

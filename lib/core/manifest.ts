@@ -7,6 +7,7 @@ import { addSums, equalSums, noRows, type RowSum } from "./checksum.ts";
 import type { Collection } from "./collection.ts";
 import { corrupt } from "./errors.ts";
 import { isUlid, type SegmentFile, type ShardRef, shardName } from "./keys.ts";
+import { decodeSealed, encodeSealed } from "./sealed-json.ts";
 
 export const manifestFormat = 1;
 /** Deltas named in one manifest: a run that finds more leaves them for its next round. */
@@ -89,24 +90,11 @@ export const emptyManifest = (collection: Collection, shard: number): Manifest =
   ledger: { ingested: noRows, retired: noRows },
 });
 
-export const encodeManifest = (manifest: Manifest): Buffer =>
-  Buffer.from(`${JSON.stringify(manifest, null, 1)}\n`);
+export const encodeManifest = (manifest: Manifest): Buffer => encodeSealed(manifest);
 
 /** Reads a stored manifest and checks it whole. Throws `corrupt`, naming `key`. */
 export function decodeManifest(bytes: Uint8Array, key: string, shard: ShardRef): Manifest {
-  let value: Manifest;
-  try {
-    value = JSON.parse(Buffer.from(bytes).toString("utf8")) as Manifest;
-  } catch (error) {
-    throw corrupt(key, "it is not JSON", error);
-  }
-  if (typeof value !== "object" || value === null) throw corrupt(key, "it is not an object");
-  if (value.format !== manifestFormat) {
-    throw corrupt(
-      key,
-      `its format version is ${JSON.stringify(value.format)}; this version reads ${manifestFormat}`,
-    );
-  }
+  const value = decodeSealed(bytes, key, manifestFormat) as Manifest;
   if (value.collection !== shard.collection || value.shard !== shard.shard) {
     throw corrupt(key, `it belongs to ${value.collection}/${value.shard}, not to ${shardName(shard)}`);
   }

@@ -7,6 +7,7 @@ import type { Collection } from "./collection.ts";
 import { corrupt } from "./errors.ts";
 import { isUlid, manifestKey, type ShardRef, shardName } from "./keys.ts";
 import { emptyManifest, encodeManifest, type Manifest } from "./manifest.ts";
+import { decodeSealed, encodeSealed } from "./sealed-json.ts";
 
 export const pointerFormat = 1;
 
@@ -58,24 +59,11 @@ export const pointerTo = (manifest: Manifest, floor: Floor): Pointer => ({
   publishedAt: manifest.createdAt,
 });
 
-export const encodePointer = (pointer: Pointer): Buffer =>
-  Buffer.from(`${JSON.stringify(pointer, null, 1)}\n`);
+export const encodePointer = (pointer: Pointer): Buffer => encodeSealed(pointer);
 
 /** Reads a stored pointer. Throws `corrupt`, naming `key`. */
 export function decodePointer(bytes: Uint8Array, key: string, shard: ShardRef): Pointer {
-  let value: Pointer;
-  try {
-    value = JSON.parse(Buffer.from(bytes).toString("utf8")) as Pointer;
-  } catch (error) {
-    throw corrupt(key, bytes.length === 0 ? "it is empty" : "it is not JSON", error);
-  }
-  if (typeof value !== "object" || value === null) throw corrupt(key, "it is not an object");
-  if (value.format !== pointerFormat) {
-    throw corrupt(
-      key,
-      `its format version is ${JSON.stringify(value.format)}; this version reads ${pointerFormat}`,
-    );
-  }
+  const value = decodeSealed(bytes, key, pointerFormat) as Pointer;
   if (value.collection !== shard.collection || value.shard !== shard.shard) {
     throw corrupt(key, `it belongs to ${value.collection}/${value.shard}, not to ${shardName(shard)}`);
   }

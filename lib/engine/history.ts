@@ -11,6 +11,7 @@ import {
   ulidTimeMs,
 } from "../core/keys.ts";
 import { decodeManifest, type Manifest } from "../core/manifest.ts";
+import { decodeSealed, encodeSealed } from "../core/sealed-json.ts";
 import type { Head } from "./head.ts";
 import type { ObjectStore, World } from "./ports.ts";
 
@@ -87,14 +88,15 @@ export async function listPins(store: ObjectStore, shard: ShardRef): Promise<Pin
   return pins;
 }
 
+const pinFormat = 1;
+
 function decodePin(body: Buffer, key: string): Pin {
   try {
-    const pin = JSON.parse(body.toString("utf8")) as Pin;
-    if (Number.isSafeInteger(pin.version) && typeof pin.commit === "string") return pin;
-  } catch {
-    // Reported below.
+    return decodeSealed(body, key, pinFormat) as Pin;
+  } catch (error) {
+    const reason = "it is no intact pin; nothing of this shard is collected until it is deleted or mended";
+    throw corrupt(key, reason, error);
   }
-  throw corrupt(key, "it is not a pin; nothing of this shard is collected until it is deleted or mended");
 }
 
 /**
@@ -118,7 +120,7 @@ export async function pinVersion(
     createdAt: new Date(world.clock.nowMs()).toISOString(),
   };
   const key = pinKey(shard, request.name);
-  const body = Buffer.from(`${JSON.stringify(pin, null, 2)}\n`);
+  const body = encodeSealed({ format: pinFormat, ...pin });
   const put = await world.store.put(key, body, { ifAbsent: true });
   if (put.kind === "preconditionFailed") {
     const there = await world.store.get(key);
