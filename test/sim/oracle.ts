@@ -332,6 +332,8 @@ export class Oracle {
     }
     const known = new Set(parent.manifest?.applied);
     const added = manifest.applied.filter((delta) => !known.has(delta));
+    if (cause === "ingest" && added.length === 0)
+      this.violate(`${shard} version ${version}: an ingest published what its parent had already`);
     if (cause === "merge" && added.length > 0)
       this.violate(`${shard} version ${version}: a merge applied deltas`);
     for (const delta of added) {

@@ -1,0 +1,359 @@
+/**
+ * Planted faults: one small change each to the product's sources, each a mistake that somebody could make. All of them
+ * must be caught (scripts/mutants.ts). The search text must occur exactly once: a mutant that no longer fits is an error.
+ */
+export interface Mutant {
+  readonly name: string;
+  readonly file: string;
+  readonly edits: readonly { readonly search: string; readonly replace: string; readonly file?: string }[];
+  /** A Jest path that catches it, where it is not the business of the crash points and the simulator. */
+  readonly test?: string;
+}
+
+const mutant = (name: string, file: string, search: string, replace: string): Mutant => ({
+  name,
+  file,
+  edits: [{ search, replace }],
+});
+
+export const mutants: readonly Mutant[] = [
+  mutant("pointer moved without If-Match", "lib/engine/publish.ts", ", { ifMatch: head.etag });", ");"),
+  mutant(
+    "ambiguous commit taken for won",
+    "lib/engine/publish.ts",
+    `if (isKind(error, "uncertain")) return null;`,
+    `if (isKind(error, "uncertain")) return head.etag;`,
+  ),
+  {
+    name: "ambiguous commit retried blindly",
+    file: "lib/engine/ingest.ts",
+    edits: [
+      { search: "if (already.length === run.deltas.length) return null;", replace: "" },
+      { search: "if (already.length > 0)", replace: "if (already.length < 0)" },
+    ],
+  },
+  mutant(
+    "a refused manifest is pointed to",
+    "lib/engine/publish.ts",
+    `  if (put.kind === "preconditionFailed") return null;\n`,
+    "",
+  ),
+  mutant(
+    "no check against the collector's floor",
+    "lib/engine/publish.ts",
+    "successionFault(manifest, next) ?? belowFloor(head, next)",
+    "successionFault(manifest, next)",
+  ),
+  {
+    name: "deltas deleted before the commit",
+    file: "lib/engine/ingest.ts",
+    edits: [
+      {
+        search: "  const head = await publish(world, collection, batch.head, (head) =>",
+        replace:
+          "  await world.store.delete(deltas.map((delta) => deltaKey(shard, delta)));\n  const head = await publish(world, collection, batch.head, (head) =>",
+      },
+    ],
+  },
+  mutant(
+    "deltas never deleted",
+    "lib/engine/ingest.ts",
+    "  await world.store.delete(deltas.map((delta) => deltaKey(shard, delta)));\n",
+    "",
+  ),
+  mutant(
+    "messages deleted before the commit",
+    "lib/engine/compact.ts",
+    "if (swept?.ingest && !swept.error && !swept.ingest.pending.includes(notice.delta)) done.push(message);",
+    "if (swept) done.push(message);",
+  ),
+  mutant(
+    "epoch not checked",
+    "lib/engine/ingest.ts",
+    "if (manifest.epoch > run.epoch) {",
+    "if (manifest.epoch < 0) {",
+  ),
+  mutant(
+    "epoch not written",
+    "lib/engine/ingest.ts",
+    "    epoch: run.epoch,\n",
+    "    epoch: manifest.epoch,\n",
+  ),
+  mutant(
+    "merged deltas count as waiting",
+    "lib/engine/deltas.ts",
+    "delta > manifest.watermark && !applied.has(delta)",
+    "delta > manifest.watermark && applied !== null",
+  ),
+  mutant(
+    "applied list forgets at once",
+    "lib/engine/ingest.ts",
+    "[...manifest.applied.filter((delta) => listed.has(delta)), ...run.deltas].sort()",
+    "[...run.deltas].sort()",
+  ),
+  mutant("watermark without lag", "lib/engine/ingest.ts", "listedAtMs - watermarkLagMs", "listedAtMs"),
+  mutant(
+    "watermark past what may still lie there",
+    "lib/engine/ingest.ts",
+    "const oldest = listed[0]?.delta;",
+    "const oldest = listed.find(() => false)?.delta;",
+  ),
+  mutant(
+    "watermark from the time of the commit",
+    "lib/engine/ingest.ts",
+    "nextWatermark(manifest.watermark, run.batch)",
+    "nextWatermark(manifest.watermark, { ...run.batch, listed: [], listedAtMs: run.nowMs })",
+  ),
+  mutant(
+    "a run that slept goes on",
+    "lib/engine/ingest.ts",
+    "if (run.nowMs - run.batch.listedAtMs > batchMsMax) {",
+    "if (run.nowMs < 0) {",
+  ),
+  mutant(
+    "a slow PUT is acknowledged",
+    "lib/engine/produce.ts",
+    "if (world.clock.nowMs() - ulidTimeMs(delta) > deltaPutMaxMs) {",
+    "if (world.clock.nowMs() < 0) {",
+  ),
+  mutant(
+    "a refused delta is acknowledged",
+    "lib/engine/produce.ts",
+    `if (put.kind === "preconditionFailed") await proveOurs(world, key, body);`,
+    "void put;",
+  ),
+  {
+    name: "a lost answer to a PUT is acknowledged",
+    file: "lib/engine/produce.ts",
+    edits: [
+      {
+        search: "const put = await world.store.put(key, body, { ifAbsent: true });",
+        replace:
+          'const put = await world.store.put(key, body, { ifAbsent: true }).catch(() => ({ kind: "written" as const }));',
+      },
+    ],
+  },
+  {
+    name: "strong read: pointer before the LIST",
+    file: "lib/engine/shard-reader.ts",
+    edits: [
+      {
+        search:
+          "const listed = await listDeltas(this.#world.store, this.#ref, watermark);\n      const view = await this.#refreshed();",
+        replace:
+          "const view = await this.#refreshed();\n      const listed = await listDeltas(this.#world.store, this.#ref, watermark);",
+      },
+    ],
+  },
+  mutant(
+    "strong read forgives a vanished delta",
+    "lib/engine/shard-reader.ts",
+    `if (read.kind === "gone") return null;`,
+    `if (read.kind === "gone") continue;`,
+  ),
+  mutant(
+    "a view goes back",
+    "lib/engine/shard-reader.ts",
+    "if (read.pointer.version < known) {",
+    "if (read.pointer.version < -1 - known) {",
+  ),
+  mutant(
+    "a bounded read trusts its cache",
+    "lib/engine/shard-reader.ts",
+    "this.#current === null || ageMs >= maxAgeMs || ageMs < 0",
+    "this.#current === null",
+  ),
+  mutant(
+    "segments are not held while they are read",
+    "lib/engine/shard-reader.ts",
+    "    this.#readers += 1;\n",
+    "    this.#readers += 0;\n",
+  ),
+  mutant(
+    "tie broken the wrong way",
+    "lib/core/record.ts",
+    "a.delta < b.delta ? -1 : 1",
+    "a.delta < b.delta ? 1 : -1",
+  ),
+  mutant(
+    "older writes win",
+    "lib/core/fold.ts",
+    "compareOrder(row, known) > 0",
+    "compareOrder(row, known) < 0",
+  ),
+  {
+    name: "a row dropped by the fold, and no conservation check",
+    file: "lib/core/fold.ts",
+    edits: [
+      {
+        search: "return { kept: [...last.values()], superseded };",
+        replace: "return { kept: [...last.values()].slice(0, 3), superseded };",
+      },
+      {
+        file: "lib/engine/ingest.ts",
+        search: "if (equalSums(sums.cameIn, accounted)) return;",
+        replace: "if (accounted) return;",
+      },
+    ],
+  },
+  mutant(
+    "a row dropped by the fold (the conservation check must stop it)",
+    "lib/core/fold.ts",
+    "return { kept: [...last.values()], superseded };",
+    "return { kept: [...last.values()].slice(0, 3), superseded };",
+  ),
+  mutant(
+    "shadows computed from one side only",
+    "lib/segment/open-segment.ts",
+    "if (smallDies && labelSmall !== null) inSmall.push(labelSmall);",
+    "if (smallDies && labelSmall !== null && small === null) inSmall.push(labelSmall);",
+  ),
+  mutant(
+    "a delete does not shadow",
+    "lib/segment/open-segment.ts",
+    `        ["rows", "tombstones"],\n        ["tombstones", "rows"],\n`,
+    "",
+  ),
+  mutant(
+    "merge does not revalidate its inputs",
+    "lib/engine/merge.ts",
+    "return live === inputs.size && others.every(",
+    "return live >= 0 && others.every(",
+  ),
+  mutant(
+    "merge drops tombstones at once",
+    "lib/engine/merge.ts",
+    "plan.whole ? world.clock.nowMs() - tombstoneKeepMs : 0",
+    "plan.whole ? world.clock.nowMs() : 0",
+  ),
+  mutant(
+    "merge of a part drops tombstones",
+    "lib/engine/merge.ts",
+    "plan.whole ? world.clock.nowMs() - tombstoneKeepMs : 0",
+    "world.clock.nowMs() - tombstoneKeepMs",
+  ),
+  mutant(
+    "deltas beyond the horizon are merged",
+    "lib/engine/deltas.ts",
+    "return nowMs - createdAtMs <= horizonMs",
+    "return nowMs - createdAtMs <= horizonMs * 100",
+  ),
+  mutant(
+    "a merge that landed unnoticed is taken for overtaken, its output for nobody's",
+    "lib/engine/merge.ts",
+    "const kept = manifest.segments.filter((segment) => !inputs.has(segment.id));\n  const { segment } = merged;",
+    "const kept = manifest.segments.filter((segment) => inputs.has(segment.id));\n  const { segment } = merged;",
+  ),
+  mutant(
+    "collection without raising the floor",
+    "lib/engine/collect-garbage.ts",
+    "const raised = await raiseFloor(world, head, floor);",
+    "const raised: Head | null = head;",
+  ),
+  mutant(
+    "collection ignores pins",
+    "lib/engine/collect-garbage.ts",
+    "    pinned.has(nameOf(name)) ||\n",
+    "    pinned.has(`never ${nameOf(name)}`) ||\n",
+  ),
+  mutant(
+    "collection takes what a kept version names",
+    "lib/engine/collect-garbage.ts",
+    "!live.has(segment) && (wasPublished",
+    "(wasPublished",
+  ),
+  mutant(
+    "orphans are collected while they are young",
+    "lib/engine/collect-garbage.ts",
+    "ulidFloor(nowMs - retention.orphanMs)",
+    "ulidFloor(nowMs + retention.orphanMs)",
+  ),
+  mutant(
+    "late deltas are left lying",
+    "lib/engine/collect-garbage.ts",
+    "options.dryRun ? [] : await quarantineLateDeltas(world, collection, head.manifest)",
+    "options.dryRun ? [] : []",
+  ),
+  mutant(
+    "rollback below the floor",
+    "lib/engine/rollback.ts",
+    "if (inChain && version >= head.pointer.floor.version) return inChain;",
+    "if (inChain) return inChain;",
+  ),
+  mutant(
+    "rollback beside a collection",
+    "lib/engine/rollback.ts",
+    "if (pointer.floor.generation !== head.pointer.floor.generation) {",
+    "if (pointer.floor.generation < 0) {",
+  ),
+  mutant(
+    "rollback forgets what was applied",
+    "lib/engine/rollback.ts",
+    "        applied: manifest.applied,\n",
+    "        applied: target.applied,\n",
+  ),
+  mutant(
+    "repair takes the newest manifest, published or not",
+    "lib/engine/rollback.ts",
+    "candidates.find((candidate) => candidate.missingDeltas === 0)",
+    "candidates[0]",
+  ),
+  mutant(
+    "quarantine deletes before it copies",
+    "lib/engine/deltas.ts",
+    "  await world.store.put(quarantinedDeltaKey(shard, delta), body);\n",
+    "  await world.store.delete([deltaKey(shard, delta)]);\n  await world.store.put(quarantinedDeltaKey(shard, delta), body);\n",
+  ),
+  mutant(
+    "quarantine retry trusts a refused PUT",
+    "lib/engine/quarantine.ts",
+    `if (put.kind === "preconditionFailed" && (await world.store.head(key)) === null) {`,
+    `if (put.kind !== "written" && key === "") {`,
+  ),
+  mutant(
+    "a pin is not checked against the floor",
+    "lib/engine/history.ts",
+    "if ((await readHead()).pointer.floor.version > pin.version) {",
+    "if (pin.version < 0) {",
+  ),
+  mutant(
+    "creating again replaces a lost pointer by an empty one",
+    "lib/engine/collections.ts",
+    "hasPublished ||= page.length > 0;",
+    "hasPublished ||= page.length < 0;",
+  ),
+  {
+    name: "hash of a segment file not verified",
+    file: "lib/engine/fetch.ts",
+    edits: [
+      { search: `if (sha256.digest("hex") !== entry.sha256)`, replace: `if (sha256.digest("hex") === "")` },
+    ],
+    test: "test/corruption",
+  },
+  {
+    name: "hash of the manifest not verified",
+    file: "lib/engine/head.ts",
+    edits: [{ search: "if (sha256 !== pointer.manifestSha256)", replace: `if (sha256 === "")` }],
+    test: "test/corruption",
+  },
+  {
+    name: "heartbeat not owner-conditional",
+    file: "lib/aws/dynamodb-lease-table.ts",
+    edits: [
+      {
+        search: `ConditionExpression: "#owner = :owner AND epoch = :epoch",`,
+        replace: `ConditionExpression: "#owner <> :owner OR epoch <> :epoch OR epoch = :epoch",`,
+      },
+    ],
+    test: "test/contract/ports/aws.test.ts",
+  },
+  {
+    name: "a lost lease is not noticed",
+    file: "lib/engine/lease.ts",
+    edits: [
+      { search: "if (extended === null) {", replace: "if (extended === null && leftMs === 0.5) {" },
+      { search: "this.#lease = extended;", replace: "this.#lease = extended ?? this.#lease;" },
+    ],
+    test: "test/engine/lease.test.ts",
+  },
+];
