@@ -8,6 +8,7 @@ import { Command, CommanderError, Option } from "commander";
 import { SiltstoneError } from "../../lib/core/errors.ts";
 import manifest from "../../package.json" with { type: "json" };
 import { addCollectionCommands } from "./collection-commands.ts";
+import { addCostCommand } from "./cost-command.ts";
 import { type Connect, type EnvironmentName, environments } from "./deployment.ts";
 import { type ExitCode, exitCodeHelp, exitCodeOf, exitCodes } from "./exit-code.ts";
 import { addImportCommand } from "./import-command.ts";
@@ -61,6 +62,7 @@ export async function runCommandLine(argv: readonly string[], around: Surroundin
   addSnapshotCommands(program, run);
   addLockCommands(program, run);
   addQuarantineCommands(program, run);
+  addCostCommand(program, run);
   try {
     await program.parseAsync(argv, { from: "user" });
     return exitCode;
