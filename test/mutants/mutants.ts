@@ -24,14 +24,12 @@ export const mutants: readonly Mutant[] = [
     `if (isKind(error, "uncertain")) return null;`,
     `if (isKind(error, "uncertain")) return head.etag;`,
   ),
-  {
-    name: "ambiguous commit retried blindly",
-    file: "lib/engine/ingest.ts",
-    edits: [
-      { search: "if (already.length === run.deltas.length) return null;", replace: "" },
-      { search: "if (already.length > 0)", replace: "if (already.length < 0)" },
-    ],
-  },
+  mutant(
+    "ambiguous commit retried blindly",
+    "lib/engine/publish.ts",
+    "const change = propose(current);",
+    "const change = propose(head);",
+  ),
   mutant(
     "a refused manifest is pointed to",
     "lib/engine/publish.ts",

@@ -1,0 +1,344 @@
+/**
+ * SNP-3, SNP-5, QRY-4: every kind of object on S3, damaged in every way, is reported by its name and never served; a
+ * reader that was warm goes on with the version that it has; and the process lives (hnswlib never sees such bytes).
+ */
+import type { Collection } from "../../lib/core/collection.ts";
+import { SiltstoneError } from "../../lib/core/errors.ts";
+import { collectGarbage } from "../../lib/engine/collect-garbage.ts";
+import { createCollection } from "../../lib/engine/collections.ts";
+import { compact } from "../../lib/engine/compact.ts";
+import { readHead } from "../../lib/engine/head.ts";
+import { pinVersion } from "../../lib/engine/history.ts";
+import { merge } from "../../lib/engine/merge.ts";
+import { produce } from "../../lib/engine/produce.ts";
+import { listQuarantine } from "../../lib/engine/quarantine.ts";
+import { Reader } from "../../lib/engine/reader.ts";
+import { verify } from "../../lib/engine/verify.ts";
+import { random } from "../support/memory/clock.ts";
+import { type MemoryWorld, memoryWorld } from "../support/memory/world.ts";
+
+const dims = 8;
+const hour = 3_600_000;
+const name = "docs";
+const other = "other";
+const limits = {
+  flatSegmentsMax: 1,
+  flatRowsMax: 20,
+  growth: 4,
+  deadShareMax: 0.25,
+  segmentComponentsMax: 1e6,
+};
+
+const vectorOf = (n: number): number[] =>
+  Array.from({ length: dims }, (_, i) => Math.sin(n * 7.3 + i * 1.7 + 1));
+const put = (world: MemoryWorld, collection: string, first: number, count: number) =>
+  produce(world, {
+    collection,
+    records: Array.from({ length: count }, (_, i) => ({
+      id: `r${first + i}`,
+      vector: vectorOf(first + i),
+      document: `d${first + i}`,
+    })),
+  });
+const ingest = (world: MemoryWorld) =>
+  compact(world, { ingest: true, upkeep: false, deadlineMs: world.clock.nowMs() + hour });
+const reader = (world: MemoryWorld) =>
+  new Reader(world, { refreshSeconds: 0, cacheBytesMax: 1e9, traffic: world.traffic });
+const question = { collection: name, vector: vectorOf(3), topK: 5 };
+
+interface Stage {
+  readonly world: MemoryWorld;
+  readonly collection: Collection;
+  /** It has seen version 1; everything after that is new to it. */
+  readonly warm: Reader;
+  readonly files: Readonly<Record<FileKind, string>>;
+}
+const fileKinds = [
+  "collection.json",
+  "pointer.json",
+  "manifest",
+  "vectors.f32 of a flat segment",
+  "records.db of a flat segment",
+  "index.hnsw",
+  "records.db of a graph",
+  "vectors.f32 of a graph",
+  "delta",
+  "pin",
+  "quarantine reason",
+] as const;
+type FileKind = (typeof fileKinds)[number];
+
+/** Version 1 is one flat segment; the current version is a graph and a flat segment; a delta waits. */
+async function prepare(): Promise<Stage> {
+  const world = memoryWorld();
+  const { collection } = await createCollection(world, { name, dims, metric: "cosine" });
+  await createCollection(world, { name: other, dims, metric: "cosine" });
+  await put(world, other, 100, 60);
+  await put(world, name, 0, 5);
+  await ingest(world);
+  const warm = reader(world);
+  await warm.query(question);
+  await put(world, name, 5, 55);
+  await ingest(world);
+  for (const shardOwner of [
+    collection,
+    (await createCollection(world, { name: other, dims, metric: "cosine" })).collection,
+  ]) {
+    await merge(world, shardOwner, 0, { deadlineMs: world.clock.nowMs() + hour, limits });
+  }
+  await put(world, name, 60, 4);
+  await world.store.put(`${name}/0/deltas/${world.clock.ulid()}.arrow`, Buffer.from("not a delta"));
+  await ingest(world);
+  await pinVersion(world, () => readHead(world.store, collection, 0), { name: "kept", version: 2 });
+  await put(world, name, 64, 3);
+  await put(world, other, 300, 3);
+  const { manifest, pointer } = await readHead(world.store, collection, 0);
+  const of = (kind: "flat" | "hnsw", file: string) =>
+    `${name}/0/segments/${manifest.segments.find((one) => one.kind === kind)!.id}/${file}`;
+  const under = (folder: string, suffix: string) =>
+    world.store.keys(`${name}/0/${folder}/`).find((key) => key.endsWith(suffix))!;
+  const files = {
+    "collection.json": `${name}/collection.json`,
+    "pointer.json": `${name}/0/pointer.json`,
+    manifest: pointer.manifest!,
+    "vectors.f32 of a flat segment": of("flat", "vectors.f32"),
+    "records.db of a flat segment": of("flat", "records.db"),
+    "index.hnsw": of("hnsw", "index.hnsw"),
+    "records.db of a graph": of("hnsw", "records.db"),
+    "vectors.f32 of a graph": of("hnsw", "vectors.f32"),
+    delta: under("deltas", ".arrow"),
+    pin: under("pins", ".json"),
+    "quarantine reason": under("quarantine", ".json"),
+  };
+  return { world, collection, warm, files };
+}
+
+/** Damaged bytes by description: flips at the head, in the middle, at the tail and anywhere, cut short, grown, emptied. */
+function* damages(bytes: Buffer, grows = true): Generator<[string, Buffer]> {
+  const next = random(bytes.length);
+  const places = [0, 1, 15, Math.floor(bytes.length / 2), bytes.length - 2, bytes.length - 1];
+  for (let i = 0; i < 10; i++) places.push(Math.floor(next() * bytes.length));
+  for (const place of places) {
+    const flipped = Buffer.from(bytes);
+    flipped[place]! ^= 1 << Math.floor(next() * 8);
+    yield [`bit flipped in byte ${place} of ${bytes.length}`, flipped];
+  }
+  yield ["last byte missing", bytes.subarray(0, -1)];
+  yield ["half missing", bytes.subarray(0, bytes.length >> 1)];
+  if (grows) yield ["one byte more", Buffer.concat([bytes, Buffer.from([0])])];
+  yield ["empty", Buffer.alloc(0)];
+  yield ["zeros", Buffer.alloc(bytes.length)];
+}
+
+let stage: Stage;
+beforeAll(async () => {
+  stage = await prepare();
+});
+afterAll(() => stage.warm.close());
+
+/** Does `work` with other bytes (or none) under a key, and puts the true ones back. */
+async function damaged<T>(key: string, bytes: Buffer | null, work: () => Promise<T>): Promise<T> {
+  const { store } = stage.world;
+  const original = Buffer.from(store.bytes(key)!);
+  if (bytes === null) await store.delete([key]);
+  else await store.put(key, bytes);
+  try {
+    return await work();
+  } finally {
+    await store.put(key, original);
+  }
+}
+
+const caught = async (work: () => Promise<unknown>): Promise<unknown> =>
+  work().then(
+    () => null,
+    (error: unknown) => error,
+  );
+
+/** What a process that has just started says to a read that needs the object. */
+async function readAnew(kind: FileKind): Promise<unknown> {
+  const { world } = stage;
+  const fresh = reader(world);
+  try {
+    if (kind === "delta") return await caught(() => fresh.query({ ...question, consistency: "strong" }));
+    if (kind === "vectors.f32 of a graph")
+      return await caught(() => fresh.get({ collection: name, ids: ["r3"], include: ["vector"] }));
+    return await caught(() => fresh.query(question));
+  } finally {
+    await fresh.close();
+  }
+}
+
+async function strongCount(): Promise<number> {
+  const fresh = reader(stage.world);
+  try {
+    return (await fresh.count({ collection: name, consistency: "strong" })).count;
+  } finally {
+    await fresh.close();
+  }
+}
+
+function expectNamed(error: unknown, key: string, how: string): void {
+  const told =
+    error instanceof SiltstoneError ? { kind: error.kind, names: error.message.includes(key) } : error;
+  expect({ how, told }).toEqual({ how, told: { kind: "corrupt", names: true } });
+}
+
+const read = fileKinds.filter((kind) => kind !== "pin" && kind !== "quarantine reason");
+
+test.each(read)("%s: flipped, cut or emptied, it is refused by name", async (kind) => {
+  const key = stage.files[kind];
+  // Of a segment file, exactly the bytes that the manifest counts are read: what follows them is nobody's.
+  for (const [how, bytes] of damages(
+    Buffer.from(stage.world.store.bytes(key)!),
+    !key.includes("/segments/"),
+  )) {
+    await damaged(key, bytes, async () => {
+      const error = await readAnew(kind);
+      // A delta proves its content, not how Arrow laid it out: padding may change when the rows do not.
+      if (kind === "delta" && error === null) expect(await strongCount()).toBe(67);
+      else expectNamed(error, key, how);
+    });
+  }
+});
+
+test.each(read.filter((kind) => kind !== "collection.json" && kind !== "delta"))(
+  "%s: missing, it is refused by name",
+  async (kind) => {
+    const key = stage.files[kind];
+    await damaged(key, null, async () => expectNamed(await readAnew(kind), key, "missing"));
+  },
+);
+
+test.each(read)("%s: another one of its kind is refused by name", async (kind) => {
+  const { world, files } = stage;
+  const key = files[kind];
+  // The same kind of object of the other collection: the file name of the one, the folder of the others.
+  const [folder, file] = key.split("/").slice(-2) as [string, string];
+  const isAlike = (one: string) =>
+    /^[a-z]+\.[a-z0-9]+$/.test(file) ? one.endsWith(`/${file}`) : one.includes(`/${folder}/`);
+  const foreign = world.store.keys(`${other}/`).find(isAlike)!;
+  await damaged(key, Buffer.from(world.store.bytes(foreign)!), async () =>
+    expectNamed(await readAnew(kind), key, `swapped for ${foreign}`),
+  );
+});
+
+test.each(["collection.json", "pointer.json"] as const)("%s of a later format says so", async (kind) => {
+  const key = stage.files[kind];
+  const later = Buffer.from(stage.world.store.bytes(key)!.toString().replace('"format": 1', '"format": 2'));
+  await damaged(key, later, async () => {
+    const error = (await readAnew(kind)) as Error;
+    expectNamed(error, key, "format 2");
+    expect(error.message).toContain("format version is 2; this version reads 1");
+  });
+});
+
+test.each(read.filter((kind) => !["collection.json", "delta", "vectors.f32 of a graph"].includes(kind)))(
+  "%s: damaged in a new version, a warm reader serves the one it has, with a warning, and recovers",
+  async (kind) => {
+    const key = stage.files[kind];
+    const expected = ["r3", "r0", "r1", "r2", "r4"].sort();
+    const { warm, world } = await prepare();
+    const mine = { ...stage };
+    stage = { ...mine, world };
+    try {
+      const itsKey = key.startsWith(`${name}/0/segments/`) || kind === "manifest" ? keyLike(world, key) : key;
+      const bytes = Buffer.from(world.store.bytes(itsKey)!);
+      bytes[bytes.length >> 1]! ^= 1;
+      await damaged(itsKey, bytes, async () => {
+        const answer = await warm.query(question);
+        expect(answer.snapshotVersion).toBe(1);
+        expect(answer.warning).toContain(itsKey);
+        expect(answer.results.map(({ id }) => id).sort()).toEqual(expected);
+        expect(warm.health().status).toBe("degraded");
+        expectNamed(await caught(() => warm.query({ ...question, consistency: "strong" })), itsKey, "strong");
+      });
+      const answer = await warm.query(question);
+      expect(answer.snapshotVersion).toBeGreaterThan(1);
+      expect(answer.warning).toBeUndefined();
+    } finally {
+      stage = mine;
+      await warm.close();
+    }
+  },
+);
+
+/** Worlds of one seed have the same keys. */
+function keyLike(world: MemoryWorld, key: string): string {
+  expect(world.store.keys()).toContain(key);
+  return key;
+}
+
+test.each(fileKinds.filter((kind) => !["collection.json", "delta", "quarantine reason"].includes(kind)))(
+  "%s: verify finds it",
+  async (kind) => {
+    const { world, collection, files } = stage;
+    const key = files[kind];
+    const bytes = Buffer.from(world.store.bytes(key)!);
+    bytes[bytes.length >> 1]! ^= 1;
+    await damaged(key, bytes, async () => {
+      const { faults } = await verify(world, collection, 0);
+      expect(faults.some((fault) => fault.includes(key))).toBe(true);
+    });
+    expect((await verify(world, collection, 0)).faults).toEqual([]);
+  },
+);
+
+test("a damaged pin stops collection, and says which it is", async () => {
+  const { world, collection, files } = stage;
+  for (const [how, bytes] of damages(Buffer.from(world.store.bytes(files.pin)!))) {
+    await damaged(files.pin, bytes, async () =>
+      expectNamed(await caught(() => collectGarbage(world, collection, 0)), files.pin, how),
+    );
+  }
+});
+
+test("a damaged quarantine reason leaves the delta listed", async () => {
+  const { world, files } = stage;
+  const key = files["quarantine reason"];
+  for (const [, bytes] of damages(Buffer.from(world.store.bytes(key)!))) {
+    await damaged(key, bytes, async () =>
+      expect(await listQuarantine(world.store, { collection: name, shard: 0 })).toHaveLength(1),
+    );
+  }
+});
+
+test("a pointer from the past is refused by a reader that has seen the future", async () => {
+  const { world, files } = stage;
+  const key = files["pointer.json"];
+  const past = Buffer.from(world.store.bytes(key)!);
+  const warm = reader(world);
+  await warm.query(question);
+  await put(world, name, 70, 1);
+  const future = await prepareNext(world);
+  await warm.query(question);
+  await damaged(key, past, async () => {
+    const answer = await warm.query(question);
+    expect(answer.snapshotVersion).toBe(future);
+    expect(answer.warning).toContain("went back");
+  });
+  await warm.close();
+});
+
+async function prepareNext(world: MemoryWorld): Promise<number> {
+  await ingest(world);
+  return (await readHead(world.store, stage.collection, 0)).pointer.version;
+}
+
+test("a damaged pointer or manifest stops the compactor, which says so and changes nothing", async () => {
+  const { world, collection } = stage;
+  const head = await readHead(world.store, collection, 0);
+  await put(world, name, 80, 1);
+  for (const key of [stage.files["pointer.json"], head.pointer.manifest!]) {
+    const bytes = Buffer.from(world.store.bytes(key)!);
+    bytes[bytes.length >> 1]! ^= 1;
+    const before = world.store.keys();
+    await damaged(key, bytes, async () => {
+      const report = await ingest(world);
+      const error = report.shards.find((shard) => shard.collection === name)?.error;
+      expect(error?.kind).toBe("corrupt");
+      expect(error?.message).toContain(key);
+    });
+    expect(world.store.keys()).toEqual(before);
+  }
+});
