@@ -1,0 +1,136 @@
+/**
+ * The addon's own Graph: it agrees with hnswlib-node where both can answer, and whatever it is given, it throws rather
+ * than harms the process.
+ */
+import { mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import hnswlib from "#hnswlib";
+import { gaussianMixture } from "../../scripts/bench/data.ts";
+
+const dims = 20; // Neither a multiple of 8 nor of 32: the kernel's tail has work.
+const vectors = gaussianMixture({ rows: 700, dims, queries: 20 });
+const folder = mkdtempSync(join(tmpdir(), "graph-test-"));
+const path = join(folder, "index.hnsw");
+afterAll(() => rmSync(folder, { recursive: true }));
+
+type Metric = "cosine" | "l2" | "ip";
+function built(metric: Metric, threads = 1) {
+  const graph = new hnswlib.Graph(metric, dims);
+  graph.create(vectors.rows, 16, 100);
+  graph.appendSync(vectors.base, threads);
+  return graph;
+}
+function nearest(k: number, search: (labels: Uint32Array, distances: Float32Array) => number) {
+  const labels = new Uint32Array(k);
+  const distances = new Float32Array(k);
+  const found = search(labels, distances);
+  return { labels: [...labels.subarray(0, found)], distances: [...distances.subarray(0, found)] };
+}
+const unit = (vector: Float32Array): Float32Array => {
+  const norm = Math.hypot(...vector);
+  return vector.map((x) => x / norm);
+};
+
+test.each(["cosine", "l2", "ip"] as const)(
+  "%s: hnswlib-node reads its file and answers the same",
+  async (metric) => {
+    const graph = built(metric);
+    await graph.write(path);
+    const other = new hnswlib.HierarchicalNSW(metric, dims);
+    other.readIndexSync(path);
+    other.setEf(50);
+    for (const query of vectors.queries) {
+      const given = metric === "cosine" ? unit(query) : query;
+      const ours = nearest(5, (labels, distances) => graph.search(given, labels, distances, 50));
+      const theirs = other.searchKnn([...given], 5);
+      expect(ours.labels).toEqual(theirs.neighbors);
+      for (const [i, distance] of theirs.distances.entries())
+        expect(ours.distances[i]).toBeCloseTo(distance, 4);
+    }
+    graph.close();
+  },
+);
+
+test("rows that several threads inserted are found under their own labels, also after reading the file", async () => {
+  const graph = built("cosine", 4);
+  await graph.write(path);
+  const read = new hnswlib.Graph("cosine", dims);
+  await read.read(path);
+  expect(read.count).toBe(vectors.rows);
+  const [row, again] = [new Float32Array(dims), new Float32Array(dims)];
+  for (let label = 0; label < vectors.rows; label++) {
+    graph.row(label, row);
+    read.row(label, again);
+    expect(again).toEqual(row);
+    const expected = unit(vectors.base.slice(label * dims, (label + 1) * dims));
+    for (let i = 0; i < dims; i++) expect(row[i]).toBeCloseTo(expected[i]!, 5);
+  }
+  await read.append(vectors.base.slice(0, 10 * dims), 2);
+  expect(read.count).toBe(vectors.rows + 10);
+  graph.close();
+  read.close();
+});
+
+test("a filter's answer is the exact one, and dead rows never come back", () => {
+  const graph = built("l2");
+  const accepted = new Uint8Array(vectors.rows).map((_, label) => Number(label % 3 === 0));
+  const labels = Uint32Array.from(accepted.keys()).filter((label) => accepted[label] === 1);
+  graph.markDeleted(3);
+  for (const query of vectors.queries) {
+    const exact = nearest(6, (out, distances) => graph.exact(query, out, distances, labels)).labels;
+    const flat = nearest(6, (out, distances) =>
+      hnswlib.exactRows(query, out, distances, labels, vectors.base, "l2"),
+    ).labels;
+    expect(flat).toEqual(exact);
+    const found = nearest(5, (out, distances) => graph.search(query, out, distances, 200, accepted)).labels;
+    expect(found).toEqual(exact.filter((label) => label !== 3).slice(0, 5));
+  }
+  graph.close();
+});
+
+test("nonsense is an error, never the end of the process", async () => {
+  const graph = built("cosine");
+  const [query, labels, distances] = [vectors.queries[0]!, new Uint32Array(3), new Float32Array(3)];
+  const none = undefined as never;
+  expect(() => new hnswlib.Graph("dot" as never, 3)).toThrow("metric");
+  expect(() => new hnswlib.Graph("l2", 0)).toThrow("dims");
+  expect(() => graph.search(new Float32Array(3), labels, distances, 10)).toThrow("dims");
+  expect(() => graph.search([...query] as never, labels, distances, 10)).toThrow("dims");
+  expect(() => graph.search(query, labels, new Float32Array(2), 10)).toThrow("outputs");
+  expect(() => graph.search(query, labels, distances, 10, new Uint8Array(5))).toThrow("accepted");
+  expect(() => graph.exact(query, labels, distances, Uint32Array.of(vectors.rows))).toThrow("label");
+  expect(() => graph.exact(query, labels, distances, none)).not.toThrow();
+  expect(() => graph.row(vectors.rows, new Float32Array(dims))).toThrow("row");
+  expect(() => graph.row(Number.NaN, new Float32Array(dims))).toThrow("row");
+  expect(() => graph.markDeleted(-1)).toThrow("label");
+  expect(() => graph.appendSync(new Float32Array(dims + 1), 1)).toThrow("rows");
+  expect(() => graph.create(10, 16, 100)).toThrow("in use");
+  expect(() => hnswlib.exactRows(query, labels, distances, null, none, "l2")).toThrow("rows");
+  const writing = graph.write(path);
+  expect(() => graph.search(query, labels, distances, 10)).toThrow("busy");
+  expect(() => graph.close()).toThrow("busy");
+  await writing;
+  graph.close();
+  graph.close();
+  expect(() => graph.search(query, labels, distances, 10)).toThrow("closed");
+});
+
+test("a file that is torn, too long, of other dims or none at all is refused", async () => {
+  const graph = built("cosine");
+  await graph.write(path);
+  graph.close();
+  const whole = readFileSync(path);
+  const refused = async (bytes: Buffer, width = dims) => {
+    writeFileSync(path, bytes);
+    await expect(new hnswlib.Graph("cosine", width).read(path)).rejects.toThrow();
+  };
+  for (const share of [0, 0.001, 0.3, 0.9, 0.9999])
+    await refused(whole.subarray(0, Math.floor(whole.length * share)));
+  await refused(Buffer.concat([whole, Buffer.alloc(4)]));
+  await refused(whole, dims + 1);
+  await refused(Buffer.alloc(5000, 0xff));
+  truncateSync(path, 0);
+  expect(statSync(path).size).toBe(0);
+  await expect(new hnswlib.Graph("cosine", dims).read(join(folder, "none"))).rejects.toThrow("cannot open");
+});
