@@ -1,7 +1,7 @@
 /**
  * `npm run model [-- --json] [--quick] [--only NAME]`: explores every configuration of the protocol's model to the end,
  * then each protection taken out, with the shortest counterexample. docs/model.md says what the model is. Exit code 1
- * when something is not as expected.
+ * when something is not as expected. `--plain` explores without any reduction of the states (use it with --quick).
  */
 import { parseArgs } from "node:util";
 import { configurationNamed, configurations, modelWithout } from "../test/model/configurations.ts";
@@ -20,11 +20,23 @@ interface Report extends Exploration {
   readonly asExpected: boolean;
 }
 
-function run(name: string, without: readonly (keyof Rules)[], finds: string | null): Report {
+/** One exploration: a configuration, what is taken out, and how the fault begins that is expected. */
+interface Task {
+  readonly configuration: string;
+  readonly without: readonly (keyof Rules)[];
+  readonly finds: string | null;
+  readonly answersOnly?: true;
+}
+
+function run({ configuration, without, finds, answersOnly }: Task, plain: boolean): Report {
   const startMs = performance.now();
-  const result = explore(modelWithout(configurationNamed(name), without), statesMax);
+  const model = modelWithout(configurationNamed(configuration), without, {
+    plain,
+    answersOnly: answersOnly === true,
+  });
+  const result = explore(model, statesMax);
   return {
-    configuration: name,
+    configuration,
     without,
     ...result,
     seconds: Math.round((performance.now() - startMs) / 100) / 10,
@@ -49,23 +61,26 @@ function print(report: Report, json: boolean): void {
 
 function main(): void {
   const { values } = parseArgs({
-    options: { json: { type: "boolean" }, quick: { type: "boolean" }, only: { type: "string" } },
+    options: {
+      json: { type: "boolean" },
+      quick: { type: "boolean" },
+      plain: { type: "boolean" },
+      only: { type: "string" },
+    },
   });
   const wanted = (name: string): boolean =>
     (values.only === undefined || values.only === name) &&
     (values.quick !== true || configurationNamed(name).quick);
   const names = configurations.map(({ name }) => name).filter(wanted);
-  const plan: (readonly [string, readonly (keyof Rules)[], string | null])[] = [
-    ...names.map((name) => [name, [], null] as const),
-    ...[...mutants, ...slowMutants]
-      .filter(({ configuration }) => wanted(configuration))
-      .map(({ configuration, without, finds }) => [configuration, without, finds] as const),
+  const tasks: Task[] = [
+    ...names.map((configuration) => ({ configuration, without: [], finds: null })),
+    ...[...mutants, ...slowMutants].filter(({ configuration }) => wanted(configuration)),
     ...names
       .filter((name) => configurationNamed(name).quick)
-      .flatMap((name) => covered.map((rule) => [name, [rule], null] as const)),
+      .flatMap((configuration) => covered.map((rule) => ({ configuration, without: [rule], finds: null }))),
   ];
-  for (const [name, without, finds] of plan) {
-    const report = run(name, without, finds);
+  for (const task of tasks) {
+    const report = run(task, values.plain === true);
     print(report, values.json === true);
     if (!report.asExpected) process.exitCode = 1;
   }

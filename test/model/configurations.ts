@@ -96,11 +96,13 @@ export const configurations: readonly Configuration[] = [
 export const configurationNamed = (name: string): Configuration =>
   configurations.find((configuration) => configuration.name === name)!;
 
+/** `answersOnly`: what is merely counted twice is no fault, so that a wrong answer is looked for behind it. */
 export const modelWithout = (
   configuration: Configuration,
   without: readonly (keyof Rules)[],
-  setup: Partial<Setup> = {},
+  options: { plain?: boolean; answersOnly?: boolean } = {},
 ): Model<World> => {
   const rules = { ...allRules, ...Object.fromEntries(without.map((rule) => [rule, false])) };
-  return modelOf({ ...configuration.setup, ...setup, rules }, configuration.cast);
+  const setup = { ...configuration.setup, ...(options.answersOnly ? { onceOnly: false } : {}), rules };
+  return modelOf(setup, configuration.cast, options.plain);
 };

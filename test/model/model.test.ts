@@ -28,6 +28,20 @@ describe("the protocol's model", () => {
   }
 });
 
+describe("the reductions of the states hide nothing", () => {
+  // `npm run model -- --quick --plain` compares all quick configurations.
+  it("the same verdicts without them: read", () => {
+    const read = configurationNamed("read");
+    expect(explore(modelWithout(read, [], { plain: true }), statesMax).outcome).toBe("holds");
+    expect(explore(modelWithout(read, ["listBeforePointer"], { plain: true }), statesMax).fault).toMatch(
+      /^I7/,
+    );
+    expect(explore(modelWithout(read, ["deleteAfterCommit"], { plain: true }), statesMax).fault).toMatch(
+      /^I1/,
+    );
+  });
+});
+
 describe("the explorer", () => {
   /** Two counters that each count to three. */
   const counters = (fault: Model<readonly [number, number]>["fault"]): Model<readonly [number, number]> => ({

@@ -32,7 +32,13 @@ class Renumbering {
 
   constructor(used: Mask) {
     this.#used = used;
-    for (const old of members(used)) this.#index[old] = this.#index.filter(() => true).length;
+    const olds = members(used);
+    // A mask is packed as one UTF-16 code unit.
+    if (olds.length > 16)
+      throw new Error(`${olds.length} names in one state: this configuration is too large`);
+    olds.forEach((old, index) => {
+      this.#index[old] = index;
+    });
   }
   one(old: number): number {
     return this.#index[old] ?? -1;
@@ -86,7 +92,7 @@ function pack(world: World, historic: boolean, collected: boolean): string {
     to.commits.mask(world.pins),
     to.commits.mask(world.manifestObjects),
     collected ? to.segments.mask(world.files) : 0,
-    usedCommits === 0 ? 0 : commitNumbers.length,
+    commitNumbers.length,
   ];
   packPointer(codes, world.pointer, to);
   for (const commit of commitNumbers) {

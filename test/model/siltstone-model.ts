@@ -28,7 +28,8 @@ const stepsOf: Record<Kind, (world: World, setup: Setup, index: number) => reado
 /** By kind, the runs that each process of it may begin: `{ compactor: [2, 1] }` is two compactors. */
 export type Cast = Readonly<Partial<Record<Kind, readonly number[]>>>;
 
-export function modelOf(setup: Setup, cast: Cast): Model<World> {
+/** `plain`: without any reduction of the states, to prove on small configurations that the reductions hide nothing. */
+export function modelOf(setup: Setup, cast: Cast, plain = false): Model<World> {
   const actors = (Object.entries({ producer: [0], ...cast }) as [Kind, readonly number[]][]).flatMap(
     ([kind, runs]) => runs.map((each): Actor => ({ ...blank, kind, runs: each })),
   );
@@ -36,9 +37,9 @@ export function modelOf(setup: Setup, cast: Cast): Model<World> {
   const collected = actors.some(({ kind }) => kind === "collector");
   return {
     initial,
-    pack: packOf(actors),
+    pack: plain ? JSON.stringify : packOf(actors),
     steps: (world) => {
-      const local = world.actors.findIndex((actor) => isLocal(world, setup, actor, collected));
+      const local = plain ? -1 : world.actors.findIndex((actor) => isLocal(world, setup, actor, collected));
       if (local >= 0) return stepsOf[world.actors[local]!.kind](world, setup, local);
       return world.actors.flatMap((actor, i) => [
         ...stepsOf[actor.kind](world, setup, i),
