@@ -10,6 +10,7 @@ import type { Chance } from "./random.ts";
  * - `spurious`: a conditional PUT is refused (409) although its condition holds.
  * - `wonUnnoticed`: a conditional PUT took effect, and the retry below it met its own object (412).
  * - `pause`: the process sleeps, for up to a day and more, and goes on as if nothing had been.
+ * - `commitPause`: it falls asleep just before the pointer's PUT, for an hour to a day: the zombie writer.
  * - `messageLost`, `messageTwice`, `messageLate`: what SQS may do.
  * - `timeJump`: hours or days pass for everyone.
  */
@@ -22,6 +23,7 @@ export const faultKinds = [
   "spurious",
   "wonUnnoticed",
   "pause",
+  "commitPause",
   "messageLost",
   "messageTwice",
   "messageLate",
@@ -45,6 +47,7 @@ export function drawRates(chance: Chance): FaultRates {
     spurious: rate(0.1),
     wonUnnoticed: rate(0.1),
     pause: rate(0.04),
+    commitPause: rate(0.3),
     messageLost: rate(0.5),
     messageTwice: rate(0.5),
     messageLate: rate(0.5),
@@ -59,6 +62,9 @@ export function drawFault(chance: Chance, rates: FaultRates, effect: Effect): Fa
   if (chance.hits(rates.refused)) return "refused";
   if (chance.hits(rates.answerLost)) return "answerLost";
   if (chance.hits(rates.pause)) return "pause";
+  if (effect.operation === "put" && effect.key.endsWith("/pointer.json") && chance.hits(rates.commitPause)) {
+    return "commitPause";
+  }
   if (!effect.conditional) return null;
   if (chance.hits(rates.late)) return "late";
   if (chance.hits(rates.spurious)) return "spurious";
@@ -80,6 +86,7 @@ export const pausesMs = [
   3 * hour,
   26 * hour,
 ];
+export const commitPausesMs = [70 * minute, 3 * hour, 26 * hour];
 export const jumpsMs = [minute, 20 * minute, 70 * minute, 7 * hour, 26 * hour];
 /** Where rows are versioned by arrival, also past the horizon of deletes. */
 export const longJumpsMs = [...jumpsMs, 9 * 24 * hour, 31 * 24 * hour, 45 * 24 * hour];

@@ -74,7 +74,7 @@ function countOf(kind: ProcessKind, chance: Chance): number {
     case "collector":
       return 1 + chance.below(2);
     case "operator":
-      return chance.below(2);
+      return chance.below(3);
     case "reader":
       return 1 + chance.below(3);
   }

@@ -56,7 +56,7 @@ export function actorOf(kind: ProcessKind, scene: Scene, world: World, chance: C
     case "collector":
       return actor(20 * minute, () => collectRound(scene, world, chance));
     case "operator":
-      return actor(10 * minute, () => operatorRound(scene, world, chance));
+      return actor(4 * minute, () => operatorRound(scene, world, chance));
     case "reader":
       return new ReadingProcess(scene, world, chance);
   }

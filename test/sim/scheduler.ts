@@ -10,7 +10,7 @@ import { createHash } from "node:crypto";
 import { SiltstoneError } from "../../lib/core/errors.ts";
 import { Crash, describe, type Effect, type EffectHook, type Verdict } from "../support/effects.ts";
 import type { MemoryClock } from "../support/memory/clock.ts";
-import { drawFault, type FaultKind, type FaultRates, pausesMs } from "./faults.ts";
+import { commitPausesMs, drawFault, type FaultKind, type FaultRates, pausesMs } from "./faults.ts";
 import type { Oracle } from "./oracle.ts";
 import type { Chance } from "./random.ts";
 import { turn } from "./synchronous-io.ts";
@@ -165,8 +165,11 @@ export class Scheduler {
         gate.open({ kind: "answer", value: { kind: "preconditionFailed" } });
         break;
       case "pause":
-        this.#gates.push({ ...gate, notBeforeMs: this.#clock.nowMs() + this.#chance.pick(pausesMs) });
+      case "commitPause": {
+        const ms = this.#chance.pick(fault === "pause" ? pausesMs : commitPausesMs);
+        this.#gates.push({ ...gate, notBeforeMs: this.#clock.nowMs() + ms });
         break;
+      }
       case "late":
         this.#late.add(`${process} ${effect!.key}`);
         gate.open(undefined);
