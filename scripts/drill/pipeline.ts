@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { CollectReport } from "../../lib/engine/collect-garbage.ts";
 import { createCollection } from "../../lib/engine/collections.ts";
+import type { RunSummary } from "../../lib/engine/run-summary.ts";
 import { FunctionCalls } from "./calls.ts";
 import { Faults, worldOf } from "./faults.ts";
 import { Ledger } from "./ledger.ts";
@@ -40,7 +41,7 @@ interface Scale {
 }
 /** Enough rows that merges build graphs (lib/core/merge-plan.ts). A kept version outlives any reader's view of it. */
 const long: Scale = {
-  sourceIds: 7_500,
+  sourceIds: 12_000,
   arrivalIds: 1_200,
   collectEveryMs: 5_000,
   retention: { versionsKept: 3, keptMs: 30_000, orphanMs: 60_000 },
@@ -209,7 +210,11 @@ class PipelineDrill {
   async #askCompactor(isOver: () => boolean): Promise<void> {
     while (!isOver()) {
       await sleep(this.#random.between(1_000, 4_000));
-      if (!isOver()) await this.#calls.invoke("compactor", { source: "manual" });
+      if (isOver()) return;
+      const result = await this.#calls.invoke("compactor", { source: "manual" });
+      if (result.kind === "failed") continue;
+      for (const { merges } of (result.value as RunSummary).shards)
+        this.#options.tally.count("merges by hand", merges);
     }
   }
 

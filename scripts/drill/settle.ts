@@ -7,7 +7,7 @@ import type { Collection } from "../../lib/core/collection.ts";
 import type { SegmentFile } from "../../lib/core/keys.ts";
 import { collectionKey, collectionPrefix, manifestKey, pointerKey, segmentKey } from "../../lib/core/keys.ts";
 import { collectGarbage } from "../../lib/engine/collect-garbage.ts";
-import { readCollection } from "../../lib/engine/head.ts";
+import { readCollection, readHead } from "../../lib/engine/head.ts";
 import { listManifests, readManifest } from "../../lib/engine/history.ts";
 import type { World } from "../../lib/engine/ports.ts";
 import type { RunSummary } from "../../lib/engine/run-summary.ts";
@@ -118,6 +118,8 @@ export async function verifyAll({ world, tally }: SettleOptions, name: string): 
     const { faults, versionsChecked } = await verify(world, collection, shard);
     for (const fault of faults) tally.violation(`verify ${name}/${shard}: ${fault}`);
     tally.count("versions verified", versionsChecked);
+    const { manifest } = await readHead(world.store, collection, shard);
+    for (const { kind, rows } of manifest.segments) tally.count(`rows in ${kind} segments`, rows);
   }
 }
 

@@ -137,7 +137,7 @@ export class Writer {
     const size = random.chance(bulkShare) ? random.between(200, 600) : random.between(1, 30);
     const chosen = new Set<string>();
     for (let i = 0; i < size; i++) chosen.add(random.pick(ids));
-    const deleteShare = random.pick([0, 0.1, 0.5, 1]);
+    const deleteShare = random.pick([0, 0, 0, 0.1, 0.2, 1]);
     return this.#callOf(
       [...chosen].map((id) => ledger.issue(id, random.chance(deleteShare) ? "delete" : "upsert")),
     );
