@@ -6,7 +6,7 @@
 import hnswlib from "#hnswlib";
 import { normalised } from "../../lib/core/vector.ts";
 import { gaussianMixture, recallOf, truthOf, type Vectors } from "./data.ts";
-import { interleaved, median, percentile, round } from "./measure.ts";
+import { interleaved, median, percentile, queryPasses, round } from "./measure.ts";
 import type { Cell, Check, Scenario } from "./scenario.ts";
 import { bucketOf, readerOf, rowOfId, withSegments } from "./store.ts";
 
@@ -52,7 +52,7 @@ export const filters: Scenario<Size> = {
       const found: number[][] = [];
       const samples = await interleaved(
         { filtered: async (turn) => (found[turn] = await ask(turn, limit)), all: (turn) => ask(turn, null) },
-        { turns: vectors.queries.length, warmups: Math.min(20, vectors.queries.length) },
+        { turns: vectors.queries.length, passes: queryPasses, warmups: Math.min(20, vectors.queries.length) },
       );
       const recall = recallOf(found, truthOf(vectors, "cosine", topK, matches));
       const [p95, all95] = [percentile(samples.filtered, 0.95), percentile(samples.all, 0.95)];
@@ -128,7 +128,7 @@ async function searchCosts(vectors: Vectors, shares: readonly number[]) {
           exactly[turn] = taken(graph.exact(units[turn]!, out.labels, out.distances, labels));
         },
       },
-      { turns: units.length },
+      { turns: units.length, passes: queryPasses },
     );
     const [graph50, exact50] = [median(graphMs), median(exactMs)];
     rows.push([

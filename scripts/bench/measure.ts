@@ -1,36 +1,44 @@
 /**
  * Measuring on a machine that others use too: what is compared is run in turns, in the same process, and medians are
- * taken over rounds. A ratio comes from one run; two runs are never compared with each other.
+ * taken over rounds, or the fastest of several passes over the same work. A ratio comes from one run; two runs are never compared with each other.
  */
 
 export const percentile = (samples: readonly number[], share: number): number => {
   const sorted = [...samples].sort((a, b) => a - b);
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
 };
+/** How often a query is asked when its own time is wanted. */
+export const queryPasses = 5;
+
 export const median = (samples: readonly number[]): number => percentile(samples, 0.5);
 export const round = (value: number, digits = 3): number => Number(value.toPrecision(digits));
 
 export type Case = (turn: number) => unknown;
 
 /**
- * Runs every case once for each turn, one after the other, starting with another case each time; a first `warmups`
- * turns are not counted. Gives each case's milliseconds by turn.
+ * Runs every case once for each turn, one after the other, starting with another case each time; then all of it again,
+ * `passes` times, after `warmups` turns that are not counted. Gives each case's milliseconds by turn: the fastest of
+ * the passes, which leaves out what the machine did for others meanwhile, and keeps what is slow about a turn itself.
  */
 export async function interleaved<Name extends string>(
   cases: Readonly<Record<Name, Case>>,
-  { turns, warmups = 0 }: { turns: number; warmups?: number },
+  { turns, warmups = 0, passes = 1 }: { turns: number; warmups?: number; passes?: number },
 ): Promise<Record<Name, number[]>> {
   const names = Object.keys(cases) as Name[];
-  const samples = Object.fromEntries(names.map((name) => [name, [] as number[]])) as Record<Name, number[]>;
-  for (let turn = -warmups; turn < turns; turn++) {
-    for (let i = 0; i < names.length; i++) {
-      const name = names[(((turn + i) % names.length) + names.length) % names.length]!;
-      const startedMs = performance.now();
-      await cases[name](turn < 0 ? turn + warmups : turn);
-      if (turn >= 0) samples[name].push(performance.now() - startedMs);
+  const fastest = Object.fromEntries(
+    names.map((name) => [name, new Array<number>(turns).fill(Number.POSITIVE_INFINITY)]),
+  ) as Record<Name, number[]>;
+  for (let turn = 0; turn < warmups; turn++) for (const name of names) await cases[name](turn % turns);
+  for (let pass = 0; pass < passes; pass++) {
+    for (let turn = 0; turn < turns; turn++) {
+      for (let i = 0; i < names.length; i++) {
+        const name = names[(pass + turn + i) % names.length]!;
+        const { ms } = await timed(() => cases[name](turn));
+        fastest[name][turn] = Math.min(fastest[name][turn]!, ms);
+      }
     }
   }
-  return samples;
+  return fastest;
 }
 
 export async function timed<T>(work: () => T | Promise<T>): Promise<{ value: T; ms: number }> {

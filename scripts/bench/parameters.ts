@@ -7,7 +7,7 @@ import type { Metric } from "../../lib/core/collection.ts";
 import { normalised } from "../../lib/core/vector.ts";
 import { hasDataset, readDataset } from "../../test/support/datasets.ts";
 import { gaussianMixture, recallOf, truthOf, type Vectors } from "./data.ts";
-import { interleaved, median, round, timed } from "./measure.ts";
+import { interleaved, median, queryPasses, round, timed } from "./measure.ts";
 import type { Cell, Log, Scenario } from "./scenario.ts";
 
 interface Size {
@@ -87,7 +87,7 @@ async function sweep(
           found.get(ef)![turn] = [...labels.subarray(0, count)];
         },
       ]);
-      const samples = await interleaved(Object.fromEntries(cases), { turns: queries.length });
+      const samples = await interleaved(Object.fromEntries(cases), { turns: queries.length, passes: queryPasses });
       for (const ef of size.ef) {
         rows.push([
           name,

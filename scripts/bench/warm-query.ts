@@ -13,7 +13,7 @@ import { readHead } from "../../lib/engine/head.ts";
 import { withFolder } from "../../lib/segment/files.ts";
 import { openRecords, storedRows } from "../../lib/segment/records-db.ts";
 import { gaussianMixture, recallOf, truthOf, type Vectors } from "./data.ts";
-import { interleaved, percentile, round } from "./measure.ts";
+import { interleaved, percentile, queryPasses, round } from "./measure.ts";
 import type { Cell, Check, Scenario } from "./scenario.ts";
 import { produceRows, readerOf, rowOfId, type Store, withSegments } from "./store.ts";
 
@@ -114,7 +114,7 @@ async function besideBare(store: Store, vectors: Vectors): Promise<{ cells: Cell
         if (bare.length === 1) foundBare[turn] = answers[0]!.neighbors.map((label) => bare[0]!.rowOf(label));
       },
     },
-    { turns: vectors.queries.length, warmups: Math.min(50, vectors.queries.length) },
+    { turns: vectors.queries.length, passes: queryPasses, warmups: Math.min(50, vectors.queries.length) },
   );
   await reader.close();
   const [p50, bare50] = [percentile(samples.siltstone, 0.5), percentile(samples.bare, 0.5)];
@@ -171,7 +171,7 @@ async function underDeltas(store: Store, vectors: Vectors, counts: readonly numb
     let requests = 0;
     const { strong } = await interleaved(
       { strong: async (turn) => (requests = (await ask(turn)).requests) },
-      { turns: vectors.queries.length },
+      { turns: vectors.queries.length, passes: queryPasses },
     );
     const shown = [0.5, 0.95, 0.99].map((share) => round(percentile(strong, share)));
     rows.push([count, ...shown, round(firstMs), requests]);
