@@ -16,7 +16,7 @@
  */
 import { addSums, Checksum, equalSums, type RowSum, sumOf } from "../core/checksum.ts";
 import type { Collection } from "../core/collection.ts";
-import { corrupt, SiltstoneError } from "../core/errors.ts";
+import { corrupt, isKind, SiltstoneError } from "../core/errors.ts";
 import { fold } from "../core/fold.ts";
 import {
   deltaKey,
@@ -55,6 +55,8 @@ const readsPerCheck = 128;
  * horizon has moved on, and tombstones that it would have met may be dropped (docs/protocol.md, "Horizon").
  */
 const batchMsMax = 15 * 60_000;
+/** Batches of one run that are begun again because of a collector. */
+const conflictsMax = 3;
 /** Batches of one run of one shard. */
 const batchesMax = 10_000;
 /**
@@ -104,6 +106,7 @@ export async function ingest(
       listedAtMs = world.clock.nowMs();
       listed = await listDeltas(world.store, ref, head.manifest.watermark);
     }
+    let conflicts = 0;
     for (let batch = 0; batch < batchesMax; batch++) {
       await deleteApplied(world, ref, head, listed);
       const pending = unmerged(listed, head.manifest);
@@ -111,12 +114,25 @@ export async function ingest(
         if (listed.length < listedMax) return end("done", []);
       } else {
         if (outOfTime()) return end("outOfTime", pending);
-        const done = await ingestBatch(world, collection, ref, { head, lease, listed, listedAtMs, pending });
-        head = done.head;
+        try {
+          const done = await ingestBatch(world, collection, ref, {
+            head,
+            lease,
+            listed,
+            listedAtMs,
+            pending,
+          });
+          head = done.head;
+          report.deltas += done.deltas;
+          report.rows += done.rows;
+          report.quarantined += done.quarantined;
+        } catch (error) {
+          // Garbage was collected between two attempts to publish: the batch is taken again, from the new head.
+          conflicts += 1;
+          if (!isKind(error, "conflict") || conflicts > conflictsMax) throw error;
+          head = await readHead(world.store, collection, shard);
+        }
         report.version = head.manifest.version;
-        report.deltas += done.deltas;
-        report.rows += done.rows;
-        report.quarantined += done.quarantined;
       }
       listedAtMs = world.clock.nowMs();
       listed = await listDeltas(world.store, ref, head.manifest.watermark);
@@ -263,6 +279,14 @@ function ingestChange(
     throw new SiltstoneError(
       "fenced",
       `${shardName(manifest)}: this run slept; what it read may be out of date`,
+    );
+  }
+  // Rebasing over a merge is all right. Over another ingestion or a rollback it is not: `applied` may have forgotten
+  // these very deltas by now, and they would be counted, or a rollback undone, a second time.
+  if (!equalSums(manifest.ledger.ingested, run.batch.head.manifest.ledger.ingested)) {
+    throw new SiltstoneError(
+      "fenced",
+      `${shardName(manifest)}: another writer was faster; the next run goes on`,
     );
   }
   if (already.length > 0)

@@ -132,7 +132,7 @@ async function mergeOnce(
     checkInputs(shard, inputs, merged.cameIn);
     await uploadSegment(world, shard, merged.segment, output);
     await lease.check();
-    return commitMerge(world, collection, head, plan, merged);
+    return commitMerge(world, collection, shard.shard, plan, merged);
   });
 }
 
@@ -147,14 +147,16 @@ function checkInputs(shard: ShardRef, inputs: readonly Segment[], cameIn: RowSum
   }
 }
 
+/** Publishes on the head of now, not on the one that the merge began from: garbage may well have been collected since. */
 async function commitMerge(
   world: World,
   collection: Collection,
-  head: Head,
+  shard: number,
   plan: MergePlan,
   merged: Merged,
 ) {
   let overtaken = false;
+  const head = await readHead(world.store, collection, shard);
   const published = await publish(world, collection, head, ({ manifest }) => {
     if (manifest.segments.some((segment) => segment.id === merged.segment.id)) return null;
     overtaken = !stillHolds(manifest, plan, merged);

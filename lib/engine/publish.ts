@@ -8,7 +8,7 @@
  *  4. The pointer is written with If-Match: the commit.
  *  5. When the answer is lost, or says that somebody else was first (which may have been our own first attempt), nothing
  *     is concluded: the head is read again and `propose` decides by what it finds there. So an attempt that won
- *     unnoticed is found done, and one that lost is rebased.
+ *     unnoticed is found done, and one that lost is rebased, unless garbage was collected in between.
  */
 
 import type { Collection } from "../core/collection.ts";
@@ -40,6 +40,13 @@ export async function publish(
   for (let attempt = 0; attempt < attemptsMax; attempt++) {
     const change = propose(current);
     if (change === null) return current;
+    // A first attempt may have won unnoticed, been undone by a rollback, and its segments been collected since.
+    if (current.pointer.floor.generation !== head.pointer.floor.generation) {
+      throw new SiltstoneError(
+        "conflict",
+        `${pointerKey(head.manifest)}: garbage was collected meanwhile; run again`,
+      );
+    }
     const next = successor(current, change, world);
     const landed = await commit(world, current, next);
     if (landed !== null) return landed;
@@ -68,8 +75,8 @@ function successor(head: Head, change: Change, world: World): Manifest {
 }
 
 /**
- * A writer that slept through a collection holds segments whose files may be gone. A rollback's segments are old, and
- * kept: it checks the floor's generation instead.
+ * A writer that slept through a collection holds segments whose files may be gone. A rollback's segments are old: it
+ * takes them from a version at or above the floor, which no collection touches, or copies them (lib/engine/rollback.ts).
  */
 function belowFloor(head: Head, next: Manifest): string | null {
   const { floor } = head.pointer;

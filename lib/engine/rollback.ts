@@ -2,15 +2,26 @@
  * Going back: a kept version's segments become the newest version; and the repair of a lost pointer.
  *
  * A rollback is a publish like any other: under the ingest lease, with a new epoch, by If-Match. It takes back every
- * write that was merged after that version, for everyone; deltas that are not merged yet stay, and are merged next.
+ * write that was merged after that version, for everyone; deltas that are not merged yet stay, and are merged next. No
+ * data is copied, unless the version is below the collector's floor and kept by a pin alone.
  */
 import type { Collection } from "../core/collection.ts";
 import { corrupt, SiltstoneError } from "../core/errors.ts";
-import { deltaOfKey, deltaPrefix, pointerKey, type ShardRef, shardName } from "../core/keys.ts";
-import type { Manifest } from "../core/manifest.ts";
+import {
+  deltaOfKey,
+  deltaPrefix,
+  pointerKey,
+  type SegmentFile,
+  type ShardRef,
+  shardName,
+} from "../core/keys.ts";
+import type { Manifest, Segment } from "../core/manifest.ts";
 import { encodePointer, firstPointer, type Pointer, pointerTo } from "../core/pointer.ts";
+import { withFolder } from "../segment/files.ts";
+import { fetchSegment } from "./fetch.ts";
 import { type Head, readHead } from "./head.ts";
 import { listManifests, listPins, noVersion, publishedChain, readManifest } from "./history.ts";
+import { uploadSegment } from "./ingest.ts";
 import { HeldLease, ingestLease } from "./lease.ts";
 import type { World } from "./ports.ts";
 import { publish } from "./publish.ts";
@@ -31,6 +42,7 @@ export async function rollback(
     const head = await readHead(world.store, collection, shard);
     const target = await keptVersion(world, head, version);
     if (target.commit === head.manifest.commit) return head;
+    const segments = await keptSegments(world, ref, head, target);
     await lease.check();
     return await publish(world, collection, head, ({ manifest, pointer }) => {
       // An earlier attempt whose answer was lost: epochs are ours alone, and this one publishes nothing else.
@@ -43,14 +55,13 @@ export async function rollback(
           `${shardName(ref)}: garbage was collected meanwhile; run it again`,
         );
       }
-      const { segments, ledger } = target;
       return {
         cause: "rollback",
         epoch: lease.epoch,
         segments,
         applied: manifest.applied,
         watermark: manifest.watermark,
-        ledger,
+        ledger: target.ledger,
       };
     });
   } finally {
@@ -71,6 +82,34 @@ async function keptVersion(world: World, head: Head, version: number): Promise<M
     version,
     chain.filter((manifest) => manifest.version >= head.pointer.floor.version),
   );
+}
+
+/**
+ * The version's segments, such that no collector takes them. At or above the floor nothing is collected. Below it only a
+ * pin keeps them, and a pin can be taken away while we publish: those that the head does not name are copied, and the
+ * copies are as safe as any new segment.
+ */
+async function keptSegments(
+  world: World,
+  ref: ShardRef,
+  head: Head,
+  target: Manifest,
+): Promise<readonly Segment[]> {
+  if (target.version >= head.pointer.floor.version) return target.segments;
+  const live = new Set(head.manifest.segments.map(({ id }) => id));
+  const segments: Segment[] = [];
+  for (const segment of target.segments)
+    segments.push(live.has(segment.id) ? segment : await copySegment(world, ref, segment));
+  return segments;
+}
+
+async function copySegment(world: World, ref: ShardRef, segment: Segment): Promise<Segment> {
+  const copy = { ...segment, id: world.clock.ulid() };
+  await withFolder(async (folder) => {
+    await fetchSegment(world.store, ref, segment, Object.keys(segment.files) as SegmentFile[], folder);
+    await uploadSegment(world, ref, copy, folder);
+  });
+  return copy;
 }
 
 export interface Repair {
