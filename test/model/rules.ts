@@ -32,11 +32,11 @@ export interface Rules {
   readonly sleptTooLong: boolean;
   /** Only what was garbage before the floor rose is deleted (collectGarbage). */
   readonly garbageBefore: boolean;
-  /** Proposed: an ingest is rebased over merges only, not over another ingest or a rollback. */
+  /** An ingest is rebased over merges only, not over another ingest or a rollback (ingestChange, by the ledger). */
   readonly rebaseOverMerges: boolean;
-  /** Proposed: what may have been published already is not published again once a collection began. */
+  /** What may have been published already is not published again once a collection began (publish). */
   readonly retryGeneration: boolean;
-  /** Proposed: a pinned version below the floor is brought back by copying its segments under new names. */
+  /** A pinned version below the floor is brought back by copying its segments under new names (keptSegments). */
   readonly rollbackCopies: boolean;
 }
 
