@@ -6,7 +6,8 @@ import { clearScratch } from "../../lib/aws/scratch.ts";
 import { telemetry } from "../../lib/aws/telemetry.ts";
 import { metric } from "../../lib/contract.ts";
 import { unreachable } from "../../lib/core/errors.ts";
-import { type Provenance, Reader } from "../../lib/engine/reader.ts";
+import type { Provenance } from "../../lib/engine/read-request.ts";
+import { Reader } from "../../lib/engine/reader.ts";
 import { parseQueryEvent, type QueryEvent } from "./event.ts";
 
 clearScratch();

@@ -9,92 +9,37 @@ import { mkdtempSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Collection, checkCollectionName, type Metric } from "../core/collection.ts";
+import { type Collection, checkCollectionName } from "../core/collection.ts";
 import { invalid, isKind, SiltstoneError } from "../core/errors.ts";
-import { type Filter, parseFilter } from "../core/filter.ts";
 import { shardName, ulidTimeMs } from "../core/keys.ts";
 import { embedText } from "../core/lexical-embedder.ts";
 import { snapshotBytes } from "../core/manifest.ts";
 import type { Metadata } from "../core/record.ts";
 import { shardOf } from "../core/shard-of.ts";
-import { decodeToken } from "../core/token.ts";
 import { mergeTopK } from "../core/top-k.ts";
 import { checkVector, normalised } from "../core/vector.ts";
 import type { AnswerRow, OpenSegment } from "../segment/open-segment.ts";
 import { listDeltas, unmerged } from "./deltas.ts";
 import { readCollection } from "./head.ts";
 import type { World } from "./ports.ts";
+import {
+  type Consistency,
+  checkConsistency,
+  checkFilter,
+  checkMinScore,
+  checkTopK,
+  type Freshness,
+  type Include,
+  type Provenance,
+  type QueryRequest,
+  type QueryResult,
+  type ReadRecord,
+  scoreOf,
+  tokensByShard,
+} from "./read-request.ts";
 import { ShardReader } from "./shard-reader.ts";
 import type { Traffic } from "./traffic.ts";
 import { checkIds, type Found, type View } from "./view.ts";
-
-export const topKMax = 1_000;
-export const topKDefault = 10;
-export const refreshSecondsMax = 300;
-
-export type Consistency = "eventual" | "bounded" | "strong";
-export type Include = "document" | "metadata" | "vector";
-
-/** How fresh an answer has to be. */
-export interface Freshness {
-  /** `eventual` (default): the cached view. `bounded`: at most maxAgeSeconds old. `strong`: every acknowledged write. */
-  readonly consistency?: Consistency | undefined;
-  /** For `bounded`: seconds since the pointer was read, 0 to 300. */
-  readonly maxAgeSeconds?: number | undefined;
-  /** Write tokens whose writes the answer must contain. */
-  readonly atLeast?: readonly string[] | undefined;
-}
-
-export interface QueryRequest extends Freshness {
-  readonly collection: string;
-  /** dims numbers, or base64 of little-endian float32. Exactly one of vector, id and text. */
-  readonly vector?: unknown;
-  /** The vector of this record. The record itself is among the results unless excluded. */
-  readonly id?: string | undefined;
-  /** Text, where the collection has a built-in embedder. */
-  readonly text?: string | undefined;
-  /** 0 to 1,000; default 10. */
-  readonly topK?: number | undefined;
-  readonly filter?: unknown;
-  /** Only results with at least this score. */
-  readonly minScore?: number | undefined;
-  readonly excludeIds?: readonly string[] | undefined;
-  /** Default: document and metadata. */
-  readonly include?: readonly Include[] | undefined;
-}
-
-export interface ReadRecord {
-  readonly id: string;
-  readonly version: number;
-  readonly document?: string | null;
-  readonly metadata?: Metadata | null;
-  readonly vector?: number[];
-}
-export interface QueryResult extends ReadRecord {
-  /** Larger is nearer: cosine similarity, dot product, or 1 / (1 + squared distance). */
-  readonly score: number;
-  /** 1 − cos, squared L2, or 1 − dot. */
-  readonly distance: number;
-}
-
-/** Where an answer comes from, and what it took. */
-export interface Provenance {
-  /** Sum of the versions of the shards: it grows with every publication. */
-  readonly snapshotVersion: number;
-  readonly shards: readonly {
-    readonly shard: number;
-    readonly version: number;
-    readonly ageSeconds: number;
-  }[];
-  readonly consistency: Consistency;
-  readonly segments: number;
-  readonly deltasOverlaid: number;
-  readonly milliseconds: number;
-  readonly requests: number;
-  readonly bytesRead: number;
-  /** Set when a newer version is damaged and an older one answers. */
-  readonly warning?: string;
-}
 
 export interface ReaderOptions {
   /** Seconds after which a cached view is checked again, for eventual reads: 0 to 300. */
@@ -423,54 +368,4 @@ function nothingPublished(collection: Collection): SiltstoneError {
     "unavailable",
     `collection ${collection.name} has no snapshot yet: nothing has been published; run \`silt compact ${collection.name}\`, or read with consistency strong`,
   );
-}
-
-export function scoreOf(metric: Metric, distance: number): number {
-  return metric === "l2" ? 1 / (1 + distance) : 1 - distance;
-}
-
-function checkTopK(topK: number | undefined): number {
-  if (topK === undefined) return topKDefault;
-  if (!Number.isInteger(topK) || topK < 0 || topK > topKMax)
-    throw invalid(`topK: must be an integer from 0 to ${topKMax}, got ${JSON.stringify(topK)}`);
-  return topK;
-}
-
-function checkMinScore(minScore: number | undefined): number {
-  if (minScore === undefined) return Number.NEGATIVE_INFINITY;
-  if (typeof minScore !== "number" || Number.isNaN(minScore))
-    throw invalid(`minScore: must be a number, got ${JSON.stringify(minScore)}`);
-  return minScore;
-}
-
-const checkFilter = (collection: Collection, filter: unknown): Filter | null =>
-  filter === undefined || filter === null ? null : parseFilter(collection.fields, filter);
-
-function checkConsistency({ consistency = "eventual", maxAgeSeconds }: Freshness): Consistency {
-  const inRange =
-    typeof maxAgeSeconds === "number" && maxAgeSeconds >= 0 && maxAgeSeconds <= refreshSecondsMax;
-  if (consistency === "bounded" && !inRange) {
-    throw invalid(
-      `maxAgeSeconds: bounded consistency needs 0 to ${refreshSecondsMax} seconds, got ${JSON.stringify(maxAgeSeconds) ?? "nothing"}`,
-    );
-  }
-  if (consistency !== "bounded" && maxAgeSeconds !== undefined)
-    throw invalid("maxAgeSeconds: goes with consistency bounded only");
-  return consistency;
-}
-
-/** Deltas that the tokens name, by shard. */
-function tokensByShard(collection: Collection, tokens: readonly string[]): Map<number, string[]> {
-  const byShard = new Map<number, string[]>();
-  for (const text of tokens) {
-    const token = decodeToken(text);
-    if (token.collection !== collection.name)
-      throw invalid(`atLeast: the token is of collection ${token.collection}, not ${collection.name}`);
-    for (const { shard, delta } of token.deltas) {
-      if (shard >= collection.shards)
-        throw invalid(`atLeast: the token names shard ${shard}; ${collection.name} has ${collection.shards}`);
-      byShard.set(shard, [...(byShard.get(shard) ?? []), delta]);
-    }
-  }
-  return byShard;
 }

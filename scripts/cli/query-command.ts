@@ -3,7 +3,7 @@ import { type Command, Option } from "commander";
 import pLimit from "p-limit";
 import { invalid } from "../../lib/core/errors.ts";
 import { vectorToBase64 } from "../../lib/core/vector.ts";
-import { type Provenance, type QueryResult, topKMax } from "../../lib/engine/reader.ts";
+import { type Provenance, type QueryResult, topKMax } from "../../lib/engine/read-request.ts";
 import {
   type FreshnessOptions,
   filterOption,

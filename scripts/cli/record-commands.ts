@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { type Command, Option } from "commander";
 import { invalid } from "../../lib/core/errors.ts";
 import type { ProduceAnswer } from "../../lib/engine/produce.ts";
-import type { Provenance, ReadRecord } from "../../lib/engine/reader.ts";
+import type { Provenance, ReadRecord } from "../../lib/engine/read-request.ts";
 import {
   type FreshnessOptions,
   filterOption,
