@@ -16,7 +16,7 @@ import type { Verdict } from "../test/mutants/probe.ts";
 const { values } = parseArgs({
   options: {
     only: { type: "string", default: "" },
-    seeds: { type: "string", default: "200" },
+    seeds: { type: "string", default: "150" },
     json: { type: "boolean", default: false },
   },
 });

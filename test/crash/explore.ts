@@ -18,6 +18,7 @@ import { beginRead, readFault } from "../sim/reads.ts";
 import { watchedStore } from "../sim/sim-world.ts";
 import { Crash, type Effect, type EffectHook, effects, preconditionFailed } from "../support/effects.ts";
 import { type MemoryWorld, memoryWorld } from "../support/memory/world.ts";
+import type { Race } from "./races.ts";
 import { collectAll, ids, ingestAll, mergeAll, name, type Scenario, type Stage } from "./scenarios.ts";
 
 export const accidents = [
@@ -35,11 +36,33 @@ const hour = 3_600_000;
 const effectsMax = 200;
 
 /** Throws at the first point that breaks a promise; answers at how many effects the accident was tried. */
-export async function explore(scenario: Scenario, accident: Accident): Promise<number> {
+export const explore = (scenario: Scenario, accident: Accident): Promise<number> =>
+  exploreEach(scenario, accident, (index, point) => strike(accident, index, point));
+
+/**
+ * The same for races: before the n-th effect the operation sleeps, and others do all of their work meanwhile. Then it
+ * wakes up and goes on with what it knew.
+ */
+export const exploreRace = (scenario: Scenario, race: Race): Promise<number> =>
+  exploreEach(scenario, race.name, (index, point, stage) => async (effect, moment) => {
+    if (effect.index !== index || moment !== "before") return undefined;
+    point.where = `at ${effect.port}.${effect.operation} ${effect.key} (effect ${index})`;
+    point.applies = true;
+    for (const work of race.work) {
+      await work(stage).catch((error: unknown) => {
+        if (!isExpected(error)) throw error;
+      });
+    }
+    return undefined;
+  });
+
+type Trouble = (index: number, point: { where: string | null; applies: boolean }, stage: Stage) => EffectHook;
+
+async function exploreEach(scenario: Scenario, what: string, trouble: Trouble): Promise<number> {
   let tried = 0;
   for (let index = 1; index <= effectsMax; index++) {
-    const found = await tryPoint(scenario, accident, index);
-    if (found.fault !== null) throw new Error(`${scenario.name}, ${accident} ${found.where}: ${found.fault}`);
+    const found = await tryPoint(scenario, index, trouble);
+    if (found.fault !== null) throw new Error(`${scenario.name}, ${what} ${found.where}: ${found.fault}`);
     if (found.where === null) return tried;
     if (found.applies) tried += 1;
   }
@@ -54,7 +77,7 @@ interface Point {
   readonly fault: string | null;
 }
 
-async function tryPoint(scenario: Scenario, accident: Accident, index: number): Promise<Point> {
+async function tryPoint(scenario: Scenario, index: number, trouble: Trouble): Promise<Point> {
   const memory = memoryWorld();
   const oracle = new Oracle(memory.store, memory.clock);
   const world: World = { ...memory, store: watchedStore(memory.store, oracle) };
@@ -64,7 +87,7 @@ async function tryPoint(scenario: Scenario, accident: Accident, index: number): 
   try {
     await scenario.prepare(stage);
     await lookOnce(stage, warm, "eventual");
-    const struck = effects(world, strike(accident, index, point));
+    const struck = effects(world, trouble(index, point, stage));
     let outcome: unknown = await scenario.run(struck, stage).then(
       () => null,
       (error: unknown) => error,
@@ -126,8 +149,8 @@ const isExpected = (error: unknown): boolean =>
     (error as { reported?: string }).reported ?? "",
   );
 
-/** The first attempt may have done it already. */
-const isRepeated = (error: unknown): boolean => isKind(error, "conflict");
+/** The first attempt may have done it already; what it was about may have been collected since. */
+const isRepeated = (error: unknown): boolean => isKind(error, "conflict") || isKind(error, "notFound");
 
 const asFault = (outcome: unknown): string | null => (outcome === null ? null : (outcome as Error).stack!);
 

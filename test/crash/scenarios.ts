@@ -40,6 +40,8 @@ export interface Stage {
 }
 export interface Scenario {
   readonly name: string;
+  /** Whether it is also tried against others at work (test/crash/races.ts). */
+  readonly races?: true;
   prepare(stage: Stage): Promise<void>;
   run(world: World, stage: Stage): Promise<void>;
 }
@@ -123,10 +125,11 @@ export const scenarios: readonly Scenario[] = [
   },
   {
     name: "produce",
+    races: true,
     prepare: twoVersions,
     run: (world, stage) => write(world, stage, "a", "-c", "f"),
   },
-  { name: "ingest", prepare: twoVersions, run: ingestAll },
+  { name: "ingest", races: true, prepare: twoVersions, run: ingestAll },
   {
     // A backlog from before a long standstill: the low watermark is far behind it.
     name: "ingest an old backlog",
@@ -138,6 +141,7 @@ export const scenarios: readonly Scenario[] = [
   },
   {
     name: "merge into a graph",
+    races: true,
     prepare: async (stage) => {
       await twoVersions(stage);
       await ingestAll(stage.world);
@@ -153,9 +157,10 @@ export const scenarios: readonly Scenario[] = [
     },
     run: mergeAll,
   },
-  { name: "collect garbage", prepare: oldVersions, run: collectAll },
+  { name: "collect garbage", races: true, prepare: oldVersions, run: collectAll },
   {
     name: "roll back",
+    races: true,
     prepare: twoVersions,
     run: async (world) => {
       await rollback(world, await collectionOf(world), 0, 1);
@@ -163,6 +168,7 @@ export const scenarios: readonly Scenario[] = [
   },
   {
     name: "pin",
+    races: true,
     prepare: twoVersions,
     run: async (world, stage) => {
       const collection = await collectionOf(world);

@@ -1,5 +1,6 @@
 /** Run in a patched copy of the sources: does anything notice? Prints one JSON line. */
-import { accidents, explore } from "../crash/explore.ts";
+import { accidents, explore, exploreRace } from "../crash/explore.ts";
+import { races } from "../crash/races.ts";
 import { scenarios } from "../crash/scenarios.ts";
 import { planOf } from "../sim/plan.ts";
 import { simulate } from "../sim/simulation.ts";
@@ -11,17 +12,18 @@ export interface Verdict {
   readonly message: string;
 }
 
-const quickSeeds = 40;
+const quickSeeds = 25;
 const steps = 1_000;
 
 makeIoSynchronous();
 const verdict = await probe(Number(process.argv[2] ?? 400));
 process.stdout.write(`${JSON.stringify(verdict)}\n`);
 
-/** A few simulated runs, then every crash point, then many simulated runs. */
+/** A few simulated runs, then every race and every crash point, then many simulated runs. */
 async function probe(seeds: number): Promise<Verdict | null> {
   return (
     (await bySimulator(1, quickSeeds)) ??
+    (await byRaces()) ??
     (await byCrashPoints()) ??
     (await bySimulator(quickSeeds + 1, seeds))
   );
@@ -42,13 +44,27 @@ async function bySimulator(first: number, last: number): Promise<Verdict | null>
 }
 
 async function byCrashPoints(): Promise<Verdict | null> {
+  return explored("crash points", accidents, explore);
+}
+async function byRaces(): Promise<Verdict | null> {
+  const sleepers = scenarios.filter((scenario) => scenario.races);
+  return explored("races", races, (scenario, race) =>
+    sleepers.includes(scenario) ? exploreRace(scenario, race) : Promise.resolve(0),
+  );
+}
+
+async function explored<T>(
+  by: string,
+  all: readonly T[],
+  explore: (scenario: (typeof scenarios)[number], one: T) => Promise<number>,
+): Promise<Verdict | null> {
   let points = 0;
   for (const scenario of scenarios) {
-    for (const accident of accidents) {
+    for (const one of all) {
       try {
-        points += await explore(scenario, accident);
+        points += await explore(scenario, one);
       } catch (error) {
-        return { by: "crash points", steps: points, message: (error as Error).message };
+        return { by, steps: points, message: (error as Error).message };
       }
     }
   }

@@ -19,8 +19,9 @@ import { decodeNotification } from "../../lib/core/notification.ts";
 import type { Pointer } from "../../lib/core/pointer.ts";
 import type { MemoryClock } from "../support/memory/clock.ts";
 import type { MemoryObjectStore } from "../support/memory/object-store.ts";
+import { filesOf, moveFault, newest, noVersion, type Published, parseKey } from "./published.ts";
 import { SegmentContents } from "./segment-content.ts";
-import { differenceOf, foldWrites, liveDocuments, type State, type Write } from "./writes.ts";
+import { differenceOf, foldWrites, liveDocuments, type Write } from "./writes.ts";
 
 const dayMs = 86_400_000;
 /** Deltas older than this may be put aside, tombstones older than this may be dropped; clocks differ by 15 minutes. */
@@ -38,18 +39,6 @@ export interface KnownDelta {
   ackedAt: number | null;
   /** Put aside: nobody has to see it any more. */
   quarantined: boolean;
-}
-
-export interface Published {
-  readonly version: number;
-  readonly commit: string;
-  readonly cause: Manifest["cause"];
-  readonly manifest: Manifest | null;
-  readonly included: ReadonlySet<string>;
-  readonly takenBack: ReadonlySet<string>;
-  readonly state: State;
-  /** True time. */
-  readonly atMs: number;
 }
 
 interface ShardTruth {
@@ -272,7 +261,8 @@ export class Oracle {
       return;
     }
     const known = truth.byCommit.get(pointer.commit);
-    if (before !== null) this.#checkMove(shard, before, pointer, known !== undefined);
+    const fault = before && moveFault(before, pointer, known !== undefined);
+    if (fault) this.violate(`the pointer of ${shard} ${fault} (I2)`);
     const next = known ?? this.#publish(shard, pointer);
     if (next === null) return;
     truth.current = next;
@@ -280,20 +270,6 @@ export class Oracle {
     this.#checkFiles(shard, next);
     if (before === null)
       for (const delta of this.lost()) this.violate(`the repaired pointer loses delta ${delta}`);
-  }
-
-  #checkMove(shard: string, before: Pointer, after: Pointer, isKnown: boolean): void {
-    const bad = (reason: string) => this.violate(`the pointer of ${shard} ${reason} (I2)`);
-    if (after.version < before.version) bad(`went back from version ${before.version} to ${after.version}`);
-    if (after.epoch < before.epoch) bad(`went back from epoch ${before.epoch} to ${after.epoch}`);
-    if (after.floor.version < before.floor.version || after.floor.ulid < before.floor.ulid)
-      bad("lowered the floor");
-    if (after.version === before.version && after.commit !== before.commit) {
-      bad(`published version ${after.version} twice: ${before.commit} and ${after.commit}`);
-    }
-    if (after.version > before.version && (isKnown || after.version !== before.version + 1)) {
-      bad(`jumped from version ${before.version} to ${after.version}`);
-    }
   }
 
   #publish(shard: string, pointer: Pointer): Published | null {
@@ -406,30 +382,4 @@ export class Oracle {
     this.#trueHash.set(body, known);
     return known;
   }
-}
-
-const noVersion: Published = {
-  version: 0,
-  commit: "",
-  cause: "create",
-  manifest: null,
-  included: new Set(),
-  takenBack: new Set(),
-  state: new Map(),
-  atMs: 0,
-};
-
-function filesOf(shard: string, { version, commit, manifest }: Published): string[] {
-  if (manifest === null) return [];
-  const segments = manifest.segments.flatMap(({ id, files }) =>
-    Object.keys(files).map((file) => `${shard}/segments/${id}/${file}`),
-  );
-  return [`${shard}/manifests/${String(version).padStart(12, "0")}-${commit}.json`, ...segments];
-}
-
-const newest = (manifest: Manifest): string => manifest.segments.at(-1)?.id ?? "";
-
-function parseKey(key: string): { shard: string; kind: string; name: string } {
-  const [collection, shard, kind = "", ...rest] = key.split("/");
-  return { shard: `${collection}/${shard}`, kind, name: rest.join("/") };
 }

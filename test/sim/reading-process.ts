@@ -1,7 +1,8 @@
 /** A query process: one Reader, warm or just started, asked at all three consistency levels and with tokens. */
 import { SiltstoneError } from "../../lib/core/errors.ts";
 import type { World } from "../../lib/engine/ports.ts";
-import { type Consistency, type Freshness, type Provenance, Reader } from "../../lib/engine/reader.ts";
+import type { Consistency, Freshness, Provenance } from "../../lib/engine/read-request.ts";
+import { Reader } from "../../lib/engine/reader.ts";
 import { Traffic } from "../../lib/engine/traffic.ts";
 import type { Actor, Scene } from "./processes.ts";
 import type { Chance } from "./random.ts";

@@ -9,8 +9,9 @@
  */
 
 import { shardOf } from "../../lib/core/shard-of.ts";
-import type { Consistency } from "../../lib/engine/reader.ts";
-import type { KnownDelta, Oracle, Published } from "./oracle.ts";
+import type { Consistency } from "../../lib/engine/read-request.ts";
+import type { KnownDelta, Oracle } from "./oracle.ts";
+import type { Published } from "./published.ts";
 import { describeWrite, differenceOf, foldWrites, isLater, liveDocuments, type Write } from "./writes.ts";
 
 export interface ReadWindow {

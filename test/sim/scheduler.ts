@@ -165,11 +165,11 @@ export class Scheduler {
         gate.open({ kind: "answer", value: { kind: "preconditionFailed" } });
         break;
       case "pause":
-      case "commitPause": {
-        const ms = this.#chance.pick(fault === "pause" ? pausesMs : commitPausesMs);
-        this.#gates.push({ ...gate, notBeforeMs: this.#clock.nowMs() + ms });
+        this.#gates.push({ ...gate, notBeforeMs: this.#clock.nowMs() + this.#chance.pick(pausesMs) });
         break;
-      }
+      case "commitPause":
+        this.#sleepAtCommit(gate);
+        break;
       case "late":
         this.#late.add(`${process} ${effect!.key}`);
         gate.open(undefined);
@@ -182,6 +182,15 @@ export class Scheduler {
       default:
         gate.open(undefined);
     }
+  }
+
+  /** Half the time the others do nothing meanwhile either, and have a quarter of an hour before he wakes up. */
+  #sleepAtCommit(gate: Gate): void {
+    const ms = this.#chance.pick(commitPausesMs);
+    const isQuiet = this.#chance.hits(0.5);
+    if (isQuiet) this.#clock.advance(ms);
+    const leftMs = isQuiet ? this.#chance.pick([60_000, 900_000, 3_600_000]) : ms;
+    this.#gates.push({ ...gate, notBeforeMs: this.#clock.nowMs() + leftMs });
   }
 
   #outcomeOf(process: string, effect: Effect): Verdict | undefined {

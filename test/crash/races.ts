@@ -1,0 +1,61 @@
+/** What others do while an operation sleeps. */
+import { readCollection, readHead } from "../../lib/engine/head.ts";
+import { pinVersion, unpin } from "../../lib/engine/history.ts";
+import { rollback } from "../../lib/engine/rollback.ts";
+import { collectAll, ingestAll, mergeAll, name, type Stage, write } from "./scenarios.ts";
+
+export interface Race {
+  readonly name: string;
+  /** One after the other; each may fail as its caller would have to live with. */
+  readonly work: readonly ((stage: Stage) => Promise<void>)[];
+}
+
+const minute = 60_000;
+const hour = 60 * minute;
+const day = 24 * hour;
+const pass =
+  (ms: number) =>
+  async ({ memory }: Stage): Promise<void> =>
+    memory.clock.advance(ms);
+const ingest = ({ world }: Stage) => ingestAll(world);
+const merge = ({ world }: Stage) => mergeAll(world);
+const collect = ({ world }: Stage) => collectAll(world);
+const back = async ({ world }: Stage) => {
+  await rollback(world, await readCollection(world.store, name), 0, 1);
+};
+const pin = async ({ world, oracle }: Stage) => {
+  const collection = await readCollection(world.store, name);
+  const made = await pinVersion(world, () => readHead(world.store, collection, 0), {
+    name: "race",
+    version: 1,
+  });
+  oracle.pins.set(made.name, { shard: `${name}/0`, version: made.version });
+};
+const takeOffPins = async ({ world, oracle }: Stage) => {
+  for (const [made] of oracle.pins) await unpin(world.store, { collection: name, shard: 0 }, made);
+  oracle.pins.clear();
+};
+
+export const races: readonly Race[] = [
+  { name: "a day passes, and garbage is collected", work: [pass(26 * hour), collect] },
+  { name: "another compactor and merger do the work", work: [pass(2 * minute), ingest, merge] },
+  {
+    name: "others write, ingest, merge and collect for days",
+    work: [
+      pass(2 * minute),
+      (stage) => write(stage.world, stage, "a", "-d"),
+      ingest,
+      merge,
+      pass(26 * hour),
+      collect,
+    ],
+  },
+  { name: "somebody rolls back", work: [pass(2 * minute), back] },
+  { name: "the work is done, and rolled back", work: [pass(2 * minute), ingest, back] },
+  { name: "somebody pins, and garbage is collected", work: [pass(26 * hour), pin, collect] },
+  { name: "pins are taken off, and garbage is collected", work: [takeOffPins, pass(26 * hour), collect] },
+  {
+    name: "the horizon passes: deletes are forgotten",
+    work: [(stage) => write(stage.world, stage, "-a", "-b", "-c"), ingest, pass(32 * day), merge, collect],
+  },
+];
