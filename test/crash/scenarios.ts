@@ -131,6 +131,18 @@ export const scenarios: readonly Scenario[] = [
   },
   { name: "ingest", races: true, prepare: twoVersions, run: ingestAll },
   {
+    // The writer's clock is behind: what waits is older than the delete that is merged already.
+    name: "ingest what a delete has beaten",
+    races: true,
+    prepare: async (stage) => {
+      await twoVersions(stage);
+      await ingestAll(stage.world);
+      const behind = { ...stage.world, clock: stage.memory.clock.fork({ seed: 9, skewMs: -10 * 60_000 }) };
+      await write(behind, stage, "a", "d");
+    },
+    run: ingestAll,
+  },
+  {
     // A backlog from before a long standstill: the low watermark is far behind it.
     name: "ingest an old backlog",
     prepare: async (stage) => {
@@ -167,17 +179,26 @@ export const scenarios: readonly Scenario[] = [
     },
   },
   {
+    name: "roll back to what only a pin keeps",
+    races: true,
+    prepare: async (stage) => {
+      await twoVersions(stage);
+      await pinVersionOne(stage.world, stage);
+      await ingestAll(stage.world);
+      stage.memory.clock.advance(26 * hour);
+      await collectAll(stage.world);
+      await write(stage.world, stage, "f");
+      await ingestAll(stage.world);
+    },
+    run: async (world) => {
+      await rollback(world, await collectionOf(world), 0, 1);
+    },
+  },
+  {
     name: "pin",
     races: true,
     prepare: twoVersions,
-    run: async (world, stage) => {
-      const collection = await collectionOf(world);
-      const pin = await pinVersion(world, () => readHead(world.store, collection, 0), {
-        name: "kept",
-        version: 1,
-      });
-      stage.oracle.pins.set(pin.name, { shard: `${name}/0`, version: pin.version });
-    },
+    run: pinVersionOne,
   },
   {
     name: "repair a lost pointer",
@@ -205,6 +226,13 @@ export const scenarios: readonly Scenario[] = [
     },
   },
 ];
+
+async function pinVersionOne(world: World, stage: Stage): Promise<void> {
+  const collection = await collectionOf(world);
+  const head = () => readHead(world.store, collection, 0);
+  const pin = await pinVersion(world, head, { name: "kept", version: 1 });
+  stage.oracle.pins.set(pin.name, { shard: `${name}/0`, version: pin.version });
+}
 
 /** An ingest that dies just before its pointer moves; then another one publishes the same deltas. */
 async function leaveUnpublishedManifest(stage: Stage): Promise<void> {

@@ -5,6 +5,7 @@ exploreAll(
   "create collection",
   "produce",
   "ingest",
+  "ingest what a delete has beaten",
   "ingest an old backlog",
   "merge into a graph",
   "merge that drops a tombstone",

@@ -53,30 +53,33 @@ export const mutants: readonly Mutant[] = [
       },
     ],
   },
-  mutant(
-    "deltas never deleted",
-    "lib/engine/ingest.ts",
-    "  await world.store.delete(deltas.map((delta) => deltaKey(shard, delta)));\n",
-    "",
-  ),
+  {
+    // One of the two alone is covered by the other.
+    name: "deltas never deleted, neither by their run nor by the next",
+    file: "lib/engine/ingest.ts",
+    edits: [
+      { search: "  await world.store.delete(deltas.map((delta) => deltaKey(shard, delta)));\n", replace: "" },
+      { search: "if (keys.length > 0) await world.store.delete(keys);", replace: "void keys;" },
+    ],
+  },
   mutant(
     "messages deleted before the commit",
     "lib/engine/compact.ts",
     "if (swept?.ingest && !swept.error && !swept.ingest.pending.includes(notice.delta)) done.push(message);",
     "if (swept) done.push(message);",
   ),
-  mutant(
-    "epoch not checked",
-    "lib/engine/ingest.ts",
-    "if (manifest.epoch > run.epoch) {",
-    "if (manifest.epoch < 0) {",
-  ),
-  mutant(
-    "epoch not written",
-    "lib/engine/ingest.ts",
-    "    epoch: run.epoch,\n",
-    "    epoch: manifest.epoch,\n",
-  ),
+  {
+    // One of the two alone is covered by the other (docs/model.md).
+    name: "neither the epoch is checked nor whether others ingested",
+    file: "lib/engine/ingest.ts",
+    edits: [
+      { search: "if (manifest.epoch > run.epoch) {", replace: "if (manifest.epoch < 0) {" },
+      {
+        search: "if (!equalSums(manifest.ledger.ingested, run.batch.head.manifest.ledger.ingested)) {",
+        replace: "if (manifest.version < 0) {",
+      },
+    ],
+  },
   mutant(
     "merged deltas count as waiting",
     "lib/engine/deltas.ts",
@@ -252,7 +255,7 @@ export const mutants: readonly Mutant[] = [
     "collection ignores pins",
     "lib/engine/collect-garbage.ts",
     "    pinned.has(nameOf(name)) ||\n",
-    "    pinned.has(`never ${nameOf(name)}`) ||\n",
+    "    pinned.has(nameOf(name).slice(99)) ||\n",
   ),
   mutant(
     "collection takes what a kept version names",
@@ -278,12 +281,22 @@ export const mutants: readonly Mutant[] = [
     "if (inChain && version >= head.pointer.floor.version) return inChain;",
     "if (inChain) return inChain;",
   ),
-  mutant(
-    "rollback beside a collection",
-    "lib/engine/rollback.ts",
-    "if (pointer.floor.generation !== head.pointer.floor.generation) {",
-    "if (pointer.floor.generation < 0) {",
-  ),
+  {
+    // As above.
+    name: "rollback beside a collection",
+    file: "lib/engine/rollback.ts",
+    edits: [
+      {
+        search: "if (pointer.floor.generation !== head.pointer.floor.generation) {",
+        replace: "if (pointer.floor.generation < 0) {",
+      },
+      {
+        file: "lib/engine/publish.ts",
+        search: "if (current.pointer.floor.generation !== head.pointer.floor.generation) {",
+        replace: "if (current.pointer.floor.generation < 0) {",
+      },
+    ],
+  },
   mutant(
     "rollback forgets what was applied",
     "lib/engine/rollback.ts",

@@ -19,7 +19,7 @@ import { decodeNotification } from "../../lib/core/notification.ts";
 import type { Pointer } from "../../lib/core/pointer.ts";
 import type { MemoryClock } from "../support/memory/clock.ts";
 import type { MemoryObjectStore } from "../support/memory/object-store.ts";
-import { filesOf, moveFault, newest, noVersion, type Published, parseKey } from "./published.ts";
+import { contentOf, filesOf, moveFault, newest, noVersion, type Published, parseKey } from "./published.ts";
 import { SegmentContents } from "./segment-content.ts";
 import { differenceOf, foldWrites, liveDocuments, type Write } from "./writes.ts";
 
@@ -298,9 +298,10 @@ export class Oracle {
     const { version, commit, cause } = manifest;
     const base = { version, commit, cause };
     if (cause === "rollback") {
-      const ids = manifest.segments.map(({ id }) => id).join();
+      // By content: below the floor, a rollback copies the segments.
       const all = [...this.shard(shard).byCommit.values()].reverse();
-      const target = all.find((one) => one.manifest?.segments.map(({ id }) => id).join() === ids);
+      const wanted = contentOf(manifest);
+      const target = all.find((one) => one.manifest !== null && contentOf(one.manifest) === wanted);
       if (!target) this.violate(`${shard} version ${version} rolls back to what was never published`);
       const { included, state } = target ?? noVersion;
       const before = [...parent.included, ...parent.takenBack].filter((delta) => !included.has(delta));
