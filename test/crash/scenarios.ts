@@ -179,6 +179,24 @@ export const scenarios: readonly Scenario[] = [
     },
   },
   {
+    // The compactor died after its commit: what is taken back still lies in the backlog.
+    name: "roll back what is merged and not deleted yet",
+    races: true,
+    prepare: async (stage) => {
+      await twoVersions(stage);
+      const { world } = stage;
+      const dying: World = {
+        ...world,
+        store: { ...world.store, delete: () => Promise.reject(new Error("died")) },
+      };
+      await ingestAll(dying).catch(() => {});
+      stage.memory.clock.advance(2 * hour);
+    },
+    run: async (world) => {
+      await rollback(world, await collectionOf(world), 0, 1);
+    },
+  },
+  {
     name: "roll back to what only a pin keeps",
     races: true,
     prepare: async (stage) => {

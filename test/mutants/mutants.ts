@@ -69,14 +69,19 @@ export const mutants: readonly Mutant[] = [
     "if (swept) done.push(message);",
   ),
   {
-    // One of the two alone is covered by the other (docs/model.md).
-    name: "neither the epoch is checked nor whether others ingested",
+    // Each alone is covered by the others (docs/model.md).
+    name: "nobody checks epochs, nor whether others ingested",
     file: "lib/engine/ingest.ts",
     edits: [
       { search: "if (manifest.epoch > run.epoch) {", replace: "if (manifest.epoch < 0) {" },
       {
         search: "if (!equalSums(manifest.ledger.ingested, run.batch.head.manifest.ledger.ingested)) {",
         replace: "if (manifest.version < 0) {",
+      },
+      {
+        file: "lib/core/manifest.ts",
+        search: "if (next.epoch < head.epoch)",
+        replace: "if (next.epoch < 0)",
       },
     ],
   },
@@ -87,10 +92,10 @@ export const mutants: readonly Mutant[] = [
     "delta > manifest.watermark && applied !== null",
   ),
   mutant(
-    "applied list forgets at once",
+    "applied deltas are not recorded",
     "lib/engine/ingest.ts",
-    "[...manifest.applied.filter((delta) => listed.has(delta)), ...run.deltas].sort()",
-    "[...run.deltas].sort()",
+    "    applied: next,\n",
+    "    applied: next.slice(0, 0),\n",
   ),
   mutant("watermark without lag", "lib/engine/ingest.ts", "listedAtMs - watermarkLagMs", "listedAtMs"),
   mutant(
