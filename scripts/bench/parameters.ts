@@ -87,7 +87,10 @@ async function sweep(
           found.get(ef)![turn] = [...labels.subarray(0, count)];
         },
       ]);
-      const samples = await interleaved(Object.fromEntries(cases), { turns: queries.length, passes: queryPasses });
+      const samples = await interleaved(Object.fromEntries(cases), {
+        turns: queries.length,
+        passes: queryPasses,
+      });
       for (const ef of size.ef) {
         rows.push([
           name,
