@@ -2,7 +2,6 @@
  * `npm run soak -- --seconds N [--seed S] [--steps M] [--json]`: simulated runs, one seed after the other, until the
  * time is over or a promise is broken. A violation is shrunk, printed with its seed and trace, and ends with exit code 1.
  */
-import { existsSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { planOf } from "../test/sim/plan.ts";
 import { shrink } from "../test/sim/shrink.ts";
@@ -18,9 +17,6 @@ const { values } = parseArgs({
     json: { type: "boolean", default: false },
   },
 });
-
-/** Segment files are written by the thousand: to memory, where the system offers it. */
-if (existsSync("/dev/shm") && process.env.TMPDIR === undefined) process.env.TMPDIR = "/dev/shm";
 
 makeIoSynchronous();
 const started = performance.now();

@@ -1,6 +1,6 @@
 /** Runs the enumeration over the named scenarios. Two test files share them, so that they run side by side. */
 import { makeIoSynchronous } from "../sim/synchronous-io.ts";
-import { accidents, explore } from "./explore.ts";
+import { accidents, explore, forgetPrepared } from "./explore.ts";
 import { scenarios } from "./scenarios.ts";
 
 export function exploreAll(...names: string[]): void {
@@ -8,7 +8,10 @@ export function exploreAll(...names: string[]): void {
   beforeAll(() => {
     undo = makeIoSynchronous();
   });
-  afterAll(() => undo());
+  afterAll(() => {
+    forgetPrepared();
+    undo();
+  });
   describe.each(names)("%s", (name) => {
     const scenario = scenarios.find((one) => one.name === name)!;
     test.each(accidents)(

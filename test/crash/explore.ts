@@ -9,7 +9,6 @@
  */
 import { isKind, SiltstoneError } from "../../lib/core/errors.ts";
 import { readCollection } from "../../lib/engine/head.ts";
-import type { World } from "../../lib/engine/ports.ts";
 import { Reader } from "../../lib/engine/reader.ts";
 import { Traffic } from "../../lib/engine/traffic.ts";
 import { verify } from "../../lib/engine/verify.ts";
@@ -56,6 +55,30 @@ export const exploreRace = (scenario: Scenario, race: Race): Promise<number> =>
     return undefined;
   });
 
+const prepared = new Map<Scenario, Stage>();
+
+/** A copy of the scenario's prepared state, which is made once. */
+async function stageOf(scenario: Scenario): Promise<Stage> {
+  const original = prepared.get(scenario) ?? stageOn(memoryWorld());
+  if (!prepared.has(scenario)) await scenario.prepare(original);
+  prepared.set(scenario, original);
+  const { store, clock, queue } = original.memory;
+  const memory = memoryWorld({ startMs: clock.nowMs() + 1, seed: 2 });
+  for (const key of store.keys()) await memory.store.put(key, store.bytes(key)!);
+  for (const body of queue.bodies()) await memory.queue.send(body);
+  return stageOn(memory, original.oracle.copyFor(memory.store, memory.clock));
+}
+
+function stageOn(memory: MemoryWorld, oracle = new Oracle(memory.store, memory.clock)): Stage {
+  return { memory, oracle, world: { ...memory, store: watchedStore(memory.store, oracle) } };
+}
+
+/** Gives up what was prepared. */
+export function forgetPrepared(): void {
+  for (const { oracle } of prepared.values()) oracle.close();
+  prepared.clear();
+}
+
 type Trouble = (index: number, point: { where: string | null; applies: boolean }, stage: Stage) => EffectHook;
 
 async function exploreEach(scenario: Scenario, what: string, trouble: Trouble): Promise<number> {
@@ -78,14 +101,11 @@ interface Point {
 }
 
 async function tryPoint(scenario: Scenario, index: number, trouble: Trouble): Promise<Point> {
-  const memory = memoryWorld();
-  const oracle = new Oracle(memory.store, memory.clock);
-  const world: World = { ...memory, store: watchedStore(memory.store, oracle) };
+  const { world, memory, oracle } = await stageOf(scenario);
   const stage: Stage = { world, memory, oracle };
   const warm = new Reader(world, { refreshSeconds: 300, cacheBytesMax: 1e9, traffic: new Traffic() });
   const point: { where: string | null; applies: boolean } = { where: null, applies: false };
   try {
-    await scenario.prepare(stage);
     await lookOnce(stage, warm, "eventual");
     const struck = effects(world, trouble(index, point, stage));
     let outcome: unknown = await scenario.run(struck, stage).then(
@@ -107,7 +127,6 @@ async function tryPoint(scenario: Scenario, index: number, trouble: Trouble): Pr
     return { ...point, fault: oracle.violation };
   } finally {
     await warm.close();
-    oracle.close();
   }
 }
 

@@ -1,6 +1,6 @@
 /** CMP-2, SNP-1, SNP-4, ENV-3: every operation falls asleep before each of its effects while others work. */
 import { makeIoSynchronous } from "../sim/synchronous-io.ts";
-import { exploreRace } from "./explore.ts";
+import { exploreRace, forgetPrepared } from "./explore.ts";
 import { races } from "./races.ts";
 import { scenarios } from "./scenarios.ts";
 
@@ -8,7 +8,10 @@ let undo = (): void => undefined;
 beforeAll(() => {
   undo = makeIoSynchronous();
 });
-afterAll(() => undo());
+afterAll(() => {
+  forgetPrepared();
+  undo();
+});
 
 const sleepers = scenarios.filter(({ races }) => races);
 

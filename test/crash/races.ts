@@ -50,6 +50,13 @@ export const races: readonly Race[] = [
       collect,
     ],
   },
+  {
+    name: "the others go on for hours",
+    work: [
+      ...[pass(2 * hour), (stage: Stage) => write(stage.world, stage, "e", "-d"), ingest],
+      ...[pass(2 * hour), (stage: Stage) => write(stage.world, stage, "d"), ingest],
+    ],
+  },
   { name: "somebody rolls back", work: [pass(2 * minute), back] },
   { name: "the work is done, and rolled back", work: [pass(2 * minute), ingest, back] },
   {

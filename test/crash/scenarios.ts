@@ -179,6 +179,14 @@ export const scenarios: readonly Scenario[] = [
     },
   },
   {
+    name: "roll back to before a merge",
+    races: true,
+    prepare: oldVersions,
+    run: async (world) => {
+      await rollback(world, await collectionOf(world), 0, 3);
+    },
+  },
+  {
     // The compactor died after its commit: what is taken back still lies in the backlog.
     name: "roll back what is merged and not deleted yet",
     races: true,

@@ -4,6 +4,7 @@ import { exploreAll } from "./every-effect.ts";
 exploreAll(
   "collect garbage",
   "roll back",
+  "roll back to before a merge",
   "roll back what is merged and not deleted yet",
   "roll back to what only a pin keeps",
   "pin",

@@ -58,7 +58,7 @@ export class Oracle {
   violation: string | null = null;
   readonly #store: MemoryObjectStore;
   readonly #clock: MemoryClock;
-  readonly #contents = new SegmentContents();
+  #contents = new SegmentContents();
   readonly #trueHash = new WeakMap<Buffer, string>();
   /** Manifests written for each newest segment: more than one means that the publication was rebased. */
   readonly #proposals = new Map<string, number>();
@@ -67,6 +67,21 @@ export class Oracle {
   constructor(store: MemoryObjectStore, clock: MemoryClock) {
     this.#store = store;
     this.#clock = clock;
+  }
+
+  /** The same knowledge about a copy of the store; this one must outlive it. */
+  copyFor(store: MemoryObjectStore, clock: MemoryClock): Oracle {
+    const copy = new Oracle(store, clock);
+    copy.#contents.close();
+    copy.#contents = this.#contents;
+    copy.#now = this.#now;
+    for (const [delta, known] of this.deltas) copy.deltas.set(delta, { ...known });
+    for (const [name, pin] of this.pins) copy.pins.set(name, pin);
+    for (const [name, truth] of this.shards) {
+      const { versions, byCommit, ...rest } = truth;
+      copy.shards.set(name, { ...rest, versions: new Map(versions), byCommit: new Map(byCommit) });
+    }
+    return copy;
   }
 
   /** A number that grows with everything that happens: to say what was before what. */

@@ -16,7 +16,7 @@ interface StoredRow {
 }
 
 export class SegmentContents {
-  readonly #folder = mkdtempSync(join(tmpdir(), "siltstone-oracle-"));
+  #folder: string | null = null;
   readonly #known = new Map<string, Write[]>();
 
   /** Rows and tombstones. A vector that is not its document's is reported by `onFault`. */
@@ -26,8 +26,10 @@ export class SegmentContents {
     dims: number,
     onFault: (fault: string) => void,
   ): Write[] {
-    const known = this.#known.get(segment.id);
+    const key = JSON.stringify(segment.files);
+    const known = this.#known.get(key);
     if (known) return known;
+    this.#folder ??= mkdtempSync(join(tmpdir(), "siltstone-oracle-"));
     const path = join(this.#folder, "records.db");
     writeFileSync(path, files.records);
     const db = new DatabaseSync(path, { readOnly: true });
@@ -55,7 +57,7 @@ export class SegmentContents {
           `segment ${segment.id} holds ${writes.length} rows; its manifest says ${segment.rows} + ${segment.tombstones}`,
         );
       }
-      this.#known.set(segment.id, writes);
+      this.#known.set(key, writes);
       return writes;
     } finally {
       db.close();
@@ -63,6 +65,7 @@ export class SegmentContents {
   }
 
   close(): void {
-    rmSync(this.#folder, { recursive: true, force: true });
+    if (this.#folder !== null) rmSync(this.#folder, { recursive: true, force: true });
+    this.#folder = null;
   }
 }
