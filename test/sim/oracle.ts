@@ -38,7 +38,8 @@ export interface KnownDelta {
   /** When the producer was told that it is durable; null while nobody was. */
   ackedAt: number | null;
   /** Put aside: nobody has to see it any more. */
-  quarantined: boolean;
+  /** When it was put aside; null when it was not. */
+  quarantinedAt: number | null;
 }
 
 interface ShardTruth {
@@ -185,7 +186,7 @@ export class Oracle {
   lost(): string[] {
     const lost: string[] = [];
     for (const known of this.deltas.values()) {
-      if (known.ackedAt === null || known.quarantined) continue;
+      if (known.ackedAt === null || known.quarantinedAt !== null) continue;
       const waiting = this.#store.bytes(`${known.shard}/deltas/${known.delta}.arrow`) !== null;
       if (!waiting && !this.#includes(known.shard, known.delta)) lost.push(known.delta);
     }
@@ -220,7 +221,7 @@ export class Oracle {
       createdAtMs,
       writtenAt: this.#now,
       ackedAt: null,
-      quarantined: false,
+      quarantinedAt: null,
     });
   }
 
@@ -242,7 +243,7 @@ export class Oracle {
     ) {
       this.violate(`delta ${delta} of ${shard} is readable and ${ageMs / dayMs} days old, and was put aside`);
     }
-    if (known) known.quarantined = true;
+    if (known) known.quarantinedAt ??= this.#now;
     this.count("quarantine");
   }
 

@@ -59,7 +59,7 @@ export function readFault(oracle: Oracle, window: ReadWindow, read: ReadOutcome)
     const difference =
       read.consistency === "strong"
         ? strongFault(oracle, window, { published, name, ids, found })
-        : exactFault(oracle, published, read.tokens, { name, ids, found });
+        : exactFault(oracle, window, read.tokens, { published, name, ids, found });
     if (difference !== null) return `${what} at version ${version} of ${name}: ${difference}`;
   }
   return null;
@@ -94,22 +94,28 @@ interface Part {
   readonly found: ReadonlyMap<string, string>;
 }
 
+/** A delta that was put aside while the read ran may have been laid over before. */
 function exactFault(
   oracle: Oracle,
-  published: Published,
+  window: ReadWindow,
   tokens: readonly string[],
-  part: Part,
+  part: Part & { published: Published },
 ): string | null {
-  const laidOver = tokens
+  const { published } = part;
+  const named = tokens
     .map((delta) => oracle.deltas.get(delta)!)
-    .filter(
-      ({ shard, delta, quarantined }) =>
-        shard === part.name && !published.takenBack.has(delta) && !quarantined,
-    );
-  const state = foldWrites(published.state.values(), ...laidOver.map(({ writes }) => writes ?? []));
+    .filter(({ shard, delta }) => shard === part.name && !published.takenBack.has(delta));
   const asked = new Set(part.ids);
-  const expected = new Map([...liveDocuments(state)].filter(([id]) => asked.has(id)));
-  return differenceOf(expected, part.found);
+  const differenceWith = (laidOver: readonly KnownDelta[]): string | null => {
+    const state = foldWrites(published.state.values(), ...laidOver.map(({ writes }) => writes ?? []));
+    const expected = new Map([...liveDocuments(state)].filter(([id]) => asked.has(id)));
+    return differenceOf(expected, part.found);
+  };
+  const difference = differenceWith(named.filter(({ quarantinedAt }) => quarantinedAt === null));
+  const before = named.filter(
+    ({ quarantinedAt }) => quarantinedAt === null || quarantinedAt > window.beganAt,
+  );
+  return difference === null || differenceWith(before) === null ? null : difference;
 }
 
 function strongFault(
@@ -124,7 +130,7 @@ function strongFault(
     if (!published.included.has(known.delta) && !published.takenBack.has(known.delta)) others.push(known);
   }
   const due = others.filter(
-    ({ ackedAt, quarantined }) => ackedAt !== null && ackedAt < window.beganAt && !quarantined,
+    ({ ackedAt, quarantinedAt }) => ackedAt !== null && ackedAt < window.beganAt && quarantinedAt === null,
   );
   const least = foldWrites(published.state.values(), ...due.map(({ writes }) => writes!));
   const possible: Write[] = others.flatMap(({ writes }) => writes!);
