@@ -21,6 +21,11 @@ export const env = {
   cacheBytesMax: "SILTSTONE_CACHE_BYTES_MAX",
 } as const;
 
+/** With query groups (lib/engine/fan-out.ts): the groups' functions, by name in order, separated by commas. */
+export const groupFunctionsEnv = "SILTSTONE_QUERY_GROUP_FUNCTIONS";
+/** As many names as the 4 KB that Lambda gives to a function's variables surely hold. */
+export const queryGroupsMax = 32;
+
 /** Environment variables that the constructs' grants set on a user's own function, beside those of `env`. */
 export const callerEnv = {
   /** grantQuery: name of the query function to invoke. */
@@ -70,6 +75,7 @@ export const metric = {
   queryErrors: "QueryErrors",
   snapshotAge: "SnapshotAge",
   snapshotFallback: "SnapshotFallback",
+  partialAnswers: "PartialAnswers",
   coldLoadDuration: "ColdLoadDuration",
 } as const;
 

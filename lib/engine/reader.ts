@@ -17,7 +17,7 @@ import { snapshotBytes } from "../core/manifest.ts";
 import type { Metadata } from "../core/record.ts";
 import { shardOf } from "../core/shard-of.ts";
 import { mergeTopK } from "../core/top-k.ts";
-import { checkVector, normalised } from "../core/vector.ts";
+import { checkVector, normalised, vectorToBase64 } from "../core/vector.ts";
 import type { AnswerRow, OpenSegment } from "../segment/open-segment.ts";
 import { listDeltas, unmerged } from "./deltas.ts";
 import { readCollection } from "./head.ts";
@@ -30,11 +30,15 @@ import {
   checkTopK,
   type Freshness,
   type Include,
+  madeAgain,
+  nothingPublished,
+  type Part,
   type Provenance,
   type QueryRequest,
   type QueryResult,
   type ReadRecord,
   scoreOf,
+  shardsToRead,
   tokensByShard,
 } from "./read-request.ts";
 import { ShardReader } from "./shard-reader.ts";
@@ -69,14 +73,17 @@ export class Reader {
     await rm(this.#folder, { recursive: true, force: true });
   }
 
-  async query(request: QueryRequest): Promise<{ results: QueryResult[] } & Provenance> {
+  /** `queryVector` (base64) comes with an answer of a part by `id`: what to ask the other parts by. */
+  async query(request: QueryRequest): Promise<{ results: QueryResult[]; queryVector?: string } & Provenance> {
     return this.#read(request, async (collection, views, pinned) => {
       const topK = checkTopK(request.topK);
       const filter = checkFilter(collection, request.filter);
       const excludeIds = checkIds("excludeIds", request.excludeIds ?? []);
       const given = this.#queryVector(collection, views, request);
       const query = collection.metric === "cosine" ? normalised(given) : given;
-      if (topK === 0) return { results: [] };
+      const asked =
+        request.part && request.id !== undefined ? { queryVector: vectorToBase64(given) } : undefined;
+      if (topK === 0) return { results: [], ...asked };
       const lists = views.map((view) => view.search(query, { topK, filter, excludeIds }));
       const least = checkMinScore(request.minScore);
       const hits = mergeTopK(lists, topK).filter((hit) => scoreOf(collection.metric, hit.distance) >= least);
@@ -85,7 +92,7 @@ export class Reader {
         const { id, version, ...rest } = recordOf(segment, row, request.include);
         return { id, score: scoreOf(collection.metric, distance), distance, version, ...rest };
       });
-      return { results };
+      return { results, ...asked };
     });
   }
 
@@ -101,7 +108,7 @@ export class Reader {
       const found: Found[] = [];
       const missing: string[] = [];
       for (const id of checkIds("ids", request.ids)) {
-        const hit = views[shardOf(id, collection.shards)]!.find(id);
+        const hit = viewOf(views, collection, id).find(id);
         if (hit === null) missing.push(id);
         else found.push(hit);
       }
@@ -123,25 +130,18 @@ export class Reader {
     });
   }
 
-  async stats(request: { collection: string }) {
-    const collection = await this.#collection(request.collection);
-    const answer = await this.#read(
-      { collection: request.collection, consistency: "bounded", maxAgeSeconds: 0 },
-      (_, views) => ({
-        vectors: views.reduce((sum, view) => sum + view.liveRows, 0),
-        bytes: views.reduce((sum, view) => sum + snapshotBytes(view.manifest), 0),
-        watermarks: views.map((view) => view.manifest),
-      }),
-    );
-    const { watermarks, ...rest } = answer;
+  async stats(request: { collection: string; part?: Part | undefined }) {
+    const collection = await this.#collection(request.collection, request.part);
+    const answer = await this.#read({ ...request, consistency: "bounded", maxAgeSeconds: 0 }, (_, views) => ({
+      vectors: views.reduce((sum, view) => sum + view.liveRows, 0),
+      bytes: views.reduce((sum, view) => sum + snapshotBytes(view.manifest), 0),
+      manifests: views.map((view) => view.manifest),
+    }));
+    const { manifests, ...rest } = answer;
     let pendingDeltas = 0;
     let oldestMs: number | null = null;
-    for (const [shard, manifest] of watermarks.entries()) {
-      const listed = await listDeltas(
-        this.#world.store,
-        { collection: collection.name, shard },
-        manifest.watermark,
-      );
+    for (const manifest of manifests) {
+      const listed = await listDeltas(this.#world.store, manifest, manifest.watermark);
       const pending = unmerged(listed, manifest);
       pendingDeltas += pending.length;
       if (pending[0]) oldestMs = Math.min(oldestMs ?? Number.POSITIVE_INFINITY, ulidTimeMs(pending[0].delta));
@@ -173,18 +173,21 @@ export class Reader {
     const started = performance.now();
     const before = this.#options.traffic.snapshot();
     const consistency = checkConsistency(request);
-    const collection = await this.#collection(request.collection);
+    const collection = await this.#collection(request.collection, request.part);
     const tokens = tokensByShard(collection, request.atLeast ?? []);
-    const readers = Array.from({ length: collection.shards }, (_, shard) => this.#shard(collection, shard));
+    const shards = shardsToRead(collection, request.part);
+    const readers = shards.map((shard) => this.#shard(collection, shard));
     const { answer, views } = await holdAll(readers, async () => {
       const views = await this.#forgettingDeleted(collection, () =>
         Promise.all(
-          readers.map((reader, shard) => this.#view(reader, request, consistency, tokens.get(shard))),
+          readers.map((reader, i) => this.#view(reader, request, consistency, tokens.get(shards[i]!))),
         ),
       );
       const promised = consistency === "strong" || tokens.size > 0;
-      if (!promised && views.every((view) => view.manifest.version === 0)) throw nothingPublished(collection);
-      const pinned = new Map(views.map((view, shard) => [view, readers[shard]!]));
+      // Of a part only who has asked all parts can tell.
+      if (!promised && !request.part && views.every((view) => view.manifest.version === 0))
+        throw nothingPublished(collection.name);
+      const pinned = new Map(views.map((view, i) => [view, readers[i]!]));
       return { views, answer: await work(collection, views, pinned) };
     });
     const { requests, bytesRead } = this.#options.traffic.since(before);
@@ -193,10 +196,10 @@ export class Reader {
     return {
       ...answer,
       snapshotVersion: views.reduce((sum, view) => sum + view.manifest.version, 0),
-      shards: views.map((view, shard) => ({
+      shards: views.map(({ manifest: { shard, version } }, i) => ({
         shard,
-        version: view.manifest.version,
-        ageSeconds: Math.max(0, (this.#world.clock.nowMs() - readers[shard]!.checkedAtMs) / 1000),
+        version,
+        ageSeconds: Math.max(0, (this.#world.clock.nowMs() - readers[i]!.checkedAtMs) / 1000),
       })),
       consistency,
       segments: views.reduce((sum, view) => sum + view.segments.length, 0),
@@ -234,10 +237,7 @@ export class Reader {
       ) {
         await this.#forget(collection);
         if (current instanceof Error) throw current;
-        throw new SiltstoneError(
-          "conflict",
-          `collection ${collection.name} was deleted and made again; repeat the call`,
-        );
+        throw madeAgain(collection.name);
       }
       throw error;
     }
@@ -253,12 +253,15 @@ export class Reader {
     }
   }
 
-  async #collection(name: unknown): Promise<Collection> {
+  async #collection(name: unknown, part?: Part): Promise<Collection> {
     const checked = checkCollectionName(name);
     const known = this.#collections.get(checked);
-    if (known) return known;
+    const isMeant = ({ id }: Collection) => part === undefined || id === part.collectionId;
+    if (known && isMeant(known)) return known;
     const collection = await readCollection(this.#world.store, checked);
+    if (known && known.id !== collection.id) await this.#forget(known);
     this.#collections.set(checked, collection);
+    if (!isMeant(collection)) throw madeAgain(checked);
     return collection;
   }
 
@@ -304,7 +307,7 @@ export class Reader {
     const given = [vector, id, text].filter((value) => value !== undefined).length;
     if (given !== 1) throw invalid(`give exactly one of vector, id and text, got ${given}`);
     if (id !== undefined) {
-      const found = views[shardOf(id, collection.shards)]!.find(id);
+      const found = viewOf(views, collection, id).find(id);
       if (found === null)
         throw new SiltstoneError(
           "notFound",
@@ -363,9 +366,10 @@ function holdAll<T>(readers: readonly ShardReader[], work: () => Promise<T>): Pr
   return first === undefined ? work() : first.holding(() => holdAll(rest, work));
 }
 
-function nothingPublished(collection: Collection): SiltstoneError {
-  return new SiltstoneError(
-    "unavailable",
-    `collection ${collection.name} has no snapshot yet: nothing has been published; run \`silt compact ${collection.name}\`, or read with consistency strong`,
-  );
+function viewOf(views: readonly View[], { name, shards }: Collection, id: string): View {
+  const shard = shardOf(id, shards);
+  const view = views.find(({ manifest }) => manifest.shard === shard);
+  if (view === undefined)
+    throw invalid(`part: the id is of shard ${shard} of ${name}, which is not among them`);
+  return view;
 }
