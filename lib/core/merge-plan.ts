@@ -20,6 +20,8 @@ export interface MergeLimits {
   readonly deadShareMax: number;
   /** Bound on a segment: a rebuild of this many components fits one Lambda run (docs/performance.md). */
   readonly segmentComponentsMax: number;
+  /** A graph of this many components is given clusters.bin, so that queries need not wait for all of it. */
+  readonly clusteredComponentsMin: number;
 }
 /** What the product merges by. The simulator merges by smaller ones, to reach graphs with a handful of rows. */
 export const mergeLimits: MergeLimits = {
@@ -28,6 +30,7 @@ export const mergeLimits: MergeLimits = {
   growth: 4,
   deadShareMax: 0.25,
   segmentComponentsMax: 150_000_000,
+  clusteredComponentsMin: 15_000_000,
 };
 
 export const segmentRowsMax = (dims: number, limits: MergeLimits = mergeLimits): number =>

@@ -19,6 +19,7 @@ export function mergeProvenance(parts: readonly Provenance[]): Omit<Provenance, 
     deltasOverlaid: sumOf(parts, (part) => part.deltasOverlaid),
     requests: sumOf(parts, (part) => part.requests),
     bytesRead: sumOf(parts, (part) => part.bytesRead),
+    ...(parts.some(({ cold }) => cold) ? { cold: true } : {}),
     ...(warning === undefined ? {} : { warning }),
   };
 }

@@ -83,6 +83,8 @@ export interface Provenance {
   readonly bytesRead: number;
   /** Set when a newer version is damaged and an older one answers. */
   readonly warning?: string;
+  /** Set when the graphs were not there yet: the results are approximate (docs/performance.md, "Cold start"). */
+  readonly cold?: true;
   /** Set when shards are missing from the answer, which the call allowed. */
   readonly partial?: { readonly missingShards: readonly number[]; readonly reasons: readonly string[] };
 }

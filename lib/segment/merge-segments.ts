@@ -28,6 +28,7 @@ import {
   storedRows,
   storedTombstones,
 } from "./records-db.ts";
+import { writeClusters } from "./write-clusters.ts";
 
 export interface MergeInput {
   readonly segment: Segment;
@@ -37,7 +38,7 @@ export interface MergeInput {
 
 export interface MergeOptions {
   readonly id: string;
-  readonly limits: Pick<MergeLimits, "flatRowsMax" | "deadShareMax">;
+  readonly limits: Pick<MergeLimits, "flatRowsMax" | "deadShareMax" | "clusteredComponentsMin">;
   /** Tombstones whose delta was made before this are dropped; only when the inputs are the whole shard. 0 keeps all. */
   readonly dropTombstonesBeforeMs: number;
   /** Awaited between slices of work, with rows done and in all; may throw to stop. */
@@ -90,7 +91,10 @@ export async function mergeSegments(
     const writer = new Output(folder, collection, inputs, winners);
     if (base === null) await writer.fresh(kind, options.breathe);
     else await writer.grow(base, options.breathe);
-    const segment = await describeSegment(folder, { id: options.id, kind, dims: collection.dims });
+    const described = await describeSegment(folder, { id: options.id, kind, dims: collection.dims });
+    const isLarge = described.slots * collection.dims >= options.limits.clusteredComponentsMin;
+    const segment =
+      kind === "hnsw" && isLarge ? await withClusters(folder, collection, described, options) : described;
     return { segment, ...sums, droppedVersionMax, grown: base !== null };
   } finally {
     for (const input of inputs) {
@@ -98,6 +102,16 @@ export async function mergeSegments(
       input.vectors.close();
     }
   }
+}
+
+async function withClusters(
+  folder: string,
+  collection: Collection,
+  segment: Segment,
+  { breathe }: MergeOptions,
+): Promise<Segment> {
+  const entry = await writeClusters(folder, collection, () => breathe(segment.slots, segment.slots));
+  return { ...segment, files: { ...segment.files, "clusters.bin": entry } };
 }
 
 /** Where the last write of each id is. The same write in two inputs is kept once. */

@@ -26,6 +26,8 @@ export interface ServedStore {
 export interface ReaderProcess {
   ask(question: Question): Promise<Answer>;
   stop(): Promise<void>;
+  /** At once, whatever it is doing. */
+  kill(): Promise<void>;
 }
 
 /** Serves a copy of the store's objects over HTTP while `work` runs. */
@@ -51,7 +53,7 @@ export async function serving<T>(store: Store, work: (served: ServedStore) => Pr
           }
         },
         setThrottle: (throttle) => server.setWeather(throttle ? { throttle } : {}),
-        startReader: () => startReader(server.endpoint),
+        startReader: () => startReader(server.endpoint, folder),
       };
       await served.sync();
       return await work(served);
@@ -61,7 +63,8 @@ export async function serving<T>(store: Store, work: (served: ServedStore) => Pr
   });
 }
 
-function startReader(endpoint: string): ReaderProcess {
+/** `folder` takes what a killed one leaves behind. */
+function startReader(endpoint: string, folder: string): ReaderProcess {
   const child = spawn(process.execPath, [join(import.meta.dirname, "reader-process.ts")], {
     stdio: ["pipe", "pipe", "inherit"],
     env: {
@@ -71,6 +74,7 @@ function startReader(endpoint: string): ReaderProcess {
       AWS_ACCESS_KEY_ID: credentials.accessKeyId,
       AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
       BENCH_BUCKET: bucket,
+      TMPDIR: folder,
     },
   });
   const exited = once(child, "exit");
@@ -84,6 +88,10 @@ function startReader(endpoint: string): ReaderProcess {
     },
     async stop() {
       child.stdin.end();
+      await exited;
+    },
+    async kill() {
+      child.kill("SIGKILL");
       await exited;
     },
   };
