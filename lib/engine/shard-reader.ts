@@ -20,7 +20,7 @@ import { OpenSegment } from "../segment/open-segment.ts";
 import { writeFlatSegment } from "../segment/write-flat.ts";
 import { listDeltas, readDeltas, unmerged } from "./deltas.ts";
 import { fetchSegment, searchedFiles } from "./fetch.ts";
-import { readManifestOf, readPointer } from "./head.ts";
+import { readCollection, readManifestOf, readPointer } from "./head.ts";
 import type { World } from "./ports.ts";
 import { View } from "./view.ts";
 
@@ -97,12 +97,23 @@ export class ShardReader {
         await this.#refresh();
       } catch (error) {
         if (this.#current === null || !(error instanceof SiltstoneError)) throw error;
-        if (error.kind !== "corrupt" && !(tolerant && error.kind === "unavailable")) throw error;
+        const mayServe =
+          error.kind === "corrupt" ? await this.#isOurs() : tolerant && error.kind === "unavailable";
+        if (!mayServe) throw error;
         this.fault = error;
         this.#triedAtMs = this.#world.clock.nowMs();
       }
     }
     return this.#current!.view;
+  }
+
+  /** False when the collection was deleted, or another has its name by now: then its old views serve nobody. */
+  async #isOurs(): Promise<boolean> {
+    try {
+      return (await readCollection(this.#world.store, this.#collection.name)).id === this.#collection.id;
+    } catch (error) {
+      return !isKind(error, "notFound");
+    }
   }
 
   /** A view that holds every write that was acknowledged before the call. */

@@ -1,0 +1,72 @@
+/** A view is swapped while another read of it has not ended: its segments stay open, and on disk, until it has. */
+import { createCollection } from "../../lib/engine/collections.ts";
+import { compact } from "../../lib/engine/compact.ts";
+import { merge } from "../../lib/engine/merge.ts";
+import { produce } from "../../lib/engine/produce.ts";
+import { Reader } from "../../lib/engine/reader.ts";
+import { effects } from "../support/effects.ts";
+import { memoryWorld } from "../support/memory/world.ts";
+
+const hour = 3_600_000;
+const limits = {
+  flatSegmentsMax: 1,
+  flatRowsMax: 2,
+  growth: 4,
+  deadShareMax: 0.25,
+  segmentComponentsMax: 1e6,
+};
+
+test("a query that waits for vectors answers rightly although another read has swapped the view", async () => {
+  const world = memoryWorld();
+  const { collection } = await createCollection(world, { name: "docs", dims: 2, metric: "l2" });
+  const publish = async (...numbers: number[]) => {
+    const records = numbers.map((n) => ({ id: `r${n}`, vector: [n, 1], document: `d${n}` }));
+    await produce(world, { collection: "docs", records });
+    await compact(world, { ingest: true, upkeep: false, deadlineMs: world.clock.nowMs() + hour });
+    await merge(world, collection, 0, { deadlineMs: world.clock.nowMs() + hour, limits });
+  };
+  await publish(1, 2, 3, 4);
+
+  // Only vectors as they were given are fetched when a query asks for them: the first fetch waits.
+  let arrived = () => {};
+  let release = () => {};
+  const arrival = new Promise<void>((resolve) => {
+    arrived = resolve;
+  });
+  const released = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  let held = false;
+  const slow = effects(world, async ({ key, operation }, moment) => {
+    if (held || moment !== "before" || operation !== "get" || !key.endsWith("vectors.f32")) return undefined;
+    held = true;
+    arrived();
+    await released;
+    return undefined;
+  });
+  const reader = new Reader(slow, { refreshSeconds: 0, cacheBytesMax: 1e9, traffic: world.traffic });
+  try {
+    const question = {
+      collection: "docs",
+      vector: [2, 1],
+      topK: 3,
+      include: ["vector", "document"] as const,
+    };
+    const first = reader.query(question);
+    await arrival;
+    await publish(5, 6, 7, 8);
+    const second = await reader.count({ collection: "docs" });
+    expect(second).toMatchObject({ count: 8, segments: 1 });
+    release();
+    const { results, snapshotVersion } = await first;
+    expect(snapshotVersion).toBeLessThan(second.snapshotVersion);
+    expect(results.map(({ id, document, vector }) => [id, document, vector])).toEqual([
+      ["r2", "d2", [2, 1]],
+      ["r1", "d1", [1, 1]],
+      ["r3", "d3", [3, 1]],
+    ]);
+  } finally {
+    release();
+    await reader.close();
+  }
+});
