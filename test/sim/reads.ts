@@ -133,7 +133,9 @@ function strongFault(
     ({ ackedAt, quarantinedAt }) => ackedAt !== null && ackedAt < window.beganAt && quarantinedAt === null,
   );
   const least = foldWrites(published.state.values(), ...due.map(({ writes }) => writes!));
-  const possible: Write[] = others.flatMap(({ writes }) => writes!);
+  // What lies below the low watermark came too late: it was never acknowledged, and will never be merged.
+  const watermark = published.manifest?.watermark ?? "";
+  const possible: Write[] = others.filter(({ delta }) => delta > watermark).flatMap(({ writes }) => writes!);
   for (const id of part.ids) {
     const required = least.get(id);
     const document = part.found.get(id) ?? null;

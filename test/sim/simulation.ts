@@ -34,6 +34,7 @@ export async function simulate(plan: Plan): Promise<Outcome> {
   const chance = new Chance(plan.seed ^ 0x5eed);
   const memory = memoryWorld({ seed: chance.seed(), pageKeys: plan.pageKeys });
   const oracle = new Oracle(memory.store, memory.clock);
+  oracle.retention = plan.retention;
   const scheduler = new Scheduler({
     chance,
     clock: memory.clock,
