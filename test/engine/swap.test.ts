@@ -4,6 +4,7 @@ import { compact } from "../../lib/engine/compact.ts";
 import { merge } from "../../lib/engine/merge.ts";
 import { produce } from "../../lib/engine/produce.ts";
 import { Reader } from "../../lib/engine/reader.ts";
+import { rollback } from "../../lib/engine/rollback.ts";
 import { effects } from "../support/effects.ts";
 import { memoryWorld } from "../support/memory/world.ts";
 
@@ -15,8 +16,22 @@ const limits = {
   deadShareMax: 0.25,
   segmentComponentsMax: 1e6,
 };
+const question = {
+  collection: "docs",
+  vector: [2, 1],
+  topK: 3,
+  include: ["vector", "document"] as const,
+};
+const nearest = [
+  ["r2", "d2", [2, 1]],
+  ["r1", "d1", [1, 1]],
+  ["r3", "d3", [3, 1]],
+];
+const shown = ({ results }: Awaited<ReturnType<Reader["query"]>>) =>
+  results.map(({ id, document, vector }) => [id, document, vector]);
 
-test("a query that waits for vectors answers rightly although another read has swapped the view", async () => {
+/** A graph of four records, and a query of it that waits for the vectors as they were given. */
+async function queryInTheMiddle() {
   const world = memoryWorld();
   const { collection } = await createCollection(world, { name: "docs", dims: 2, metric: "l2" });
   const publish = async (...numbers: number[]) => {
@@ -26,47 +41,42 @@ test("a query that waits for vectors answers rightly although another read has s
     await merge(world, collection, 0, { deadlineMs: world.clock.nowMs() + hour, limits });
   };
   await publish(1, 2, 3, 4);
-
-  // Only vectors as they were given are fetched when a query asks for them: the first fetch waits.
-  let arrived = () => {};
-  let release = () => {};
-  const arrival = new Promise<void>((resolve) => {
-    arrived = resolve;
-  });
-  const released = new Promise<void>((resolve) => {
-    release = resolve;
-  });
+  const arrival = Promise.withResolvers<void>();
+  const released = Promise.withResolvers<void>();
   let held = false;
   const slow = effects(world, async ({ key, operation }, moment) => {
     if (held || moment !== "before" || operation !== "get" || !key.endsWith("vectors.f32")) return undefined;
     held = true;
-    arrived();
-    await released;
+    arrival.resolve();
+    await released.promise;
     return undefined;
   });
   const reader = new Reader(slow, { refreshSeconds: 0, cacheBytesMax: 1e9, traffic: world.traffic });
-  try {
-    const question = {
-      collection: "docs",
-      vector: [2, 1],
-      topK: 3,
-      include: ["vector", "document"] as const,
-    };
-    const first = reader.query(question);
-    await arrival;
-    await publish(5, 6, 7, 8);
-    const second = await reader.count({ collection: "docs" });
-    expect(second).toMatchObject({ count: 8, segments: 1 });
-    release();
-    const { results, snapshotVersion } = await first;
-    expect(snapshotVersion).toBeLessThan(second.snapshotVersion);
-    expect(results.map(({ id, document, vector }) => [id, document, vector])).toEqual([
-      ["r2", "d2", [2, 1]],
-      ["r1", "d1", [1, 1]],
-      ["r3", "d3", [3, 1]],
-    ]);
-  } finally {
-    release();
-    await reader.close();
-  }
+  const first = reader.query(question);
+  await arrival.promise;
+  return { world, collection, publish, reader, first, release: released.resolve };
+}
+
+test("it answers rightly although another read has swapped the view", async () => {
+  const { publish, reader, first, release } = await queryInTheMiddle();
+  await publish(5, 6, 7, 8);
+  const second = await reader.count({ collection: "docs" });
+  expect(second).toMatchObject({ count: 8, segments: 1 });
+  release();
+  const answer = await first;
+  expect(answer.snapshotVersion).toBeLessThan(second.snapshotVersion);
+  expect(shown(answer)).toEqual(nearest);
+  await reader.close();
+});
+
+test("its end takes nothing from a rollback that brought its segment back", async () => {
+  const { world, collection, publish, reader, first, release } = await queryInTheMiddle();
+  await publish(5, 6, 7, 8);
+  await reader.count({ collection: "docs" });
+  await rollback(world, collection, 0, 2);
+  expect(shown(await reader.query(question))).toEqual(nearest);
+  release();
+  expect(shown(await first)).toEqual(nearest);
+  expect(shown(await reader.query(question))).toEqual(nearest);
+  await reader.close();
 });

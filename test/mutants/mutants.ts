@@ -183,12 +183,12 @@ export const mutants: readonly Mutant[] = [
     ],
     test: "test/engine/swap.test.ts",
   },
-  mutant(
-    "a segment that came back shares the folder of its former self",
-    "lib/engine/shard-reader.ts",
-    "{++this.#opened}",
-    "{0}",
-  ),
+  {
+    name: "a segment that came back shares the folder of its former self",
+    file: "lib/engine/shard-reader.ts",
+    edits: [{ search: "{++this.#opened}", replace: "{0}" }],
+    test: "test/engine/swap.test.ts",
+  },
   {
     name: "a deleted collection's cached views go on serving",
     file: "lib/engine/shard-reader.ts",
