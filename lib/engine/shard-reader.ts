@@ -50,7 +50,8 @@ export class ShardReader {
   #refreshing: Promise<void> | null = null;
   #overlay: { readonly key: string; readonly segment: OpenSegment } | null = null;
   #readers = 0;
-  #opened = 0;
+  #closing = false;
+  static #opened = 0;
   #retired: OpenSegment[] = [];
   /** Why the newest version is not the one that serves; null when it is. */
   fault: SiltstoneError | null = null;
@@ -82,7 +83,7 @@ export class ShardReader {
       return await work();
     } finally {
       this.#readers -= 1;
-      if (this.#readers === 0) await this.#closeRetired();
+      await this.#closeUnread();
     }
   }
 
@@ -173,12 +174,10 @@ export class ShardReader {
   }
   readonly #withVectors = new WeakSet<OpenSegment>();
 
+  /** Takes effect when the last read has ended: one that is under way may be in the middle of a refresh. */
   async close(): Promise<void> {
-    this.#retired.push(...this.#open.values(), ...(this.#overlay ? [this.#overlay.segment] : []));
-    this.#open.clear();
-    this.#overlay = null;
-    this.#current = null;
-    if (this.#readers === 0) await this.#closeRetired();
+    this.#closing = true;
+    await this.#closeUnread();
   }
 
   /** The newest view; for reads that promise something about writes, a fault must be an error. */
@@ -265,12 +264,11 @@ export class ShardReader {
       this.#open.delete(id);
       this.#retired.push(segment);
     }
-    if (this.#readers === 0) await this.#closeRetired();
   }
 
   async #openSegment(segment: Segment): Promise<OpenSegment> {
-    // A segment that was retired and is wanted again (a rollback) must not share the folder of its former self.
-    const folder = join(this.#options.folder, `${segment.id}-${++this.#opened}`);
+    // One that was retired or evicted and is wanted again must not share the folder of its former self.
+    const folder = join(this.#options.folder, `${segment.id}-${++ShardReader.#opened}`);
     try {
       await fetchSegment(this.#world.store, this.#ref, segment, searchedFiles(segment), folder);
       return await OpenSegment.open(folder, this.#collection, segment);
@@ -323,7 +321,15 @@ export class ShardReader {
     );
   }
 
-  async #closeRetired(): Promise<void> {
+  /** Closes what no read can need any more. */
+  async #closeUnread(): Promise<void> {
+    if (this.#readers > 0) return;
+    if (this.#closing) {
+      this.#retired.push(...this.#open.values(), ...(this.#overlay ? [this.#overlay.segment] : []));
+      this.#open.clear();
+      this.#overlay = null;
+      this.#current = null;
+    }
     const retired = this.#retired;
     this.#retired = [];
     for (const segment of retired) segment.close();

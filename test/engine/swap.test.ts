@@ -1,6 +1,8 @@
-/** A view is swapped while another read of it has not ended: its segments stay open, and on disk, until it has. */
+/** A view is swapped, or pushed out of the cache, while a read of it has not ended: its segments stay open, and on disk, until it has. */
+import { snapshotBytes } from "../../lib/core/manifest.ts";
 import { createCollection } from "../../lib/engine/collections.ts";
 import { compact } from "../../lib/engine/compact.ts";
+import { readHead } from "../../lib/engine/head.ts";
 import { merge } from "../../lib/engine/merge.ts";
 import { produce } from "../../lib/engine/produce.ts";
 import { Reader } from "../../lib/engine/reader.ts";
@@ -56,6 +58,28 @@ async function queryInTheMiddle() {
   await arrival.promise;
   return { world, collection, publish, reader, first, release: released.resolve };
 }
+
+test("two shards that push each other out of the cache are both answered, and found again", async () => {
+  const world = memoryWorld();
+  const { collection } = await createCollection(world, { name: "docs", dims: 2, metric: "l2", shards: 2 });
+  const publish = async (first: number) => {
+    const records = Array.from({ length: 8 }, (_, i) => ({ id: `r${first + i}`, vector: [i, 1] }));
+    await produce(world, { collection: "docs", records });
+    await compact(world, { ingest: true, upkeep: false, deadlineMs: world.clock.nowMs() + hour });
+  };
+  await publish(0);
+  const { manifest } = await readHead(world.store, collection, 0);
+  // Room for two segments: one of each shard, and later both of one shard.
+  const cacheBytesMax = Math.floor(snapshotBytes(manifest) * 2.5);
+  const reader = new Reader(world, { refreshSeconds: 0, cacheBytesMax, traffic: world.traffic });
+  expect((await reader.count({ collection: "docs" })).count).toBe(8);
+  await publish(8);
+  for (let i = 0; i < 3; i++) {
+    const counts = await Promise.all([1, 2].map(() => reader.count({ collection: "docs" })));
+    expect(counts.map(({ count }) => count)).toEqual([16, 16]);
+  }
+  await reader.close();
+});
 
 test("it answers rightly although another read has swapped the view", async () => {
   const { publish, reader, first, release } = await queryInTheMiddle();

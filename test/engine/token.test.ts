@@ -5,6 +5,7 @@ import { compact } from "../../lib/engine/compact.ts";
 import { produce } from "../../lib/engine/produce.ts";
 import { Reader } from "../../lib/engine/reader.ts";
 import { overlayDeltasMax } from "../../lib/engine/shard-reader.ts";
+import { effects } from "../support/effects.ts";
 import { memoryWorld } from "../support/memory/world.ts";
 
 const collection = "docs";
@@ -85,6 +86,27 @@ test("tokens of several writes are seen together, and a token of another collect
   });
   await expect(reader.get({ collection, ids: ["a"], atLeast: ["w1.junk"] })).rejects.toMatchObject({
     kind: "invalid",
+  });
+  await reader.close();
+});
+
+test("a delta that is merged and deleted just before it is read is seen in the version that merged it", async () => {
+  const world = memoryWorld();
+  await createCollection(world, { name: collection, dims: 4, metric: "l2" });
+  const { token } = await produce(world, { collection, records: [{ id: "a", vector: [1, 2, 3, 4] }] });
+  let merged = false;
+  const slow = effects(world, async ({ operation, key }, moment) => {
+    if (merged || moment !== "before" || operation !== "get" || !key.includes("/deltas/")) return undefined;
+    merged = true;
+    await compact(world, { ingest: true, upkeep: false, deadlineMs: world.clock.nowMs() + 1e6 });
+    return undefined;
+  });
+  const reader = new Reader(slow, { refreshSeconds: 300, cacheBytesMax: 1e9, traffic: world.traffic });
+  const answer = await reader.get({ collection, ids: ["a"], atLeast: [token!] });
+  expect({ merged, missing: answer.missing, snapshotVersion: answer.snapshotVersion }).toEqual({
+    merged: true,
+    missing: [],
+    snapshotVersion: 1,
   });
   await reader.close();
 });

@@ -32,7 +32,7 @@ interface Judged extends Omit<Answered, "answer"> {
   readonly seenBefore: readonly number[];
 }
 /** Bytes of cache: room for everything, or for one shard with a segment or two. */
-const cacheBytes = [1e9, 1e9, 150_000];
+const cacheBytes = [1e9, 1e9, 60_000];
 
 export class ReadingProcess implements Actor {
   readonly everyMs = 15_000;
