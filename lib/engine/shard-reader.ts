@@ -25,7 +25,7 @@ import { writeFlatSegment } from "../segment/write-flat.ts";
 import { ColdView } from "./cold-view.ts";
 import { listDeltas, readDeltas, unmerged } from "./deltas.ts";
 import { fetchSegment, searchedFiles } from "./fetch.ts";
-import { readManifestOf, readPointer } from "./head.ts";
+import { readCollection, readManifestOf, readPointer } from "./head.ts";
 import type { World } from "./ports.ts";
 import { View } from "./view.ts";
 
@@ -63,10 +63,10 @@ export class ShardReader {
   #coldAnswered: PromiseWithResolvers<void> | null = null;
   /** The newest version that anybody was answered from. */
   #newest = 0;
-  #isClosed = false;
   #overlay: { readonly key: string; readonly segment: OpenSegment } | null = null;
   #readers = 0;
-  #opened = 0;
+  #closing = false;
+  static #opened = 0;
   #retired: OpenSegment[] = [];
   /** Why the newest version is not the one that serves; null when it is. */
   fault: SiltstoneError | null = null;
@@ -99,7 +99,7 @@ export class ShardReader {
     } finally {
       this.#readers -= 1;
       this.#coldAnswered?.resolve();
-      if (this.#readers === 0) await this.#closeRetired();
+      await this.#closeUnread();
     }
   }
 
@@ -114,7 +114,9 @@ export class ShardReader {
         await this.#refresh();
       } catch (error) {
         if (this.#current === null || !(error instanceof SiltstoneError)) throw error;
-        if (error.kind !== "corrupt" && !(tolerant && error.kind === "unavailable")) throw error;
+        const mayServe =
+          error.kind === "corrupt" ? await this.#isOurs() : tolerant && error.kind === "unavailable";
+        if (!mayServe) throw error;
         this.fault = error;
         this.#triedAtMs = this.#world.clock.nowMs();
       }
@@ -137,6 +139,15 @@ export class ShardReader {
       this.#checkedAtMs = Math.max(this.#checkedAtMs, askedAtMs);
     }
     return soonest.view;
+  }
+
+  /** False when the collection was deleted, or another has its name by now: then its old views serve nobody. */
+  async #isOurs(): Promise<boolean> {
+    try {
+      return (await readCollection(this.#world.store, this.#collection.name)).id === this.#collection.id;
+    } catch (error) {
+      return !isKind(error, "notFound");
+    }
   }
 
   /** A view that holds every write that was acknowledged before the call. */
@@ -196,16 +207,13 @@ export class ShardReader {
   }
   readonly #withVectors = new WeakSet<OpenSegment>();
 
-  /** Waits for what is being fetched; nothing is opened afterwards. */
+  /** Takes effect when the last read has ended: one that is under way may be in the middle of a refresh. */
   async close(): Promise<void> {
-    this.#isClosed = true;
+    this.#closing = true;
     this.#coldAnswered?.resolve();
-    await this.#refreshing?.catch(() => {});
-    this.#retired.push(...this.#open.values(), ...(this.#overlay ? [this.#overlay.segment] : []));
-    this.#open.clear();
-    this.#overlay = null;
-    this.#current = null;
-    if (this.#readers === 0) await this.#closeRetired();
+    // The graphs that follow a cold answer are fetched while nobody reads.
+    if (this.#readers === 0) await this.#refreshing?.catch(() => {});
+    await this.#closeUnread();
   }
 
   /** The newest view; for reads that promise something about writes, a fault must be an error. */
@@ -221,12 +229,19 @@ export class ShardReader {
   async #refresh(): Promise<void> {
     this.#coldAnswered?.resolve();
     if (this.#refreshing !== null) await this.#refreshing.catch(() => {});
-    this.#refreshing ??= this.#refreshOnce().finally(() => {
+    this.#refreshing ??= this.#refreshAlone();
+    return this.#refreshing;
+  }
+
+  async #refreshAlone(): Promise<void> {
+    try {
+      await this.#refreshOnce();
+    } finally {
       this.#refreshing = null;
       this.#cold = null;
       this.#coldAnswered = null;
-    });
-    return this.#refreshing;
+      await this.#closeUnread(); // After a cold answer nobody may be reading.
+    }
   }
 
   async #refreshOnce(): Promise<void> {
@@ -286,7 +301,6 @@ export class ShardReader {
       this.#open.delete(id);
       this.#retired.push(segment);
     }
-    if (this.#readers === 0) await this.#closeRetired();
   }
 
   /** Gives the queries that wait a cold view, and waits until one of them is answered. */
@@ -314,7 +328,7 @@ export class ShardReader {
 
   /** The segments, open; those that are not yet are fetched side by side. */
   async #openAll(segments: readonly Segment[]): Promise<OpenSegment[]> {
-    if (this.#isClosed)
+    if (this.#closing && this.#readers === 0)
       throw new SiltstoneError("unavailable", `${shardName(this.#ref)}: its reader was closed`);
     const missing = segments.filter((segment) => !this.#open.has(segment.id));
     const opened = await Promise.allSettled(missing.map((segment) => this.#openSegment(segment)));
@@ -325,8 +339,8 @@ export class ShardReader {
   }
 
   async #openSegment(segment: Segment): Promise<OpenSegment> {
-    // A segment that was retired and is wanted again (a rollback) must not share the folder of its former self.
-    const folder = join(this.#options.folder, `${segment.id}-${++this.#opened}`);
+    // One that was retired or evicted and is wanted again must not share the folder of its former self.
+    const folder = join(this.#options.folder, `${segment.id}-${++ShardReader.#opened}`);
     try {
       await fetchSegment(this.#world.store, this.#ref, segment, searchedFiles(segment), folder);
       return await OpenSegment.open(folder, this.#collection, segment);
@@ -379,7 +393,15 @@ export class ShardReader {
     );
   }
 
-  async #closeRetired(): Promise<void> {
+  /** Closes what no read can need any more. */
+  async #closeUnread(): Promise<void> {
+    if (this.#readers > 0) return;
+    if (this.#closing) {
+      this.#retired.push(...this.#open.values(), ...(this.#overlay ? [this.#overlay.segment] : []));
+      this.#open.clear();
+      this.#overlay = null;
+      this.#current = null;
+    }
     const retired = this.#retired;
     this.#retired = [];
     for (const segment of retired) segment.close();

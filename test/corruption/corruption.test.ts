@@ -4,6 +4,7 @@
  */
 import type { Collection } from "../../lib/core/collection.ts";
 import { SiltstoneError } from "../../lib/core/errors.ts";
+import { decodeManifest, encodeManifest } from "../../lib/core/manifest.ts";
 import { collectGarbage } from "../../lib/engine/collect-garbage.ts";
 import { createCollection } from "../../lib/engine/collections.ts";
 import { compact } from "../../lib/engine/compact.ts";
@@ -251,6 +252,18 @@ test.each(read)("%s: another one of its kind is refused by name", async (kind) =
   await damaged(key, Buffer.from(world.store.bytes(foreign)!), async () =>
     expectNamed(await readAnew(kind), key, `swapped for ${foreign}`),
   );
+});
+
+test("a manifest with an intact seal and other content than the pointer's is refused by name", async () => {
+  const { world, files } = stage;
+  const key = files.manifest;
+  const manifest = decodeManifest(world.store.bytes(key)!, key, { collection: name, shard: 0 });
+  // Whatever the change: without the applied deltas, a reader would lay them over a second time.
+  for (const change of [{ applied: [] }, { createdAt: "2020-01-01T00:00:00.000Z" }]) {
+    await damaged(key, encodeManifest({ ...manifest, ...change }), async () =>
+      expectNamed(await readAnew("manifest"), key, JSON.stringify(change)),
+    );
+  }
 });
 
 test.each(["collection.json", "pointer.json"] as const)("%s of a later format says so", async (kind) => {
