@@ -31,7 +31,7 @@ export interface Workload {
   readonly strongShare: number;
   /** Seconds between runs of the ingesting compactor. */
   readonly ingestSeconds: number;
-  /** Cold starts in a month, over all query functions. */
+  /** Cold starts in a month; of query groups, all start together. */
   readonly coldStarts: number;
   readonly architecture: "x86" | "arm";
 }
@@ -74,6 +74,10 @@ export const measured = {
 
 const produceGb = 0.5;
 const processorGb = 1.769;
+/** The largest function; a query function holds its index a quarter larger than it is, and itself. */
+const functionGbMax = 10.24;
+const indexFactor = 1.25;
+const runtimeGb = 0.25;
 const partBytes = 8 * 1024 * 1024;
 /** A shard's graph, records and given vectors; 24 hours of superseded versions come on top. */
 const retainedFactor = 1.3;
@@ -84,6 +88,12 @@ export const rowBytes = ({ dims, recordBytes }: Workload): number => dims * 8 + 
 /** Bytes that a query function holds of a row: the graph and the record. */
 export const residentRowBytes = (workload: Workload): number => rowBytes(workload) - workload.dims * 4;
 
+/** The fewest functions that the index fits into; more of them start faster and cost as much. */
+export const queryGroups = (workload: Workload): number =>
+  Math.ceil(
+    (workload.vectors * residentRowBytes(workload) * indexFactor) / ((functionGbMax - runtimeGb) * gigabyte),
+  );
+
 export function monthlyCost(workload: Workload): CostLine[] {
   const { vectors, writes, queries, ingestSeconds } = workload;
   const stored = vectors * rowBytes(workload);
@@ -93,8 +103,11 @@ export function monthlyCost(workload: Workload): CostLine[] {
   const idleRuns = runs - busyRuns + secondsOfMonth / upkeepSeconds;
   const merged = writes * rowBytes(workload) * measured.writeAmplification;
   const perGbSecond = prices[workload.architecture === "arm" ? "lambdaGbSecondArm" : "lambdaGbSecondX86"];
-  const queryGb = Math.max(processorGb, (vectors * residentRowBytes(workload) * 1.25) / gigabyte + 0.25);
   const coldBytes = vectors * residentRowBytes(workload);
+  const groups = queryGroups(workload);
+  // Of all groups together, and of the function that asks them and waits.
+  const groupsGb = Math.max(groups * processorGb, (coldBytes * indexFactor) / gigabyte + groups * runtimeGb);
+  const queryGb = groupsGb + (groups > 1 ? processorGb : 0);
   const pointerReads = Math.min(queries, secondsOfMonth / 10) + queries * workload.strongShare;
   const puts = calls * measured.producePuts + busyRuns * measured.ingestPuts + merged / partBytes;
   const lists = queries * workload.strongShare + busyRuns * 2 + idleRuns * measured.idleLists;
@@ -125,11 +138,16 @@ export function monthlyCost(workload: Workload): CostLine[] {
       dollars: millions(puts + lists) * prices.s3PutPerMillion,
     },
     { service: "S3 requests", what: "reads", dollars: millions(gets) * prices.s3GetPerMillion },
-    lambdaSeconds("queries", queryGb, (queries * measured.queryMs) / 1000, queries),
+    lambdaSeconds(
+      "queries",
+      queryGb,
+      (queries * measured.queryMs) / 1000,
+      queries * (groups > 1 ? groups + 1 : 1),
+    ),
     lambdaSeconds(
       "cold starts",
       queryGb,
-      workload.coldStarts * (1 + coldBytes / measured.coldBytesPerSecond),
+      workload.coldStarts * (1 + coldBytes / groups / measured.coldBytesPerSecond),
       0,
     ),
     lambdaSeconds("producing", produceGb, (calls * measured.produceMs) / 1000, calls),

@@ -104,21 +104,23 @@ async function compactAll(
     ),
   );
   const rows = rowsOfShard.reduce((sum, n) => sum + n, 0);
+  const processorMs = all.value.reduce((sum, one) => sum + one.processorMs, 0);
   const seconds = (ms: number) => round(ms / 1000);
   const perSecond = (count: number, ms: number) => Math.round((count / ms) * 1000);
   return {
     title: `Import, all compactors side by side (produced before, in ${seconds(produceMs)} s)`,
-    columns: ["shard", "rows", "ingest s", "merge s", "rows/s", "peak RSS, MB"],
+    columns: ["shard", "rows", "ingest s", "merge s", "rows/s", "processor s", "peak RSS, MB"],
     rows: [
-      ...all.value.map(({ ingestMs, mergeMs, peakBytes }, shard): Cell[] => [
+      ...all.value.map(({ ingestMs, mergeMs, processorMs, peakBytes }, shard): Cell[] => [
         shard,
         rowsOfShard[shard]!,
         seconds(ingestMs),
         seconds(mergeMs),
         perSecond(rowsOfShard[shard]!, ingestMs + mergeMs),
+        seconds(processorMs),
         Math.round(peakBytes / 1e6),
       ]),
-      ["all", rows, "", seconds(all.ms), perSecond(rows, all.ms), ""],
+      ["all", rows, "", seconds(all.ms), perSecond(rows, all.ms), seconds(processorMs), ""],
     ],
   };
 }

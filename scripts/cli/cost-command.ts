@@ -4,6 +4,7 @@ import {
   type CostLine,
   monthlyCost,
   pricesAsOf,
+  queryGroups,
   type Rival,
   residentRowBytes,
   rivalCosts,
@@ -62,10 +63,21 @@ async function cost(_: Session, options: Options): Promise<Outcome> {
   const lines = monthlyCost(workload);
   const rivals = rivalCosts(workload);
   const memoryBytes = workload.vectors * residentRowBytes(workload);
-  const value = { pricesAsOf, workload, lines, total: total(lines), rivals, memoryBytes };
+  const groups = queryGroups(workload);
+  const value = {
+    pricesAsOf,
+    workload,
+    lines,
+    total: total(lines),
+    rivals,
+    memoryBytes,
+    queryGroups: groups,
+  };
   const text = [
     table(["SERVICE", "FOR", "$/MONTH"], [...lines.map(lineOf), ["whole", "", dollars(total(lines))]]),
-    `a query function holds about ${bytes(memoryBytes)} of index`,
+    groups > 1
+      ? `${groups} query groups hold about ${bytes(memoryBytes)} of index together`
+      : `a query function holds about ${bytes(memoryBytes)} of index`,
     table(
       ["INSTEAD", "$/MONTH", "ON THE BASIS OF"],
       rivals.map((one) => [one.name, dollars(one.dollars), one.basis]),

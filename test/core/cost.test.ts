@@ -1,4 +1,4 @@
-import { monthlyCost, rivalCosts, total, type Workload } from "../../lib/core/cost.ts";
+import { monthlyCost, queryGroups, rivalCosts, total, type Workload } from "../../lib/core/cost.ts";
 
 const workload: Workload = {
   vectors: 100_000,
@@ -40,6 +40,15 @@ test("a longer interval and arm64 cost less", () => {
 
 test("an idle collection costs its storage and its compactor's schedule, cents", () => {
   expect(cost({ writes: 0, queries: 0, coldStarts: 0, ingestSeconds: 600 })).toBeLessThan(1);
+});
+
+test("an index beyond one function is spread over query groups, each of which is invoked", () => {
+  expect(queryGroups(workload)).toBe(1);
+  const large = { ...workload, vectors: 20_000_000, queries: 1e6 };
+  expect(queryGroups(large)).toBe(7);
+  const queries = (given: Workload) => monthlyCost(given).find(({ what }) => what === "queries")!.dollars;
+  const memoryGb = (20e6 * 2_484 * 1.25) / 1e9 + 7 * 0.25 + 1.769;
+  expect(queries(large)).toBeCloseTo(8 * 0.2 + memoryGb * 0.005 * 1e6 * 0.0000166667, 1);
 });
 
 test("S3 Vectors is the cheaper one for a large collection that is seldom asked", () => {
