@@ -1,7 +1,8 @@
 /**
  * What a month costs: pure arithmetic from a workload, a price table with its date, and the request counts that the
- * benchmarks measured (docs/cost.md says how). US dollars, us-east-1, list prices, without free tiers and tax.
+ * benchmarks measured for one shard (docs/cost.md says how). US dollars, us-east-1, list prices, without free tiers and tax.
  */
+import { mergeLimits } from "./merge-plan.ts";
 
 export const pricesAsOf = "2026-11";
 
@@ -74,8 +75,9 @@ export const measured = {
 
 const produceGb = 0.5;
 const processorGb = 1.769;
-/** The largest function; a query function holds its index a quarter larger than it is, and itself. */
-const functionGbMax = 10.24;
+/** Segment files that the largest query function keeps: three quarters of its disk of 10 GB. */
+const functionCacheBytesMax = 7_680 * 1024 * 1024;
+/** What it holds of them is a quarter larger in memory, beside itself. */
 const indexFactor = 1.25;
 const runtimeGb = 0.25;
 const partBytes = 8 * 1024 * 1024;
@@ -88,19 +90,25 @@ export const rowBytes = ({ dims, recordBytes }: Workload): number => dims * 8 + 
 /** Bytes that a query function holds of a row: the graph and the record. */
 export const residentRowBytes = (workload: Workload): number => rowBytes(workload) - workload.dims * 4;
 
+/** The fewest shards of one full segment each (merge-plan.ts): a query then meets one large graph in each. */
+export const shardsOf = ({ vectors, dims }: Workload): number =>
+  Math.max(1, Math.ceil((vectors * dims) / mergeLimits.segmentComponentsMax));
+
 /** The fewest functions that the index fits into; more of them start faster and cost as much. */
 export const queryGroups = (workload: Workload): number =>
-  Math.ceil(
-    (workload.vectors * residentRowBytes(workload) * indexFactor) / ((functionGbMax - runtimeGb) * gigabyte),
-  );
+  Math.max(1, Math.ceil((workload.vectors * rowBytes(workload)) / functionCacheBytesMax));
 
 export function monthlyCost(workload: Workload): CostLine[] {
   const { vectors, writes, queries, ingestSeconds } = workload;
   const stored = vectors * rowBytes(workload);
+  const shards = shardsOf(workload);
   const calls = writes / workload.rowsPerWrite;
+  // A call writes a delta to each shard that its rows are of; a run sweeps every shard.
+  const deltas = calls * Math.min(shards, workload.rowsPerWrite);
   const runs = secondsOfMonth / ingestSeconds;
-  const busyRuns = Math.min(runs, calls);
-  const idleRuns = runs - busyRuns + secondsOfMonth / upkeepSeconds;
+  const upkeepRuns = secondsOfMonth / upkeepSeconds;
+  const busyRuns = Math.min(runs * shards, deltas);
+  const idleRuns = (runs + upkeepRuns) * shards - busyRuns;
   const merged = writes * rowBytes(workload) * measured.writeAmplification;
   const perGbSecond = prices[workload.architecture === "arm" ? "lambdaGbSecondArm" : "lambdaGbSecondX86"];
   const coldBytes = vectors * residentRowBytes(workload);
@@ -108,17 +116,17 @@ export function monthlyCost(workload: Workload): CostLine[] {
   // Of all groups together, and of the function that asks them and waits.
   const groupsGb = Math.max(groups * processorGb, (coldBytes * indexFactor) / gigabyte + groups * runtimeGb);
   const queryGb = groupsGb + (groups > 1 ? processorGb : 0);
-  const pointerReads = Math.min(queries, secondsOfMonth / 10) + queries * workload.strongShare;
-  const puts = calls * measured.producePuts + busyRuns * measured.ingestPuts + merged / partBytes;
-  const lists = queries * workload.strongShare + busyRuns * 2 + idleRuns * measured.idleLists;
+  const pointerReads = (Math.min(queries, secondsOfMonth / 10) + queries * workload.strongShare) * shards;
+  const puts = deltas * measured.producePuts + busyRuns * measured.ingestPuts + merged / partBytes;
+  const lists = queries * workload.strongShare * shards + busyRuns * 2 + idleRuns * measured.idleLists;
   const gets =
     calls * measured.produceGets +
-    calls +
+    deltas +
     busyRuns * measured.ingestGets +
     idleRuns * measured.idleGets +
     merged / partBytes +
     pointerReads +
-    workload.coldStarts * (coldBytes / partBytes + 3);
+    workload.coldStarts * (coldBytes / partBytes + 3 * shards);
   const insertSeconds =
     ((writes * measured.insertionsPerRow) / measured.insertRowsPerSecond) * (workload.dims / 384);
   const lambdaSeconds = (what: string, gb: number, seconds: number, invocations: number): CostLine => ({
@@ -155,19 +163,19 @@ export function monthlyCost(workload: Workload): CostLine[] {
       "ingesting",
       processorGb,
       (busyRuns * measured.ingestMs + idleRuns * measured.idleMs) / 1000,
-      runs + secondsOfMonth / upkeepSeconds,
+      runs + upkeepRuns,
     ),
     lambdaSeconds("merging", processorGb, insertSeconds, 0),
     {
       service: "SQS",
       what: "send, receive, delete",
-      dollars: millions(calls * 2.2 + runs) * prices.sqsPerMillion,
+      dollars: millions(deltas * 2.2 + runs) * prices.sqsPerMillion,
     },
     {
       service: "DynamoDB",
       what: "leases and run notes",
       dollars:
-        millions(busyRuns * 3 + runs) * prices.dynamoWritePerMillion +
+        millions(busyRuns * 3 + runs * shards) * prices.dynamoWritePerMillion +
         millions(busyRuns) * prices.dynamoReadPerMillion,
     },
   ];

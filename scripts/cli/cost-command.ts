@@ -8,6 +8,7 @@ import {
   type Rival,
   residentRowBytes,
   rivalCosts,
+  shardsOf,
   total,
   type Workload,
 } from "../../lib/core/cost.ts";
@@ -63,7 +64,7 @@ async function cost(_: Session, options: Options): Promise<Outcome> {
   const lines = monthlyCost(workload);
   const rivals = rivalCosts(workload);
   const memoryBytes = workload.vectors * residentRowBytes(workload);
-  const groups = queryGroups(workload);
+  const [shards, groups] = [shardsOf(workload), queryGroups(workload)];
   const value = {
     pricesAsOf,
     workload,
@@ -71,13 +72,12 @@ async function cost(_: Session, options: Options): Promise<Outcome> {
     total: total(lines),
     rivals,
     memoryBytes,
+    shards,
     queryGroups: groups,
   };
   const text = [
     table(["SERVICE", "FOR", "$/MONTH"], [...lines.map(lineOf), ["whole", "", dollars(total(lines))]]),
-    groups > 1
-      ? `${groups} query groups hold about ${bytes(memoryBytes)} of index together`
-      : `a query function holds about ${bytes(memoryBytes)} of index`,
+    `shards: ${shards}; query groups: ${groups}; they hold about ${bytes(memoryBytes)} of index together`,
     table(
       ["INSTEAD", "$/MONTH", "ON THE BASIS OF"],
       rivals.map((one) => [one.name, dollars(one.dollars), one.basis]),
