@@ -25,7 +25,7 @@ export interface VectorStoreProps {
    */
   readonly stage?: Stage;
   /**
-   * Processor of the three functions.
+   * Processor of the functions.
    * @default Architecture.X86_64
    */
   readonly architecture?: Architecture;
