@@ -106,7 +106,8 @@ function start<Question extends { readonly op: string }, Answer>(
     async ask(question) {
       child.stdin.write(`${JSON.stringify(question)}\n`);
       const { value, done } = await lines.next();
-      if (done) throw new Error(`the process ended while it was asked: ${question.op}`);
+      if (done)
+        throw new Error(`the process ended (${(await exited).join(" ")}) while it was asked: ${question.op}`);
       return JSON.parse(value as string) as Answer;
     },
     async stop() {
