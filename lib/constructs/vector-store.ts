@@ -25,7 +25,7 @@ export interface VectorStoreProps {
    */
   readonly stage?: Stage;
   /**
-   * Processor of the three functions.
+   * Processor of the functions.
    * @default Architecture.X86_64
    */
   readonly architecture?: Architecture;
@@ -50,7 +50,7 @@ export interface VectorStoreProps {
    */
   readonly queryCacheMiB?: number;
   /**
-   * Functions over which the shards of a collection are spread, 1 to 32: each serves every n-th shard, and the query
+   * Functions over which the shards of a collection are spread, 1 to 48: each serves every n-th shard, and the query
    * function asks them all and merges their answers. The query props above are of each of them.
    * @default 1: the query function serves all shards itself
    */

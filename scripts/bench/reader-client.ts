@@ -23,49 +23,72 @@ export interface ServedStore {
   startReader(): ReaderProcess;
 }
 
-export interface ReaderProcess {
+/** A process that answers each question, a JSON line on stdin, with one on stdout. */
+export interface AskedProcess<Question, Answer> {
   ask(question: Question): Promise<Answer>;
   stop(): Promise<void>;
   /** At once, whatever it is doing. */
   kill(): Promise<void>;
 }
+export type ReaderProcess = AskedProcess<Question, Answer>;
 
-/** Serves a copy of the store's objects over HTTP while `work` runs. */
-export async function serving<T>(store: Store, work: (served: ServedStore) => Promise<T>): Promise<T> {
+export interface LocalS3 {
+  readonly store: S3ObjectStore;
+  setThrottle(throttle: Throttle | undefined): void;
+  /** Starts one of this folder's scripts, with the bucket in its environment. */
+  start<Question extends { readonly op: string }, Answer>(script: string): AskedProcess<Question, Answer>;
+}
+
+/** Runs an S3 of its own with an empty bucket while `work` runs. */
+export async function withLocalS3<T>(work: (s3: LocalS3) => Promise<T>): Promise<T> {
   return withFolder(async (folder) => {
     const server = await startS3Server({ folder, port: 0, region });
     try {
       const client = new S3Client({ endpoint: server.endpoint, region, credentials });
       await client.send(new CreateBucketCommand({ Bucket: bucket }));
-      const target = new S3ObjectStore(client, bucket, new Traffic());
-      const copied = new Set<string>();
-      const served: ServedStore = {
-        async sync() {
-          const keys = store.world.store.keys();
-          // Pointers last: what they name must be there.
-          const ordered = [...keys].sort(
-            (a, b) => Number(a.endsWith("pointer.json")) - Number(b.endsWith("pointer.json")),
-          );
-          for (const key of ordered) {
-            if (copied.has(key) && !key.endsWith("pointer.json")) continue;
-            await target.put(key, store.world.store.bytes(key)!);
-            copied.add(key);
-          }
-        },
+      return await work({
+        store: new S3ObjectStore(client, bucket, new Traffic()),
         setThrottle: (throttle) => server.setWeather(throttle ? { throttle } : {}),
-        startReader: () => startReader(server.endpoint, folder),
-      };
-      await served.sync();
-      return await work(served);
+        start: (script) => start(script, server.endpoint, folder),
+      });
     } finally {
       await server.stop();
     }
   });
 }
 
+/** Serves a copy of the store's objects over HTTP while `work` runs. */
+export async function serving<T>(store: Store, work: (served: ServedStore) => Promise<T>): Promise<T> {
+  return withLocalS3(async (s3) => {
+    const copied = new Set<string>();
+    const served: ServedStore = {
+      async sync() {
+        const keys = store.world.store.keys();
+        // Pointers last: what they name must be there.
+        const ordered = [...keys].sort(
+          (a, b) => Number(a.endsWith("pointer.json")) - Number(b.endsWith("pointer.json")),
+        );
+        for (const key of ordered) {
+          if (copied.has(key) && !key.endsWith("pointer.json")) continue;
+          await s3.store.put(key, store.world.store.bytes(key)!);
+          copied.add(key);
+        }
+      },
+      setThrottle: s3.setThrottle,
+      startReader: () => s3.start("reader-process.ts"),
+    };
+    await served.sync();
+    return work(served);
+  });
+}
+
 /** `folder` takes what a killed one leaves behind. */
-function startReader(endpoint: string, folder: string): ReaderProcess {
-  const child = spawn(process.execPath, [join(import.meta.dirname, "reader-process.ts")], {
+function start<Question extends { readonly op: string }, Answer>(
+  script: string,
+  endpoint: string,
+  folder: string,
+): AskedProcess<Question, Answer> {
+  const child = spawn(process.execPath, [join(import.meta.dirname, script)], {
     stdio: ["pipe", "pipe", "inherit"],
     env: {
       ...process.env,
@@ -83,7 +106,8 @@ function startReader(endpoint: string, folder: string): ReaderProcess {
     async ask(question) {
       child.stdin.write(`${JSON.stringify(question)}\n`);
       const { value, done } = await lines.next();
-      if (done) throw new Error(`the query process ended while it was asked: ${question.op}`);
+      if (done)
+        throw new Error(`the process ended (${(await exited).join(" ")}) while it was asked: ${question.op}`);
       return JSON.parse(value as string) as Answer;
     },
     async stop() {

@@ -6,6 +6,7 @@ import { importing } from "./import.ts";
 import { ingest } from "./ingest.ts";
 import { memory } from "./memory.ts";
 import { parameters } from "./parameters.ts";
+import { scale } from "./scale.ts";
 import type { Log, Result, Scenario } from "./scenario.ts";
 import { trickle } from "./trickle.ts";
 import { warmQuery } from "./warm-query.ts";
@@ -38,4 +39,5 @@ export const scenarios: readonly Entry[] = [
   entry(cold),
   entry(memory),
   entry(parameters),
+  entry(scale),
 ];

@@ -54,7 +54,7 @@ test.each([
   [{ env: "production" }, '-c env=… is one of dev, staging, prod, got "production"'],
   [{ env: "" }, '-c env=… is one of dev, staging, prod, got ""'],
   [{ queryGroups: "two" }, '-c queryGroups=… is a number of query groups, got "two"'],
-  [{ queryGroups: "99" }, "queryGroups: must be an integer from 1 to 32, got 99"],
+  [{ queryGroups: "99" }, "queryGroups: must be an integer from 1 to 48, got 99"],
   [{ architecture: "mips" }, '-c architecture=… is one of x64, arm64, got "mips"'],
 ])("%p is a clear error", (context, message) => {
   const { status, stderr } = runApp(context);

@@ -220,9 +220,9 @@ describe("query groups", () => {
     expect(template.findOutputs("*")).toEqual(dev.findOutputs("*"));
   });
 
-  test.each([0, 33, 1.5, Number.NaN])("%p groups are refused", (queryGroups) => {
+  test.each([0, 49, 1.5, Number.NaN])("%p groups are refused", (queryGroups) => {
     expect(() => storeTemplate({ queryGroups })).toThrow(
-      `queryGroups: must be an integer from 1 to 32, got ${queryGroups}`,
+      `queryGroups: must be an integer from 1 to 48, got ${queryGroups}`,
     );
   });
 });
