@@ -12,11 +12,12 @@ import type { Throttle } from "../local/s3/weather.ts";
 import type { Answer, Question } from "./reader-process.ts";
 import type { Store } from "./store.ts";
 
-const bucket = "bench";
-const credentials = { accessKeyId: "local", secretAccessKey: "local" };
-const region = "us-east-1";
+export const bucket = "bench";
+export const credentials = { accessKeyId: "local", secretAccessKey: "local" };
+export const region = "us-east-1";
 
 export interface ServedStore {
+  readonly endpoint: string;
   /** Copies what the store has and S3 has not, and the pointer. */
   sync(): Promise<void>;
   setThrottle(throttle: Throttle | undefined): void;
@@ -38,6 +39,7 @@ export async function serving<T>(store: Store, work: (served: ServedStore) => Pr
       const target = new S3ObjectStore(client, bucket, new Traffic());
       const copied = new Set<string>();
       const served: ServedStore = {
+        endpoint: server.endpoint,
         async sync() {
           const keys = store.world.store.keys();
           // Pointers last: what they name must be there.
