@@ -12,11 +12,12 @@ import type { Throttle } from "../local/s3/weather.ts";
 import type { Answer, Question } from "./reader-process.ts";
 import type { Store } from "./store.ts";
 
-const bucket = "bench";
-const credentials = { accessKeyId: "local", secretAccessKey: "local" };
-const region = "us-east-1";
+export const bucket = "bench";
+export const credentials = { accessKeyId: "local", secretAccessKey: "local" };
+export const region = "us-east-1";
 
 export interface ServedStore {
+  readonly endpoint: string;
   /** Copies what the store has and S3 has not, and the pointer. */
   sync(): Promise<void>;
   setThrottle(throttle: Throttle | undefined): void;
@@ -33,6 +34,7 @@ export interface AskedProcess<Question, Answer> {
 export type ReaderProcess = AskedProcess<Question, Answer>;
 
 export interface LocalS3 {
+  readonly endpoint: string;
   readonly store: S3ObjectStore;
   setThrottle(throttle: Throttle | undefined): void;
   /** Starts one of this folder's scripts, with the bucket in its environment. */
@@ -48,6 +50,7 @@ export async function withLocalS3<T>(work: (s3: LocalS3) => Promise<T>): Promise
       await client.send(new CreateBucketCommand({ Bucket: bucket }));
       return await work({
         store: new S3ObjectStore(client, bucket, new Traffic()),
+        endpoint: server.endpoint,
         setThrottle: (throttle) => server.setWeather(throttle ? { throttle } : {}),
         start: (script) => start(script, server.endpoint, folder),
       });
@@ -62,6 +65,7 @@ export async function serving<T>(store: Store, work: (served: ServedStore) => Pr
   return withLocalS3(async (s3) => {
     const copied = new Set<string>();
     const served: ServedStore = {
+      endpoint: s3.endpoint,
       async sync() {
         const keys = store.world.store.keys();
         // Pointers last: what they name must be there.

@@ -6,6 +6,7 @@ import { importing } from "./import.ts";
 import { ingest } from "./ingest.ts";
 import { memory } from "./memory.ts";
 import { parameters } from "./parameters.ts";
+import { runtime } from "./runtime.ts";
 import { scale } from "./scale.ts";
 import type { Log, Result, Scenario } from "./scenario.ts";
 import { trickle } from "./trickle.ts";
@@ -31,6 +32,7 @@ function entry<Size extends { readonly rows: number }>(scenario: Scenario<Size>)
 
 export const scenarios: readonly Entry[] = [
   entry(warmQuery),
+  entry(runtime),
   entry(filters),
   entry(ingest),
   entry(importing),

@@ -363,8 +363,8 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "collection without raising the floor",
     "lib/engine/collect-garbage.ts",
-    "const raised = await raiseFloor(world, head, floor);",
-    "const raised: Head | null = head;",
+    "const raised = await raiseOnNewest(world, collection, head, floor);",
+    "const raised: Head | null = { ...head, pointer: { ...head.pointer, floor } };",
   ),
   mutant(
     "collection ignores pins",
