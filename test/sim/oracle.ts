@@ -232,7 +232,8 @@ export class Oracle {
   #deltaDeleted(shard: string, delta: string): void {
     const copy = this.#store.bytes(`${shard}/quarantine/${delta}.arrow`);
     if (this.#includes(shard, delta)) return;
-    if (copy !== null && this.deltas.get(delta)?.body.equals(copy)) return;
+    const body = this.deltas.get(delta)?.body;
+    if (body && (copy?.equals(body) || this.#isElsewhere(shard, body, delta))) return;
     this.violate(`delta ${delta} of ${shard} was deleted and is in no published version (I4)`);
   }
 
@@ -260,15 +261,20 @@ export class Oracle {
 
   /** A quarantined copy may go when the same bytes are waiting again, or were merged. */
   #quarantineDeleted(shard: string, key: string): void {
-    const body = this.#store.bytes(key)!;
-    const copies = [...this.deltas.values()].filter(
-      (known) => known.shard === shard && known.body.equals(body),
+    if (!this.#isElsewhere(shard, this.#store.bytes(key)!))
+      this.violate(`${key} was deleted, and its delta is nowhere else`);
+  }
+
+  /** Whether a delta of these bytes (another than `except`: a retry gives it a new name) waits, or was merged. */
+  #isElsewhere(shard: string, body: Buffer, except?: string): boolean {
+    return [...this.deltas.values()].some(
+      (known) =>
+        known.shard === shard &&
+        known.delta !== except &&
+        known.body.equals(body) &&
+        (this.#store.bytes(`${shard}/deltas/${known.delta}.arrow`) !== null ||
+          this.#includes(shard, known.delta)),
     );
-    const safe = copies.some(
-      ({ delta }) =>
-        this.#store.bytes(`${shard}/deltas/${delta}.arrow`) !== null || this.#includes(shard, delta),
-    );
-    if (!safe) this.violate(`${key} was deleted, and its delta is nowhere else`);
   }
 
   #pointerWritten(shard: string, body: Buffer): void {
