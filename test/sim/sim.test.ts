@@ -29,6 +29,7 @@ const events = [
   "fallback view",
   "deltas overlaid",
   "read strong",
+  "read cold",
   "read bounded",
   "read eventual",
   "read eventual with tokens",
