@@ -1,4 +1,5 @@
 /** SNP-4: garbage collection beside a writer that publishes faster than a shard is surveyed. */
+import { mergeLimits } from "../../lib/core/merge-plan.ts";
 import { collectGarbage, type Retention } from "../../lib/engine/collect-garbage.ts";
 import { createCollection } from "../../lib/engine/collections.ts";
 import { compact } from "../../lib/engine/compact.ts";
@@ -82,13 +83,7 @@ test("reads every manifest once, many at a time", async () => {
 
 test("a rollback that wins the pointer first keeps what it brought back", async () => {
   const { world, collection } = await busyShard(2);
-  const limits = {
-    flatSegmentsMax: 1,
-    flatRowsMax: 2,
-    growth: 4,
-    deadShareMax: 0.25,
-    segmentComponentsMax: 1_000,
-  };
+  const limits = { ...mergeLimits, flatSegmentsMax: 1, flatRowsMax: 2 };
   await merge(world, collection, 0, { deadlineMs: 9e15, limits });
   await publish(world, 4);
   let lost = false;
