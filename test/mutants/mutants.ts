@@ -366,6 +366,12 @@ export const mutants: readonly Mutant[] = [
     "const raised = await raiseOnNewest(world, collection, head, floor);",
     "const raised: Head | null = { ...head, pointer: { ...head.pointer, floor } };",
   ),
+  {
+    name: "garbage below a newer head is judged by the older survey",
+    file: "lib/engine/collect-garbage.ts",
+    edits: [{ search: "await readHistory(world, raised, known)", replace: "history" }],
+    test: "test/engine/collect-garbage.test.ts",
+  },
   mutant(
     "collection ignores pins",
     "lib/engine/collect-garbage.ts",
