@@ -161,7 +161,7 @@ export const mutants: readonly Mutant[] = [
     name: "a view goes back",
     file: "lib/engine/shard-reader.ts",
     edits: [
-      { search: "if (read.pointer.version < known) {", replace: "if (read.pointer.version < -1 - known) {" },
+      { search: "if (read.pointer.version < this.#newest) {", replace: "if (read.pointer.version < 0) {" },
     ],
     test: "test/corruption",
   },
@@ -381,8 +381,8 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "pins are not listed again after the floor rose",
     "lib/engine/collect-garbage.ts",
-    "const found = await findGarbage(world, { ref, head, names, chain, floor });",
-    "const found = expected;",
+    "garbage = { ...found, keys: found.keys.filter((key) => before.has(key)) };",
+    "garbage = { ...found, keys: [...before] };",
   ),
   mutant(
     "collection keeps only the newest version",

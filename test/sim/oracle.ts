@@ -250,6 +250,7 @@ export class Oracle {
     }
     if (known) known.quarantinedAt ??= this.#now;
     this.count("quarantine");
+    if (known?.writes && this.#isLate(shard, delta)) this.count("late delta put aside");
   }
 
   /** Below the low watermark, and never acknowledged. */
@@ -344,6 +345,7 @@ export class Oracle {
       const wanted = contentOf(manifest);
       const target = all.find((one) => one.manifest !== null && contentOf(one.manifest) === wanted);
       if (!target) this.violate(`${shard} version ${version} rolls back to what was never published`);
+      if (target && newest(manifest) !== newest(target.manifest!)) this.count("rollback copied segments");
       const { included, state } = target ?? noVersion;
       const before = [...parent.included, ...parent.takenBack].filter((delta) => !included.has(delta));
       return { ...base, included, state, takenBack: new Set(before) };

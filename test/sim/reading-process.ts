@@ -119,14 +119,14 @@ export class ReadingProcess implements Actor {
     switch (kind) {
       case "get": {
         const answer = await reader.get({ ...request, ids: idsOf(plan.ids), include });
-        this.#checkVectors(answer.records);
+        this.#checkRecords(answer.records);
         return { answer, found: documentsOf(answer.records), wants: () => true };
       }
       case "query": {
         const vector = vectorOf("question", collection.dims);
         const answer = await reader.query({ ...request, ...filter, vector, topK: 100, include });
         this.#checkDistances(vector, answer.results);
-        this.#checkVectors(answer.results);
+        this.#checkRecords(answer.results);
         return { answer, found: documentsOf(answer.results), wants };
       }
       case "count": {
@@ -136,7 +136,9 @@ export class ReadingProcess implements Actor {
     }
   }
 
-  #checkVectors(records: readonly Pick<ReadRecord, "document" | "vector">[]): void {
+  #checkRecords(records: readonly Pick<ReadRecord, "id" | "document" | "vector">[]): void {
+    if (documentsOf(records).size !== records.length)
+      this.#scene.oracle.violate(`a record was answered twice: ${records.map(({ id }) => id).join()}`);
     for (const { document, vector } of records) {
       if (vector !== undefined && vector.join() !== vectorOf(document!, vector.length).join())
         this.#scene.oracle.violate(`${document} was answered with the vector of another record`);

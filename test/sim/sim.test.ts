@@ -38,6 +38,7 @@ const events = [
   "asked to query with a filter",
   "lock released by force",
   "lock table lost",
+  "pinned",
 ];
 
 let undo = (): void => undefined;
