@@ -184,19 +184,27 @@ export class Reader {
     const tokens = tokensByShard(collection, request.atLeast ?? []);
     const shards = shardsToRead(collection, request.part);
     const readers = shards.map((shard) => this.#shard(collection, shard));
-    const { answer, views } = await holdAll(readers, async () => {
-      const views = await this.#forgettingDeleted(collection, () =>
-        Promise.all(readers.map((reader, i) => viewOf(reader, request, tokens.get(shards[i]!)))),
+    const { answer, views, states } = await holdAll(readers, async () => {
+      const taken = await this.#forgettingDeleted(collection, () =>
+        Promise.all(
+          readers.map(async (reader, i) => {
+            const view = await viewOf(reader, request, tokens.get(shards[i]!));
+            // Now: while this call waits for other shards, another may refresh this one.
+            return { view, state: { fault: reader.fault, checkedAtMs: reader.checkedAtMs } };
+          }),
+        ),
       );
+      const views = taken.map(({ view }) => view);
+      const states = taken.map(({ state }) => state);
       const promised = consistency === "strong" || tokens.size > 0;
       // Of a part only who has asked all parts can tell.
       if (!promised && !request.part && views.every((view) => view.manifest.version === 0))
         throw nothingPublished(collection.name);
       const readerOf = new Map(views.map((view, i) => [view, readers[i]!]));
-      return { views, answer: await work(collection, views, readerOf) };
+      return { views, states, answer: await work(collection, views, readerOf) };
     });
     const { requests, bytesRead } = this.#options.traffic.since(before);
-    const faults = readers.map((reader) => reader.fault).filter((fault) => fault !== null);
+    const faults = states.map(({ fault }) => fault).filter((fault) => fault !== null);
     for (const fault of faults) this.#options.onFault?.(fault);
     return {
       ...answer,
@@ -204,7 +212,7 @@ export class Reader {
       shards: views.map(({ manifest: { shard, version } }, i) => ({
         shard,
         version,
-        ageSeconds: Math.max(0, (this.#world.clock.nowMs() - readers[i]!.checkedAtMs) / 1000),
+        ageSeconds: Math.max(0, (this.#world.clock.nowMs() - states[i]!.checkedAtMs) / 1000),
       })),
       consistency,
       segments: views.reduce((sum, view) => sum + view.segments.length, 0),
