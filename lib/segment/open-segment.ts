@@ -17,7 +17,7 @@ import { normalised } from "../core/vector.ts";
 import { VectorFile } from "./files.ts";
 import { exactRows, Graph, type Hit } from "./graph.ts";
 import { openRecords, recordsUri, type StoredRow } from "./records-db.ts";
-import { preferExact } from "./search-cost.ts";
+import { filteredEf, preferExact } from "./search-cost.ts";
 
 /** Filters whose labels are kept per segment. */
 const cachedFiltersMax = 16;
@@ -161,7 +161,8 @@ export class OpenSegment {
     const wanted = Math.min(k, labels?.length ?? alive.rows);
     if (wanted === 0) return [];
     if (this.#graph === null) return this.#exactly(query, wanted, alive, labels);
-    const ef = Math.max(this.#collection.index.efSearch, wanted);
+    const { efSearch } = this.#collection.index;
+    const ef = labels === null ? Math.max(efSearch, wanted) : filteredEf(efSearch, wanted);
     if (labels !== null && preferExact({ matching: labels.length, slots: this.segment.slots, ef }))
       return this.#exactly(query, wanted, alive, labels);
     const accepted = labels === null ? alive.bytes : this.#bytesOf(labels);

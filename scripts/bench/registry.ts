@@ -6,6 +6,7 @@ import { importing } from "./import.ts";
 import { ingest } from "./ingest.ts";
 import { memory } from "./memory.ts";
 import { parameters } from "./parameters.ts";
+import { realFilters } from "./real-filters.ts";
 import type { Log, Result, Scenario } from "./scenario.ts";
 import { trickle } from "./trickle.ts";
 import { warmQuery } from "./warm-query.ts";
@@ -31,6 +32,7 @@ function entry<Size extends { readonly rows: number }>(scenario: Scenario<Size>)
 export const scenarios: readonly Entry[] = [
   entry(warmQuery),
   entry(filters),
+  entry(realFilters),
   entry(ingest),
   entry(importing),
   entry(churn),

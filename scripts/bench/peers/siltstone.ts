@@ -1,7 +1,7 @@
 /** Siltstone's own query path, as the query function runs it, from files on the disk. */
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Collection } from "../../../lib/core/collection.ts";
+import { decodeCollection, encodeCollection } from "../../../lib/core/collection.ts";
 import { collectionKey } from "../../../lib/core/keys.ts";
 import type { MemoryWorld } from "../../../test/support/memory/world.ts";
 import { memoryWorld } from "../../../test/support/memory/world.ts";
@@ -30,9 +30,9 @@ export const siltstone: Peer = {
       // efSearch belongs to a collection's configuration.
       async tune(effort) {
         const key = collectionKey(collection);
-        const configured = JSON.parse(world.store.bytes(key)!.toString()) as Collection;
-        const tuned = { ...configured, index: { ...configured.index, efSearch: effort } };
-        await world.store.put(key, Buffer.from(JSON.stringify(tuned)));
+        const configured = decodeCollection(world.store.bytes(key)!, key);
+        const index = { ...configured.index, efSearch: effort };
+        await world.store.put(key, encodeCollection({ ...configured, index }));
         await reader.close();
         reader = readerOf({ world });
       },
