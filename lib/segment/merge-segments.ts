@@ -29,6 +29,9 @@ import {
   storedTombstones,
 } from "./records-db.ts";
 
+/** Rows written between two breaths. */
+const sliceRows = 1024;
+
 export interface MergeInput {
   readonly segment: Segment;
   /** Holds the segment's verified files. */
@@ -296,15 +299,19 @@ class Output {
     breathe: MergeOptions["breathe"],
   ): Promise<void> {
     const select = this.#inputs.map(({ db }) => selectByLabel(db));
+    const { dims } = this.#collection;
     const fd = openSync(join(this.#folder, "vectors.f32"), flags);
     try {
-      for (let i = 0; i < rows.length; i++) {
-        const { input, label } = rows[i]!;
-        records.addRow(first + i, select[input]!.get(label) as unknown as StoredRow);
-        const vector = this.#inputs[input]!.vectors.at(label);
-        const bytes = writeSync(fd, vector);
-        if (bytes !== vector.byteLength) throw new Error("vectors.f32: short write (is the disk full?)");
-        if (i % 1024 === 1023) await breathe(0, rows.length);
+      for (let start = 0; start < rows.length; start += sliceRows) {
+        const slice = rows.slice(start, start + sliceRows);
+        const block = new Float32Array(slice.length * dims);
+        for (const [i, { input, label }] of slice.entries()) {
+          records.addRow(first + start + i, select[input]!.get(label) as unknown as StoredRow);
+          block.set(this.#inputs[input]!.vectors.at(label), i * dims);
+        }
+        if (writeSync(fd, block) !== block.byteLength)
+          throw new Error("vectors.f32: short write (is the disk full?)");
+        await breathe(0, rows.length);
       }
     } finally {
       closeSync(fd);
