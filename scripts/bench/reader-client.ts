@@ -1,14 +1,16 @@
-/** The local S3 with a store's objects, and query processes that read from it (reader-process.ts). */
-import { spawn } from "node:child_process";
+/** The local S3 with a store's objects, and the processes that read from it (reader-process.ts, merge-process.ts). */
+import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { promisify } from "node:util";
 import { CreateBucketCommand, S3Client } from "@aws-sdk/client-s3";
 import { S3ObjectStore } from "../../lib/aws/s3-object-store.ts";
 import { Traffic } from "../../lib/engine/traffic.ts";
 import { withFolder } from "../../lib/segment/files.ts";
 import { startS3Server } from "../local/s3/server.ts";
 import type { Throttle } from "../local/s3/weather.ts";
+import type { MergeMeasured } from "./merge-process.ts";
 import type { Answer, Question } from "./reader-process.ts";
 import type { Store } from "./store.ts";
 
@@ -21,6 +23,8 @@ export interface ServedStore {
   sync(): Promise<void>;
   setThrottle(throttle: Throttle | undefined): void;
   startReader(): ReaderProcess;
+  /** Does the merge that is due, in a process of its own. */
+  merge(): Promise<MergeMeasured>;
 }
 
 export interface ReaderProcess {
@@ -52,6 +56,13 @@ export async function serving<T>(store: Store, work: (served: ServedStore) => Pr
         },
         setThrottle: (throttle) => server.setWeather(throttle ? { throttle } : {}),
         startReader: () => startReader(server.endpoint),
+        merge: async () => {
+          const script = join(import.meta.dirname, "merge-process.ts");
+          const { stdout } = await promisify(execFile)(process.execPath, [script], {
+            env: environment(server.endpoint),
+          });
+          return JSON.parse(stdout) as MergeMeasured;
+        },
       };
       await served.sync();
       return await work(served);
@@ -61,17 +72,19 @@ export async function serving<T>(store: Store, work: (served: ServedStore) => Pr
   });
 }
 
+const environment = (endpoint: string) => ({
+  ...process.env,
+  AWS_ENDPOINT_URL_S3: endpoint,
+  AWS_REGION: region,
+  AWS_ACCESS_KEY_ID: credentials.accessKeyId,
+  AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
+  BENCH_BUCKET: bucket,
+});
+
 function startReader(endpoint: string): ReaderProcess {
   const child = spawn(process.execPath, [join(import.meta.dirname, "reader-process.ts")], {
     stdio: ["pipe", "pipe", "inherit"],
-    env: {
-      ...process.env,
-      AWS_ENDPOINT_URL_S3: endpoint,
-      AWS_REGION: region,
-      AWS_ACCESS_KEY_ID: credentials.accessKeyId,
-      AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
-      BENCH_BUCKET: bucket,
-    },
+    env: environment(endpoint),
   });
   const exited = once(child, "exit");
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
