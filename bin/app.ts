@@ -1,6 +1,6 @@
 /**
- * The CDK app: `cdk deploy -c env=dev|staging|prod [-c architecture=arm64]`. One stack per stage, in whatever account
- * and region the caller's credentials name.
+ * The CDK app: `cdk deploy -c env=dev|staging|prod [-c architecture=arm64] [-c queryGroups=N]`. One stack per stage, in
+ * whatever account and region the caller's credentials name.
  */
 import { join } from "node:path";
 import { App, Stack } from "aws-cdk-lib";
@@ -45,15 +45,19 @@ export interface Synthesis {
 
 /**
  * The same stack without the CDK command line, with handlers bundled for this machine: what the local AWS stack
- * provisions. `outDir` gets the cloud assembly.
+ * provisions. `outDir` gets the cloud assembly; `given` is the context that `cdk -c` would give.
  */
-export async function synthesize(stage: Stage, outDir: string): Promise<Synthesis> {
+export async function synthesize(
+  stage: Stage,
+  outDir: string,
+  given: Readonly<Record<string, string>> = {},
+): Promise<Synthesis> {
   // The CDK's own template checks take longer than all the rest; `cdk synth` runs them.
   process.env.CDK_VALIDATION ??= "false";
   const app = new App({
     outdir: outDir,
     // Names each function's code folder in the template.
-    context: { "aws:cdk:enable-asset-metadata": true },
+    context: { ...given, "aws:cdk:enable-asset-metadata": true },
     analyticsReporting: false,
     treeMetadata: false,
   });
@@ -79,7 +83,17 @@ async function addStack(app: App, stage: Stage, architecture: BundleArchitecture
     stage,
     architecture: isArm ? Architecture.ARM_64 : Architecture.X86_64,
     handlersFolder,
+    queryGroups: queryGroupsOf(app),
   });
+}
+
+/** The range is the construct's to check. */
+function queryGroupsOf(app: App): number {
+  const given: unknown = app.node.tryGetContext("queryGroups") ?? 1;
+  const groups = typeof given === "string" && given.trim() === "" ? Number.NaN : Number(given);
+  if (Number.isNaN(groups))
+    throw new Error(`-c queryGroups=… is a number of query groups, got ${JSON.stringify(given)}`);
+  return groups;
 }
 
 function oneOf<T extends string>(name: string, value: unknown, known: readonly T[]): T {

@@ -21,6 +21,11 @@ export const env = {
   cacheBytesMax: "SILTSTONE_CACHE_BYTES_MAX",
 } as const;
 
+/** With query groups (lib/engine/fan-out.ts): the groups' functions, by name in order, separated by commas. */
+export const groupFunctionsEnv = "SILTSTONE_QUERY_GROUP_FUNCTIONS";
+/** Names of 64 characters take 3,120 of the 4,096 bytes that Lambda has for a function's variables; the others < 700. */
+export const queryGroupsMax = 48;
+
 /** Environment variables that the constructs' grants set on a user's own function, beside those of `env`. */
 export const callerEnv = {
   /** grantQuery: name of the query function to invoke. */
@@ -70,6 +75,7 @@ export const metric = {
   queryErrors: "QueryErrors",
   snapshotAge: "SnapshotAge",
   snapshotFallback: "SnapshotFallback",
+  partialAnswers: "PartialAnswers",
   coldLoadDuration: "ColdLoadDuration",
 } as const;
 

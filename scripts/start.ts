@@ -5,6 +5,7 @@
  *   npm start                 state is kept in .siltstone/
  *   npm start -- --fresh      starts over with an empty .siltstone/
  *   npm start -- --once       ends after the main job; non-zero when any step failed
+ *   npm start -- -c queryGroups=2   with query groups, as for `cdk deploy`; other context is not taken
  */
 import { rmSync } from "node:fs";
 import { join } from "node:path";
@@ -41,13 +42,20 @@ async function doing<T>(what: string, work: () => Promise<T> | T, done: (result:
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({ options: { once: { type: "boolean" }, fresh: { type: "boolean" } } });
+  const { values } = parseArgs({
+    options: {
+      once: { type: "boolean" },
+      fresh: { type: "boolean" },
+      context: { type: "string", short: "c", multiple: true, default: [] },
+    },
+  });
+  const context = Object.fromEntries(values.context.map(contextOf));
   if (values.fresh) rmSync(stateDir, { recursive: true, force: true });
   console.log("Siltstone, on this machine: the functions and the stack that `cdk deploy` would deploy.\n");
 
   const synthesis = await doing(
     "Bundling the functions and synthesising the stack",
-    () => synthesize("dev", join(stateDir, "cdk.out")),
+    () => synthesize("dev", join(stateDir, "cdk.out"), context),
     ({ codeFolders }) => `${Object.keys(codeFolders).length} functions`,
   );
   const stack = await doing(
@@ -62,6 +70,13 @@ async function main(): Promise<void> {
   } finally {
     await stack.stop();
   }
+}
+
+function contextOf(text: string): [name: string, value: string] {
+  const value = /^queryGroups=(.*)$/.exec(text)?.[1];
+  if (value === undefined)
+    throw new Error(`-c ${text}: must be queryGroups=N, the only context that is taken here`);
+  return ["queryGroups", value];
 }
 
 async function mainJob(stack: LocalStack): Promise<void> {

@@ -10,6 +10,10 @@ export type Operation = (typeof operations)[number];
 const tokensMax = 100;
 
 const collection = z.string();
+/** What a query function with groups asks one of them for. */
+const part = z.optional(z.strictObject({ collectionId: z.string(), shards: z.array(z.number()) }));
+const waiting = { deadlineMs: z.optional(z.number()), part };
+const allowPartial = z.optional(z.boolean());
 const include = z.optional(z.array(z.enum(["document", "metadata", "vector"])));
 const freshness = {
   consistency: z.optional(z.enum(["eventual", "bounded", "strong"])),
@@ -38,16 +42,27 @@ const shapes = {
     minScore: z.optional(z.number()),
     excludeIds: z.optional(z.array(z.string())),
     include,
+    allowPartial,
+    ...waiting,
     ...freshness,
   }),
-  get: z.strictObject({ op: z.literal("get"), collection, ids: z.array(z.string()), include, ...freshness }),
+  get: z.strictObject({
+    op: z.literal("get"),
+    collection,
+    ids: z.array(z.string()),
+    include,
+    ...waiting,
+    ...freshness,
+  }),
   count: z.strictObject({
     op: z.literal("count"),
     collection,
     filter: z.optional(z.unknown()),
+    allowPartial,
+    ...waiting,
     ...freshness,
   }),
-  stats: z.strictObject({ op: z.literal("stats"), collection }),
+  stats: z.strictObject({ op: z.literal("stats"), collection, ...waiting }),
   health: z.strictObject({ op: z.literal("health") }),
   ping: z.strictObject({ op: z.literal("ping") }),
 };

@@ -2,7 +2,7 @@
  * The environment variables of the functions (lib/contract.ts `env`), parsed once into a complete value. Every function
  * gets all the names; a missing or wrong one fails at start, with the variable, the range and the value named.
  */
-import { env, type Stage, stages } from "../contract.ts";
+import { env, groupFunctionsEnv, queryGroupsMax, type Stage, stages } from "../contract.ts";
 import { invalid, type Problem } from "../core/errors.ts";
 
 export interface Environment {
@@ -15,6 +15,8 @@ export interface Environment {
   readonly refreshSeconds: number;
   /** Bytes of segment files kept on disk and in memory: 1 MiB to 10 GiB. @default 400 MiB, which the smallest /tmp holds */
   readonly cacheBytesMax: number;
+  /** Names of the query groups' functions, where this function asks them. @default none */
+  readonly groupFunctions: readonly string[];
 }
 
 const refreshSecondsDefault = 10;
@@ -45,6 +47,7 @@ export function parseEnvironment(variables: Variables): Environment {
       max: 10 * 2 ** 30,
       default: cacheBytesDefault,
     }),
+    groupFunctions: read.names(groupFunctionsEnv, queryGroupsMax),
   };
   if (problems.length === 0) return environment;
   const list = problems.map(({ field, reason }) => `${field} ${reason}`).join("; ");
@@ -68,6 +71,11 @@ function reader(variables: Variables, problems: Problem[]) {
   return {
     matching,
     url: (field: string): string => matching(field, /^https?:\/\/\S+\/\S+$/, "a queue URL (https://…/…)"),
+    names(field: string, max: number): string[] {
+      const names = (variables[field] ?? "").split(",").filter((name) => name !== "");
+      if (names.length > max) wrong(field, `at most ${max} names separated by commas`);
+      return names;
+    },
     oneOf<T extends string>(field: string, allowed: readonly T[]): T {
       const value = allowed.find((name) => name === variables[field]);
       if (value === undefined) wrong(field, `one of ${allowed.join(", ")}`);

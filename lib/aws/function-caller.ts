@@ -10,7 +10,8 @@ import { bodyBytesMax } from "./lambda-door.ts";
 const connectionTimeoutMs = 3_000;
 /** A Lambda run ends after 15 minutes at the latest; its answer is sent then. */
 const answerTimeoutMs = 16 * 60_000;
-const socketsMax = 16;
+/** A query function calls all its groups at once. */
+const socketsMax = 64;
 
 const kinds: readonly string[] = [
   "invalid",
@@ -33,17 +34,29 @@ export class FunctionCaller {
     },
   });
 
-  /** The function's answer. `writes` says whether a call without an answer may have changed anything. */
-  async call(functionName: string, event: object, options: { writes: boolean }): Promise<unknown> {
+  /**
+   * The function's answer. `writes` says whether a call without an answer may have changed anything; `waitMs` how long
+   * to wait for one, repetitions of a throttled call included.
+   */
+  async call(
+    functionName: string,
+    event: object,
+    options: { writes: boolean; waitMs?: number },
+  ): Promise<unknown> {
     const payload = Buffer.from(JSON.stringify(event));
     if (payload.length > bodyBytesMax) {
       throw invalid(`the call has ${payload.length} bytes; a Lambda takes at most ${bodyBytesMax} at a time`);
     }
     const command = new InvokeCommand({ FunctionName: functionName, Payload: payload });
-    const answer = await this.#client.send(command).catch((error: unknown) => {
-      const permission = "lambda:InvokeFunction";
-      throw failure(error, { call: "Lambda Invoke", subject: functionName, permission, ...options });
-    });
+    const { waitMs } = options;
+    const abortSignal = waitMs === undefined ? undefined : AbortSignal.timeout(waitMs);
+    const answer = await this.#client
+      .send(command, abortSignal && { abortSignal })
+      .catch((error: unknown) => {
+        if (abortSignal?.aborted) throw silent(functionName, `no answer within ${waitMs} ms`, options.writes);
+        const permission = "lambda:InvokeFunction";
+        throw failure(error, { call: "Lambda Invoke", subject: functionName, permission, ...options });
+      });
     const text = Buffer.from(answer.Payload ?? []).toString("utf8");
     if (answer.FunctionError !== undefined) throw functionFailure(functionName, text, options.writes);
     return JSON.parse(text) as unknown;
@@ -62,9 +75,11 @@ function functionFailure(functionName: string, text: string, writes: boolean): E
     return new SiltstoneError(kind, message, { problems });
   }
   if (errorType === "internal") return new Error(`${functionName}: ${internalMessage(errorMessage)}`);
-  const message = `${functionName} did not answer: ${errorType ?? "error"}: ${errorMessage ?? text}`;
-  return new SiltstoneError(writes ? "uncertain" : "unavailable", message);
+  return silent(functionName, `${errorType ?? "error"}: ${errorMessage ?? text}`, writes);
 }
+
+const silent = (functionName: string, why: string, writes: boolean): SiltstoneError =>
+  new SiltstoneError(writes ? "uncertain" : "unavailable", `${functionName} did not answer: ${why}`);
 
 function internalMessage(errorMessage: string | undefined): string {
   try {

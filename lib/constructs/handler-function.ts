@@ -1,5 +1,5 @@
 /**
- * One of the three Lambda functions: a prebundled handler with its role, log group and limits.
+ * One of the Lambda functions: a prebundled handler with its role, log group and limits.
  *
  * The role is the construct's own: Lambda's managed policy would let it write to every log group of the account.
  */

@@ -1,4 +1,9 @@
-/** The query function with its URL: it reads the bucket and nothing else, and changes nothing. */
+/**
+ * The query function with its URL: it reads the bucket and nothing else, and changes nothing.
+ *
+ * With query groups, that function asks the groups' functions instead: each holds the segments of its shards and may do
+ * what the one query function may do without them.
+ */
 import {
   type Architecture,
   type FunctionUrl,
@@ -6,13 +11,16 @@ import {
   type Function as LambdaFunction,
 } from "aws-cdk-lib/aws-lambda";
 import { Construct } from "constructs";
-import { callerEnv, env, type Stage } from "../contract.ts";
+import { callerEnv, env, groupFunctionsEnv, queryGroupsMax, type Stage } from "../contract.ts";
 import { allowing, HandlerFunction } from "./handler-function.ts";
 import type { Storage } from "./storage.ts";
 
 const memoryMiBDefault = 3008;
 const storageMiBDefault = 4096;
 const refreshSecondsMax = 300;
+const timeoutSeconds = 30;
+/** One whole processor, to send questions, wait and merge answers of at most 6 MB each. */
+const frontMemoryMiB = 1769;
 
 export interface QueryProps {
   readonly stage: Stage;
@@ -28,13 +36,17 @@ export interface QueryProps {
   readonly cacheMiB?: number | undefined;
   /** @default 5 */
   readonly refreshSeconds?: number | undefined;
-  /** @default none */
+  /** Of each function. @default none */
   readonly reservedConcurrency?: number | undefined;
+  /** @default 1: the query function reads all shards itself */
+  readonly groups?: number | undefined;
 }
 
 export class Query extends Construct {
   readonly function: LambdaFunction;
   readonly url: FunctionUrl;
+  /** The functions of the query groups, in order; none without groups. */
+  readonly groupFunctions: readonly LambdaFunction[];
 
   constructor(scope: Construct, id: string, props: QueryProps) {
     super(scope, id);
@@ -54,24 +66,53 @@ export class Query extends Construct {
         `refreshSeconds: must be an integer from 0 to ${refreshSecondsMax}, got ${refreshSeconds}`,
       );
     }
-    const query = new HandlerFunction(this, "Query", {
+    const groups = props.groups ?? 1;
+    if (!Number.isInteger(groups) || groups < 1 || groups > queryGroupsMax)
+      throw new Error(`queryGroups: must be an integer from 1 to ${queryGroupsMax}, got ${groups}`);
+    const shared = {
       stage: props.stage,
-      description: "Siltstone query: answers from cached segments",
       codeFolder: props.codeFolder,
       architecture: props.architecture,
-      memoryMiB,
-      storageMiB,
-      timeoutSeconds: 30,
+      timeoutSeconds,
       reservedConcurrency: props.reservedConcurrency,
-      environment: {
-        ...props.environment,
-        [env.refreshSeconds]: String(refreshSeconds),
-        [env.cacheBytesMax]: String(cacheMiB * 1024 * 1024),
-      },
-    });
-    this.function = query.function;
-    query.allow(["s3:GetObject"], [bucket.arnForObjects("*")]);
-    query.allow(["s3:ListBucket"], [bucket.bucketArn]);
+    };
+    const reading = (id: string, description: string): LambdaFunction => {
+      const query = new HandlerFunction(this, id, {
+        ...shared,
+        description,
+        memoryMiB,
+        storageMiB,
+        environment: {
+          ...props.environment,
+          [env.refreshSeconds]: String(refreshSeconds),
+          [env.cacheBytesMax]: String(cacheMiB * 1024 * 1024),
+        },
+      });
+      query.allow(["s3:GetObject"], [bucket.arnForObjects("*")]);
+      query.allow(["s3:ListBucket"], [bucket.bucketArn]);
+      return query.function;
+    };
+    const asking = (id: string): LambdaFunction => {
+      const names = this.groupFunctions.map(({ functionName }) => functionName);
+      const query = new HandlerFunction(this, id, {
+        ...shared,
+        description: `Siltstone query: asks ${groups} query groups and merges their answers`,
+        memoryMiB: frontMemoryMiB,
+        environment: { ...props.environment, [groupFunctionsEnv]: names.join(",") },
+      });
+      query.allow(["s3:GetObject"], [bucket.arnForObjects("*/collection.json")]);
+      query.allow(["s3:ListBucket"], [bucket.bucketArn]);
+      query.allow(
+        ["lambda:InvokeFunction"],
+        this.groupFunctions.map(({ functionArn }) => functionArn),
+      );
+      return query.function;
+    };
+    this.groupFunctions = Array.from({ length: groups > 1 ? groups : 0 }, (_, group) =>
+      reading(`Group${group}`, `Siltstone query group ${group} of ${groups}: answers from cached segments`),
+    );
+    this.function =
+      groups > 1 ? asking("Query") : reading("Query", "Siltstone query: answers from cached segments");
     this.url = this.function.addFunctionUrl({ authType: FunctionUrlAuthType.AWS_IAM });
   }
 

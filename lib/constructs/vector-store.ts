@@ -25,7 +25,7 @@ export interface VectorStoreProps {
    */
   readonly stage?: Stage;
   /**
-   * Processor of the three functions.
+   * Processor of the functions.
    * @default Architecture.X86_64
    */
   readonly architecture?: Architecture;
@@ -49,6 +49,12 @@ export interface VectorStoreProps {
    * @default half of its memory, or three quarters of its local disk where that is less
    */
   readonly queryCacheMiB?: number;
+  /**
+   * Functions over which the shards of a collection are spread, 1 to 48: each serves every n-th shard, and the query
+   * function asks them all and merges their answers. The query props above are of each of them.
+   * @default 1: the query function serves all shards itself
+   */
+  readonly queryGroups?: number;
   /**
    * Seconds after which a query function looks for a newer snapshot, from 0 to 300.
    * @default 5
@@ -121,6 +127,7 @@ export class VectorStore extends Construct {
       cacheMiB: props.queryCacheMiB,
       refreshSeconds: props.refreshSeconds,
       reservedConcurrency: props.queryReservedConcurrency,
+      groups: props.queryGroups,
     });
     Tags.of(this).add("application", "siltstone");
     Tags.of(this).add("stage", this.stage);
@@ -189,6 +196,11 @@ export class VectorStore extends Construct {
   /** Refreshes that found a broken snapshot and kept the previous one. @default sum over 5 minutes */
   metricSnapshotFallback(options?: MetricOptions): Metric {
     return this.metric(metric.snapshotFallback, { statistic: "sum", ...options });
+  }
+
+  /** Answers that lack shards, since a query group failed and the call allowed it. @default sum over 5 minutes */
+  metricPartialAnswers(options?: MetricOptions): Metric {
+    return this.metric(metric.partialAnswers, { statistic: "sum", ...options });
   }
 
   private metric(metricName: string, options: MetricOptions): Metric {

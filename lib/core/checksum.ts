@@ -63,8 +63,8 @@ export const addSums = (...sums: readonly RowSum[]): RowSum =>
 
 export const equalSums = (a: RowSum, b: RowSum): boolean => a.rows === b.rows && a.checksum === b.checksum;
 
-/** sha256 over the row's fields, each with its length in front, cut to 128 bits. */
-function digestOf(row: Row): Buffer {
+/** sha256 over the row's fields, each with its length in front; the first 128 bits are the row's digest. */
+export function digestOf(row: Row): Buffer {
   const texts = [row.id, row.delta, row.document, row.metadata];
   const bytesMax =
     texts.reduce((n, text) => n + 4 + (text?.length ?? 0) * 3, 24) + (row.vector?.byteLength ?? 0);

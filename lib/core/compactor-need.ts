@@ -3,7 +3,8 @@
  * to the bench `memory`, which prints estimate and reality side by side (docs/performance.md, "Memory"): the estimate is
  * never the smaller one, and at most half as much again.
  */
-import { type Manifest, type Segment, segmentBytes } from "./manifest.ts";
+import type { SegmentFile } from "./keys.ts";
+import type { Manifest, Segment } from "./manifest.ts";
 import type { MergePlan } from "./merge-plan.ts";
 
 /** Of something: what it needs; of a function: what it has. */
@@ -12,12 +13,16 @@ export interface Room {
   readonly diskBytes: number;
 }
 
+/** The files of its inputs that a merge reads; clusters.bin it makes anew. */
+export const mergedFiles: readonly SegmentFile[] = ["index.hnsw", "vectors.f32", "records.db"];
+
 /** Node, the code, parts of files under way, and what is garbage until the next collection. */
 const processBytes = 220e6;
 /** A row while inputs are folded: its id, where it is, and the tables of both. */
 const placeBytes = 1_100;
 /** A node beside its vector and links: its label, its lock, its entries in the tables that insertion needs. */
 const nodeBytes = 140;
+const labelBytes = 8;
 /** Of the inputs' files, what may lie in memory before it is collected. */
 const fetchedShare = 0.75;
 /** The output's records.db, written in another order than its inputs', is packed less tightly. */
@@ -30,13 +35,16 @@ export function mergeNeed(manifest: Manifest, plan: MergePlan): Room {
   const slots = total((segment) => segment.slots);
   const vectorBytes = slots * manifest.dims * 4;
   const linkBytes = slots * (8 * M + 4 + (4 * M + 4) / (M - 1));
-  const graphBytes = vectorBytes + linkBytes + slots * nodeBytes;
-  const inputBytes = total(segmentBytes);
+  const bytesOf = (name: SegmentFile) => total(({ files }) => files[name]?.bytes ?? 0);
+  const inputBytes = mergedFiles.reduce((sum, name) => sum + bytesOf(name), 0);
   const rows = total((segment) => segment.rows + segment.tombstones);
-  const recordsBytes = total(({ files }) => files["records.db"]?.bytes ?? 0);
+  const graphBytes = vectorBytes + linkBytes + slots * nodeBytes;
+  const clustersBytes = slots * manifest.dims + bytesOf("records.db");
+  const outputBytes =
+    vectorBytes * 2 + linkBytes + slots * labelBytes + bytesOf("records.db") * recordsSlack + clustersBytes;
   return {
     memoryBytes: Math.ceil(processBytes + rows * placeBytes + graphBytes + inputBytes * fetchedShare),
-    diskBytes: Math.ceil(inputBytes + vectorBytes + graphBytes + recordsBytes * recordsSlack),
+    diskBytes: Math.ceil(inputBytes + outputBytes),
   };
 }
 

@@ -1,7 +1,8 @@
 /**
  * What a month costs: pure arithmetic from a workload, a price table with its date, and the request counts that the
- * benchmarks measured (docs/cost.md says how). US dollars, us-east-1, list prices, without free tiers and tax.
+ * benchmarks measured for one shard (docs/cost.md says how). US dollars, us-east-1, list prices, without free tiers and tax.
  */
+import { mergeLimits } from "./merge-plan.ts";
 
 export const pricesAsOf = "2026-11";
 
@@ -31,7 +32,7 @@ export interface Workload {
   readonly strongShare: number;
   /** Seconds between runs of the ingesting compactor. */
   readonly ingestSeconds: number;
-  /** Cold starts in a month, over all query functions. */
+  /** Cold starts in a month; of query groups, all start together. */
   readonly coldStarts: number;
   readonly architecture: "x86" | "arm";
 }
@@ -74,6 +75,11 @@ export const measured = {
 
 const produceGb = 0.5;
 const processorGb = 1.769;
+/** Segment files that the largest query function keeps: three quarters of its disk of 10 GB. */
+const functionCacheBytesMax = 7_680 * 1024 * 1024;
+/** What it holds of them is a quarter larger in memory, beside itself. */
+const indexFactor = 1.25;
+const runtimeGb = 0.25;
 const partBytes = 8 * 1024 * 1024;
 /** A shard's graph, records and given vectors; 24 hours of superseded versions come on top. */
 const retainedFactor = 1.3;
@@ -84,28 +90,43 @@ export const rowBytes = ({ dims, recordBytes }: Workload): number => dims * 8 + 
 /** Bytes that a query function holds of a row: the graph and the record. */
 export const residentRowBytes = (workload: Workload): number => rowBytes(workload) - workload.dims * 4;
 
+/** The fewest shards of one full segment each (merge-plan.ts): a query then meets one large graph in each. */
+export const shardsOf = ({ vectors, dims }: Workload): number =>
+  Math.max(1, Math.ceil((vectors * dims) / mergeLimits.segmentComponentsMax));
+
+/** The fewest functions that the index fits into; more of them start faster and cost as much. */
+export const queryGroups = (workload: Workload): number =>
+  Math.max(1, Math.ceil((workload.vectors * rowBytes(workload)) / functionCacheBytesMax));
+
 export function monthlyCost(workload: Workload): CostLine[] {
   const { vectors, writes, queries, ingestSeconds } = workload;
   const stored = vectors * rowBytes(workload);
+  const shards = shardsOf(workload);
   const calls = writes / workload.rowsPerWrite;
+  // A call writes a delta to each shard that its rows are of; a run sweeps every shard.
+  const deltas = calls * Math.min(shards, workload.rowsPerWrite);
   const runs = secondsOfMonth / ingestSeconds;
-  const busyRuns = Math.min(runs, calls);
-  const idleRuns = runs - busyRuns + secondsOfMonth / upkeepSeconds;
+  const upkeepRuns = secondsOfMonth / upkeepSeconds;
+  const busyRuns = Math.min(runs * shards, deltas);
+  const idleRuns = (runs + upkeepRuns) * shards - busyRuns;
   const merged = writes * rowBytes(workload) * measured.writeAmplification;
   const perGbSecond = prices[workload.architecture === "arm" ? "lambdaGbSecondArm" : "lambdaGbSecondX86"];
-  const queryGb = Math.max(processorGb, (vectors * residentRowBytes(workload) * 1.25) / gigabyte + 0.25);
   const coldBytes = vectors * residentRowBytes(workload);
-  const pointerReads = Math.min(queries, secondsOfMonth / 10) + queries * workload.strongShare;
-  const puts = calls * measured.producePuts + busyRuns * measured.ingestPuts + merged / partBytes;
-  const lists = queries * workload.strongShare + busyRuns * 2 + idleRuns * measured.idleLists;
+  const groups = queryGroups(workload);
+  // Of all groups together, and of the function that asks them and waits.
+  const groupsGb = Math.max(groups * processorGb, (coldBytes * indexFactor) / gigabyte + groups * runtimeGb);
+  const queryGb = groupsGb + (groups > 1 ? processorGb : 0);
+  const pointerReads = (Math.min(queries, secondsOfMonth / 10) + queries * workload.strongShare) * shards;
+  const puts = deltas * measured.producePuts + busyRuns * measured.ingestPuts + merged / partBytes;
+  const lists = queries * workload.strongShare * shards + busyRuns * 2 + idleRuns * measured.idleLists;
   const gets =
     calls * measured.produceGets +
-    calls +
+    deltas +
     busyRuns * measured.ingestGets +
     idleRuns * measured.idleGets +
     merged / partBytes +
     pointerReads +
-    workload.coldStarts * (coldBytes / partBytes + 3);
+    workload.coldStarts * (coldBytes / partBytes + 3 * shards);
   const insertSeconds =
     ((writes * measured.insertionsPerRow) / measured.insertRowsPerSecond) * (workload.dims / 384);
   const lambdaSeconds = (what: string, gb: number, seconds: number, invocations: number): CostLine => ({
@@ -125,11 +146,16 @@ export function monthlyCost(workload: Workload): CostLine[] {
       dollars: millions(puts + lists) * prices.s3PutPerMillion,
     },
     { service: "S3 requests", what: "reads", dollars: millions(gets) * prices.s3GetPerMillion },
-    lambdaSeconds("queries", queryGb, (queries * measured.queryMs) / 1000, queries),
+    lambdaSeconds(
+      "queries",
+      queryGb,
+      (queries * measured.queryMs) / 1000,
+      queries * (groups > 1 ? groups + 1 : 1),
+    ),
     lambdaSeconds(
       "cold starts",
       queryGb,
-      workload.coldStarts * (1 + coldBytes / measured.coldBytesPerSecond),
+      workload.coldStarts * (1 + coldBytes / groups / measured.coldBytesPerSecond),
       0,
     ),
     lambdaSeconds("producing", produceGb, (calls * measured.produceMs) / 1000, calls),
@@ -137,19 +163,19 @@ export function monthlyCost(workload: Workload): CostLine[] {
       "ingesting",
       processorGb,
       (busyRuns * measured.ingestMs + idleRuns * measured.idleMs) / 1000,
-      runs + secondsOfMonth / upkeepSeconds,
+      runs + upkeepRuns,
     ),
     lambdaSeconds("merging", processorGb, insertSeconds, 0),
     {
       service: "SQS",
       what: "send, receive, delete",
-      dollars: millions(calls * 2.2 + runs) * prices.sqsPerMillion,
+      dollars: millions(deltas * 2.2 + runs) * prices.sqsPerMillion,
     },
     {
       service: "DynamoDB",
       what: "leases and run notes",
       dollars:
-        millions(busyRuns * 3 + runs) * prices.dynamoWritePerMillion +
+        millions(busyRuns * 3 + runs * shards) * prices.dynamoWritePerMillion +
         millions(busyRuns) * prices.dynamoReadPerMillion,
     },
   ];

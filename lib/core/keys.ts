@@ -3,7 +3,7 @@
  *
  *   <collection>/collection.json
  *   <collection>/<shard>/deltas/<ulid>.arrow
- *   <collection>/<shard>/segments/<ulid>/{index.hnsw,vectors.f32,records.db}
+ *   <collection>/<shard>/segments/<ulid>/{index.hnsw,vectors.f32,records.db,clusters.bin}
  *   <collection>/<shard>/manifests/<version>-<commit ulid>.json
  *   <collection>/<shard>/pins/<name>.json
  *   <collection>/<shard>/pointer.json
@@ -17,7 +17,7 @@ export interface ShardRef {
   readonly shard: number;
 }
 
-export type SegmentFile = "index.hnsw" | "vectors.f32" | "records.db";
+export type SegmentFile = "index.hnsw" | "vectors.f32" | "records.db" | "clusters.bin";
 
 const versionDigits = 12;
 const ulidPattern = /^[0-7][0-9A-HJKMNP-TV-Z]{25}$/;

@@ -19,12 +19,14 @@ export interface FileEntry {
   readonly bytes: number;
   /** Lower-case hex. */
   readonly sha256: string;
+  /** clusters.bin: its first part, which is read by itself and vouches for the other parts. */
+  readonly head?: Pick<FileEntry, "bytes" | "sha256">;
 }
 
 export interface Segment {
   /** ULID; also its folder. */
   readonly id: string;
-  /** `flat`: vectors.f32 + records.db, searched exactly. `hnsw`: index.hnsw as well. */
+  /** `flat`: vectors.f32 + records.db, searched exactly. `hnsw`: index.hnsw as well, and clusters.bin when it is large. */
   readonly kind: "flat" | "hnsw";
   /** Rows with a vector. */
   readonly rows: number;
@@ -146,12 +148,14 @@ function segmentFault(segment: Segment, dims: number): string | null {
     "vectors.f32",
     "records.db",
     ...(segment.kind === "hnsw" ? (["index.hnsw"] as const) : []),
+    ...(segment.kind === "hnsw" && isClustered(segment) ? (["clusters.bin"] as const) : []),
   ];
   if (Object.keys(segment.files).sort().join() !== names.sort().join())
     return `its files are not ${names.join(", ")}`;
   for (const name of names) {
     const file = segment.files[name]!;
-    if (!Number.isSafeInteger(file.bytes) || !/^[0-9a-f]{64}$/.test(file.sha256))
+    const parts = name === "clusters.bin" ? [file, file.head!] : [file];
+    if (parts.some(({ bytes, sha256 }) => !Number.isSafeInteger(bytes) || !/^[0-9a-f]{64}$/.test(sha256)))
       return `${name} has no size and sha256`;
   }
   const vectorBytes = segment.files["vectors.f32"]!.bytes;
@@ -178,6 +182,9 @@ export const liveRowsUpperBound = (manifest: Manifest): number =>
 
 export const snapshotBytes = (manifest: Manifest): number =>
   manifest.segments.reduce((total, segment) => total + segmentBytes(segment), 0);
+
+/** Whether a query can be answered from it before its graph has arrived. */
+export const isClustered = (segment: Segment): boolean => segment.files["clusters.bin"] !== undefined;
 
 export const segmentBytes = (segment: Segment): number =>
   Object.values(segment.files).reduce((total, file) => total + file.bytes, 0);

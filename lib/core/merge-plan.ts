@@ -22,6 +22,8 @@ export interface MergeLimits {
   readonly segmentComponentsMax: number;
   /** Bound on a segment of few dims: of components, where each row counts as `rowComponents` more (memory of a merge). */
   readonly segmentWeightMax: number;
+  /** A graph of this many components is given clusters.bin, so that queries need not wait for all of it. */
+  readonly clusteredComponentsMin: number;
 }
 /** What the product merges by. The simulator merges by smaller ones, to reach graphs with a handful of rows. */
 export const mergeLimits: MergeLimits = {
@@ -31,6 +33,7 @@ export const mergeLimits: MergeLimits = {
   deadShareMax: 0.25,
   segmentComponentsMax: 150_000_000,
   segmentWeightMax: 228_000_000,
+  clusteredComponentsMin: 15_000_000,
 };
 
 /** What merging keeps of a row beside its vector, in components. */

@@ -5,9 +5,10 @@
  *     published less than `keptMs` ago, and every pinned version.
  *  2. Raise the floor in the pointer, with If-Match, before anything is deleted. From then on no writer publishes an
  *     unpublished segment below floor.ulid, nobody rolls back below floor.version, and no pin below it succeeds. So
- *     what is garbage now stays garbage for ever, and a collector that sleeps here and goes on next week does no harm.
- *  3. List the pins again (one may have been made before the floor rose), and compute what is live: every file that a
- *     kept version names.
+ *     what is garbage now stays garbage for ever, and a collector that sleeps here and goes on next week does no harm. Who lost raises
+ *     it on the new head at once, without a new survey: writers may publish faster than a shard is surveyed.
+ *  3. Read manifests and pins again, below the head that carries the floor (a pin may have been made before it rose, a
+ *     rollback may have brought old segments back), and compute what is live: every file that a kept version names.
  *  4. Garbage are the segments that only collected versions name, and orphans: segments and manifests below the floor
  *     that nothing published names (a crash left them). Readers of a collected version have had `keptMs` to move on.
  *     Deltas that appeared below the low watermark are put aside (lib/engine/late-deltas.ts).
@@ -27,9 +28,11 @@ import type { Floor } from "../core/pointer.ts";
 import { type Head, readHead } from "./head.ts";
 import {
   commitTimeMs,
+  type KnownManifests,
   listManifests,
   listPins,
   type ManifestName,
+  nameOf,
   publishedChain,
   readManifest,
 } from "./history.ts";
@@ -52,11 +55,14 @@ export const defaultRetention: Retention = {
   orphanMs: 24 * 60 * 60_000,
 };
 
+/** The floor is raised within one read and one write of the pointer: losing this often means something is wrong. */
+const attemptsMax = 12;
+
 /** Keys deleted by one call. */
 const deleteBatch = 1_000;
 
 export interface CollectReport {
-  /** `conflict`: the pointer moved; the next run collects. */
+  /** `conflict`: the pointer kept moving; the next run collects. */
   readonly outcome: "done" | "nothing" | "locked" | "conflict";
   readonly versionsKept: number;
   readonly versionsCollected: readonly number[];
@@ -86,20 +92,24 @@ export async function collectGarbage(
   const lease = options.dryRun ? null : await HeldLease.acquire(world, collectLease(shardName(ref)));
   if (lease === null && !options.dryRun) return { outcome: "locked", ...nothing };
   try {
-    let head = await readHead(world.store, collection, shard);
+    const head = await readHead(world.store, collection, shard);
     const lateDeltas = options.dryRun ? [] : await quarantineLateDeltas(world, collection, head.manifest);
-    const names = await listManifests(world.store, ref);
-    const chain = await publishedChain(world.store, head, names);
-    const floor = nextFloor(head, chain, retention, world.clock.nowMs());
+    const known: KnownManifests = new Map();
     // Looked at before the floor rises, so that an idle shard costs no write.
-    const expected = await findGarbage(world, { ref, head, names, chain, floor });
+    const history = await readHistory(world, head, known);
+    const floor = nextFloor(head, history.chain, retention, world.clock.nowMs());
+    const expected = await findGarbage(world, history, floor, known);
     if (expected.keys.length === 0) return { outcome: "nothing", ...expected, lateDeltas };
     if (options.dryRun) return { outcome: "done", ...expected, lateDeltas };
 
-    const raised = await raiseFloor(world, head, floor);
+    const raised = await raiseOnNewest(world, collection, head, floor);
     if (raised === null) return { outcome: "conflict", ...nothing, lateDeltas };
-    head = raised;
-    const found = await findGarbage(world, { ref, head, names, chain, floor });
+    const found = await findGarbage(
+      world,
+      await readHistory(world, raised, known),
+      raised.pointer.floor,
+      known,
+    );
     // Only what was garbage before as well: a pin that was taken away in between may be what a rollback has just read.
     const before = new Set(expected.keys);
     const garbage = { ...found, keys: found.keys.filter((key) => before.has(key)) };
@@ -121,24 +131,53 @@ function nextFloor(head: Head, chain: readonly Manifest[], retention: Retention,
   // A published version stays current until the next one: what readers may hold is one version older than `keptMs` ago.
   const oldest = chain[Math.min(kept.length, chain.length - 1)]!;
   const ulid = ulidFloor(nowMs - retention.orphanMs);
-  const { floor } = head.pointer;
-  return {
-    version: Math.max(floor.version, oldest.version),
-    // biome-ignore lint/complexity/useMathMinMax: ULIDs are text
-    ulid: ulid > floor.ulid ? ulid : floor.ulid,
-    generation: floor.generation + 1,
-  };
+  return higherFloor(head.pointer.floor, { version: oldest.version, ulid });
 }
 
-interface Inventory {
+/**
+ * Raises the floor on whatever the head is by now; null when that was lost too often. A shard that publishes many times
+ * a second leaves no time to survey it and then win, and need not: the floor of an older survey keeps more, never less,
+ * and what is garbage is found anew below the head that carries the floor.
+ */
+async function raiseOnNewest(
+  world: World,
+  collection: Collection,
+  surveyed: Head,
+  floor: Floor,
+): Promise<Head | null> {
+  let head = surveyed;
+  for (let attempt = 1; ; attempt++) {
+    const raised = await raiseFloor(world, head, higherFloor(head.pointer.floor, floor));
+    if (raised !== null || attempt === attemptsMax) return raised;
+    head = await readHead(world.store, collection, surveyed.manifest.shard);
+  }
+}
+
+const higherFloor = (now: Floor, wanted: Pick<Floor, "version" | "ulid">): Floor => ({
+  version: Math.max(now.version, wanted.version),
+  // biome-ignore lint/complexity/useMathMinMax: ULIDs are text
+  ulid: wanted.ulid > now.ulid ? wanted.ulid : now.ulid,
+  generation: now.generation + 1,
+});
+
+interface History {
   readonly ref: ShardRef;
-  readonly head: Head;
   readonly names: readonly ManifestName[];
   readonly chain: readonly Manifest[];
-  readonly floor: Floor;
 }
 
-async function findGarbage(world: World, { ref, names, chain, floor }: Inventory) {
+async function readHistory(world: World, head: Head, known: KnownManifests): Promise<History> {
+  const ref = head.manifest;
+  const names = await listManifests(world.store, ref);
+  return { ref, names, chain: await publishedChain(world.store, head, names, known) };
+}
+
+async function findGarbage(
+  world: World,
+  { ref, names, chain }: History,
+  floor: Floor,
+  known: KnownManifests,
+) {
   const pins = await listPins(world.store, ref);
   const pinned = new Set(pins.map(nameOf));
   const published = new Set(chain.map(nameOf));
@@ -149,8 +188,12 @@ async function findGarbage(world: World, { ref, names, chain, floor }: Inventory
   const keptNames = names.filter(isKept);
   const inChain = new Map(chain.map((manifest) => [nameOf(manifest), manifest]));
   const kept: Manifest[] = [];
-  for (const name of keptNames)
-    kept.push(inChain.get(nameOf(name)) ?? (await readManifest(world.store, ref, name)));
+  for (const name of keptNames) {
+    const seen = inChain.get(nameOf(name)) ?? known.get(nameOf(name));
+    const manifest = seen ?? (await readManifest(world.store, ref, name));
+    known.set(nameOf(name), manifest);
+    kept.push(manifest);
+  }
   const collected = chain.filter((manifest) => manifest.version > 0 && !isKept(manifest));
 
   const live = new Set(kept.flatMap((manifest) => manifest.segments.map((segment) => segment.id)));
@@ -181,5 +224,3 @@ async function findGarbage(world: World, { ref, names, chain, floor }: Inventory
     bytes,
   };
 }
-
-const nameOf = ({ version, commit }: ManifestName): string => `${version}-${commit}`;

@@ -9,7 +9,7 @@ import pLimit from "p-limit";
 import { corrupt } from "../core/errors.ts";
 import { type SegmentFile, type ShardRef, segmentKey } from "../core/keys.ts";
 import type { FileEntry, Segment } from "../core/manifest.ts";
-import type { ObjectStore } from "./ports.ts";
+import type { ByteRange, ObjectStore } from "./ports.ts";
 
 /** One S3 stream gives 54 to 75 MB/s: several at once fill a Lambda's network. */
 const partBytes = 8 * 1024 * 1024;
@@ -48,7 +48,9 @@ async function fetchFile(
   try {
     const parts: Promise<Buffer>[] = [];
     for (let start = 0; start < entry.bytes; start += partBytes) {
-      parts.push(limit(() => fetchPart(store, key, start, Math.min(entry.bytes, start + partBytes))));
+      parts.push(
+        limit(() => fetchRange(store, key, { start, limit: Math.min(entry.bytes, start + partBytes) })),
+      );
     }
     for (const part of parts) part.catch(() => {}); // Awaited in order below; a later one may fail first.
     for (const part of parts) {
@@ -66,10 +68,14 @@ async function fetchFile(
   }
 }
 
-async function fetchPart(store: ObjectStore, key: string, start: number, limit: number): Promise<Buffer> {
+/** Part of an immutable object that a manifest names. Throws `corrupt` when it is missing or shorter. */
+export async function fetchRange(
+  store: ObjectStore,
+  key: string,
+  { start, limit }: ByteRange,
+): Promise<Buffer> {
   const part = await store.get(key, { range: { start, limit } });
   if (part.kind !== "found") throw corrupt(key, "the manifest names it, but it is missing");
-  if (part.body.length !== limit - start)
-    throw corrupt(key, `it ends before byte ${limit}, its size in the manifest`);
+  if (part.body.length !== limit - start) throw corrupt(key, `it ends before byte ${limit}`);
   return part.body;
 }

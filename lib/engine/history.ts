@@ -52,6 +52,13 @@ export async function readManifest(
   return manifest;
 }
 
+/** Manifests that were read, by `nameOf`: one never changes, and need not be read again. */
+export type KnownManifests = Map<string, Manifest>;
+export const nameOf = ({ version, commit }: ManifestName): string => `${version}-${commit}`;
+
+/** Manifests read side by side: each names its parent alone, but the LIST has named them all. */
+const readAhead = 16;
+
 /**
  * The published versions, newest first: from the head back by parent, as far as manifests exist. A manifest that is
  * not on this chain was never published (a crash, or a lost race).
@@ -60,20 +67,40 @@ export async function publishedChain(
   store: ObjectStore,
   head: Head,
   names: readonly ManifestName[],
+  known: KnownManifests = new Map(),
 ): Promise<Manifest[]> {
-  const there = new Set(names.map(({ version, commit }) => `${version}-${commit}`));
+  const there = new Map(names.map((name, i) => [nameOf(name), i]));
   const chain: Manifest[] = [head.manifest];
   for (;;) {
     const { parent } = chain[chain.length - 1]!;
-    if (parent === null || !there.has(`${parent.version}-${parent.commit}`)) return chain;
-    const older = await readManifest(store, head.manifest, parent).catch((error: unknown) => {
-      // A collector was faster: the chain ends here by now.
-      if (isKind(error, "notFound")) return null;
-      throw error;
-    });
+    const at = parent === null ? undefined : there.get(nameOf(parent));
+    if (at === undefined) return chain;
+    const older =
+      known.get(nameOf(names[at]!)) ?? (await readBack(store, head.manifest, { names, at, known }));
     if (older === null) return chain;
     chain.push(older);
   }
+}
+
+/**
+ * The manifest `names[at]` and, into `known`, those listed before it; null when a collector was faster: the chain ends
+ * there by now. What is wrong with one that the chain may never reach is not said here.
+ */
+async function readBack(
+  store: ObjectStore,
+  shard: ShardRef,
+  { names, at, known }: { names: readonly ManifestName[]; at: number; known: KnownManifests },
+): Promise<Manifest | null> {
+  const wanted = names
+    .slice(Math.max(0, at + 1 - readAhead), at + 1)
+    .filter((name) => name === names[at] || !known.has(nameOf(name)));
+  const read = await Promise.allSettled(wanted.map((name) => readManifest(store, shard, name)));
+  for (const outcome of read)
+    if (outcome.status === "fulfilled") known.set(nameOf(outcome.value), outcome.value);
+  const own = read[read.length - 1]!;
+  if (own.status === "fulfilled") return own.value;
+  if (isKind(own.reason, "notFound")) return null;
+  throw own.reason;
 }
 
 export async function listPins(store: ObjectStore, shard: ShardRef): Promise<Pin[]> {

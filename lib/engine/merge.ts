@@ -13,9 +13,9 @@
 import { mkdir } from "node:fs/promises";
 import { addSums, equalSums, type RowSum } from "../core/checksum.ts";
 import type { Collection } from "../core/collection.ts";
-import { mergeNeed, type Room, shortageOf } from "../core/compactor-need.ts";
+import { mergedFiles, mergeNeed, type Room, shortageOf } from "../core/compactor-need.ts";
 import { isKind, SiltstoneError } from "../core/errors.ts";
-import { type SegmentFile, type ShardRef, shardName } from "../core/keys.ts";
+import { type ShardRef, shardName } from "../core/keys.ts";
 import type { Manifest, Segment } from "../core/manifest.ts";
 import { type MergeLimits, type MergePlan, mergeLimits, planMerge } from "../core/merge-plan.ts";
 import { mergeMs } from "../core/merge-time.ts";
@@ -122,7 +122,7 @@ async function mergeOnce(
     const fetched: MergeInput[] = [];
     for (const segment of inputs) {
       await lease.check();
-      const files = Object.keys(segment.files) as SegmentFile[];
+      const files = mergedFiles.filter((file) => segment.files[file] !== undefined);
       const input = { segment, folder: `${folder}/${segment.id}` };
       try {
         await fetchSegment(world.store, shard, segment, files, input.folder);

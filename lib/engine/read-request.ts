@@ -3,7 +3,7 @@
  * is wrong is `invalid`, with the field, the range and the value.
  */
 import type { Collection, Metric } from "../core/collection.ts";
-import { invalid } from "../core/errors.ts";
+import { invalid, SiltstoneError } from "../core/errors.ts";
 import { type Filter, parseFilter } from "../core/filter.ts";
 import type { Metadata } from "../core/record.ts";
 import { decodeToken } from "../core/token.ts";
@@ -15,8 +15,17 @@ export const refreshSecondsMax = 300;
 export type Consistency = "eventual" | "bounded" | "strong";
 export type Include = "document" | "metadata" | "vector";
 
-/** How fresh an answer has to be. */
+/** Some shards of a collection: what one query group is asked for (fan-out.ts). */
+export interface Part {
+  /** Whoever asks and whoever answers mean the same collection, also when it was deleted and made again. */
+  readonly collectionId: string;
+  readonly shards: readonly number[];
+}
+
+/** How fresh an answer has to be, and of which part of the collection it is. */
 export interface Freshness {
+  /** Default: the whole collection. */
+  readonly part?: Part | undefined;
   /** `eventual` (default): the cached view. `bounded`: at most maxAgeSeconds old. `strong`: every acknowledged write. */
   readonly consistency?: Consistency | undefined;
   /** For `bounded`: seconds since the pointer was read, 0 to 300. */
@@ -74,7 +83,20 @@ export interface Provenance {
   readonly bytesRead: number;
   /** Set when a newer version is damaged and an older one answers. */
   readonly warning?: string;
+  /** Set when the graphs were not there yet: the results are approximate (docs/performance.md, "Cold start"). */
+  readonly cold?: true;
+  /** Set when shards are missing from the answer, which the call allowed. */
+  readonly partial?: { readonly missingShards: readonly number[]; readonly reasons: readonly string[] };
 }
+
+export const nothingPublished = (collection: string): SiltstoneError =>
+  new SiltstoneError(
+    "unavailable",
+    `collection ${collection} has no snapshot yet: nothing has been published; run \`silt compact ${collection}\`, or read with consistency strong`,
+  );
+
+export const madeAgain = (collection: string): SiltstoneError =>
+  new SiltstoneError("conflict", `collection ${collection} was deleted and made again; repeat the call`);
 
 export function scoreOf(metric: Metric, distance: number): number {
   return metric === "l2" ? 1 / (1 + distance) : 1 - distance;
@@ -108,6 +130,17 @@ export function checkConsistency({ consistency = "eventual", maxAgeSeconds }: Fr
   if (consistency !== "bounded" && maxAgeSeconds !== undefined)
     throw invalid("maxAgeSeconds: goes with consistency bounded only");
   return consistency;
+}
+
+/** All shards, or those of the part. */
+export function shardsToRead({ name, shards }: Collection, part: Part | undefined): readonly number[] {
+  if (part === undefined) return Array.from({ length: shards }, (_, shard) => shard);
+  const isOne = (shard: number) => Number.isInteger(shard) && shard >= 0 && shard < shards;
+  if (!part.shards.every(isOne) || new Set(part.shards).size < part.shards.length) {
+    const given = JSON.stringify(part.shards).slice(0, 80);
+    throw invalid(`part.shards: must be different shards from 0 to ${shards - 1} of ${name}, got ${given}`);
+  }
+  return part.shards;
 }
 
 /** Deltas that the tokens name, by shard. */

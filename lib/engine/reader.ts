@@ -17,29 +17,34 @@ import { snapshotBytes } from "../core/manifest.ts";
 import type { Metadata } from "../core/record.ts";
 import { shardOf } from "../core/shard-of.ts";
 import { mergeTopK } from "../core/top-k.ts";
-import { checkVector, normalised } from "../core/vector.ts";
+import { checkVector, normalised, vectorToBase64 } from "../core/vector.ts";
 import type { AnswerRow, OpenSegment } from "../segment/open-segment.ts";
+import { type ColdHit, type ColdView, coldTopKMax } from "./cold-view.ts";
 import { listDeltas, unmerged } from "./deltas.ts";
 import { readCollection } from "./head.ts";
 import type { World } from "./ports.ts";
 import {
-  type Consistency,
   checkConsistency,
   checkFilter,
   checkMinScore,
   checkTopK,
   type Freshness,
   type Include,
+  madeAgain,
+  nothingPublished,
+  type Part,
   type Provenance,
   type QueryRequest,
   type QueryResult,
   type ReadRecord,
   scoreOf,
+  shardsToRead,
   tokensByShard,
+  topKDefault,
 } from "./read-request.ts";
 import { ShardReader } from "./shard-reader.ts";
 import type { Traffic } from "./traffic.ts";
-import { checkIds, type Found, type View } from "./view.ts";
+import { checkIds, type Found, type SearchOptions, View, type ViewHit } from "./view.ts";
 
 export interface ReaderOptions {
   /** Seconds after which a cached view is checked again, for eventual reads: 0 to 300. */
@@ -69,23 +74,30 @@ export class Reader {
     await rm(this.#folder, { recursive: true, force: true });
   }
 
-  async query(request: QueryRequest): Promise<{ results: QueryResult[] } & Provenance> {
-    return this.#read(request, async (collection, views, pinned) => {
-      const topK = checkTopK(request.topK);
+  /** `queryVector` (base64) comes with an answer of a part by `id`: what to ask the other parts by. */
+  async query(request: QueryRequest): Promise<{ results: QueryResult[]; queryVector?: string } & Provenance> {
+    const topK = checkTopK(request.topK);
+    return this.#read(request, this.#viewSoon, async (collection, views, readers) => {
       const filter = checkFilter(collection, request.filter);
       const excludeIds = checkIds("excludeIds", request.excludeIds ?? []);
       const given = this.#queryVector(collection, views, request);
       const query = collection.metric === "cosine" ? normalised(given) : given;
-      if (topK === 0) return { results: [] };
-      const lists = views.map((view) => view.search(query, { topK, filter, excludeIds }));
+      const asked =
+        request.part && request.id !== undefined ? { queryVector: vectorToBase64(given) } : undefined;
+      if (topK === 0) return { results: [], ...asked };
+      const searched = await Promise.all(
+        views.map((view) => this.#search(view, readers.get(view)!, { query, topK, filter, excludeIds })),
+      );
       const least = checkMinScore(request.minScore);
-      const hits = mergeTopK(lists, topK).filter((hit) => scoreOf(collection.metric, hit.distance) >= least);
-      await fetchGivenVectors(pinned, hits, request.include);
+      const lists = searched.map(({ hits }) => hits);
+      const best = mergeTopK<ViewHit | ColdHit>(lists, topK);
+      const hits = best.filter((hit) => scoreOf(collection.metric, hit.distance) >= least);
+      await fetchGivenVectors(readers, hits, request.include);
       const results = hits.map(({ segment, row, distance }): QueryResult => {
         const { id, version, ...rest } = recordOf(segment, row, request.include);
         return { id, score: scoreOf(collection.metric, distance), distance, version, ...rest };
       });
-      return { results };
+      return { results, ...asked, ...(searched.some(({ isCold }) => isCold) ? { cold: true } : {}) };
     });
   }
 
@@ -97,15 +109,15 @@ export class Reader {
       include?: readonly Include[] | undefined;
     },
   ): Promise<{ records: ReadRecord[]; missing: string[] } & Provenance> {
-    return this.#read(request, async (collection, views, pinned) => {
+    return this.#read(request, this.#view, async (collection, views, readers) => {
       const found: Found[] = [];
       const missing: string[] = [];
       for (const id of checkIds("ids", request.ids)) {
-        const hit = views[shardOf(id, collection.shards)]!.find(id);
+        const hit = viewOfId(views, collection, id).find(id);
         if (hit === null) missing.push(id);
         else found.push(hit);
       }
-      await fetchGivenVectors(pinned, found, request.include);
+      await fetchGivenVectors(readers, found, request.include);
       const records = found.map(({ segment, label }) =>
         recordOf(segment, segment.row(label), request.include),
       );
@@ -117,31 +129,25 @@ export class Reader {
   async count(
     request: Freshness & { collection: string; filter?: unknown },
   ): Promise<{ count: number } & Provenance> {
-    return this.#read(request, (collection, views) => {
+    return this.#read(request, this.#view, (collection, views) => {
       const filter = checkFilter(collection, request.filter);
       return { count: views.reduce((sum, view) => sum + view.count(filter), 0) };
     });
   }
 
-  async stats(request: { collection: string }) {
-    const collection = await this.#collection(request.collection);
-    const answer = await this.#read(
-      { collection: request.collection, consistency: "bounded", maxAgeSeconds: 0 },
-      (_, views) => ({
-        vectors: views.reduce((sum, view) => sum + view.liveRows, 0),
-        bytes: views.reduce((sum, view) => sum + snapshotBytes(view.manifest), 0),
-        watermarks: views.map((view) => view.manifest),
-      }),
-    );
-    const { watermarks, ...rest } = answer;
+  async stats(request: { collection: string; part?: Part | undefined }) {
+    const collection = await this.#collection(request.collection, request.part);
+    const now = { ...request, consistency: "bounded", maxAgeSeconds: 0 } as const;
+    const answer = await this.#read(now, this.#view, (_, views) => ({
+      vectors: views.reduce((sum, view) => sum + view.liveRows, 0),
+      bytes: views.reduce((sum, view) => sum + snapshotBytes(view.manifest), 0),
+      manifests: views.map((view) => view.manifest),
+    }));
+    const { manifests, ...rest } = answer;
     let pendingDeltas = 0;
     let oldestMs: number | null = null;
-    for (const [shard, manifest] of watermarks.entries()) {
-      const listed = await listDeltas(
-        this.#world.store,
-        { collection: collection.name, shard },
-        manifest.watermark,
-      );
+    for (const manifest of manifests) {
+      const listed = await listDeltas(this.#world.store, manifest, manifest.watermark);
       const pending = unmerged(listed, manifest);
       pendingDeltas += pending.length;
       if (pending[0]) oldestMs = Math.min(oldestMs ?? Number.POSITIVE_INFINITY, ulidTimeMs(pending[0].delta));
@@ -166,26 +172,28 @@ export class Reader {
   }
 
   /** Makes the views, keeps them open while `work` runs, and adds where the answer comes from. */
-  async #read<T extends object>(
-    request: Freshness & { collection: string },
-    work: (collection: Collection, views: View[], pinned: ReadonlyMap<View, ShardReader>) => Promise<T> | T,
+  async #read<V extends View | ColdView, R extends Freshness & { collection: string }, T extends object>(
+    request: R,
+    viewOf: (reader: ShardReader, request: R, token: readonly string[] | undefined) => Promise<V>,
+    work: (collection: Collection, views: V[], readers: ReadonlyMap<V, ShardReader>) => Promise<T> | T,
   ): Promise<T & Provenance> {
     const started = performance.now();
     const before = this.#options.traffic.snapshot();
     const consistency = checkConsistency(request);
-    const collection = await this.#collection(request.collection);
+    const collection = await this.#collection(request.collection, request.part);
     const tokens = tokensByShard(collection, request.atLeast ?? []);
-    const readers = Array.from({ length: collection.shards }, (_, shard) => this.#shard(collection, shard));
+    const shards = shardsToRead(collection, request.part);
+    const readers = shards.map((shard) => this.#shard(collection, shard));
     const { answer, views } = await holdAll(readers, async () => {
       const views = await this.#forgettingDeleted(collection, () =>
-        Promise.all(
-          readers.map((reader, shard) => this.#view(reader, request, consistency, tokens.get(shard))),
-        ),
+        Promise.all(readers.map((reader, i) => viewOf(reader, request, tokens.get(shards[i]!)))),
       );
       const promised = consistency === "strong" || tokens.size > 0;
-      if (!promised && views.every((view) => view.manifest.version === 0)) throw nothingPublished(collection);
-      const pinned = new Map(views.map((view, shard) => [view, readers[shard]!]));
-      return { views, answer: await work(collection, views, pinned) };
+      // Of a part only who has asked all parts can tell.
+      if (!promised && !request.part && views.every((view) => view.manifest.version === 0))
+        throw nothingPublished(collection.name);
+      const readerOf = new Map(views.map((view, i) => [view, readers[i]!]));
+      return { views, answer: await work(collection, views, readerOf) };
     });
     const { requests, bytesRead } = this.#options.traffic.since(before);
     const faults = readers.map((reader) => reader.fault).filter((fault) => fault !== null);
@@ -193,10 +201,10 @@ export class Reader {
     return {
       ...answer,
       snapshotVersion: views.reduce((sum, view) => sum + view.manifest.version, 0),
-      shards: views.map((view, shard) => ({
+      shards: views.map(({ manifest: { shard, version } }, i) => ({
         shard,
-        version: view.manifest.version,
-        ageSeconds: Math.max(0, (this.#world.clock.nowMs() - readers[shard]!.checkedAtMs) / 1000),
+        version,
+        ageSeconds: Math.max(0, (this.#world.clock.nowMs() - readers[i]!.checkedAtMs) / 1000),
       })),
       consistency,
       segments: views.reduce((sum, view) => sum + view.segments.length, 0),
@@ -208,16 +216,44 @@ export class Reader {
     };
   }
 
-  #view(
+  /** As fresh as the request wants it. */
+  readonly #view = (
     reader: ShardReader,
-    request: Freshness,
-    consistency: Consistency,
+    { consistency = "eventual", maxAgeSeconds }: Freshness,
     token: readonly string[] | undefined,
-  ): Promise<View> {
-    const refreshMs = this.#options.refreshSeconds * 1000;
+  ): Promise<View> => {
     if (consistency === "strong") return reader.strong();
-    const maxAgeMs = consistency === "bounded" ? request.maxAgeSeconds! * 1000 : refreshMs;
+    const maxAgeMs = (consistency === "bounded" ? maxAgeSeconds! : this.#options.refreshSeconds) * 1000;
     return token ? reader.including(token, maxAgeMs) : reader.fresh(maxAgeMs, consistency === "eventual");
+  };
+
+  /** Likewise; a query that can do without graphs need not wait for them. */
+  readonly #viewSoon = (
+    reader: ShardReader,
+    request: QueryRequest,
+    token: readonly string[] | undefined,
+  ): Promise<View | ColdView> => {
+    const { consistency = "eventual", id, filter, include, topK = topKDefault } = request;
+    const isPlain = id === undefined && (filter ?? null) === null && !include?.includes("vector");
+    return isPlain && consistency === "eventual" && token === undefined && topK <= coldTopKMax
+      ? reader.soon(this.#options.refreshSeconds * 1000)
+      : this.#view(reader, request, token);
+  };
+
+  /** Where a cold view cannot answer, the graphs are waited for. */
+  async #search(
+    view: View | ColdView,
+    reader: ShardReader,
+    { query, ...options }: SearchOptions & { query: Float32Array },
+  ): Promise<{ hits: (ViewHit | ColdHit)[]; isCold: boolean }> {
+    if (view instanceof View) return { hits: view.search(query, options), isCold: false };
+    const cold = await view.search(query, options).catch((error: unknown) => {
+      if (!isKind(error, "corrupt")) throw error;
+      return null;
+    });
+    if (cold !== null) return { hits: cold, isCold: true };
+    const full = await reader.fresh(this.#options.refreshSeconds * 1000, true);
+    return { hits: full.search(query, options), isCold: false };
   }
 
   /** A collection that was deleted (and perhaps made again) since it was cached is looked up anew. */
@@ -234,10 +270,7 @@ export class Reader {
       ) {
         await this.#forget(collection);
         if (current instanceof Error) throw current;
-        throw new SiltstoneError(
-          "conflict",
-          `collection ${collection.name} was deleted and made again; repeat the call`,
-        );
+        throw madeAgain(collection.name);
       }
       throw error;
     }
@@ -253,12 +286,15 @@ export class Reader {
     }
   }
 
-  async #collection(name: unknown): Promise<Collection> {
+  async #collection(name: unknown, part?: Part): Promise<Collection> {
     const checked = checkCollectionName(name);
     const known = this.#collections.get(checked);
-    if (known) return known;
+    const isMeant = ({ id }: Collection) => part === undefined || id === part.collectionId;
+    if (known && isMeant(known)) return known;
     const collection = await readCollection(this.#world.store, checked);
+    if (known && known.id !== collection.id) await this.#forget(known);
     this.#collections.set(checked, collection);
+    if (!isMeant(collection)) throw madeAgain(checked);
     return collection;
   }
 
@@ -298,13 +334,13 @@ export class Reader {
 
   #queryVector(
     collection: Collection,
-    views: readonly View[],
+    views: readonly (View | ColdView)[],
     { vector, id, text }: QueryRequest,
   ): Float32Array {
     const given = [vector, id, text].filter((value) => value !== undefined).length;
     if (given !== 1) throw invalid(`give exactly one of vector, id and text, got ${given}`);
     if (id !== undefined) {
-      const found = views[shardOf(id, collection.shards)]!.find(id);
+      const found = viewOfId(views, collection, id).find(id);
       if (found === null)
         throw new SiltstoneError(
           "notFound",
@@ -330,19 +366,19 @@ const includeDefault: readonly Include[] = ["document", "metadata"];
 
 /** Makes sure that the vectors that an answer includes are on disk. */
 async function fetchGivenVectors(
-  pinned: ReadonlyMap<View, ShardReader>,
-  found: readonly Found[],
+  readers: ReadonlyMap<View | ColdView, ShardReader>,
+  found: readonly { readonly segment: OpenSegment | null }[],
   include: readonly Include[] = includeDefault,
 ): Promise<void> {
   if (!include.includes("vector")) return;
-  for (const segment of new Set(found.map((one) => one.segment))) {
-    const [, reader] = [...pinned].find(([view]) => view.segments.includes(segment))!;
+  for (const segment of new Set(found.map((one) => one.segment!))) {
+    const [, reader] = [...readers].find(([view]) => view.segments.includes(segment))!;
     await reader.fetchGivenVectors(segment);
   }
 }
 
 function recordOf(
-  segment: OpenSegment,
+  segment: OpenSegment | null,
   row: AnswerRow,
   include: readonly Include[] = includeDefault,
 ): ReadRecord {
@@ -353,7 +389,7 @@ function recordOf(
     ...(include.includes("metadata")
       ? { metadata: row.metadata === null ? null : (JSON.parse(row.metadata) as Metadata) }
       : {}),
-    ...(include.includes("vector") ? { vector: Array.from(segment.givenVector(row.label)) } : {}),
+    ...(include.includes("vector") ? { vector: Array.from(segment!.givenVector(row.label)) } : {}),
   };
 }
 
@@ -363,9 +399,10 @@ function holdAll<T>(readers: readonly ShardReader[], work: () => Promise<T>): Pr
   return first === undefined ? work() : first.holding(() => holdAll(rest, work));
 }
 
-function nothingPublished(collection: Collection): SiltstoneError {
-  return new SiltstoneError(
-    "unavailable",
-    `collection ${collection.name} has no snapshot yet: nothing has been published; run \`silt compact ${collection.name}\`, or read with consistency strong`,
-  );
+function viewOfId(views: readonly (View | ColdView)[], { name, shards }: Collection, id: string): View {
+  const shard = shardOf(id, shards);
+  const view = views.find(({ manifest }) => manifest.shard === shard);
+  if (!(view instanceof View))
+    throw invalid(`part: the id is of shard ${shard} of ${name}, which is not among them`);
+  return view;
 }

@@ -5,6 +5,10 @@
  * yet, verified; the new view is built beside the old one and swapped in. One refresh at a time, whoever waits. When the
  * new version is corrupt, the old view goes on serving and the fault is reported.
  *
+ * The first view of a shard takes seconds when its graphs are large. Meanwhile queries that can do without them get a
+ * cold view (lib/engine/cold-view.ts); the graphs are fetched from when the first of those queries was answered, so that
+ * it has the wire for itself.
+ *
  * Strong reads LIST the deltas first and read the pointer second: a delta that vanished before the LIST was committed
  * before it, so the pointer read later covers it.
  */
@@ -14,13 +18,14 @@ import type { Collection } from "../core/collection.ts";
 import { corrupt, isKind, SiltstoneError } from "../core/errors.ts";
 import { fold } from "../core/fold.ts";
 import { quarantinedDeltaKey, type ShardRef, shardName } from "../core/keys.ts";
-import { type Manifest, type Segment, segmentBytes } from "../core/manifest.ts";
+import { isClustered, type Manifest, type Segment, segmentBytes } from "../core/manifest.ts";
 import type { Row } from "../core/record.ts";
 import { OpenSegment } from "../segment/open-segment.ts";
 import { writeFlatSegment } from "../segment/write-flat.ts";
+import { ColdView } from "./cold-view.ts";
 import { listDeltas, readDeltas, unmerged } from "./deltas.ts";
 import { fetchSegment, searchedFiles } from "./fetch.ts";
-import { readManifestOf, readPointer } from "./head.ts";
+import { readCollection, readManifestOf, readPointer } from "./head.ts";
 import type { World } from "./ports.ts";
 import { View } from "./view.ts";
 
@@ -29,6 +34,10 @@ export const overlayDeltasMax = 500;
 export const overlayBytesMax = 64 * 1024 * 1024;
 /** A reader that is overtaken by a compactor or a collector looks again this often. */
 const attemptsMax = 5;
+
+/** clusters.bin is never kept. */
+const heldBytes = (segment: Segment): number =>
+  segmentBytes(segment) - (segment.files["clusters.bin"]?.bytes ?? 0);
 
 export interface ShardReaderOptions {
   /** Folder for segment files; emptied by close(). */
@@ -48,9 +57,16 @@ export class ShardReader {
   #checkedAtMs = Number.NEGATIVE_INFINITY;
   #triedAtMs = Number.NEGATIVE_INFINITY;
   #refreshing: Promise<void> | null = null;
+  /** While queries wait for the first view: the cold view that may answer them, when it is there. */
+  #cold: PromiseWithResolvers<{ view: ColdView; etag: string }> | null = null;
+  /** Settled when a query was answered by it, or somebody needs the graphs: they are fetched from then on. */
+  #coldAnswered: PromiseWithResolvers<void> | null = null;
+  /** The newest version that anybody was answered from. */
+  #newest = 0;
   #overlay: { readonly key: string; readonly segment: OpenSegment } | null = null;
   #readers = 0;
-  #opened = 0;
+  #closing = false;
+  static #opened = 0;
   #retired: OpenSegment[] = [];
   /** Why the newest version is not the one that serves; null when it is. */
   fault: SiltstoneError | null = null;
@@ -65,7 +81,7 @@ export class ShardReader {
 
   /** Bytes of the open version's files, which is about what it holds in memory and on disk. */
   get bytes(): number {
-    return [...this.#open.values()].reduce((sum, { segment }) => sum + segmentBytes(segment), 0);
+    return [...this.#open.values()].reduce((sum, { segment }) => sum + heldBytes(segment), 0);
   }
   get checkedAtMs(): number {
     return this.#checkedAtMs;
@@ -82,7 +98,8 @@ export class ShardReader {
       return await work();
     } finally {
       this.#readers -= 1;
-      if (this.#readers === 0) await this.#closeRetired();
+      this.#coldAnswered?.resolve();
+      await this.#closeUnread();
     }
   }
 
@@ -97,12 +114,40 @@ export class ShardReader {
         await this.#refresh();
       } catch (error) {
         if (this.#current === null || !(error instanceof SiltstoneError)) throw error;
-        if (error.kind !== "corrupt" && !(tolerant && error.kind === "unavailable")) throw error;
+        const mayServe =
+          error.kind === "corrupt" ? await this.#isOurs() : tolerant && error.kind === "unavailable";
+        if (!mayServe) throw error;
         this.fault = error;
         this.#triedAtMs = this.#world.clock.nowMs();
       }
     }
     return this.#current!.view;
+  }
+
+  /** As `fresh`, for a query that can do without graphs: while the first view is being fetched, a cold one. */
+  async soon(maxAgeMs: number): Promise<View | ColdView> {
+    if (this.#current !== null) return this.fresh(maxAgeMs, true);
+    this.#cold ??= Promise.withResolvers();
+    const cold = this.#cold.promise;
+    const full = this.fresh(maxAgeMs, true);
+    full.catch(() => {}); // Whoever asks next hears of it.
+    const soonest = await Promise.race([full, cold]);
+    if (soonest instanceof View) return soonest;
+    const askedAtMs = this.#world.clock.nowMs();
+    if (askedAtMs - this.#checkedAtMs > maxAgeMs) {
+      if (await this.#moved(soonest.etag)) return this.fresh(maxAgeMs, true);
+      this.#checkedAtMs = Math.max(this.#checkedAtMs, askedAtMs);
+    }
+    return soonest.view;
+  }
+
+  /** False when the collection was deleted, or another has its name by now: then its old views serve nobody. */
+  async #isOurs(): Promise<boolean> {
+    try {
+      return (await readCollection(this.#world.store, this.#collection.name)).id === this.#collection.id;
+    } catch (error) {
+      return !isKind(error, "notFound");
+    }
   }
 
   /** A view that holds every write that was acknowledged before the call. */
@@ -162,12 +207,13 @@ export class ShardReader {
   }
   readonly #withVectors = new WeakSet<OpenSegment>();
 
+  /** Takes effect when the last read has ended: one that is under way may be in the middle of a refresh. */
   async close(): Promise<void> {
-    this.#retired.push(...this.#open.values(), ...(this.#overlay ? [this.#overlay.segment] : []));
-    this.#open.clear();
-    this.#overlay = null;
-    this.#current = null;
-    if (this.#readers === 0) await this.#closeRetired();
+    this.#closing = true;
+    this.#coldAnswered?.resolve();
+    // The graphs that follow a cold answer are fetched while nobody reads.
+    if (this.#readers === 0) await this.#refreshing?.catch(() => {});
+    await this.#closeUnread();
   }
 
   /** The newest view; for reads that promise something about writes, a fault must be an error. */
@@ -181,11 +227,21 @@ export class ShardReader {
    * that one to end, and shares the next.
    */
   async #refresh(): Promise<void> {
+    this.#coldAnswered?.resolve();
     if (this.#refreshing !== null) await this.#refreshing.catch(() => {});
-    this.#refreshing ??= this.#refreshOnce().finally(() => {
-      this.#refreshing = null;
-    });
+    this.#refreshing ??= this.#refreshAlone();
     return this.#refreshing;
+  }
+
+  async #refreshAlone(): Promise<void> {
+    try {
+      await this.#refreshOnce();
+    } finally {
+      this.#refreshing = null;
+      this.#cold = null;
+      this.#coldAnswered = null;
+      await this.#closeUnread(); // After a cold answer nobody may be reading.
+    }
   }
 
   async #refreshOnce(): Promise<void> {
@@ -198,18 +254,15 @@ export class ShardReader {
         this.#current?.etag,
       );
       if (read !== null) {
-        const known = this.#current?.view.manifest.version ?? 0;
-        if (read.pointer.version < known) {
+        if (read.pointer.version < this.#newest) {
           throw corrupt(
             shardName(this.#ref),
-            `its pointer went back from version ${known} to ${read.pointer.version}`,
+            `its pointer went back from version ${this.#newest} to ${read.pointer.version}`,
           );
         }
         try {
-          await this.#swap(
-            await readManifestOf(this.#world.store, this.#collection, read.pointer),
-            read.etag,
-          );
+          const manifest = await readManifestOf(this.#world.store, this.#collection, read.pointer);
+          await this.#swap(manifest, read.etag, askedAtMs);
         } catch (error) {
           // A slow reader may be overtaken by the collector: then the pointer names a newer version by now.
           if (!isKind(error, "corrupt") || attempt === attemptsMax || !(await this.#moved(read.etag)))
@@ -229,37 +282,65 @@ export class ShardReader {
   }
 
   /** Opens what is new, builds the view beside the old one, and makes it current. */
-  async #swap(manifest: Manifest, etag: string): Promise<void> {
+  async #swap(manifest: Manifest, etag: string, askedAtMs: number): Promise<void> {
     if (this.#current?.view.manifest.commit === manifest.commit) {
       this.#current = { view: this.#current.view, etag };
       return;
     }
-    const missing = manifest.segments.filter((segment) => !this.#open.has(segment.id));
     this.#options.makeRoom(
       this,
-      manifest.segments.reduce((sum, segment) => sum + segmentBytes(segment), 0),
+      manifest.segments.reduce((sum, segment) => sum + heldBytes(segment), 0),
     );
-    const opened = await Promise.allSettled(missing.map((segment) => this.#openSegment(segment)));
-    for (const result of opened)
-      if (result.status === "fulfilled") this.#open.set(result.value.segment.id, result.value);
-    for (const result of opened) if (result.status === "rejected") throw result.reason;
-    const view = new View(
-      manifest,
-      manifest.segments.map((segment) => this.#open.get(segment.id)!),
-    );
+    if (this.#cold !== null && this.#coldAnswered === null) await this.#answerCold(manifest, etag, askedAtMs);
+    const view = new View(manifest, await this.#openAll(manifest.segments));
     this.#current = { view, etag };
+    this.#newest = manifest.version;
     const named = new Set(manifest.segments.map((segment) => segment.id));
     for (const [id, segment] of this.#open) {
       if (named.has(id)) continue;
       this.#open.delete(id);
       this.#retired.push(segment);
     }
-    if (this.#readers === 0) await this.#closeRetired();
+  }
+
+  /** Gives the queries that wait a cold view, and waits until one of them is answered. */
+  async #answerCold(manifest: Manifest, etag: string, askedAtMs: number): Promise<void> {
+    const graphs = manifest.segments.filter(({ kind }) => kind === "hnsw");
+    if (graphs.length === 0 || !graphs.every(isClustered)) return;
+    const flats = manifest.segments.filter(({ kind }) => kind === "flat");
+    try {
+      const view = await ColdView.open(
+        this.#world.store,
+        this.#collection,
+        manifest,
+        await this.#openAll(flats),
+      );
+      this.#coldAnswered = Promise.withResolvers();
+      this.#checkedAtMs = askedAtMs;
+      this.#newest = manifest.version;
+      this.#cold!.resolve({ view, etag });
+    } catch (error) {
+      if (!(error instanceof SiltstoneError)) throw error;
+      return; // The graphs may be in order; where they are not, their opening says so.
+    }
+    await this.#coldAnswered.promise;
+  }
+
+  /** The segments, open; those that are not yet are fetched side by side. */
+  async #openAll(segments: readonly Segment[]): Promise<OpenSegment[]> {
+    if (this.#closing && this.#readers === 0)
+      throw new SiltstoneError("unavailable", `${shardName(this.#ref)}: its reader was closed`);
+    const missing = segments.filter((segment) => !this.#open.has(segment.id));
+    const opened = await Promise.allSettled(missing.map((segment) => this.#openSegment(segment)));
+    for (const result of opened)
+      if (result.status === "fulfilled") this.#open.set(result.value.segment.id, result.value);
+    for (const result of opened) if (result.status === "rejected") throw result.reason;
+    return segments.map((segment) => this.#open.get(segment.id)!);
   }
 
   async #openSegment(segment: Segment): Promise<OpenSegment> {
-    // A segment that was retired and is wanted again (a rollback) must not share the folder of its former self.
-    const folder = join(this.#options.folder, `${segment.id}-${++this.#opened}`);
+    // One that was retired or evicted and is wanted again must not share the folder of its former self.
+    const folder = join(this.#options.folder, `${segment.id}-${++ShardReader.#opened}`);
     try {
       await fetchSegment(this.#world.store, this.#ref, segment, searchedFiles(segment), folder);
       return await OpenSegment.open(folder, this.#collection, segment);
@@ -312,7 +393,15 @@ export class ShardReader {
     );
   }
 
-  async #closeRetired(): Promise<void> {
+  /** Closes what no read can need any more. */
+  async #closeUnread(): Promise<void> {
+    if (this.#readers > 0) return;
+    if (this.#closing) {
+      this.#retired.push(...this.#open.values(), ...(this.#overlay ? [this.#overlay.segment] : []));
+      this.#open.clear();
+      this.#overlay = null;
+      this.#current = null;
+    }
     const retired = this.#retired;
     this.#retired = [];
     for (const segment of retired) segment.close();

@@ -28,6 +28,7 @@ import {
   storedRows,
   storedTombstones,
 } from "./records-db.ts";
+import { writeClusters } from "./write-clusters.ts";
 
 /** Rows written between two breaths. */
 const sliceRows = 1024;
@@ -40,7 +41,7 @@ export interface MergeInput {
 
 export interface MergeOptions {
   readonly id: string;
-  readonly limits: Pick<MergeLimits, "flatRowsMax" | "deadShareMax">;
+  readonly limits: Pick<MergeLimits, "flatRowsMax" | "deadShareMax" | "clusteredComponentsMin">;
   /** Tombstones whose delta was made before this are dropped; only when the inputs are the whole shard. 0 keeps all. */
   readonly dropTombstonesBeforeMs: number;
   /** Awaited between slices of work, with rows done and in all; may throw to stop. */
@@ -93,7 +94,10 @@ export async function mergeSegments(
     const writer = new Output(folder, collection, inputs, winners);
     if (base === null) await writer.fresh(kind, options.breathe);
     else await writer.grow(base, options.breathe);
-    const segment = await describeSegment(folder, { id: options.id, kind, dims: collection.dims });
+    const described = await describeSegment(folder, { id: options.id, kind, dims: collection.dims });
+    const isLarge = described.slots * collection.dims >= options.limits.clusteredComponentsMin;
+    const segment =
+      kind === "hnsw" && isLarge ? await withClusters(folder, collection, described, options) : described;
     return { segment, cameIn, retired, droppedVersionMax, grown: base !== null };
   } finally {
     for (const input of inputs) {
@@ -101,6 +105,16 @@ export async function mergeSegments(
       input.vectors.close();
     }
   }
+}
+
+async function withClusters(
+  folder: string,
+  collection: Collection,
+  segment: Segment,
+  { breathe }: MergeOptions,
+): Promise<Segment> {
+  const entry = await writeClusters(folder, collection, () => breathe(segment.slots, segment.slots));
+  return { ...segment, files: { ...segment.files, "clusters.bin": entry } };
 }
 
 interface Folded {

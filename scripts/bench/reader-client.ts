@@ -1,9 +1,8 @@
-/** The local S3 with a store's objects, and the processes that read from it (reader-process.ts, merge-process.ts). */
-import { execFile, spawn } from "node:child_process";
+/** The local S3 with a store's objects, and query processes that read from it (reader-process.ts). */
+import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { promisify } from "node:util";
 import { CreateBucketCommand, S3Client } from "@aws-sdk/client-s3";
 import { S3ObjectStore } from "../../lib/aws/s3-object-store.ts";
 import { Traffic } from "../../lib/engine/traffic.ts";
@@ -14,11 +13,12 @@ import type { MergeMeasured } from "./merge-process.ts";
 import type { Answer, Question } from "./reader-process.ts";
 import type { Store } from "./store.ts";
 
-const bucket = "bench";
-const credentials = { accessKeyId: "local", secretAccessKey: "local" };
-const region = "us-east-1";
+export const bucket = "bench";
+export const credentials = { accessKeyId: "local", secretAccessKey: "local" };
+export const region = "us-east-1";
 
 export interface ServedStore {
+  readonly endpoint: string;
   /** Copies what the store has and S3 has not, and the pointer. */
   sync(): Promise<void>;
   setThrottle(throttle: Throttle | undefined): void;
@@ -27,64 +27,91 @@ export interface ServedStore {
   merge(): Promise<MergeMeasured>;
 }
 
-export interface ReaderProcess {
+/** A process that answers each question, a JSON line on stdin, with one on stdout. */
+export interface AskedProcess<Question, Answer> {
   ask(question: Question): Promise<Answer>;
   stop(): Promise<void>;
+  /** At once, whatever it is doing. */
+  kill(): Promise<void>;
+}
+export type ReaderProcess = AskedProcess<Question, Answer>;
+
+export interface LocalS3 {
+  readonly endpoint: string;
+  readonly store: S3ObjectStore;
+  setThrottle(throttle: Throttle | undefined): void;
+  /** Starts one of this folder's scripts, with the bucket in its environment. */
+  start<Question extends { readonly op: string }, Answer>(script: string): AskedProcess<Question, Answer>;
 }
 
-/** Serves a copy of the store's objects over HTTP while `work` runs. */
-export async function serving<T>(store: Store, work: (served: ServedStore) => Promise<T>): Promise<T> {
+/** Runs an S3 of its own with an empty bucket while `work` runs. */
+export async function withLocalS3<T>(work: (s3: LocalS3) => Promise<T>): Promise<T> {
   return withFolder(async (folder) => {
     const server = await startS3Server({ folder, port: 0, region });
     try {
       const client = new S3Client({ endpoint: server.endpoint, region, credentials });
       await client.send(new CreateBucketCommand({ Bucket: bucket }));
-      const target = new S3ObjectStore(client, bucket, new Traffic());
-      const copied = new Set<string>();
-      const served: ServedStore = {
-        async sync() {
-          const keys = store.world.store.keys();
-          // Pointers last: what they name must be there.
-          const ordered = [...keys].sort(
-            (a, b) => Number(a.endsWith("pointer.json")) - Number(b.endsWith("pointer.json")),
-          );
-          for (const key of ordered) {
-            if (copied.has(key) && !key.endsWith("pointer.json")) continue;
-            await target.put(key, store.world.store.bytes(key)!);
-            copied.add(key);
-          }
-        },
+      return await work({
+        store: new S3ObjectStore(client, bucket, new Traffic()),
+        endpoint: server.endpoint,
         setThrottle: (throttle) => server.setWeather(throttle ? { throttle } : {}),
-        startReader: () => startReader(server.endpoint),
-        merge: async () => {
-          const script = join(import.meta.dirname, "merge-process.ts");
-          const { stdout } = await promisify(execFile)(process.execPath, [script], {
-            env: environment(server.endpoint),
-          });
-          return JSON.parse(stdout) as MergeMeasured;
-        },
-      };
-      await served.sync();
-      return await work(served);
+        start: (script) => start(script, server.endpoint, folder),
+      });
     } finally {
       await server.stop();
     }
   });
 }
 
-const environment = (endpoint: string) => ({
-  ...process.env,
-  AWS_ENDPOINT_URL_S3: endpoint,
-  AWS_REGION: region,
-  AWS_ACCESS_KEY_ID: credentials.accessKeyId,
-  AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
-  BENCH_BUCKET: bucket,
-});
+/** Serves a copy of the store's objects over HTTP while `work` runs. */
+export async function serving<T>(store: Store, work: (served: ServedStore) => Promise<T>): Promise<T> {
+  return withLocalS3(async (s3) => {
+    const copied = new Set<string>();
+    const served: ServedStore = {
+      endpoint: s3.endpoint,
+      async sync() {
+        const keys = store.world.store.keys();
+        // Pointers last: what they name must be there.
+        const ordered = [...keys].sort(
+          (a, b) => Number(a.endsWith("pointer.json")) - Number(b.endsWith("pointer.json")),
+        );
+        for (const key of ordered) {
+          if (copied.has(key) && !key.endsWith("pointer.json")) continue;
+          await s3.store.put(key, store.world.store.bytes(key)!);
+          copied.add(key);
+        }
+      },
+      setThrottle: s3.setThrottle,
+      startReader: () => s3.start("reader-process.ts"),
+      async merge() {
+        const merger = s3.start<{ op: "merge" }, MergeMeasured>("merge-process.ts");
+        const measured = await merger.ask({ op: "merge" });
+        await merger.stop();
+        return measured;
+      },
+    };
+    await served.sync();
+    return work(served);
+  });
+}
 
-function startReader(endpoint: string): ReaderProcess {
-  const child = spawn(process.execPath, [join(import.meta.dirname, "reader-process.ts")], {
+/** `folder` takes what a killed one leaves behind. */
+function start<Question extends { readonly op: string }, Answer>(
+  script: string,
+  endpoint: string,
+  folder: string,
+): AskedProcess<Question, Answer> {
+  const child = spawn(process.execPath, [join(import.meta.dirname, script)], {
     stdio: ["pipe", "pipe", "inherit"],
-    env: environment(endpoint),
+    env: {
+      ...process.env,
+      AWS_ENDPOINT_URL_S3: endpoint,
+      AWS_REGION: region,
+      AWS_ACCESS_KEY_ID: credentials.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
+      BENCH_BUCKET: bucket,
+      TMPDIR: folder,
+    },
   });
   const exited = once(child, "exit");
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
@@ -92,11 +119,16 @@ function startReader(endpoint: string): ReaderProcess {
     async ask(question) {
       child.stdin.write(`${JSON.stringify(question)}\n`);
       const { value, done } = await lines.next();
-      if (done) throw new Error(`the query process ended while it was asked: ${question.op}`);
+      if (done)
+        throw new Error(`the process ended (${(await exited).join(" ")}) while it was asked: ${question.op}`);
       return JSON.parse(value as string) as Answer;
     },
     async stop() {
       child.stdin.end();
+      await exited;
+    },
+    async kill() {
+      child.kill("SIGKILL");
       await exited;
     },
   };

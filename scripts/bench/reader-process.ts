@@ -21,9 +21,11 @@ export type Question =
   | { readonly op: "query"; readonly vector: readonly number[] }
   /** A reader made for it, with an empty cache: everything to the first answer. */
   | { readonly op: "cold"; readonly vector: readonly number[] }
+  /** Likewise, by a read that waits for the graphs. */
+  | { readonly op: "coldGraphs"; readonly vector: readonly number[] }
   /** The bytes alone, by parallel ranged GETs, kept nowhere. */
   | { readonly op: "transfer" }
-  /** hnswlib-node's own reading of the largest graph. */
+  /** hnswlib-node's own reading of the graphs. */
   | { readonly op: "read" };
 
 export interface Answer {
@@ -33,6 +35,8 @@ export interface Answer {
   readonly bytes: number;
   readonly requests: number;
   readonly ids: readonly string[];
+  /** Whether it came from clusters.bin, before the graphs. */
+  readonly cold?: boolean;
 }
 
 const partBytes = 8 * 1024 * 1024;
@@ -48,30 +52,37 @@ const newReader = (refreshSeconds: number) =>
   new Reader(world, { refreshSeconds, cacheBytesMax: cacheBytes, traffic: world.traffic });
 const staying = newReader(0);
 
-async function work(question: Question): Promise<{ ids: string[]; bytes: number; ms?: number }> {
+async function work(
+  question: Question,
+): Promise<{ ids: string[]; bytes: number; ms?: number; cold?: boolean }> {
   switch (question.op) {
     case "memory":
       return { ids: [], bytes: await openBytes() };
     case "query":
       return ask(staying, question.vector);
-    case "cold": {
+    case "cold":
+    case "coldGraphs": {
       const reader = newReader(300);
       const startedMs = performance.now();
-      const answer = await ask(reader, question.vector);
+      const answer = await ask(reader, question.vector, question.op === "coldGraphs");
       const ms = performance.now() - startedMs;
-      await reader.close();
+      void reader.close();
       return { ...answer, ms };
     }
     case "transfer":
       return { ids: [], bytes: await transfer() };
     case "read":
-      return readLargest();
+      return readGraphs();
   }
 }
 
-async function ask(reader: Reader, vector: readonly number[]) {
-  const { results, bytesRead } = await reader.query({ collection: collectionName, vector });
-  return { ids: results.map(({ id }) => id), bytes: bytesRead };
+async function ask(reader: Reader, vector: readonly number[], waits = false) {
+  const { results, bytesRead, cold } = await reader.query({
+    collection: collectionName,
+    vector,
+    ...(waits ? { consistency: "bounded", maxAgeSeconds: 300 } : {}),
+  });
+  return { ids: results.map(({ id }) => id), bytes: bytesRead, cold: cold === true };
 }
 
 async function manifest() {
@@ -100,16 +111,20 @@ async function transfer(): Promise<number> {
   return parts.reduce((sum, { range }) => sum + range.limit - range.start, 0);
 }
 
-async function readLargest() {
+async function readGraphs() {
   const { collection, manifest: current } = await manifest();
-  const [largest] = [...current.segments].sort((a, b) => b.slots - a.slots);
-  return withFolder(async (folder) => {
-    await fetchSegment(world.store, current, largest!, ["index.hnsw"], folder);
-    const path = join(folder, "index.hnsw");
-    const startedMs = performance.now();
-    await new hnswlib.HierarchicalNSW(collection.metric, collection.dims).readIndex(path);
-    return { ids: [], bytes: statSync(path).size, ms: performance.now() - startedMs };
-  });
+  let [bytes, ms] = [0, 0];
+  for (const segment of current.segments.filter(({ kind }) => kind === "hnsw")) {
+    await withFolder(async (folder) => {
+      await fetchSegment(world.store, current, segment, ["index.hnsw"], folder);
+      const path = join(folder, "index.hnsw");
+      const startedMs = performance.now();
+      await new hnswlib.HierarchicalNSW(collection.metric, collection.dims).readIndex(path);
+      ms += performance.now() - startedMs;
+      bytes += statSync(path).size;
+    });
+  }
+  return { ids: [], bytes, ms };
 }
 
 for await (const line of createInterface({ input: process.stdin })) {

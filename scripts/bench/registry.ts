@@ -7,6 +7,8 @@ import { ingest } from "./ingest.ts";
 import { memory } from "./memory.ts";
 import { parameters } from "./parameters.ts";
 import { realFilters } from "./real-filters.ts";
+import { runtime } from "./runtime.ts";
+import { scale } from "./scale.ts";
 import type { Log, Result, Scenario } from "./scenario.ts";
 import { trickle } from "./trickle.ts";
 import { warmQuery } from "./warm-query.ts";
@@ -31,6 +33,7 @@ function entry<Size extends { readonly rows: number }>(scenario: Scenario<Size>)
 
 export const scenarios: readonly Entry[] = [
   entry(warmQuery),
+  entry(runtime),
   entry(filters),
   entry(realFilters),
   entry(ingest),
@@ -40,4 +43,5 @@ export const scenarios: readonly Entry[] = [
   entry(cold),
   entry(memory),
   entry(parameters),
+  entry(scale),
 ];

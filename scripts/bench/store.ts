@@ -86,13 +86,13 @@ export const compactAll = (store: Store, parts: { ingest?: boolean; upkeep?: boo
 /** A collection whose rows lie in the given segments, in turn. */
 export async function withSegments(
   vectors: Vectors,
-  segments: readonly { rows: number; kind: Segment["kind"] }[],
+  segments: readonly { rows: number; kind: Segment["kind"]; clustered?: boolean }[],
   options: Partial<CollectionOptions> = {},
 ): Promise<Store> {
   const store = await emptyStore(vectors, options);
   let start = 0;
-  for (const { rows, kind } of segments) {
-    await addSegment(store, vectors, { start, limit: start + rows, kind });
+  for (const { rows, ...how } of segments) {
+    await addSegment(store, vectors, { start, limit: start + rows, ...how });
     start += rows;
   }
   return store;
@@ -101,8 +101,9 @@ export async function withSegments(
 export async function addSegment(
   { world, collection }: Store,
   vectors: Vectors,
-  { start, limit, kind }: { start: number; limit: number; kind: Segment["kind"] },
+  how: { start: number; limit: number; kind: Segment["kind"]; clustered?: boolean },
 ): Promise<void> {
+  const { start, limit, kind, clustered = false } = how;
   const ref = { collection: collection.name, shard: 0 };
   const delta = world.clock.ulid();
   const rows = Array.from({ length: limit - start }, (_, i): Row => {
@@ -120,7 +121,7 @@ export async function addSegment(
         : await mergeSegments(graphFolder, collection, [{ segment: flat, folder: flatFolder }], {
             id: world.clock.ulid(),
             dropTombstonesBeforeMs: 0,
-            limits: { ...mergeLimits, flatRowsMax: 0 },
+            limits: { ...mergeLimits, flatRowsMax: 0, clusteredComponentsMin: clustered ? 0 : far },
             breathe: async () => {},
           });
     await uploadSegment(world, ref, segment, kind === "flat" ? flatFolder : graphFolder);

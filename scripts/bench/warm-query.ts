@@ -134,7 +134,7 @@ async function besideBare(store: Store, vectors: Vectors): Promise<{ cells: Cell
 }
 
 /** The segments' own files in hnswlib-node, as anybody would load them. */
-async function bareIndexes({ world, collection }: Store) {
+export async function bareIndexes({ world, collection }: Store) {
   const { manifest } = await readHead(world.store, collection, 0);
   const bare: { index: HierarchicalNSW; rowOf: (label: number) => number }[] = [];
   await withFolder(async (folder) => {

@@ -4,9 +4,11 @@ import {
   type CostLine,
   monthlyCost,
   pricesAsOf,
+  queryGroups,
   type Rival,
   residentRowBytes,
   rivalCosts,
+  shardsOf,
   total,
   type Workload,
 } from "../../lib/core/cost.ts";
@@ -62,10 +64,20 @@ async function cost(_: Session, options: Options): Promise<Outcome> {
   const lines = monthlyCost(workload);
   const rivals = rivalCosts(workload);
   const memoryBytes = workload.vectors * residentRowBytes(workload);
-  const value = { pricesAsOf, workload, lines, total: total(lines), rivals, memoryBytes };
+  const [shards, groups] = [shardsOf(workload), queryGroups(workload)];
+  const value = {
+    pricesAsOf,
+    workload,
+    lines,
+    total: total(lines),
+    rivals,
+    memoryBytes,
+    shards,
+    queryGroups: groups,
+  };
   const text = [
     table(["SERVICE", "FOR", "$/MONTH"], [...lines.map(lineOf), ["whole", "", dollars(total(lines))]]),
-    `a query function holds about ${bytes(memoryBytes)} of index`,
+    `shards: ${shards}; query groups: ${groups}; they hold about ${bytes(memoryBytes)} of index together`,
     table(
       ["INSTEAD", "$/MONTH", "ON THE BASIS OF"],
       rivals.map((one) => [one.name, dollars(one.dollars), one.basis]),

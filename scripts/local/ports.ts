@@ -24,8 +24,21 @@ export async function listen(server: Server, port: number): Promise<number> {
 
 /** The port if it is free, else a free one: for servers that are processes of their own. */
 export async function freePort(port: number): Promise<number> {
-  const probe = createServer();
-  const found = await listen(probe, port);
-  await new Promise((resolve) => probe.close(resolve));
-  return found;
+  const held = await holdPort(port);
+  await held.release();
+  return held.port;
+}
+
+export interface HeldPort {
+  readonly port: number;
+  /** May be called again. */
+  release(): Promise<void>;
+}
+
+/** The port if it is free, else a free one; nobody else gets it until it is released. */
+export async function holdPort(port: number): Promise<HeldPort> {
+  const holder = createServer();
+  const held = await listen(holder, port);
+  const release = () => new Promise<void>((resolve) => holder.close(() => resolve()));
+  return { port: held, release };
 }

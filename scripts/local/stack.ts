@@ -13,7 +13,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { Guardian } from "./guardian.ts";
 import { LambdaHost } from "./lambda/host.ts";
-import { freePort } from "./ports.ts";
+import { freePort, type HeldPort, holdPort } from "./ports.ts";
 import type { Weather } from "./s3/weather.ts";
 import { createServers, type ServiceName } from "./servers.ts";
 import { functionUrlIds, planStack, type StackPlan } from "./stack-plan.ts";
@@ -103,13 +103,17 @@ async function startParts(
     sqs: `http://127.0.0.1:${taken.sqs}`,
     dynamodb: `http://127.0.0.1:${taken.dynamodb}`,
   };
-  const functionUrls = await chooseUrls(template, ports.functionUrl);
+  const urlPorts = await holdUrlPorts(template, ports.functionUrl);
+  started.push(async () => {
+    for (const held of urlPorts.values()) await held.release();
+  });
+  const urlOf = ({ port }: HeldPort) => `http://127.0.0.1:${port}/`;
   const plan = planStack({
     stackName,
     template,
     codeFolders,
     region,
-    functionUrls,
+    functionUrls: Object.fromEntries([...urlPorts].map(([logicalId, held]) => [logicalId, urlOf(held)])),
     sqsEndpoint: services.sqs,
   });
   const watch = (child: ChildProcess) => guardian.watch(child);
@@ -125,6 +129,7 @@ async function startParts(
     watch,
   });
   started.push(() => lambda.stop());
+  for (const held of urlPorts.values()) await held.release();
   await fillHost(lambda, plan, services.sqs);
   const state: LocalState = {
     pid: process.pid,
@@ -179,14 +184,12 @@ function endpointVariables(endpoints: Omit<Endpoints, "lambda">): Record<string,
   };
 }
 
-/** Gives every function URL of the template a port that is free now. */
-async function chooseUrls(template: Template, firstPort: number): Promise<Record<string, string>> {
-  const urls: Record<string, string> = {};
-  for (const [index, logicalId] of functionUrlIds(template).entries()) {
-    const port = await freePort(firstPort === 0 ? 0 : firstPort + index);
-    urls[logicalId] = `http://127.0.0.1:${port}/`;
-  }
-  return urls;
+/** A port for every function URL of the template, kept free for it until the host serves it: starting takes seconds. */
+async function holdUrlPorts(template: Template, firstPort: number): Promise<Map<string, HeldPort>> {
+  const ports = new Map<string, HeldPort>();
+  for (const [index, logicalId] of functionUrlIds(template).entries())
+    ports.set(logicalId, await holdPort(firstPort === 0 ? 0 : firstPort + index));
+  return ports;
 }
 
 async function sendWeather(s3Endpoint: string, weather: Weather): Promise<void> {

@@ -1,5 +1,5 @@
 import { parseEnvironment } from "../../lib/aws/environment.ts";
-import { env } from "../../lib/contract.ts";
+import { env, groupFunctionsEnv } from "../../lib/contract.ts";
 
 const complete = {
   [env.stage]: "dev",
@@ -18,6 +18,7 @@ test("a complete environment is parsed, with defaults for the two tunables", () 
     deadLetterQueueUrl: "https://sqs.eu-central-1.amazonaws.com/123456789012/dead",
     refreshSeconds: 10,
     cacheBytesMax: 419_430_400,
+    groupFunctions: [],
   });
   const tuned = parseEnvironment({
     ...complete,
@@ -39,6 +40,14 @@ test("every missing or wrong variable is named with its range and its value, all
       "SILTSTONE_BUCKET must be a bucket name (3 to 63 of a-z 0-9 . -), but is not set; " +
       'SILTSTONE_REFRESH_SECONDS must be an integer from 0 to 300, got "301"',
   );
+});
+
+test("query groups are function names, at most 48", () => {
+  const names = Array.from({ length: 49 }, (_, n) => `Group${n}`);
+  const parsed = (list: readonly string[]) =>
+    parseEnvironment({ ...complete, [groupFunctionsEnv]: list.join() }).groupFunctions;
+  expect(parsed(names.slice(1))).toEqual(names.slice(1));
+  expect(() => parsed(names)).toThrow(/QUERY_GROUP_FUNCTIONS must be at most 48 names/);
 });
 
 test.each(["-1", "1.5", "ten", "1e2", " 5", "0x10", "NaN", "9".repeat(400)])(

@@ -53,11 +53,21 @@ test("the default is dev on x64; arm64 is asked for", () => {
 test.each([
   [{ env: "production" }, '-c env=… is one of dev, staging, prod, got "production"'],
   [{ env: "" }, '-c env=… is one of dev, staging, prod, got ""'],
+  [{ queryGroups: "two" }, '-c queryGroups=… is a number of query groups, got "two"'],
+  [{ queryGroups: "99" }, "queryGroups: must be an integer from 1 to 48, got 99"],
   [{ architecture: "mips" }, '-c architecture=… is one of x64, arm64, got "mips"'],
 ])("%p is a clear error", (context, message) => {
   const { status, stderr } = runApp(context);
   expect(status).toBe(1);
   expect(stderr.trim()).toBe(`siltstone: ${message}`);
+});
+
+test("-c queryGroups=2 makes two query groups, and every function has its code", async () => {
+  const { template, codeFolders } = await synthesize("dev", folder, { queryGroups: "2" });
+  expect(Object.keys(template.Outputs).sort()).toEqual(Object.values(output).sort());
+  const groups = Object.keys(codeFolders).filter((id) => id.includes("QueryGroup"));
+  expect(groups).toHaveLength(2);
+  expect(Object.keys(codeFolders)).toHaveLength(5);
 });
 
 test("the local stack gets the template and every function's code", async () => {

@@ -13,10 +13,13 @@ beforeAll(() => {
   process.env.CDK_VALIDATION = "true";
 });
 
-test.each(stages)("%s has no finding", (stage) => {
+test.each([
+  ...stages.map((stage) => ({ stage, queryGroups: 1 })),
+  { stage: "prod" as const, queryGroups: 2 },
+])("$stage with $queryGroups query groups has no finding", ({ stage, queryGroups }) => {
   const app = new App({ analyticsReporting: false });
   const stack = new Stack(app, "Stack");
-  const store = new VectorStore(stack, "Store", { stage, handlersFolder });
+  const store = new VectorStore(stack, "Store", { stage, handlersFolder, queryGroups });
   Validations.of(app).addPlugins(new AwsSolutionsChecks(app));
 
   const { storage, ingestion, compaction, query } = store;
@@ -38,11 +41,20 @@ test.each(stages)("%s has no finding", (stage) => {
     wildcard("/*"),
     "The compactor is the owner of everything in this bucket.",
   );
-  acknowledge(
-    query.function.role!,
-    wildcard("/*"),
-    "A query reads any collection of this bucket, which holds nothing else.",
-  );
+  const readers = queryGroups === 1 ? [query.function] : query.groupFunctions;
+  for (const reader of readers) {
+    acknowledge(
+      reader.role!,
+      wildcard("/*"),
+      "A query reads any collection of this bucket, which holds nothing else.",
+    );
+  }
+  if (queryGroups > 1)
+    acknowledge(
+      query.function.role!,
+      wildcard("/*/collection.json"),
+      "The shards of any collection: the collection is the first part of the key.",
+    );
 
   expect(() => app.synth()).not.toThrow();
 });

@@ -34,6 +34,27 @@ test("the query function reads the bucket and writes nothing", () => {
   ]);
 });
 
+test("with query groups: each reads the bucket, and the query function invokes them and reads configurations", () => {
+  const grouped = storeTemplate({ queryGroups: 3 });
+  for (const group of [0, 1, 2])
+    expect(statementsOf(grouped, `StoreQueryGroup${group}Role`)).toEqual([
+      logs(`QueryGroup${group}`),
+      { actions: ["s3:GetObject"], resources: [`${bucket}/*`] },
+      { actions: ["s3:ListBucket"], resources: [bucket] },
+    ]);
+  expect(statementsOf(grouped, "StoreQueryRole")).toEqual([
+    logs("Query"),
+    { actions: ["s3:GetObject"], resources: [`${bucket}/*/collection.json`] },
+    { actions: ["s3:ListBucket"], resources: [bucket] },
+    {
+      actions: ["lambda:InvokeFunction"],
+      resources: ["QueryGroup0Function", "QueryGroup1Function", "QueryGroup2Function"],
+    },
+  ]);
+  grouped.resourceCountIs("AWS::IAM::Role", 7);
+  expect(JSON.stringify(grouped.findResources("AWS::IAM::Policy"))).not.toMatch(/"[a-z0-9]+:[A-Za-z]*\*"/);
+});
+
 test("the compactor has what its protocol needs", () => {
   expect(statementsOf(template, "StoreCompactionCompactorRole")).toEqual([
     logs("CompactionCompactor"),

@@ -2,7 +2,7 @@
 import { Match, type Template } from "aws-cdk-lib/assertions";
 import { Architecture } from "aws-cdk-lib/aws-lambda";
 import { VectorStore } from "../../lib/constructs/index.ts";
-import { env, metric, metricNamespace, output, stages } from "../../lib/contract.ts";
+import { env, groupFunctionsEnv, metric, metricNamespace, output, stages } from "../../lib/contract.ts";
 import { handlersFolder, storeStack, storeTemplate } from "./store-template.ts";
 
 interface Resource {
@@ -178,6 +178,52 @@ describe("functions", () => {
     expect(urls).toHaveLength(2);
     for (const url of urls) expect(url.AuthType).toBe("AWS_IAM");
     expect(JSON.stringify(urls)).not.toContain("Compactor");
+  });
+});
+
+describe("query groups", () => {
+  const groupOf = (template: Template, group: number) =>
+    resources(template, "AWS::Lambda::Function").find(({ Properties }) =>
+      (Properties.Description as string).startsWith(`Siltstone query group ${group} of 2:`),
+    )!.Properties;
+
+  test("one is the default and changes nothing", () => {
+    expect(storeTemplate({ queryGroups: 1 }).toJSON()).toEqual(dev.toJSON());
+    expect(storeStack().store.query.groupFunctions).toEqual([]);
+  });
+
+  test("two: each has the query function's limits, and the query function knows their names in order", () => {
+    const template = storeTemplate({ queryGroups: 2, queryMemoryMiB: 2048, queryReservedConcurrency: 7 });
+    template.resourceCountIs("AWS::Lambda::Function", 5);
+    template.resourceCountIs("AWS::Lambda::Url", 2);
+    for (const group of [0, 1]) {
+      expect(groupOf(template, group)).toMatchObject({
+        MemorySize: 2048,
+        Timeout: 30,
+        EphemeralStorage: { Size: 4096 },
+        ReservedConcurrentExecutions: 7,
+        Environment: { Variables: { [env.cacheBytesMax]: String(1024 * 1024 * 1024) } },
+      });
+      expect(variables(groupOf(template, group))).toEqual(Object.values(env).sort());
+    }
+    const front = functionOf(template, "query");
+    expect(front).toMatchObject({ MemorySize: 1769, Timeout: 30, ReservedConcurrentExecutions: 7 });
+    const names = (front.Environment as { Variables: Record<string, unknown> }).Variables[groupFunctionsEnv];
+    expect(JSON.stringify(names)).toMatch(
+      /"StoreQueryGroup0Function\w+"\},",",\{"Ref":"StoreQueryGroup1Function/,
+    );
+    const shown = (all: Template) =>
+      Object.keys(all.findResources("AWS::Lambda::Function")).find((id) =>
+        id.startsWith("StoreQueryFunction"),
+      );
+    expect(shown(template)).toBe(shown(dev));
+    expect(template.findOutputs("*")).toEqual(dev.findOutputs("*"));
+  });
+
+  test.each([0, 49, 1.5, Number.NaN])("%p groups are refused", (queryGroups) => {
+    expect(() => storeTemplate({ queryGroups })).toThrow(
+      `queryGroups: must be an integer from 1 to 48, got ${queryGroups}`,
+    );
   });
 });
 

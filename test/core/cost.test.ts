@@ -1,4 +1,4 @@
-import { monthlyCost, rivalCosts, total, type Workload } from "../../lib/core/cost.ts";
+import { monthlyCost, queryGroups, rivalCosts, total, type Workload } from "../../lib/core/cost.ts";
 
 const workload: Workload = {
   vectors: 100_000,
@@ -40,6 +40,20 @@ test("a longer interval and arm64 cost less", () => {
 
 test("an idle collection costs its storage and its compactor's schedule, cents", () => {
   expect(cost({ writes: 0, queries: 0, coldStarts: 0, ingestSeconds: 600 })).toBeLessThan(1);
+});
+
+test("an index beyond one function is spread over query groups, each of which is invoked", () => {
+  expect(queryGroups(workload)).toBe(1);
+  const large = { ...workload, vectors: 20_000_000, queries: 1e6 };
+  expect(queryGroups(large)).toBe(10);
+  const queries = (given: Workload) => monthlyCost(given).find(({ what }) => what === "queries")!.dollars;
+  const memoryGb = (20e6 * 2_484 * 1.25) / 1e9 + 10 * 0.25 + 1.769;
+  expect(queries(large)).toBeCloseTo(11 * 0.2 + memoryGb * 0.005 * 1e6 * 0.0000166667, 1);
+});
+
+test("every shard is swept by every run: hundreds of them cost more than their rows", () => {
+  const idle = (vectors: number) => cost({ vectors, writes: 0, queries: 0, coldStarts: 0 });
+  expect(idle(100_000_000) - idle(1_000_000)).toBeGreaterThan(100 * (idle(1_000_000) - idle(300_000)));
 });
 
 test("S3 Vectors is the cheaper one for a large collection that is seldom asked", () => {

@@ -4,6 +4,7 @@
  */
 import type { Collection } from "../../lib/core/collection.ts";
 import { SiltstoneError } from "../../lib/core/errors.ts";
+import { decodeManifest, encodeManifest } from "../../lib/core/manifest.ts";
 import { collectGarbage } from "../../lib/engine/collect-garbage.ts";
 import { createCollection } from "../../lib/engine/collections.ts";
 import { compact } from "../../lib/engine/compact.ts";
@@ -28,6 +29,7 @@ const limits = {
   deadShareMax: 0.25,
   segmentComponentsMax: 1e6,
   segmentWeightMax: 1e9,
+  clusteredComponentsMin: 1,
 };
 
 const vectorOf = (n: number): number[] =>
@@ -63,6 +65,7 @@ const fileKinds = [
   "index.hnsw",
   "records.db of a graph",
   "vectors.f32 of a graph",
+  "clusters.bin",
   "delta",
   "pin",
   "quarantine reason",
@@ -107,6 +110,7 @@ async function prepare(): Promise<Stage> {
     "index.hnsw": of("hnsw", "index.hnsw"),
     "records.db of a graph": of("hnsw", "records.db"),
     "vectors.f32 of a graph": of("hnsw", "vectors.f32"),
+    "clusters.bin": of("hnsw", "clusters.bin"),
     delta: under("deltas", ".arrow"),
     pin: under("pins", ".json"),
     "quarantine reason": under("quarantine", ".json"),
@@ -164,7 +168,8 @@ async function readAnew(kind: FileKind): Promise<unknown> {
     if (kind === "delta") return await caught(() => fresh.query({ ...question, consistency: "strong" }));
     if (kind === "vectors.f32 of a graph")
       return await caught(() => fresh.get({ collection: name, ids: ["r3"], include: ["vector"] }));
-    return await caught(() => fresh.query(question));
+    // A bounded read is not answered from clusters.bin: it needs the graphs.
+    return await caught(() => fresh.query({ ...question, consistency: "bounded", maxAgeSeconds: 0 }));
   } finally {
     await fresh.close();
   }
@@ -185,7 +190,33 @@ function expectNamed(error: unknown, key: string, how: string): void {
   expect({ how, told }).toEqual({ how, told: { kind: "corrupt", names: true } });
 }
 
-const read = fileKinds.filter((kind) => kind !== "pin" && kind !== "quarantine reason");
+const read = fileKinds.filter((kind) => !["pin", "quarantine reason", "clusters.bin"].includes(kind));
+
+test.each(["clusters.bin", "vectors.f32 of a graph"] as const)(
+  "%s: whatever happens to it, a cold query is answered rightly, by the graphs",
+  async (kind) => {
+    const { world, files } = stage;
+    const coldAnswer = await (async () => {
+      const fresh = reader(world);
+      const answer = await fresh.query(question);
+      await fresh.close();
+      return answer;
+    })();
+    expect(coldAnswer.cold).toBe(true);
+    const bytes = Buffer.from(world.store.bytes(files[kind])!);
+    let byGraphs = 0;
+    for (const [how, damage] of [...damages(bytes, false), ["missing", null] as [string, null]]) {
+      await damaged(files[kind], damage, async () => {
+        const fresh = reader(world);
+        const { results, cold } = await fresh.query(question);
+        expect({ how, results }).toEqual({ how, results: coldAnswer.results });
+        if (!cold) byGraphs += 1;
+        await fresh.close();
+      });
+    }
+    expect(byGraphs).toBeGreaterThan(5);
+  },
+);
 
 test.each(read)("%s: flipped, cut or emptied, it is refused by name", async (kind) => {
   const key = stage.files[kind];
@@ -222,6 +253,18 @@ test.each(read)("%s: another one of its kind is refused by name", async (kind) =
   await damaged(key, Buffer.from(world.store.bytes(foreign)!), async () =>
     expectNamed(await readAnew(kind), key, `swapped for ${foreign}`),
   );
+});
+
+test("a manifest with an intact seal and other content than the pointer's is refused by name", async () => {
+  const { world, files } = stage;
+  const key = files.manifest;
+  const manifest = decodeManifest(world.store.bytes(key)!, key, { collection: name, shard: 0 });
+  // Whatever the change: without the applied deltas, a reader would lay them over a second time.
+  for (const change of [{ applied: [] }, { createdAt: "2020-01-01T00:00:00.000Z" }]) {
+    await damaged(key, encodeManifest({ ...manifest, ...change }), async () =>
+      expectNamed(await readAnew("manifest"), key, JSON.stringify(change)),
+    );
+  }
 });
 
 test.each(["collection.json", "pointer.json"] as const)("%s of a later format says so", async (kind) => {

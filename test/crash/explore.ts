@@ -202,6 +202,7 @@ async function lookOnce(
       tokens: [],
       versions: answer.shards.map(({ version }) => version),
       ids,
+      wants: () => true,
       found: new Map(answer.records.map(({ id, document }) => [id, document!])),
       mayBeOld: answer.warning !== undefined,
     });

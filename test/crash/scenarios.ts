@@ -30,6 +30,7 @@ export const limits: MergeLimits = {
   deadShareMax: 0.25,
   segmentComponentsMax: 1_000,
   segmentWeightMax: 1e9,
+  clusteredComponentsMin: 1,
 };
 export const retention: Retention = { versionsKept: 1, keptMs: 3_600_000, orphanMs: 24 * 3_600_000 };
 
@@ -238,6 +239,19 @@ export const scenarios: readonly Scenario[] = [
       await repairPointer(world, await collectionOf(world), 0);
     },
   },
+  {
+    // The newest manifest lost its race, and lacks deltas that are gone.
+    name: "repair beside a manifest that lost its race",
+    prepare: async (stage) => {
+      await twoVersions(stage);
+      await ingestAll(stage.world);
+      await leaveOvertakenMerge(stage);
+      await stage.world.store.delete([`${name}/0/pointer.json`]);
+    },
+    run: async (world) => {
+      await repairPointer(world, await collectionOf(world), 0);
+    },
+  },
   { name: "quarantine", prepare: damagedDelta, run: ingestAll },
   {
     name: "retry a quarantined delta",
@@ -261,25 +275,36 @@ async function pinVersionOne(world: World, stage: Stage): Promise<void> {
   stage.oracle.pins.set(pin.name, { shard: `${name}/0`, version: pin.version });
 }
 
+/** A process to which something happens just before it moves the pointer. */
+const puttingPointer = (world: World, happens: () => Promise<void>): World => ({
+  ...world,
+  store: {
+    ...world.store,
+    put: async (key, body, condition) => {
+      if (key.endsWith("pointer.json")) await happens();
+      return world.store.put(key, body, condition);
+    },
+  },
+});
+
 /** An ingest that dies just before its pointer moves; then another one publishes the same deltas. */
 async function leaveUnpublishedManifest(stage: Stage): Promise<void> {
   const { world, memory } = stage;
-  const dying: World = {
-    ...world,
-    store: {
-      ...world.store,
-      put: async (key, body, condition) => {
-        if (key.endsWith("pointer.json")) throw new Error("died");
-        return world.store.put(key, body, condition);
-      },
-    },
-  };
+  const dying = puttingPointer(world, () => Promise.reject(new Error("died")));
   await ingestAll(dying).catch(() => {});
   memory.clock.advance(hour);
   await ingestAll(world);
   // Newer than the published one, of the same version, and without the last write.
   await write(world, stage, "f");
   await ingestAll(dying).catch(() => {});
+}
+
+/** A merge that dies at its pointer, begun and ended between an ingest's manifest and the pointer that publishes it. */
+async function leaveOvertakenMerge(stage: Stage): Promise<void> {
+  const { world } = stage;
+  const dying = puttingPointer(world, () => Promise.reject(new Error("died")));
+  await write(world, stage, "f");
+  await ingestAll(puttingPointer(world, () => mergeAll(dying).catch(() => {})));
 }
 
 const collectionOf = (world: World): Promise<Collection> => readCollection(world.store, name);

@@ -9,6 +9,7 @@ exploreAll(
   "roll back to what only a pin keeps",
   "pin",
   "repair a lost pointer",
+  "repair beside a manifest that lost its race",
   "quarantine",
   "retry a quarantined delta",
 );

@@ -32,17 +32,22 @@ const anyPorts = { s3: 0, sqs: 0, dynamodb: 0, lambda: 0, functionUrl: 0 };
 
 export class Deployed {
   readonly #folder = mkdtempSync(join(tmpdir(), "siltstone-e2e-"));
-  #synthesis: Synthesis | null = null;
+  readonly #syntheses = new Map<number, Synthesis>();
   #lambda: LambdaClient | null = null;
   #sqs: SQSClient | null = null;
   stack!: LocalStack;
   world!: AwsWorld;
 
   /** Starts it, or starts it again over the same state. `scheduleEveryMs`: null without schedules. */
-  async start(scheduleEveryMs: number | null): Promise<void> {
-    this.#synthesis ??= await synthesize("dev", join(this.#folder, "cdk.out"));
+  async start(scheduleEveryMs: number | null, { queryGroups = 1 } = {}): Promise<void> {
+    const synthesis =
+      this.#syntheses.get(queryGroups) ??
+      (await synthesize("dev", join(this.#folder, `cdk.out-${queryGroups}`), {
+        queryGroups: String(queryGroups),
+      }));
+    this.#syntheses.set(queryGroups, synthesis);
     this.stack = await startLocalStack({
-      ...this.#synthesis,
+      ...synthesis,
       stateDir: this.stateDir,
       ports: anyPorts,
       scheduleEveryMs,

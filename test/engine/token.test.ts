@@ -4,6 +4,8 @@ import { createCollection } from "../../lib/engine/collections.ts";
 import { compact } from "../../lib/engine/compact.ts";
 import { produce } from "../../lib/engine/produce.ts";
 import { Reader } from "../../lib/engine/reader.ts";
+import { overlayDeltasMax } from "../../lib/engine/shard-reader.ts";
+import { effects } from "../support/effects.ts";
 import { memoryWorld } from "../support/memory/world.ts";
 
 const collection = "docs";
@@ -84,6 +86,59 @@ test("tokens of several writes are seen together, and a token of another collect
   });
   await expect(reader.get({ collection, ids: ["a"], atLeast: ["w1.junk"] })).rejects.toMatchObject({
     kind: "invalid",
+  });
+  await reader.close();
+});
+
+test("a delta that is merged and deleted just before it is read is seen in the version that merged it", async () => {
+  const world = memoryWorld();
+  await createCollection(world, { name: collection, dims: 4, metric: "l2" });
+  const { token } = await produce(world, { collection, records: [{ id: "a", vector: [1, 2, 3, 4] }] });
+  let merged = false;
+  const slow = effects(world, async ({ operation, key }, moment) => {
+    if (merged || moment !== "before" || operation !== "get" || !key.includes("/deltas/")) return undefined;
+    merged = true;
+    await compact(world, { ingest: true, upkeep: false, deadlineMs: world.clock.nowMs() + 1e6 });
+    return undefined;
+  });
+  const reader = new Reader(slow, { refreshSeconds: 300, cacheBytesMax: 1e9, traffic: world.traffic });
+  const answer = await reader.get({ collection, ids: ["a"], atLeast: [token!] });
+  expect({ merged, missing: answer.missing, snapshotVersion: answer.snapshotVersion }).toEqual({
+    merged: true,
+    missing: [],
+    snapshotVersion: 1,
+  });
+  await reader.close();
+});
+
+test("a token of a delta that was put aside is an error that says so, never an answer without the write", async () => {
+  const world = memoryWorld();
+  await createCollection(world, { name: collection, dims: 4, metric: "l2" });
+  const reader = new Reader(world, { refreshSeconds: 300, cacheBytesMax: 1e9, traffic: world.traffic });
+  const write = { collection, records: [{ id: "a", vector: [1, 2, 3, 4] }] };
+  const { token, deltas } = await produce(world, write);
+  world.clock.advance(31 * 24 * 3_600_000);
+  await compact(world, { ingest: true, upkeep: false, deadlineMs: world.clock.nowMs() + 1e6 });
+  await expect(reader.get({ collection, ids: ["a"], atLeast: [token!] })).rejects.toMatchObject({
+    kind: "corrupt",
+    message: expect.stringMatching(`delta ${deltas[0]!.delta} .* in quarantine`),
+  });
+  await reader.close();
+});
+
+test(`a strong read lays over at most ${overlayDeltasMax} deltas; more are an error, never an omission`, async () => {
+  const world = memoryWorld();
+  await createCollection(world, { name: collection, dims: 4, metric: "l2" });
+  const reader = new Reader(world, { refreshSeconds: 300, cacheBytesMax: 1e9, traffic: world.traffic });
+  const put = (id: number) =>
+    produce(world, { collection, records: [{ id: `r${id}`, vector: [id, 2, 3, 4] }] });
+  for (let id = 0; id < overlayDeltasMax; id++) await put(id);
+  const count = () => reader.count({ collection, consistency: "strong" });
+  expect((await count()).count).toBe(overlayDeltasMax);
+  await put(overlayDeltasMax);
+  await expect(count()).rejects.toMatchObject({
+    kind: "unavailable",
+    message: expect.stringContaining(`${overlayDeltasMax + 1} unmerged deltas`),
   });
   await reader.close();
 });

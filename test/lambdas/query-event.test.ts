@@ -21,6 +21,19 @@ test("query is the operation when none is named, and one token is a list of one"
   expect(parseQueryEvent({ op: "ping" })).toEqual({ op: "ping", call: {} });
 });
 
+test("how long to wait for query groups, and which calls do without some of them", () => {
+  const call = { collection: "docs", deadlineMs: 500 };
+  expect(parseQueryEvent({ ...call, text: "a", allowPartial: true })).toMatchObject({
+    call: { deadlineMs: 500, allowPartial: true },
+  });
+  expect(parseQueryEvent({ op: "count", ...call, allowPartial: true })).toMatchObject({ op: "count" });
+  expect(refusal({ op: "get", ...call, ids: [] })).toBe("accepted");
+  expect(refusal({ op: "get", ...call, ids: [], allowPartial: true })).toMatch(
+    /Unrecognized key: "allowPartial"/,
+  );
+  expect(refusal({ op: "stats", ...call, allowPartial: true })).toMatch(/Unrecognized key: "allowPartial"/);
+});
+
 test.each([
   [
     { op: "delete", collection: "docs" },

@@ -32,8 +32,11 @@ export function collectorSteps(world: World, setup: Setup, index: number): Step<
         ? { ...actor, at: "pins" }
         : condemn(actor, actor.batch, actor.other);
       const before = { ...actor.head, generation: actor.head.generation - 1 };
-      const refused = go(`does not know whether it raised the floor: stops`, atRest(actor));
-      if (rules.ifMatch && !sameEtag(world.pointer, before)) return [refused];
+      if (rules.ifMatch && !sameEtag(world.pointer, before))
+        return [
+          go("does not know whether it raised the floor: stops", atRest(actor)),
+          go("does not know whether it raised the floor: reads the head again", again(world, actor)),
+        ];
       if (!rules.floorBeforeDelete) return [go("leaves the floor where it is", raised)];
       return [
         go(floor, raised, { pointer }),
@@ -55,6 +58,22 @@ export function collectorSteps(world: World, setup: Setup, index: number): Step<
   }
 }
 
+/** The same floor on a newer head (raiseOnNewest). Each time somebody else has moved, so this ends. */
+function again(world: World, actor: Actor): Actor {
+  const { pointer } = world;
+  const wanted = actor.head;
+  return {
+    ...actor,
+    head: {
+      ...pointer,
+      floorVersion: Math.max(pointer.floorVersion, wanted.floorVersion),
+      floorSegments: Math.max(pointer.floorSegments, wanted.floorSegments),
+      floorCommits: Math.max(pointer.floorCommits, wanted.floorCommits),
+      generation: pointer.generation + 1,
+    },
+  };
+}
+
 /** Head, manifests, chain, and the next floor: it keeps the last versions, and takes any age for an orphan's. */
 function survey(world: World, setup: Setup, index: number): Step<World>[] {
   const chain = chainOf(world, world.pointer);
@@ -70,45 +89,33 @@ function survey(world: World, setup: Setup, index: number): Step<World>[] {
   ];
 }
 
-/**
- * What the collector keeps of its survey: `listed` and `known` are the commits on the chain, and all that exist; `owed`
- * and `target` the segments that collected versions name, and those that kept ones do.
- */
+/** The first look below `head`, which is the world's with the new floor: what it finds is all that it keeps of it. */
 function surveyed(world: World, index: number, head: World["pointer"]): Step<World> {
   const actor = world.actors[index]!;
-  const chain = chainOf(world, world.pointer);
-  const kept = chain.filter((commit) => world.manifests[commit]!.version >= head.floorVersion);
-  const named = (commits: readonly number[]): Mask =>
-    commits.reduce((segments, commit) => segments | world.manifests[commit]!.segments, 0);
-  const collector: Actor = {
+  const does = `collector: reads the head c${world.pointer.commit}, the manifests, and the pins`;
+  const expected = findGarbage(world, head);
+  // An idle shard costs no write.
+  if (expected.segments === 0 && expected.commits === 0)
+    return { does, next: withActor(world, index, atRest({ ...actor, runs: actor.runs - 1 })) };
+  const next = withActor(world, index, {
     ...actor,
     at: "raise",
     runs: actor.runs - 1,
     head,
-    listed: maskOf(chain),
-    known: world.manifestObjects,
-    target: named(kept),
-    owed: named(chain.filter((commit) => !kept.includes(commit))),
-  };
-  const does = `collector: reads the head c${world.pointer.commit}, the manifests, and the pins`;
-  const expected = findGarbage(world, collector)!;
-  // An idle shard costs no write.
-  if (expected.segments === 0 && expected.commits === 0)
-    return { does, next: withActor(world, index, atRest(collector)) };
-  const next = withActor(world, index, { ...collector, batch: expected.segments, other: expected.commits });
+    batch: expected.segments,
+    other: expected.commits,
+  });
   return { does: `${does}; garbage is ${show("s", expected.segments)} ${show("c", expected.commits)}`, next };
 }
 
-/** The second look, after the floor rose. */
+/** The second look, after the floor rose: at the manifests and the pins, from the head that carries it. */
 function judge(world: World, setup: Setup, index: number): Step<World> {
   const actor = world.actors[index]!;
-  const found = findGarbage(world, actor);
-  if (found === null)
-    return { does: "collector: a manifest is gone: stops", next: withActor(world, index, atRest(actor)) };
+  const found = findGarbage(world, actor.head);
   const { garbageBefore } = setup.rules;
   const segments = garbageBefore ? found.segments & actor.batch : found.segments;
   const commits = garbageBefore ? found.commits & actor.other : found.commits;
-  const does = `collector: lists the pins and the segments; garbage is ${show("s", segments)} ${show("c", commits)}`;
+  const does = `collector: lists manifests, pins and segments; garbage is ${show("s", segments)} ${show("c", commits)}`;
   const to = segments === 0 && commits === 0 ? atRest(actor) : condemn(actor, segments, commits);
   return { does, next: withActor(world, index, to) };
 }
@@ -121,22 +128,24 @@ const condemn = (actor: Actor, segments: Mask, commits: Mask): Actor => ({
   other: commits,
 });
 
-/** findGarbage: everything that no kept version and no pin names. Null when a manifest that it has to read is gone. */
-function findGarbage(world: World, { head, listed: chain, known: names, target, owed }: Actor) {
+/** findGarbage: everything that no kept version and no pin names. */
+function findGarbage(world: World, head: World["pointer"]) {
+  const chain = chainOf(world, head);
+  const listed = maskOf(chain);
+  const named = (commits: readonly number[]): Mask =>
+    commits.reduce((segments, commit) => segments | world.manifests[commit]!.segments, 0);
   const isKept = (commit: number): boolean =>
     has(world.pins, commit) ||
-    (has(chain, commit)
+    (has(listed, commit)
       ? world.manifests[commit]!.version >= head.floorVersion
       : commit >= head.floorCommits);
-  let live = target;
-  for (const commit of members(names).filter(isKept)) {
-    if (!has(chain, commit) && !has(world.manifestObjects, commit)) return null;
-    live |= world.manifests[commit]!.segments;
-  }
+  const names = members(world.manifestObjects);
+  const owed = named(chain.filter((commit) => !isKept(commit)));
+  const live = named([...names, ...chain].filter(isKept));
   const old = bit(head.floorSegments) - 1;
   return {
     segments: world.files & ~live & (owed | old),
-    commits: maskOf(members(names).filter((commit) => !isKept(commit))),
+    commits: maskOf(names.filter((commit) => !isKept(commit))),
   };
 }
 

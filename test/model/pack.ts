@@ -112,19 +112,18 @@ interface Renumberings {
   readonly ledgers: Renumbering;
 }
 
-function commitsOf({ kind, head, commit, listed, known, other, target }: Actor): Mask {
+function commitsOf({ kind, head, commit, known, other, target }: Actor): Mask {
   let mask = bit(head.commit);
   if (commit >= 0) mask |= bit(commit);
-  if (kind === "collector") mask |= listed | known | other;
+  if (kind === "collector") mask |= other;
   if (kind === "compactor") mask |= bit(known);
   if (kind === "rollback") mask |= bit(target);
   return mask;
 }
 
-function segmentsOf({ kind, segment, batch, target, owed }: Actor): Mask {
+function segmentsOf({ kind, segment, batch }: Actor): Mask {
   let mask = segment >= 0 ? bit(segment) : 0;
   if (kind === "merger" || kind === "collector") mask |= batch;
-  if (kind === "collector") mask |= target | owed;
   return mask;
 }
 
@@ -143,8 +142,7 @@ function packActor(actor: Actor, to: Renumberings): string {
   );
   packPointer(codes, actor.head, to);
   if (kind === "collector") {
-    codes.push(to.commits.mask(listed), to.commits.mask(known), to.commits.mask(other));
-    codes.push(to.segments.mask(batch), to.segments.mask(target), to.segments.mask(owed));
+    codes.push(to.commits.mask(other), to.segments.mask(batch));
   } else {
     codes.push(
       listed,

@@ -171,11 +171,109 @@ export const mutants: readonly Mutant[] = [
     "this.#current === null || ageMs >= maxAgeMs || ageMs < 0",
     "this.#current === null",
   ),
+  {
+    name: "segments are closed while they are read",
+    file: "lib/engine/shard-reader.ts",
+    edits: [{ search: "    if (this.#readers > 0) return;\n", replace: "" }],
+    test: "test/engine/swap.test.ts",
+  },
+  {
+    name: "a segment that came back shares the folder of its former self",
+    file: "lib/engine/shard-reader.ts",
+    edits: [{ search: "{++ShardReader.#opened}", replace: "{0}" }],
+    test: "test/engine/swap.test.ts",
+  },
+  {
+    name: "a deleted collection's cached views go on serving",
+    file: "lib/engine/shard-reader.ts",
+    edits: [
+      {
+        search: 'error.kind === "corrupt" ? await this.#isOurs() : tolerant',
+        replace: 'error.kind === "corrupt" || tolerant',
+      },
+    ],
+    test: "test/engine/collections.test.ts",
+  },
   mutant(
-    "segments are closed while they are read",
-    "lib/engine/shard-reader.ts",
-    "      this.#retired.push(segment);\n    }\n    if (this.#readers === 0) await this.#closeRetired();",
-    "      this.#retired.push(segment);\n    }\n    await this.#closeRetired();",
+    "a token is not looked at",
+    "lib/engine/reader.ts",
+    "return token ? reader.including(token, maxAgeMs) :",
+    "return token === null ? reader.including(token, maxAgeMs) :",
+  ),
+  {
+    name: "token read: pointer before the deltas",
+    file: "lib/engine/shard-reader.ts",
+    edits: [
+      {
+        search: "      const there: string[] = [];\n",
+        replace: "      const view = await this.#refreshed();\n      const there: string[] = [];\n",
+      },
+      {
+        search:
+          "      const view = await this.#refreshed();\n      const applied = new Set(view.manifest.applied);",
+        replace: "      const applied = new Set(view.manifest.applied);",
+      },
+    ],
+    test: "test/engine/token.test.ts",
+  },
+  {
+    name: "token read: a delta that was put aside is passed over",
+    file: "lib/engine/shard-reader.ts",
+    edits: [{ search: "else await this.#refuseQuarantined(read.delta);", replace: "" }],
+    test: "test/engine/token.test.ts",
+  },
+  {
+    name: "a strong read leaves out what is too much",
+    file: "lib/engine/shard-reader.ts",
+    edits: [
+      {
+        search: "        throw this.#tooMuch(pending.length, bytes);",
+        replace: "        pending.length = overlayDeltasMax;",
+      },
+    ],
+    test: "test/engine/token.test.ts",
+  },
+  mutant(
+    "a strong read shows what came too late to be acknowledged",
+    "lib/engine/deltas.ts",
+    "delta > manifest.watermark && !applied.has(delta)",
+    "manifest !== null && !applied.has(delta)",
+  ),
+  mutant(
+    "the first page of a LIST is taken for all",
+    "lib/engine/deltas.ts",
+    "if (listed.length >= listedMax) break;",
+    "break;",
+  ),
+  {
+    name: "a delta of another collection or embedding space is merged",
+    file: "lib/engine/deltas.ts",
+    edits: [{ search: "      misfit(collection, shard, header) ??\n", replace: "" }],
+    test: "test/engine/compact.test.ts",
+  },
+  mutant(
+    "deltas are put aside before their horizon",
+    "lib/engine/deltas.ts",
+    "return nowMs - createdAtMs <= horizonMs",
+    "return nowMs - createdAtMs <= horizonMs / 4",
+  ),
+  mutant(
+    "epochs start again when the lock table is lost",
+    "lib/engine/ingest.ts",
+    "ingestLease(shardName(ref)), first.pointer.epoch)",
+    "ingestLease(shardName(ref)))",
+  ),
+  mutant(
+    "a slow process takes a collected manifest for damage",
+    "lib/engine/head.ts",
+    "if ((await readPointer(store, collection, shard, etag)) === null) throw error;",
+    "throw error;",
+  ),
+  mutant(
+    "a flat segment is merged with itself, again and again",
+    "lib/core/merge-plan.ts",
+    "if (inputs.length > 1 || inputs.some((segment) => segment.rows > flatRowsMax))",
+    "if (inputs.length > 0)",
   ),
   mutant(
     "tie broken the wrong way",
@@ -265,14 +363,32 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "collection without raising the floor",
     "lib/engine/collect-garbage.ts",
-    "const raised = await raiseFloor(world, head, floor);",
-    "const raised: Head | null = head;",
+    "const raised = await raiseOnNewest(world, collection, head, floor);",
+    "const raised: Head | null = { ...head, pointer: { ...head.pointer, floor } };",
   ),
   mutant(
     "collection ignores pins",
     "lib/engine/collect-garbage.ts",
     "    pinned.has(nameOf(name)) ||\n",
     "    pinned.has(nameOf(name).slice(99)) ||\n",
+  ),
+  mutant(
+    "pins are not listed again after the floor rose",
+    "lib/engine/collect-garbage.ts",
+    "const found = await findGarbage(world, { ref, head, names, chain, floor });",
+    "const found = expected;",
+  ),
+  mutant(
+    "collection keeps only the newest version",
+    "lib/engine/collect-garbage.ts",
+    "i < retention.versionsKept ||",
+    "i < 1 ||",
+  ),
+  mutant(
+    "collection does not look at a version's age",
+    "lib/engine/collect-garbage.ts",
+    " || nowMs - commitTimeMs(manifest) < retention.keptMs",
+    "",
   ),
   mutant(
     "collection takes what a kept version names",
@@ -321,6 +437,23 @@ export const mutants: readonly Mutant[] = [
     "        applied: target.applied,\n",
   ),
   mutant(
+    "rollback names segments that only a pin keeps",
+    "lib/engine/rollback.ts",
+    "if (target.version >= head.pointer.floor.version) return target.segments;",
+    "if (target.version >= 0) return target.segments;",
+  ),
+  {
+    name: "repair replaces a pointer that is there again",
+    file: "lib/engine/rollback.ts",
+    edits: [
+      {
+        search: "world.store.put(pointerKey(ref), encodePointer(pointer), { ifAbsent: true });",
+        replace: "world.store.put(pointerKey(ref), encodePointer(pointer));",
+      },
+    ],
+    test: "test/engine/collections.test.ts",
+  },
+  mutant(
     "repair takes the newest manifest, published or not",
     "lib/engine/rollback.ts",
     "candidates.find((candidate) => candidate.missingDeltas === 0)",
@@ -344,12 +477,34 @@ export const mutants: readonly Mutant[] = [
     "if ((await readHead()).pointer.floor.version > pin.version) {",
     "if (pin.version < 0) {",
   ),
-  mutant(
-    "creating again replaces a lost pointer by an empty one",
-    "lib/engine/collections.ts",
-    "hasPublished ||= page.length > 0;",
-    "hasPublished ||= page.length < 0;",
-  ),
+  {
+    name: "creating again replaces a lost pointer by an empty one",
+    file: "lib/engine/collections.ts",
+    edits: [{ search: "hasPublished ||= page.length > 0;", replace: "hasPublished ||= page.length < 0;" }],
+    test: "test/engine/collections.test.ts",
+  },
+  {
+    name: "creating replaces a pointer that is there",
+    file: "lib/engine/collections.ts",
+    edits: [
+      {
+        search: "store.put(pointerKey(ref), pointer, { ifAbsent: true });",
+        replace: "store.put(pointerKey(ref), pointer);",
+      },
+    ],
+    test: "test/engine/collections.test.ts",
+  },
+  {
+    name: "a name that is taken is taken again",
+    file: "lib/engine/collections.ts",
+    edits: [
+      {
+        search: "encodeCollection(wanted), { ifAbsent: true });",
+        replace: "encodeCollection(wanted));",
+      },
+    ],
+    test: "test/engine/collections.test.ts",
+  },
   {
     name: "hash of a segment file not verified",
     file: "lib/engine/fetch.ts",
@@ -362,6 +517,17 @@ export const mutants: readonly Mutant[] = [
     name: "hash of the manifest not verified",
     file: "lib/engine/head.ts",
     edits: [{ search: "if (sha256 !== pointer.manifestSha256)", replace: `if (sha256 === "")` }],
+    test: "test/corruption",
+  },
+  {
+    name: "seal of a JSON object not verified",
+    file: "lib/core/sealed-json.ts",
+    edits: [
+      {
+        search: `hash("sha256", withSeal(text, blank)) === found`,
+        replace: `hash("sha256", text) !== found`,
+      },
+    ],
     test: "test/corruption",
   },
   {

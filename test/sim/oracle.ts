@@ -17,6 +17,7 @@ import { ulidTimeMs } from "../../lib/core/keys.ts";
 import type { Manifest } from "../../lib/core/manifest.ts";
 import { decodeNotification } from "../../lib/core/notification.ts";
 import type { Pointer } from "../../lib/core/pointer.ts";
+import type { Retention } from "../../lib/engine/collect-garbage.ts";
 import type { MemoryClock } from "../support/memory/clock.ts";
 import type { MemoryObjectStore } from "../support/memory/object-store.ts";
 import { contentOf, filesOf, moveFault, newest, noVersion, type Published, parseKey } from "./published.ts";
@@ -24,7 +25,9 @@ import { SegmentContents } from "./segment-content.ts";
 import { differenceOf, foldWrites, liveDocuments, type Write } from "./writes.ts";
 
 const dayMs = 86_400_000;
-/** Deltas older than this may be put aside, tombstones older than this may be dropped; clocks differ by 15 minutes. */
+/** Clocks differ from the true time by less. */
+const skewMaxMs = 15 * 60_000;
+/** Deltas older than this may be put aside, tombstones older than this may be dropped. */
 const horizonLeastMs = 30 * dayMs - 31 * 60_000;
 
 export interface KnownDelta {
@@ -37,8 +40,8 @@ export interface KnownDelta {
   readonly writtenAt: number;
   /** When the producer was told that it is durable; null while nobody was. */
   ackedAt: number | null;
-  /** Put aside: nobody has to see it any more. */
-  quarantined: boolean;
+  /** When it was put aside, so that nobody has to see it any more; null when it was not. */
+  quarantinedAt: number | null;
 }
 
 interface ShardTruth {
@@ -56,6 +59,8 @@ export class Oracle {
   readonly pins = new Map<string, { shard: string; version: number }>();
   readonly events = new Map<string, number>();
   violation: string | null = null;
+  /** What collectors were told to keep; null where that is not looked at. */
+  retention: Retention | null = null;
   readonly #store: MemoryObjectStore;
   readonly #clock: MemoryClock;
   #contents = new SegmentContents();
@@ -185,7 +190,7 @@ export class Oracle {
   lost(): string[] {
     const lost: string[] = [];
     for (const known of this.deltas.values()) {
-      if (known.ackedAt === null || known.quarantined) continue;
+      if (known.ackedAt === null || known.quarantinedAt !== null) continue;
       const waiting = this.#store.bytes(`${known.shard}/deltas/${known.delta}.arrow`) !== null;
       if (!waiting && !this.#includes(known.shard, known.delta)) lost.push(known.delta);
     }
@@ -220,7 +225,7 @@ export class Oracle {
       createdAtMs,
       writtenAt: this.#now,
       ackedAt: null,
-      quarantined: false,
+      quarantinedAt: null,
     });
   }
 
@@ -242,7 +247,7 @@ export class Oracle {
     ) {
       this.violate(`delta ${delta} of ${shard} is readable and ${ageMs / dayMs} days old, and was put aside`);
     }
-    if (known) known.quarantined = true;
+    if (known) known.quarantinedAt ??= this.#now;
     this.count("quarantine");
   }
 
@@ -278,6 +283,7 @@ export class Oracle {
     const known = truth.byCommit.get(pointer.commit);
     const fault = before && moveFault(before, pointer, known !== undefined);
     if (fault) this.violate(`the pointer of ${shard} ${fault} (I2)`);
+    if (before && pointer.floor.version > before.floor.version) this.#checkFloor(shard, truth, pointer);
     const next = known ?? this.#publish(shard, pointer);
     if (next === null) return;
     truth.current = next;
@@ -285,6 +291,20 @@ export class Oracle {
     this.#checkFiles(shard, next);
     if (before === null)
       for (const delta of this.lost()) this.violate(`the repaired pointer loses delta ${delta}`);
+  }
+
+  /** The floor rises over no version that retention keeps: the last ones, and what was current not long ago. */
+  #checkFloor(shard: string, { versions }: ShardTruth, { version, floor }: Pointer): void {
+    if (this.retention === null) return;
+    const { versionsKept, keptMs } = this.retention;
+    if (version - floor.version + 1 < Math.min(version, versionsKept))
+      this.violate(`${shard}: the floor rose to ${floor.version} at version ${version} (I8)`);
+    const ageMs = this.nowMs() - (versions.get(floor.version)?.atMs ?? 0);
+    // Version 0 is nothing, and nobody goes back to it.
+    if (floor.version > 1 && ageMs < keptMs - 2 * skewMaxMs)
+      this.violate(
+        `${shard}: the floor rose over version ${floor.version - 1}, current ${ageMs} ms ago (I8)`,
+      );
   }
 
   #publish(shard: string, pointer: Pointer): Published | null {

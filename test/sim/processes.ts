@@ -7,16 +7,18 @@ import { collectGarbage } from "../../lib/engine/collect-garbage.ts";
 import { compact } from "../../lib/engine/compact.ts";
 import { readHead } from "../../lib/engine/head.ts";
 import { pinVersion, unpin } from "../../lib/engine/history.ts";
+import { collectLease, ingestLease, mergeLease } from "../../lib/engine/lease.ts";
 import { merge } from "../../lib/engine/merge.ts";
 import type { World } from "../../lib/engine/ports.ts";
 import { produce } from "../../lib/engine/produce.ts";
 import { listQuarantine, retryQuarantined } from "../../lib/engine/quarantine.ts";
 import { rollback } from "../../lib/engine/rollback.ts";
+import type { MemoryLeases } from "../support/memory/leases.ts";
 import type { Oracle } from "./oracle.ts";
 import type { Plan, ProcessKind } from "./plan.ts";
 import type { Chance } from "./random.ts";
 import { ReadingProcess } from "./reading-process.ts";
-import { vectorOf } from "./writes.ts";
+import { groupOf, vectorOf } from "./writes.ts";
 
 /** What the processes of one run share. */
 export interface Scene {
@@ -27,6 +29,7 @@ export interface Scene {
   readonly tokens: { readonly token: string; readonly deltas: readonly string[] }[];
   /** Number of the next write; makes its document. */
   writes: number;
+  readonly locks: MemoryLeases;
 }
 export interface Actor {
   /** One round of work. A SiltstoneError of a kind that is no outcome of it is a violation. */
@@ -80,7 +83,7 @@ export async function expecting<T>(
 
 async function produceRound(scene: Scene, world: World, chance: Chance): Promise<void> {
   const { collection, plan } = scene;
-  const records: { id: string; vector: number[]; document: string; version?: number }[] = [];
+  const records: unknown[] = [];
   const deletes: unknown[] = [];
   // Few distinct versions: ties are decided by delta and row.
   const version = () =>
@@ -89,7 +92,10 @@ async function produceRound(scene: Scene, world: World, chance: Chance): Promise
     const id = `id${chance.below(plan.ids)}`;
     const document = `w${++scene.writes}`;
     if (chance.hits(0.3)) deletes.push(plan.ordering === "source" ? { id, ...version() } : id);
-    else records.push({ id, vector: vectorOf(document, collection.dims), document, ...version() });
+    else {
+      const vector = vectorOf(document, collection.dims);
+      records.push({ id, vector, document, metadata: { group: groupOf(document) }, ...version() });
+    }
   }
   const kinds: ErrorKind[] = ["unavailable", "uncertain"];
   const answer = await expecting(scene, kinds, () =>
@@ -143,7 +149,7 @@ async function operatorRound(scene: Scene, world: World, chance: Chance): Promis
   const name = `${collection.name}/${shard}`;
   const kinds: ErrorKind[] = ["unavailable", "uncertain", "conflict", "fenced", "notFound"];
   const version = Math.max(1, oracle.current(name).version - chance.below(5));
-  switch (chance.below(7)) {
+  switch (chance.below(9)) {
     case 0:
     case 1: {
       const pin = `pin-${oracle.tick()}`;
@@ -172,6 +178,20 @@ async function operatorRound(scene: Scene, world: World, chance: Chance): Promis
     }
     case 5: {
       await expecting(scene, kinds, () => world.queue.send("{not json"));
+      return;
+    }
+    case 6: {
+      const lock = chance.pick([ingestLease, mergeLease, collectLease])(name);
+      const held = await expecting(scene, kinds, () => world.leases.read(lock));
+      if (!held) return;
+      const released = await expecting(scene, kinds, () => world.leases.forceRelease(lock, held));
+      if (released) oracle.count("lock released by force");
+      return;
+    }
+    case 7: {
+      if (chance.hits(0.7)) return;
+      scene.locks.lose();
+      oracle.count("lock table lost");
       return;
     }
     default: {

@@ -1,22 +1,38 @@
-/** A query process: one Reader, warm or just started, asked at all three consistency levels and with tokens. */
+/**
+ * A query process: one Reader, warm or just started, asked at all three consistency levels and with tokens, for records
+ * by id, by vector, by filter, and for their number. Some have hardly any cache.
+ */
 import { SiltstoneError } from "../../lib/core/errors.ts";
 import type { World } from "../../lib/engine/ports.ts";
-import type { Consistency, Freshness, Provenance } from "../../lib/engine/read-request.ts";
+import type {
+  Consistency,
+  Freshness,
+  Include,
+  Provenance,
+  QueryResult,
+  ReadRecord,
+} from "../../lib/engine/read-request.ts";
 import { Reader } from "../../lib/engine/reader.ts";
 import { Traffic } from "../../lib/engine/traffic.ts";
 import type { Actor, Scene } from "./processes.ts";
 import type { Chance } from "./random.ts";
-import { beginRead, type ReadWindow, readFault } from "./reads.ts";
-import { vectorOf } from "./writes.ts";
+import { beginRead, type ReadOutcome, type ReadWindow, readFault } from "./reads.ts";
+import { groupOf, groups, vectorOf } from "./writes.ts";
 
-interface Judged {
+interface Answered {
+  readonly answer: Provenance;
+  readonly found: ReadOutcome["found"];
+  readonly wants: ReadOutcome["wants"];
+}
+interface Judged extends Omit<Answered, "answer"> {
   readonly consistency: Consistency;
   readonly maxAgeMs: number;
   readonly tokens: readonly string[];
-  readonly found: ReadonlyMap<string, string>;
   /** Versions that this reader had answered from before the call. */
   readonly seenBefore: readonly number[];
 }
+/** Bytes of cache: room for everything, or for one shard with a segment or two. */
+const cacheBytes = [1e9, 1e9, 60_000];
 
 export class ReadingProcess implements Actor {
   readonly everyMs = 15_000;
@@ -24,6 +40,7 @@ export class ReadingProcess implements Actor {
   readonly #world: World;
   readonly #chance: Chance;
   readonly #refreshSeconds: number;
+  readonly #cacheBytesMax: number;
   #reader: Reader | null = null;
   #seen: number[] = [];
 
@@ -32,6 +49,7 @@ export class ReadingProcess implements Actor {
     this.#world = world;
     this.#chance = chance;
     this.#refreshSeconds = chance.pick([0, 5, 300]);
+    this.#cacheBytesMax = chance.pick(cacheBytes);
   }
 
   async close(): Promise<void> {
@@ -49,13 +67,12 @@ export class ReadingProcess implements Actor {
     const chance = this.#chance;
     this.#reader ??= new Reader(this.#world, {
       refreshSeconds: this.#refreshSeconds,
-      cacheBytesMax: 1e9,
+      cacheBytesMax: this.#cacheBytesMax,
       traffic: new Traffic(),
     });
     const consistency = chance.pick<Consistency>(["eventual", "bounded", "strong"]);
     const maxAgeSeconds = consistency === "bounded" ? chance.pick([0, 10, 300]) : this.#refreshSeconds;
-    const token =
-      consistency === "eventual" && chance.hits(0.5) ? tokens.at(-1 - chance.below(3)) : undefined;
+    const token = consistency !== "strong" && chance.hits(0.4) ? tokens.at(-1 - chance.below(3)) : undefined;
     const freshness: Freshness = {
       consistency,
       ...(consistency === "bounded" ? { maxAgeSeconds } : {}),
@@ -64,12 +81,13 @@ export class ReadingProcess implements Actor {
     const window = beginRead(oracle, collection.name, plan.shards);
     const seenBefore = [...this.#seen];
     try {
-      const { answer, found } = await this.#read(this.#reader, freshness);
+      const { answer, ...read } = await this.#read(this.#reader, freshness);
+      const { deltas: tokens } = token ?? { deltas: [] };
       this.#judge(window, answer, {
+        ...read,
         consistency,
         maxAgeMs: maxAgeSeconds * 1000,
-        tokens: token?.deltas ?? [],
-        found,
+        tokens,
         seenBefore,
       });
     } catch (error) {
@@ -82,27 +100,46 @@ export class ReadingProcess implements Actor {
     }
   }
 
-  async #read(
-    reader: Reader,
-    freshness: Freshness,
-  ): Promise<{ answer: Provenance; found: Map<string, string> }> {
-    const { plan, collection } = this.#scene;
-    const ids = idsOf(plan.ids);
-    if (this.#chance.hits(0.5)) {
-      const answer = await reader.get({
-        collection: collection.name,
-        ids,
-        include: ["document"],
-        ...freshness,
-      });
-      return { answer, found: new Map(answer.records.map(({ id, document }) => [id, document!])) };
+  async #read(reader: Reader, freshness: Freshness): Promise<Answered> {
+    const { plan, collection, oracle } = this.#scene;
+    const chance = this.#chance;
+    const group = chance.hits(0.3) ? chance.below(groups) : null;
+    const wants = (document: string) => group === null || groupOf(document) === group;
+    const request = { collection: collection.name, ...freshness };
+    const filter = group === null ? {} : { filter: { group } };
+    const include: Include[] = chance.hits(0.3) ? ["document", "vector"] : ["document"];
+    const kind = chance.pick(["get", "get", "query", "query", "count"] as const);
+    oracle.count(`asked to ${kind}${group === null || kind === "get" ? "" : " with a filter"}`);
+    switch (kind) {
+      case "get": {
+        const answer = await reader.get({ ...request, ids: idsOf(plan.ids), include });
+        this.#checkVectors(answer.records);
+        return { answer, found: documentsOf(answer.records), wants: () => true };
+      }
+      case "query": {
+        const vector = vectorOf("question", collection.dims);
+        const answer = await reader.query({ ...request, ...filter, vector, topK: 1000, include });
+        this.#checkDistances(vector, answer.results);
+        this.#checkVectors(answer.results);
+        return { answer, found: documentsOf(answer.results), wants };
+      }
+      case "count": {
+        const answer = await reader.count({ ...request, ...filter });
+        return { answer, found: answer.count, wants };
+      }
     }
-    const vector = vectorOf("question", collection.dims);
-    const request = { collection: collection.name, vector, topK: 1000, ...freshness };
-    const answer = await reader.query({ ...request, include: ["document"] });
-    const { results } = answer;
+  }
+
+  #checkVectors(records: readonly Pick<ReadRecord, "document" | "vector">[]): void {
+    for (const { document, vector } of records) {
+      if (vector !== undefined && vector.join() !== vectorOf(document!, vector.length).join())
+        this.#scene.oracle.violate(`${document} was answered with the vector of another record`);
+    }
+  }
+
+  #checkDistances(vector: readonly number[], results: readonly QueryResult[]): void {
     for (const [i, { distance, document }] of results.entries()) {
-      const other = vectorOf(document!, collection.dims);
+      const other = vectorOf(document!, vector.length);
       const expected = vector.reduce((sum, value, j) => sum + (value - other[j]!) ** 2, 0);
       const isNear = Math.abs(distance - expected) <= 1e-4 * (1 + expected);
       const inOrder = i === 0 || results[i - 1]!.distance <= distance;
@@ -111,7 +148,6 @@ export class ReadingProcess implements Actor {
           `a query answered distance ${distance} for ${document}; it is ${expected}`,
         );
     }
-    return { answer, found: new Map(results.map(({ id, document }) => [id, document!])) };
   }
 
   #judge(window: ReadWindow, answer: Provenance, { seenBefore, ...read }: Judged): void {
@@ -141,3 +177,5 @@ export class ReadingProcess implements Actor {
 }
 
 const idsOf = (count: number): string[] => Array.from({ length: count }, (_, i) => `id${i}`);
+const documentsOf = (records: readonly Pick<ReadRecord, "id" | "document">[]): Map<string, string> =>
+  new Map(records.map(({ id, document }) => [id, document!]));

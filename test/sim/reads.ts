@@ -6,13 +6,14 @@
  * - A strong read at v holds the content of v and every write acknowledged before the read began (I7). It may also hold
  *   writes that were on their way (unacknowledged, or acknowledged while it ran), and nothing else.
  * - A version is never older than one that the same reader saw before (I6).
+ * - A count lies between the least and the most that these leave open.
  */
 
 import { shardOf } from "../../lib/core/shard-of.ts";
 import type { Consistency } from "../../lib/engine/read-request.ts";
 import type { KnownDelta, Oracle } from "./oracle.ts";
 import type { Published } from "./published.ts";
-import { describeWrite, differenceOf, foldWrites, isLater, liveDocuments, type Write } from "./writes.ts";
+import { foldWrites, isLater, type Write } from "./writes.ts";
 
 export interface ReadWindow {
   readonly beganAt: number;
@@ -31,8 +32,10 @@ export interface ReadOutcome {
   readonly versions: readonly number[];
   /** Every id that was asked for. */
   readonly ids: readonly string[];
-  /** Document by id. */
-  readonly found: ReadonlyMap<string, string>;
+  /** Which of their records the read wanted: a filter, or all of them. */
+  readonly wants: (document: string) => boolean;
+  /** Document by id, or only how many there are. */
+  readonly found: ReadonlyMap<string, string> | number;
   /** An older view may serve: a check of the pointer failed. */
   readonly mayBeOld: boolean;
 }
@@ -48,21 +51,36 @@ export function beginRead(oracle: Oracle, collection: string, shards: number): R
 /** What is wrong with an answer; null when nothing is. */
 export function readFault(oracle: Oracle, window: ReadWindow, read: ReadOutcome): string | null {
   const what = `${read.consistency} read${read.tokens.length > 0 ? " with tokens" : ""} of ${read.collection}`;
+  const bounds = { least: 0, most: 0 };
   for (const [shard, version] of read.versions.entries()) {
     const name = `${read.collection}/${shard}`;
     const published = version === 0 ? zero(oracle, name) : oracle.shard(name).versions.get(version);
     if (!published) return `${what}: version ${version} of ${name} was never published`;
     const ids = read.ids.filter((id) => shardOf(id, read.versions.length) === shard);
-    const found = new Map([...read.found].filter(([id]) => ids.includes(id)));
     const least = leastVersion(oracle, name, window, read, shard);
     if (version < least) return `${what}: it saw version ${version} of ${name}; at least ${least} was due`;
-    const difference =
+    const part: Part = { published, name, ids, wants: read.wants };
+    const answers =
       read.consistency === "strong"
-        ? strongFault(oracle, window, { published, name, ids, found })
-        : exactFault(oracle, published, read.tokens, { name, ids, found });
-    if (difference !== null) return `${what} at version ${version} of ${name}: ${difference}`;
+        ? strongAnswers(oracle, window, part)
+        : exactAnswers(oracle, window, read.tokens, part);
+    if (typeof read.found === "number") {
+      const counts = answers.map((one) => [...one.values()]);
+      bounds.least += Math.min(
+        ...counts.map((one) => one.filter((documents) => !documents.has(null)).length),
+      );
+      bounds.most += Math.max(
+        ...counts.map((one) => one.filter((documents) => [...documents].some((it) => it !== null)).length),
+      );
+      continue;
+    }
+    const found = read.found;
+    const differences = answers.map((one) => differenceFrom(one, found));
+    if (differences.every((difference) => difference !== null))
+      return `${what} at version ${version} of ${name}: ${differences[0]}`;
   }
-  return null;
+  const isWrong = typeof read.found === "number" && (read.found < bounds.least || read.found > bounds.most);
+  return isWrong ? `${what}: it counted ${read.found}; ${bounds.least} to ${bounds.most} are there` : null;
 }
 
 const zero = (oracle: Oracle, shard: string): Published => ({
@@ -89,34 +107,50 @@ function leastVersion(
 }
 
 interface Part {
+  readonly published: Published;
   readonly name: string;
   readonly ids: readonly string[];
-  readonly found: ReadonlyMap<string, string>;
+  readonly wants: (document: string) => boolean;
+}
+/** By id, what may be answered for it: a document, or null for nothing. */
+type Answers = ReadonlyMap<string, ReadonlySet<string | null>>;
+
+function differenceFrom(answers: Answers, found: ReadonlyMap<string, string>): string | null {
+  for (const [id, documents] of answers) {
+    const document = found.get(id) ?? null;
+    if (!documents.has(document))
+      return `${id} should be ${[...documents].map((one) => one ?? "absent").join(" or ")} and is ${document ?? "absent"}`;
+  }
+  return null;
 }
 
-function exactFault(
-  oracle: Oracle,
-  published: Published,
-  tokens: readonly string[],
-  part: Part,
-): string | null {
-  const laidOver = tokens
-    .map((delta) => oracle.deltas.get(delta)!)
-    .filter(
-      ({ shard, delta, quarantined }) =>
-        shard === part.name && !published.takenBack.has(delta) && !quarantined,
-    );
-  const state = foldWrites(published.state.values(), ...laidOver.map(({ writes }) => writes ?? []));
-  const asked = new Set(part.ids);
-  const expected = new Map([...liveDocuments(state)].filter(([id]) => asked.has(id)));
-  return differenceOf(expected, part.found);
-}
+const shownBy = (write: Write | undefined, { wants }: Part): string | null =>
+  write?.document != null && wants(write.document) ? write.document : null;
 
-function strongFault(
+/** A delta that was put aside while the read ran may have been laid over before: then there are two right answers. */
+function exactAnswers(
   oracle: Oracle,
   window: ReadWindow,
-  part: Part & { published: Published },
-): string | null {
+  tokens: readonly string[],
+  part: Part,
+): readonly Answers[] {
+  const { published } = part;
+  const named = tokens
+    .map((delta) => oracle.deltas.get(delta)!)
+    .filter(({ shard, delta }) => shard === part.name && !published.takenBack.has(delta));
+  const answersWith = (laidOver: readonly KnownDelta[]): Answers => {
+    const state = foldWrites(published.state.values(), ...laidOver.map(({ writes }) => writes ?? []));
+    return new Map(part.ids.map((id) => [id, new Set([shownBy(state.get(id), part)])]));
+  };
+  return [
+    answersWith(named.filter(({ quarantinedAt }) => quarantinedAt === null)),
+    answersWith(
+      named.filter(({ quarantinedAt }) => quarantinedAt === null || quarantinedAt > window.beganAt),
+    ),
+  ];
+}
+
+function strongAnswers(oracle: Oracle, window: ReadWindow, part: Part): readonly Answers[] {
   const { published } = part;
   const others: KnownDelta[] = [];
   for (const known of oracle.deltas.values()) {
@@ -124,17 +158,16 @@ function strongFault(
     if (!published.included.has(known.delta) && !published.takenBack.has(known.delta)) others.push(known);
   }
   const due = others.filter(
-    ({ ackedAt, quarantined }) => ackedAt !== null && ackedAt < window.beganAt && !quarantined,
+    ({ ackedAt, quarantinedAt }) => ackedAt !== null && ackedAt < window.beganAt && quarantinedAt === null,
   );
   const least = foldWrites(published.state.values(), ...due.map(({ writes }) => writes!));
-  const possible: Write[] = others.flatMap(({ writes }) => writes!);
-  for (const id of part.ids) {
+  // What lies below the low watermark came too late: it was never acknowledged, and will never be merged.
+  const watermark = published.manifest?.watermark ?? "";
+  const possible: Write[] = others.filter(({ delta }) => delta > watermark).flatMap(({ writes }) => writes!);
+  const answers = part.ids.map((id) => {
     const required = least.get(id);
-    const document = part.found.get(id) ?? null;
-    const explains = (write: Write) => write.id === id && write.document === document;
-    if (required ? explains(required) : document === null) continue;
-    if (possible.some((write) => explains(write) && (!required || isLater(write, required)))) continue;
-    return `${id} should be ${describeWrite(required)} or later and is ${document ?? "absent"}`;
-  }
-  return null;
+    const later = possible.filter((write) => write.id === id && (!required || isLater(write, required)));
+    return [id, new Set([required, ...later].map((write) => shownBy(write, part)))] as const;
+  });
+  return [new Map(answers)];
 }

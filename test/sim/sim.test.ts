@@ -32,6 +32,11 @@ const events = [
   "read bounded",
   "read eventual",
   "read eventual with tokens",
+  "read bounded with tokens",
+  "asked to count with a filter",
+  "asked to query with a filter",
+  "lock released by force",
+  "lock table lost",
 ];
 
 let undo = (): void => undefined;

@@ -34,6 +34,7 @@ export async function simulate(plan: Plan): Promise<Outcome> {
   const chance = new Chance(plan.seed ^ 0x5eed);
   const memory = memoryWorld({ seed: chance.seed(), pageKeys: plan.pageKeys });
   const oracle = new Oracle(memory.store, memory.clock);
+  oracle.retention = plan.retention;
   const scheduler = new Scheduler({
     chance,
     clock: memory.clock,
@@ -50,9 +51,10 @@ export async function simulate(plan: Plan): Promise<Outcome> {
       metric: "l2" as const,
       shards: plan.shards,
       ordering: plan.ordering,
+      fields: { group: "number" as const },
     };
     const { collection } = await createCollection(calm, options);
-    const scene: Scene = { plan, collection, oracle, tokens: [], writes: 0 };
+    const scene: Scene = { plan, collection, oracle, tokens: [], writes: 0, locks: memory.leases };
     for (const process of plan.processes) {
       const seed = chance.seed();
       scheduler.start(process.name, () => live(process, seed, { scene, scheduler, memory, queue }));

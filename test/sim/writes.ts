@@ -52,10 +52,9 @@ export function vectorOf(document: string, dims: number): number[] {
   );
 }
 
-export const describeWrite = (write: Write | undefined): string =>
-  write === undefined
-    ? "nothing"
-    : `${write.document ?? "delete"} (version ${write.version}, delta ${write.delta}, row ${write.row})`;
+/** The metadata that goes with a document, for filters. */
+export const groups = 3;
+export const groupOf = (document: string): number => Number(document.slice(1)) % groups;
 
 /** What differs between two maps of documents, in a few words; null when nothing does. */
 export function differenceOf(

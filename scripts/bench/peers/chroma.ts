@@ -1,7 +1,9 @@
-/** Chroma's own local server (`chroma run`), asked over HTTP as its client does. */
-import { type ChildProcess, spawn } from "node:child_process";
+/**
+ * Chroma's own local server (`chroma run`), asked over HTTP as its client does. Its binding for Linux on x64 is held at
+ * 1.0.5 (package.json, `overrides`): later ones want glibc 2.38 or 2.39, which Debian 12 and Amazon Linux 2023 lack.
+ */
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -10,6 +12,7 @@ import { type Peer, requirePeer } from "./peer.ts";
 
 const addRows = 500;
 const startMs = 60_000;
+const complaintLengthMax = 4_000;
 
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
@@ -26,10 +29,14 @@ async function start(folder: string) {
     program,
     ["run", "--path", join(folder, "chroma"), "--host", "127.0.0.1", "--port", `${port}`],
     {
-      stdio: "ignore",
+      stdio: ["ignore", "ignore", "pipe"],
       env: { ...process.env, CHROMA_TELEMETRY_ENABLED: "false", ANONYMIZED_TELEMETRY: "false" },
     },
   );
+  let complaint = "";
+  server.stderr.on("data", (text) => {
+    complaint = `${complaint}${text}`.slice(-complaintLengthMax);
+  });
   const { ChromaClient } = requirePeer("chromadb");
   const client = new ChromaClient({ host: "127.0.0.1", port, ssl: false });
   for (const deadline = Date.now() + startMs; ; await sleep(25)) {
@@ -37,7 +44,9 @@ async function start(folder: string) {
       await client.heartbeat();
       return { server, client };
     } catch (error) {
-      if (Date.now() > deadline || server.exitCode !== null) throw error;
+      if (server.exitCode !== null)
+        throw new Error(`chroma run ended: ${/.*Error: .*/.exec(complaint)?.[0] ?? complaint}`);
+      if (Date.now() > deadline) throw error;
     }
   }
 }
@@ -49,7 +58,7 @@ async function stop(server: ChildProcess): Promise<void> {
 }
 
 export const chroma: Peer = {
-  name: "Chroma server",
+  name: "Chroma server 1.0",
   efforts: [10, 20, 40, 80, 160],
   filters: true,
   async build(folder, { base, rows, dims }) {
@@ -93,7 +102,5 @@ export const chroma: Peer = {
 };
 
 /** `chroma` is a script that runs the server inside its own process. */
-function rssOf(pid: number): number {
-  const pages = Number(readFileSync(`/proc/${pid}/statm`, "utf8").split(" ")[1]);
-  return pages * 4096;
-}
+const rssOf = (pid: number): number =>
+  Number(execFileSync("ps", ["-o", "rss=", "-p", `${pid}`], { encoding: "utf8" })) * 1024;

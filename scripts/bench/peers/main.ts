@@ -45,17 +45,18 @@ const truths = filters.map(({ bucketBelow }) => {
 
 await withFolder(async (root) => {
   const lines: Line[] = [];
+  const skipped: Record<string, string> = {};
   for (const [i, peer] of peers.entries()) {
     try {
       lines.push(await prepare(peer, join(root, String(i))));
     } catch (error) {
-      process.stderr.write(`${peer.name}: ${(error as Error).message}\n`);
+      skipped[peer.name] = (error as Error).message;
     }
   }
   const results = await measure(lines);
   for (const { process: running } of lines) await running.stop();
-  if (values.json) console.log(JSON.stringify({ size, results }, null, 2));
-  else show(results);
+  if (values.json) console.log(JSON.stringify({ size, results, skipped }, null, 2));
+  else show(results, skipped);
 });
 
 async function prepare(peer: Peer, folder: string): Promise<Line> {
@@ -129,12 +130,13 @@ async function measure(lines: readonly Line[]) {
   return results;
 }
 
-function show(results: Record<string, (string | number)[]>): void {
+function show(results: Record<string, (string | number)[]>, skipped: Record<string, string>): void {
   const measured = filters.flatMap(({ name }) => [`${name} q/s`, "p99 ms", "recall"]);
   const head = ["", "build s", "open ms", "effort", "RSS MB", "disk MB", ...measured];
   const table = new Table({ head, style: { head: [], border: [] } });
   for (const [name, cells] of Object.entries(results)) table.push([name, ...cells]);
   console.log(`${size.rows} × ${size.dims}, topK ${topK}; q/s is 1 / median\n${table.toString()}`);
+  for (const [name, reason] of Object.entries(skipped)) console.log(`${name}: not measured: ${reason}`);
 }
 
 interface PeerProcess {
@@ -144,7 +146,7 @@ interface PeerProcess {
 
 function startPeer(setup: PeerSetup, mode: "build" | "queries-only"): PeerProcess {
   const program = join(import.meta.dirname, "peer-process.ts");
-  const child: ChildProcess = spawn(process.execPath, [program, JSON.stringify(setup), mode], {
+  const child: ChildProcess = spawn(process.execPath, ["--expose-gc", program, JSON.stringify(setup), mode], {
     stdio: ["pipe", "pipe", "inherit"],
   });
   const exited = new Promise<void>((resolve) => child.once("exit", () => resolve()));
@@ -155,6 +157,8 @@ function startPeer(setup: PeerSetup, mode: "build" | "queries-only"): PeerProces
       for (;;) {
         const { value, done } = await answers.next();
         if (done) throw new Error(`${setup.peer} ended during ${question.op}`);
+        if ((value as string).startsWith('{"failed":'))
+          throw new Error((JSON.parse(value as string) as { failed: string }).failed);
         // A peer may print lines of its own.
         if ((value as string).startsWith('{"ms":')) return JSON.parse(value as string) as PeerAnswer;
       }

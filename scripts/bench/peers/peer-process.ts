@@ -67,9 +67,15 @@ async function answer(question: PeerQuestion): Promise<{ ms: number[]; recall: n
 }
 
 // The rows are the builder's alone: a query process should hold what its peer holds.
-if (process.argv[3] === "queries-only") (vectors as { base: Float32Array }).base = new Float32Array(0);
+if (process.argv[3] === "queries-only") {
+  (vectors as { base: Float32Array }).base = new Float32Array(0);
+  globalThis.gc!();
+}
 for await (const line of createInterface({ input: process.stdin })) {
-  const { ms, recall } = await answer(JSON.parse(line) as PeerQuestion);
+  const { ms, recall } = await answer(JSON.parse(line) as PeerQuestion).catch((error: Error) => {
+    process.stdout.write(`${JSON.stringify({ failed: error.message })}\n`, () => process.exit(1));
+    return new Promise<never>(() => {});
+  });
   const rss = process.memoryUsage.rss() + (opened.peer?.otherRss?.() ?? 0);
   process.stdout.write(`${JSON.stringify({ ms, recall, rss } satisfies PeerAnswer)}\n`);
 }

@@ -1,14 +1,20 @@
-/** Siltstone's own query path, as the query function runs it, from files on the disk. */
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+/**
+ * Siltstone's own query path, as the query function runs it, from files on the disk: the store is a folder, so that the
+ * process holds what a reader holds and no more.
+ */
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { decodeCollection, encodeCollection } from "../../../lib/core/collection.ts";
 import { collectionKey } from "../../../lib/core/keys.ts";
-import type { MemoryWorld } from "../../../test/support/memory/world.ts";
+import { collectGarbage } from "../../../lib/engine/collect-garbage.ts";
+import type { ByteRange, GetResult } from "../../../lib/engine/ports.ts";
 import { memoryWorld } from "../../../test/support/memory/world.ts";
 import { compactAll, emptyStore, produceRows, readerOf, rowOfId } from "../store.ts";
 import type { Peer } from "./peer.ts";
 
 const collection = "bench";
+const pathOf = (folder: string, key: string) => join(folder, "objects", encodeURIComponent(key));
 
 export const siltstone: Peer = {
   name: "Siltstone",
@@ -18,21 +24,26 @@ export const siltstone: Peer = {
     const store = await emptyStore(vectors);
     await produceRows(store, vectors, { start: 0, limit: vectors.rows });
     await compactAll(store);
+    // The current version alone counts as its size on the disk.
+    store.world.clock.advance(1);
+    const retention = { versionsKept: 0, keptMs: 0, orphanMs: 0 };
+    await collectGarbage(store.world, store.collection, 0, { retention });
     mkdirSync(join(folder, "objects"));
     for (const key of store.world.store.keys())
-      writeFileSync(join(folder, "objects", encodeURIComponent(key)), store.world.store.bytes(key)!);
+      writeFileSync(pathOf(folder, key), store.world.store.bytes(key)!);
   },
   async open(folder) {
     const world = memoryWorld();
-    await restore(world, join(folder, "objects"));
+    world.store.get = (key, options) => getFile(pathOf(folder, key), options?.range);
     let reader = readerOf({ world });
     return {
       // efSearch belongs to a collection's configuration.
       async tune(effort) {
         const key = collectionKey(collection);
-        const configured = decodeCollection(world.store.bytes(key)!, key);
+        const path = pathOf(folder, key);
+        const configured = decodeCollection(readFileSync(path), key);
         const index = { ...configured.index, efSearch: effort };
-        await world.store.put(key, encodeCollection({ ...configured, index }));
+        writeFileSync(path, encodeCollection({ ...configured, index }));
         await reader.close();
         reader = readerOf({ world });
       },
@@ -46,7 +57,15 @@ export const siltstone: Peer = {
   },
 };
 
-async function restore(world: MemoryWorld, folder: string): Promise<void> {
-  for (const name of readdirSync(folder))
-    await world.store.put(decodeURIComponent(name), readFileSync(join(folder, name)));
+/** A reader only gets. */
+async function getFile(path: string, range?: ByteRange): Promise<GetResult> {
+  const file = await open(path);
+  try {
+    const { start, limit } = range ?? { start: 0, limit: (await file.stat()).size };
+    const body = Buffer.alloc(limit - start);
+    await file.read(body, 0, body.length, start);
+    return { kind: "found", body, etag: path };
+  } finally {
+    await file.close();
+  }
 }

@@ -52,6 +52,12 @@ export class MemoryLeases implements LeaseTable {
     return row !== null;
   }
 
+  /** The table is lost, and an empty one is in its place. */
+  lose(): void {
+    this.#rows.clear();
+    this.#notes.clear();
+  }
+
   async note(name: string, value: Readonly<Record<string, unknown>>): Promise<void> {
     this.#notes.set(name, JSON.stringify(value));
   }

@@ -1,0 +1,229 @@
+/**
+ * A view that answers queries before its graphs have arrived, from ranged reads of clusters.bin and vectors.f32: the
+ * groups nearest the query are fetched and ranked by their codes, the best of them by their true vectors. Flat segments
+ * are open as always. It knows what is alive by asking every other segment for the id, as View.find does.
+ *
+ * Approximate (docs/performance.md gives the recall), and exact while a segment has no more rows than are always read.
+ * Everything is verified against the manifest: the head by its hash there, groups and buckets by theirs in the head, a
+ * row with its vector by its digest.
+ */
+import { hash } from "node:crypto";
+import pLimit from "p-limit";
+import { digestOf } from "../core/checksum.ts";
+import type { Collection } from "../core/collection.ts";
+import { corrupt } from "../core/errors.ts";
+import { type SegmentFile, type ShardRef, segmentKey } from "../core/keys.ts";
+import type { Manifest, Segment } from "../core/manifest.ts";
+import { compareOrder, type RowOrder } from "../core/record.ts";
+import { mergeTopK } from "../core/top-k.ts";
+import { normalised } from "../core/vector.ts";
+import { type ClusterRecord, Clusters, decodeBucket, type NearRow } from "../segment/clusters.ts";
+import { exactRows } from "../segment/graph.ts";
+import type { AnswerRow, OpenSegment } from "../segment/open-segment.ts";
+import { fetchRange } from "./fetch.ts";
+import type { ObjectStore } from "./ports.ts";
+import { type SearchOptions, View, type ViewHit } from "./view.ts";
+
+/** Rows whose codes are looked at: this share of a segment, and never fewer than this many. */
+const probedShare = 0.05;
+const probedRowsLeast = 2_000;
+/** Queries that want more wait for the graphs: each result costs two requests. */
+export const coldTopKMax = 100;
+/** Candidates ranked by their true vectors, beyond those asked for: codes rank a little differently. */
+const extraCandidates = 10;
+const requestsAtOnce = 48;
+
+/** A result of a segment whose records.db is not there: its row came with it. */
+export interface ColdHit {
+  readonly id: string;
+  readonly row: AnswerRow;
+  readonly distance: number;
+  readonly segment: null;
+}
+
+export class ColdView {
+  readonly manifest: Manifest;
+  readonly overlaid: readonly string[] = [];
+  readonly #flats: View;
+  readonly #clustered: readonly ClusteredSegment[];
+  readonly #collection: Collection;
+
+  private constructor(
+    collection: Collection,
+    manifest: Manifest,
+    flats: readonly OpenSegment[],
+    clustered: readonly ClusteredSegment[],
+  ) {
+    this.manifest = manifest;
+    this.#collection = collection;
+    this.#flats = new View(manifest, flats);
+    this.#clustered = clustered;
+  }
+
+  /** `flats`: the manifest's flat segments, open; they must stay so. Every other segment has clusters. */
+  static async open(
+    store: ObjectStore,
+    collection: Collection,
+    manifest: Manifest,
+    flats: readonly OpenSegment[],
+  ): Promise<ColdView> {
+    const graphs = manifest.segments.filter(({ kind }) => kind === "hnsw");
+    const limit = pLimit(requestsAtOnce);
+    const clustered = graphs.map((segment) =>
+      ClusteredSegment.open({ store, collection, shard: manifest, limit }, segment),
+    );
+    return new ColdView(collection, manifest, flats, await Promise.all(clustered));
+  }
+
+  get segments(): readonly unknown[] {
+    return this.manifest.segments;
+  }
+
+  /**
+   * About the nearest live rows; null when they are fewer than `topK` and more may be further away. `query` is of unit
+   * length for cosine.
+   */
+  async search(
+    query: Float32Array,
+    { topK, excludeIds }: Omit<SearchOptions, "filter">,
+  ): Promise<(ViewHit | ColdHit)[] | null> {
+    const near = await Promise.all(this.#clustered.map((segment) => segment.near(query)));
+    const candidates: Candidate[] = near.flatMap((rows, i) =>
+      rows.map((row) => ({ distance: row.distance, segment: this.#clustered[i]!, row })),
+    );
+    candidates.sort((a, b) => a.distance - b.distance);
+    const excluded = new Set(excludeIds);
+    const hits: ColdHit[] = [];
+    for (let start = 0, wanted = topK + extraCandidates; start < candidates.length; wanted *= 2) {
+      const part = candidates.slice(start, start + wanted).map(async ({ segment, row }) => {
+        const { record, vector } = await segment.row(row);
+        const { id, version, document, metadata } = record;
+        if (excluded.has(id) || !(await this.#isAlive(id, record, segment))) return null;
+        const answer = { label: row.label, id, version, document, metadata };
+        return { id, row: answer, distance: this.#distance(query, vector), segment: null };
+      });
+      hits.push(...(await Promise.all(part)).filter((hit) => hit !== null));
+      start += wanted;
+      if (hits.length >= topK) break;
+    }
+    const best = mergeTopK<ViewHit | ColdHit>([await this.#inFlats(query, topK, excludeIds), hits], topK);
+    const isAll = this.#clustered.every((segment, i) => near[i]!.length === segment.rows);
+    return best.length === topK || isAll ? best : null;
+  }
+
+  /** The nearest live rows of the flat segments: at least min(topK, all of them). */
+  async #inFlats(query: Float32Array, topK: number, excludeIds: readonly string[]): Promise<ViewHit[]> {
+    for (let wanted = topK; ; wanted *= 2) {
+      const found = this.#flats.search(query, { topK: wanted, filter: null, excludeIds });
+      const alive = await Promise.all(
+        found.map(({ id, segment }) => this.#isAlive(id, segment.find(id)!, segment)),
+      );
+      const hits = found.filter((_, i) => alive[i]);
+      if (hits.length >= topK || found.length < wanted) return hits;
+    }
+  }
+
+  /** Whether no other segment than its holder has a later write of an id than its own. */
+  async #isAlive(id: string, own: RowOrder, holder: OpenSegment | ClusteredSegment): Promise<boolean> {
+    const others = [...this.#flats.segments, ...this.#clustered].filter((segment) => segment !== holder);
+    const found = await Promise.all(others.map((segment) => segment.find(id)));
+    return found.every((other) => other === null || compareOrder(other, own) <= 0);
+  }
+
+  #distance(query: Float32Array, given: Float32Array): number {
+    const { metric } = this.#collection;
+    const vector = metric === "cosine" ? normalised(given) : given;
+    return exactRows(vector, metric, { query, k: 1, labels: null })[0]!.distance;
+  }
+}
+
+interface Candidate {
+  readonly distance: number;
+  readonly segment: ClusteredSegment;
+  readonly row: NearRow;
+}
+
+interface Source {
+  readonly store: ObjectStore;
+  readonly collection: Collection;
+  readonly shard: ShardRef;
+  readonly limit: <T>(work: () => Promise<T>) => Promise<T>;
+}
+
+/** A graph segment, by its clusters.bin. */
+class ClusteredSegment {
+  readonly #source: Source;
+  readonly #segment: Segment;
+  readonly #clusters: Clusters;
+
+  private constructor(source: Source, segment: Segment, clusters: Clusters) {
+    this.#source = source;
+    this.#segment = segment;
+    this.#clusters = clusters;
+  }
+
+  static async open(source: Source, segment: Segment): Promise<ClusteredSegment> {
+    const key = segmentKey(source.shard, segment.id, "clusters.bin");
+    const { bytes, sha256 } = segment.files["clusters.bin"]!.head!;
+    const head = await source.limit(() => fetchRange(source.store, key, { start: 0, limit: bytes }));
+    if (hash("sha256", head, "hex") !== sha256)
+      throw corrupt(key, "its head's sha256 is not the one in the manifest");
+    return new ClusteredSegment(source, segment, Clusters.decode(head, key, source.collection));
+  }
+
+  get rows(): number {
+    return this.#clusters.shape.rows;
+  }
+
+  /** The rows of the groups nearest the query. */
+  async near(query: Float32Array): Promise<NearRow[]> {
+    const { metric } = this.#source.collection;
+    const least = Math.max(probedRowsLeast, this.rows * probedShare);
+    const groups = this.#clusters.nearestGroups(query, metric, least);
+    const found = groups.map(async (group) => {
+      const bytes = await this.#fetch("clusters.bin", this.#clusters.groupRange(group));
+      this.#check(bytes, this.#clusters.groupHash(group), `group ${group}`);
+      return this.#clusters.near(group, bytes, query, metric);
+    });
+    return (await Promise.all(found)).flat();
+  }
+
+  async row({ label, bucket }: NearRow): Promise<{ record: ClusterRecord; vector: Float32Array }> {
+    const start = label * this.#source.collection.dims * 4;
+    const [records, bytes] = await Promise.all([
+      this.#bucket(bucket),
+      this.#fetch("vectors.f32", { start, limit: start + this.#source.collection.dims * 4 }),
+    ]);
+    const record = records.find((one) => one.label === label);
+    const vector = new Float32Array(Uint8Array.from(bytes).buffer);
+    if (record === undefined || digestOf({ ...record, vector }).toString("base64", 0, 16) !== record.digest)
+      throw corrupt(this.#key("vectors.f32"), `row ${label} is not the one that clusters.bin describes`);
+    return { record, vector };
+  }
+
+  /** The row or tombstone of an id; null when the segment has none. */
+  async find(id: string): Promise<RowOrder | null> {
+    const bucket = this.#clusters.bucketOf(id);
+    if (bucket === null) return null;
+    return (await this.#bucket(bucket)).find((record) => record.id === id) ?? null;
+  }
+
+  async #bucket(bucket: number): Promise<ClusterRecord[]> {
+    const bytes = await this.#fetch("clusters.bin", this.#clusters.bucketRange(bucket));
+    this.#check(bytes, this.#clusters.bucketHash(bucket), `bucket ${bucket}`);
+    return decodeBucket(bytes);
+  }
+
+  #fetch(file: SegmentFile, range: { start: number; limit: number }): Promise<Buffer> {
+    return this.#source.limit(() => fetchRange(this.#source.store, this.#key(file), range));
+  }
+
+  #check(bytes: Buffer, sha256: Uint8Array, what: string): void {
+    if (!hash("sha256", bytes, "buffer").equals(sha256))
+      throw corrupt(this.#key("clusters.bin"), `the sha256 of ${what} is not the one in its head`);
+  }
+
+  #key(file: SegmentFile): string {
+    return segmentKey(this.#source.shard, this.#segment.id, file);
+  }
+}

@@ -1,0 +1,276 @@
+/**
+ * clusters.bin: what a query needs of a graph segment before the graph has arrived (docs/format.md, docs/adr/0008).
+ *
+ *   head      shape, centroids, and the sizes, hashes and fingerprints of what follows
+ *   groups    the live rows by nearest centroid: label, hash of the id, and the vector in one byte for each component
+ *   buckets   rows and tombstones by hash of the id, without their vectors: a hash table of JSON lists
+ *
+ * The manifest names the head's sha256, the head that of every group and bucket, and a record the digest of its whole row:
+ * nothing is searched or answered unverified. All numbers are little endian.
+ */
+import { hash } from "node:crypto";
+import type { Collection, Metric } from "../core/collection.ts";
+import { corrupt } from "../core/errors.ts";
+import type { RowOrder } from "../core/record.ts";
+import { exactRows } from "./graph.ts";
+
+export const clustersFormat = 1;
+/** Room for the shape, as JSON. */
+const shapeBytes = 256;
+const sha256Bytes = 32;
+/** Of a row in a group, beside its codes: scale, squared norm, label, hash of the id. */
+const rowBytes = 16;
+/** Records of a bucket on average: one is fetched with its neighbours, which is a few KB. */
+const bucketRecordsMean = 16;
+
+export interface ClustersShape {
+  readonly dims: number;
+  readonly groups: number;
+  readonly rows: number;
+  readonly buckets: number;
+  /** Rows and tombstones. */
+  readonly records: number;
+}
+
+export const shapeOf = (dims: number, rows: number, records: number): ClustersShape => ({
+  dims,
+  rows,
+  records,
+  groups: Math.max(1, Math.ceil(Math.sqrt(rows))),
+  buckets: Math.max(1, Math.ceil(records / bucketRecordsMean)),
+});
+
+/** A row in a group, found near a query by its codes. */
+export interface NearRow {
+  readonly label: number;
+  readonly bucket: number;
+  /** By the codes: within a percent or two of the true one. */
+  readonly distance: number;
+}
+
+export interface ClusterRecord extends RowOrder {
+  /** Null for a tombstone. */
+  readonly label: number | null;
+  readonly id: string;
+  readonly document: string | null;
+  readonly metadata: string | null;
+  /** The row's digest (lib/core/checksum.ts) in base64: it covers the vector, which lies in vectors.f32. */
+  readonly digest: string;
+}
+
+/** The head, as views into its bytes; it is written through the same views. */
+export class Clusters {
+  readonly shape: ClustersShape;
+  readonly bytes: Uint8Array;
+  readonly centroids: Float32Array;
+  readonly groupRows: Uint32Array;
+  readonly bucketBytes: Uint32Array;
+  readonly bucketRecords: Uint32Array;
+  readonly #groupHashes: Uint8Array;
+  readonly #bucketHashes: Uint8Array;
+  /** 16 bits of the hash of each record's id, bucket by bucket. */
+  readonly fingerprints: Uint16Array;
+  #groupStarts: Float64Array | null = null;
+  #bucketStarts: Float64Array | null = null;
+  #recordStarts: Uint32Array | null = null;
+
+  private constructor(shape: ClustersShape, bytes: Uint8Array) {
+    this.shape = shape;
+    this.bytes = bytes;
+    const { dims, groups, buckets, records } = shape;
+    let at = shapeBytes;
+    const take = (length: number) => {
+      const start = bytes.byteOffset + at;
+      at += aligned(length);
+      return start;
+    };
+    this.centroids = new Float32Array(bytes.buffer, take(groups * dims * 4), groups * dims);
+    this.groupRows = new Uint32Array(bytes.buffer, take(groups * 4), groups);
+    this.#groupHashes = new Uint8Array(bytes.buffer, take(groups * sha256Bytes), groups * sha256Bytes);
+    this.bucketBytes = new Uint32Array(bytes.buffer, take(buckets * 4), buckets);
+    this.bucketRecords = new Uint32Array(bytes.buffer, take(buckets * 4), buckets);
+    this.#bucketHashes = new Uint8Array(bytes.buffer, take(buckets * sha256Bytes), buckets * sha256Bytes);
+    this.fingerprints = new Uint16Array(bytes.buffer, take(records * 2), records);
+  }
+
+  /** An empty head to be filled. */
+  static create(shape: ClustersShape): Clusters {
+    const bytes = new Uint8Array(headBytes(shape));
+    bytes.fill(0x20, 0, shapeBytes);
+    bytes.set(Buffer.from(JSON.stringify({ format: clustersFormat, ...shape })));
+    return new Clusters(shape, bytes);
+  }
+
+  /** Reads a verified head. Throws `corrupt`, naming `key`, when it is none of a known format. */
+  static decode(head: Uint8Array, key: string, { dims }: Pick<Collection, "dims">): Clusters {
+    let shape: ClustersShape & { format: number };
+    try {
+      shape = JSON.parse(Buffer.from(head.subarray(0, shapeBytes)).toString("utf8"));
+    } catch (error) {
+      throw corrupt(key, "its head has no shape", error);
+    }
+    if (shape.format !== clustersFormat)
+      throw corrupt(key, `its format version is ${shape.format}; this version reads ${clustersFormat}`);
+    if (shape.dims !== dims || headBytes(shape) !== head.length)
+      throw corrupt(key, `its head of ${head.length} bytes does not fit its shape`);
+    return new Clusters(shape, ownBytes(head));
+  }
+
+  /** Where a group's or a bucket's bytes lie in the file. */
+  groupRange(group: number): { start: number; limit: number } {
+    this.#groupStarts ??= cumulative(this.bytes.length, this.groupRows, (rows) =>
+      groupBytes(rows, this.shape.dims),
+    );
+    return { start: this.#groupStarts[group]!, limit: this.#groupStarts[group + 1]! };
+  }
+  bucketRange(bucket: number): { start: number; limit: number } {
+    this.#bucketStarts ??= cumulative(
+      this.groupRange(this.shape.groups - 1).limit,
+      this.bucketBytes,
+      (length) => length,
+    );
+    return { start: this.#bucketStarts[bucket]!, limit: this.#bucketStarts[bucket + 1]! };
+  }
+
+  groupHash(group: number): Uint8Array {
+    return this.#groupHashes.subarray(group * sha256Bytes, (group + 1) * sha256Bytes);
+  }
+  bucketHash(bucket: number): Uint8Array {
+    return this.#bucketHashes.subarray(bucket * sha256Bytes, (bucket + 1) * sha256Bytes);
+  }
+
+  /** The groups nearest a query that together have at least so many rows. */
+  nearestGroups(query: Float32Array, metric: Metric, rowsLeast: number): number[] {
+    const order = exactRows(this.centroids, metric, { query, k: this.shape.groups, labels: null });
+    const chosen: number[] = [];
+    let rows = 0;
+    for (const { label: group } of order) {
+      if (rows >= rowsLeast) break;
+      if (this.groupRows[group] === 0) continue;
+      chosen.push(group);
+      rows += this.groupRows[group]!;
+    }
+    return chosen;
+  }
+
+  /** The bucket in which an id's record would be; null when the fingerprints say that there is none. */
+  bucketOf(id: string): number | null {
+    const { high, fingerprint } = idHash(id);
+    const bucket = bucketOfHash(high, this.shape.buckets);
+    if (this.#recordStarts === null) {
+      this.#recordStarts = new Uint32Array(this.shape.buckets + 1);
+      for (let i = 0; i < this.shape.buckets; i++)
+        this.#recordStarts[i + 1] = this.#recordStarts[i]! + this.bucketRecords[i]!;
+    }
+    for (let i = this.#recordStarts[bucket]!; i < this.#recordStarts[bucket + 1]!; i++)
+      if (this.fingerprints[i] === fingerprint) return bucket;
+    return null;
+  }
+
+  /** Every row of a verified group with its distance by the codes, in no order. */
+  near(group: number, bytes: Uint8Array, query: Float32Array, metric: Metric): NearRow[] {
+    const { dims, buckets } = this.shape;
+    const rows = this.groupRows[group]!;
+    const own = ownBytes(bytes);
+    const scales = new Float32Array(own.buffer, own.byteOffset, rows);
+    const squaredNorms = new Float32Array(own.buffer, own.byteOffset + rows * 4, rows);
+    const labels = new Uint32Array(own.buffer, own.byteOffset + rows * 8, rows);
+    const hashes = new Uint32Array(own.buffer, own.byteOffset + rows * 12, rows);
+    const codes = new Int8Array(own.buffer, own.byteOffset + rows * rowBytes, rows * dims);
+    let squaredNorm = 0;
+    for (let i = 0; i < dims; i++) squaredNorm += query[i]! * query[i]!;
+    return Array.from({ length: rows }, (_, row) => {
+      const product = scales[row]! * dot(query, codes, row * dims);
+      const distance = metric === "l2" ? squaredNorm + squaredNorms[row]! - 2 * product : 1 - product;
+      return { label: labels[row]!, bucket: bucketOfHash(hashes[row]!, buckets), distance };
+    });
+  }
+}
+
+/** A group's bytes. `vectors` are packed, as searches see them (of unit length for cosine). */
+export function encodeGroup(
+  dims: number,
+  vectors: Float32Array,
+  labels: readonly number[],
+  idHashes: readonly number[],
+): Uint8Array {
+  const rows = labels.length;
+  const bytes = new Uint8Array(groupBytes(rows, dims));
+  const scales = new Float32Array(bytes.buffer, 0, rows);
+  const squaredNorms = new Float32Array(bytes.buffer, rows * 4, rows);
+  new Uint32Array(bytes.buffer, rows * 8, rows).set(labels);
+  new Uint32Array(bytes.buffer, rows * 12, rows).set(idHashes);
+  const codes = new Int8Array(bytes.buffer, rows * rowBytes, rows * dims);
+  for (let row = 0; row < rows; row++) {
+    let largest = 0;
+    let squaredNorm = 0;
+    for (let i = row * dims; i < (row + 1) * dims; i++) {
+      largest = Math.max(largest, Math.abs(vectors[i]!));
+      squaredNorm += vectors[i]! * vectors[i]!;
+    }
+    const scale = largest / 127;
+    scales[row] = scale;
+    squaredNorms[row] = squaredNorm;
+    if (scale === 0) continue;
+    for (let i = row * dims; i < (row + 1) * dims; i++) codes[i] = Math.round(vectors[i]! / scale);
+  }
+  return bytes;
+}
+
+type RecordList = [number | null, string, number, string, number, string | null, string | null, string];
+export const encodeBucket = (records: readonly ClusterRecord[]): Buffer =>
+  Buffer.from(
+    JSON.stringify(
+      records.map(
+        ({ label, id, version, delta, row, document, metadata, digest }): RecordList =>
+          [...[label, id, version, delta, row, document, metadata, digest]] as RecordList,
+      ),
+    ),
+  );
+export const decodeBucket = (bytes: Buffer): ClusterRecord[] =>
+  (JSON.parse(bytes.toString("utf8")) as RecordList[]).map(
+    ([label, id, version, delta, row, document, metadata, digest]) => ({
+      ...{ label, id, version, delta, row, document, metadata, digest },
+    }),
+  );
+
+/** Bits of the id's sha256 that shardOf does not use: a shard's ids must not all fall into the same buckets. */
+export function idHash(id: string): { high: number; fingerprint: number } {
+  const digest = hash("sha256", id, "buffer");
+  return { high: digest.readUInt32LE(8), fingerprint: digest.readUInt16LE(12) };
+}
+export const bucketOfHash = (high: number, buckets: number): number => Math.floor((high / 2 ** 32) * buckets);
+
+const aligned = (length: number): number => Math.ceil(length / 8) * 8;
+const groupBytes = (rows: number, dims: number): number => aligned(rows * (rowBytes + dims));
+
+function headBytes({ dims, groups, buckets, records }: ClustersShape): number {
+  const parts = [groups * dims * 4, groups * 4, groups * sha256Bytes, buckets * 4, buckets * 4];
+  parts.push(buckets * sha256Bytes, records * 2);
+  return parts.reduce((sum, length) => sum + aligned(length), shapeBytes);
+}
+
+function cumulative(first: number, sizes: Uint32Array, bytesOf: (size: number) => number): Float64Array {
+  const starts = new Float64Array(sizes.length + 1);
+  starts[0] = first;
+  for (let i = 0; i < sizes.length; i++) starts[i + 1] = starts[i]! + bytesOf(sizes[i]!);
+  return starts;
+}
+
+/** Typed arrays begin at multiples of their size; a network buffer begins anywhere. */
+const ownBytes = (bytes: Uint8Array): Uint8Array =>
+  bytes.byteOffset % 8 === 0 ? bytes : Uint8Array.from(bytes);
+
+function dot(query: Float32Array, codes: Int8Array, at: number): number {
+  const dims = query.length;
+  let [a, b, c, d] = [0, 0, 0, 0];
+  let i = 0;
+  for (; i + 4 <= dims; i += 4) {
+    a += query[i]! * codes[at + i]!;
+    b += query[i + 1]! * codes[at + i + 1]!;
+    c += query[i + 2]! * codes[at + i + 2]!;
+    d += query[i + 3]! * codes[at + i + 3]!;
+  }
+  for (; i < dims; i++) a += query[i]! * codes[at + i]!;
+  return a + b + c + d;
+}

@@ -1,0 +1,241 @@
+/**
+ * Writes clusters.bin (lib/segment/clusters.ts) beside a segment's records.db and vectors.f32, from what those files hold:
+ * centroids by k-means over a sample, every row into the group of its nearest, and every record into its id's bucket.
+ */
+import { hash } from "node:crypto";
+import { closeSync, openSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import type { DatabaseSync } from "node:sqlite";
+import { digestOf } from "../core/checksum.ts";
+import type { Collection, Metric } from "../core/collection.ts";
+import type { FileEntry } from "../core/manifest.ts";
+import { normalised } from "../core/vector.ts";
+import {
+  bucketOfHash,
+  type ClusterRecord,
+  Clusters,
+  encodeBucket,
+  encodeGroup,
+  idHash,
+  shapeOf,
+} from "./clusters.ts";
+import { hashFile, VectorFile } from "./files.ts";
+import { exactRows } from "./graph.ts";
+import { openRecords, type StoredRow, type StoredTombstone, storedTombstones } from "./records-db.ts";
+
+const sampleRowsPerGroup = 32;
+const iterations = 5;
+/** Rows between two breaths, so that leases are extended and deadlines seen. */
+const breathRows = 1024;
+
+/** The file's entry for the manifest. `breathe` is awaited between slices of work and may throw to stop. */
+export async function writeClusters(
+  folder: string,
+  collection: Pick<Collection, "dims" | "metric">,
+  breathe: () => Promise<void>,
+): Promise<FileEntry> {
+  const writer = new Writer(folder, collection, breathe);
+  try {
+    await writer.train();
+    await writer.writeGroups();
+    await writer.writeBuckets();
+    writer.writeHead();
+  } finally {
+    writer.close();
+  }
+  return { ...(await hashFile(writer.path)), head: writer.headEntry };
+}
+
+class Writer {
+  readonly path: string;
+  readonly #db: DatabaseSync;
+  readonly #vectors: VectorFile;
+  readonly #fd: number;
+  readonly #dims: number;
+  /** As searches rank. Inner products have no nearest centroid: their rows are grouped by distance. */
+  readonly #metric: Metric;
+  readonly #breathe: () => Promise<void>;
+  /** Live labels, ascending, and the hash of the id of each. */
+  readonly #labels: Uint32Array;
+  readonly #idHashes: Uint32Array;
+  readonly #fingerprints: Uint16Array;
+  readonly #tombstones: readonly StoredTombstone[];
+  readonly #head: Clusters;
+  #end: number;
+  #sinceBreath = 0;
+
+  constructor(
+    folder: string,
+    { dims, metric }: Pick<Collection, "dims" | "metric">,
+    breathe: () => Promise<void>,
+  ) {
+    this.path = join(folder, "clusters.bin");
+    this.#db = openRecords(join(folder, "records.db"));
+    this.#vectors = new VectorFile(join(folder, "vectors.f32"), dims);
+    this.#fd = openSync(this.path, "wx");
+    this.#dims = dims;
+    this.#metric = metric === "ip" ? "l2" : metric;
+    this.#breathe = breathe;
+    this.#tombstones = [...storedTombstones(this.#db)];
+    const { rows } = this.#db.prepare("SELECT count(*) AS rows FROM rows").get() as { rows: number };
+    const records = rows + this.#tombstones.length;
+    this.#labels = new Uint32Array(rows);
+    this.#idHashes = new Uint32Array(records);
+    this.#fingerprints = new Uint16Array(records);
+    let at = 0;
+    const meet = (id: string) => {
+      const { high, fingerprint } = idHash(id);
+      this.#idHashes[at] = high;
+      this.#fingerprints[at++] = fingerprint;
+    };
+    for (const row of this.#db.prepare("SELECT label, id FROM rows ORDER BY label").iterate()) {
+      this.#labels[at] = row.label as number;
+      meet(row.id as string);
+    }
+    for (const { id } of this.#tombstones) meet(id);
+    this.#head = Clusters.create(shapeOf(dims, rows, records));
+    this.#end = this.#head.bytes.length;
+  }
+
+  get headEntry(): { bytes: number; sha256: string } {
+    return { bytes: this.#head.bytes.length, sha256: hash("sha256", this.#head.bytes, "hex") };
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+    this.#vectors.close();
+    this.#db.close();
+  }
+
+  /** k-means over an even sample, from evenly chosen rows: deterministic. A centroid that nobody is near stays. */
+  async train(): Promise<void> {
+    const { centroids, shape } = this.#head;
+    const dims = this.#dims;
+    const sample = evenly(this.#labels, shape.groups * sampleRowsPerGroup);
+    const rows = new Float32Array(sample.length * dims);
+    sample.forEach((label, i) => {
+      rows.set(this.#searched(label), i * dims);
+    });
+    evenly(sample, shape.groups).forEach((label, group) => {
+      centroids.set(this.#searched(label), group * dims);
+    });
+    for (let turn = 0; turn < iterations; turn++) {
+      const sums = new Float64Array(centroids.length);
+      const counts = new Uint32Array(shape.groups);
+      for (let start = 0; start < rows.length; start += dims) {
+        await this.#rest();
+        const row = rows.subarray(start, start + dims);
+        const group = this.#nearest(row);
+        counts[group]! += 1;
+        for (let i = 0; i < dims; i++) sums[group * dims + i]! += row[i]!;
+      }
+      for (let group = 0; group < shape.groups; group++) {
+        if (counts[group] === 0) continue;
+        const mean = Float32Array.from(
+          sums.subarray(group * dims, (group + 1) * dims),
+          (sum) => sum / counts[group]!,
+        );
+        centroids.set(this.#metric === "cosine" ? normalised(mean) : mean, group * dims);
+      }
+    }
+  }
+
+  async writeGroups(): Promise<void> {
+    const groupOf = new Uint32Array(this.#labels.length);
+    for (let i = 0; i < groupOf.length; i++) {
+      await this.#rest();
+      groupOf[i] = this.#nearest(this.#searched(this.#labels[i]!));
+    }
+    for (const [group, members] of partition(groupOf, this.#head.shape.groups)) {
+      await this.#rest(members.length);
+      const vectors = new Float32Array(members.length * this.#dims);
+      const labels = Array.from(members, (i) => this.#labels[i]!);
+      labels.forEach((label, row) => {
+        vectors.set(this.#searched(label), row * this.#dims);
+      });
+      const idHashes = Array.from(members, (i) => this.#idHashes[i]!);
+      const bytes = encodeGroup(this.#dims, vectors, labels, idHashes);
+      this.#head.groupRows[group] = members.length;
+      this.#head.groupHash(group).set(hash("sha256", bytes, "buffer"));
+      this.#append(bytes);
+    }
+  }
+
+  async writeBuckets(): Promise<void> {
+    const { shape, fingerprints, bucketBytes, bucketRecords } = this.#head;
+    const bucketOf = Uint32Array.from(this.#idHashes, (high) => bucketOfHash(high, shape.buckets));
+    const select = this.#db.prepare(
+      "SELECT label, id, version, delta, row, document, metadata FROM rows WHERE label = ?",
+    );
+    let met = 0;
+    for (const [bucket, members] of partition(bucketOf, shape.buckets)) {
+      await this.#rest(members.length);
+      const records = Array.from(members, (i): ClusterRecord => {
+        fingerprints[met++] = this.#fingerprints[i]!;
+        const tombstone = this.#tombstones[i - this.#labels.length];
+        const row = tombstone
+          ? { ...tombstone, label: null, document: null, metadata: null }
+          : (select.get(this.#labels[i]!) as unknown as StoredRow);
+        const vector = row.label === null ? null : this.#vectors.at(row.label);
+        return {
+          ...row,
+          digest: digestOf({ ...row, vector })
+            .subarray(0, 16)
+            .toString("base64"),
+        };
+      });
+      const bytes = encodeBucket(records);
+      bucketBytes[bucket] = bytes.length;
+      bucketRecords[bucket] = records.length;
+      this.#head.bucketHash(bucket).set(hash("sha256", bytes, "buffer"));
+      this.#append(bytes);
+    }
+  }
+
+  writeHead(): void {
+    this.#write(this.#head.bytes, 0);
+  }
+
+  #searched(label: number): Float32Array {
+    const vector = this.#vectors.at(label);
+    return this.#metric === "cosine" ? normalised(vector) : vector;
+  }
+
+  #nearest(row: Float32Array): number {
+    return exactRows(this.#head.centroids, this.#metric, { query: row, k: 1, labels: null })[0]!.label;
+  }
+
+  async #rest(rows = 1): Promise<void> {
+    this.#sinceBreath += rows;
+    if (this.#sinceBreath < breathRows) return;
+    this.#sinceBreath = 0;
+    await this.#breathe();
+  }
+
+  #append(bytes: Uint8Array): void {
+    this.#write(bytes, this.#end);
+    this.#end += bytes.length;
+  }
+
+  #write(bytes: Uint8Array, at: number): void {
+    if (writeSync(this.#fd, bytes, 0, bytes.length, at) !== bytes.length)
+      throw new Error("clusters.bin: short write (is the disk full?)");
+  }
+}
+
+/** At most `count` of the items, evenly spread. */
+function evenly(items: Uint32Array, count: number): Uint32Array {
+  if (items.length <= count) return items;
+  return Uint32Array.from({ length: count }, (_, i) => items[Math.floor((i * items.length) / count)]!);
+}
+
+/** The indexes of each part, ascending, part after part. */
+function* partition(partOf: Uint32Array, parts: number): Generator<[part: number, indexes: Uint32Array]> {
+  const ends = new Uint32Array(parts);
+  for (const part of partOf) ends[part]! += 1;
+  for (let part = 1; part < parts; part++) ends[part]! += ends[part - 1]!;
+  const order = new Uint32Array(partOf.length);
+  const next = Uint32Array.from(ends, (_, part) => ends[part - 1] ?? 0);
+  for (let i = 0; i < partOf.length; i++) order[next[partOf[i]!]!++] = i;
+  for (let part = 0; part < parts; part++) yield [part, order.subarray(ends[part - 1] ?? 0, ends[part])];
+}

@@ -1,0 +1,134 @@
+/**
+ * A collection of several shards behind two query groups, end to end: the bundles that deploy, in Lambda runtime
+ * processes over the local stack, first with one query function and then, over the same data, with groups.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { metric } from "../../lib/contract.ts";
+import { createCollection } from "../../lib/engine/collections.ts";
+import { Deployed, dims, type Reply, vectorOf } from "./deployed.ts";
+
+jest.setTimeout(60_000);
+const collection = "spread";
+const shards = 4;
+const rows = 400;
+const ids = ["r3", "none", "r1", "r250"];
+const questions: Record<string, object> = {
+  query: { vector: vectorOf(5), topK: 50 },
+  filtered: { vector: vectorOf(5), topK: 1_000, filter: { n: { $lt: 100 } }, include: ["vector"] },
+  "by id": { id: "r17", topK: 20, excludeIds: ["r17"] },
+  strong: { vector: vectorOf(1_000), topK: 3, consistency: "strong" },
+  count: { op: "count" },
+  "filtered count": { op: "count", filter: { n: { $gte: 390 } }, consistency: "strong" },
+  get: { op: "get", ids, include: ["metadata"] },
+  stats: { op: "stats" },
+};
+
+const deployed = new Deployed();
+const broken = mkdtempSync(join(tmpdir(), "siltstone-broken-"));
+const ask = (event: object): Promise<Reply["value"]> => deployed.answer("query", { collection, ...event });
+const single: Record<string, Reply["value"]> = {};
+
+beforeAll(async () => {
+  await deployed.start(null);
+  await createCollection(deployed.world, {
+    name: collection,
+    dims,
+    metric: "cosine",
+    shards,
+    fields: { n: "number" },
+  });
+  const records = Array.from({ length: rows }, (_, n) => ({
+    id: `r${n}`,
+    vector: vectorOf(n),
+    document: `document ${n}`,
+    metadata: { n },
+  }));
+  await deployed.answer("producer", { collection, records });
+  await deployed.answer("compactor", { source: "manual", collection });
+  await deployed.answer("producer", { collection, records: [{ id: "new", vector: vectorOf(1_000) }] });
+  for (const [name, question] of Object.entries(questions)) single[name] = await ask(question);
+  await deployed.stop();
+  await deployed.start(null, { queryGroups: 2 });
+});
+afterAll(async () => {
+  await deployed.stop();
+  deployed.remove();
+  rmSync(broken, { recursive: true, force: true });
+});
+
+test("the answers are those of one function", async () => {
+  expect(single.strong.results[0].id).toBe("new");
+  expect(single.query.results).toHaveLength(50);
+  for (const [name, question] of Object.entries(questions)) {
+    const [one, many] = [single[name], await ask(question)];
+    expect([name, Object.keys(many).sort()]).toEqual([name, Object.keys(one).sort()]);
+    for (const field of [
+      "results",
+      "records",
+      "missing",
+      "count",
+      "vectors",
+      "pendingDeltas",
+      "deltasOverlaid",
+    ])
+      expect([name, field, many[field]]).toEqual([name, field, one[field]]);
+    if (name !== "get") expect(many.snapshotVersion).toBe(one.snapshotVersion);
+  }
+  const { status, body } = await deployed.http("query", "/health");
+  expect([status, body.status]).toEqual([200, "ok"]);
+  expect(body.shards.map(({ shard }: { shard: string }) => shard).sort()).toEqual(
+    [0, 1, 2, 3].map((shard) => `${collection}/${shard}`),
+  );
+});
+
+test("each group holds its own shards and no others", async () => {
+  const groups = deployed.stack.functions.filter((name) => name.includes("QueryGroup"));
+  const held = groups.map(async (name) => {
+    const { outcome } = await deployed.stack.lambda.function(name).invoke(Buffer.from('{"op":"health"}'));
+    const { shards: open } = JSON.parse(outcome.payload.toString()) as { shards: { shard: string }[] };
+    return open.map(({ shard }) => shard).sort();
+  });
+  expect(await Promise.all(held)).toEqual([
+    ["spread/0", "spread/2"],
+    ["spread/1", "spread/3"],
+  ]);
+});
+
+describe.each([
+  ["throws", "async () => { throw new Error('out of order'); }", /out of order/],
+  ["is silent", "() => new Promise((resolve) => setTimeout(resolve, 600_000))", /no answer within \d+ ms/],
+])("when the function of a group %s", (_, code, reason) => {
+  const call = { vector: vectorOf(5), topK: 1_000, deadlineMs: 2_000 };
+
+  beforeAll(async () => {
+    writeFileSync(join(broken, "handler.js"), `exports.handler = ${code};\n`);
+    const { lambda } = deployed.stack;
+    const group = lambda.function(deployed.stack.functions.find((name) => name.includes("QueryGroup1"))!);
+    await group.stop();
+    lambda.addFunction({ ...group.definition, codeFolder: broken });
+  });
+
+  test("the call fails, and says which shards are missing and why", async () => {
+    const failure = await deployed.failure("query", { collection, ...call });
+    expect(failure.kind).toBe("unavailable");
+    expect(failure.message).toMatch(/^collection spread: query group 1 \(shards 1, 3\): /);
+    expect(failure.message).toMatch(reason);
+    const body = JSON.stringify({ collection, ...call });
+    expect((await deployed.http("query", "/", { method: "POST", body })).status).toBe(503);
+  });
+
+  test("with allowPartial the answer is what is there, and a metric counts it", async () => {
+    const body = JSON.stringify({ collection, ...call, allowPartial: true });
+    const { status, body: answer } = await deployed.http("query", "/", { method: "POST", body });
+    expect(status).toBe(200);
+    expect(answer.partial).toEqual({ missingShards: [1, 3], reasons: [expect.stringMatching(reason)] });
+    expect(answer.shards.map(({ shard }: { shard: number }) => shard)).toEqual([0, 2]);
+    const { count } = await ask({ op: "count", deadlineMs: 2_000, allowPartial: true });
+    expect(count).toBe(answer.results.length);
+    expect(count).toBeGreaterThan(0);
+    expect(count).toBeLessThan(rows);
+    expect(deployed.log("query")).toMatch(new RegExp(`"${metric.partialAnswers}":1[,}]`));
+  });
+});

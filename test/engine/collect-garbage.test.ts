@@ -1,0 +1,79 @@
+/** SNP-4: garbage collection beside a writer that publishes faster than a shard is surveyed. */
+import { collectGarbage, type Retention } from "../../lib/engine/collect-garbage.ts";
+import { createCollection } from "../../lib/engine/collections.ts";
+import { compact } from "../../lib/engine/compact.ts";
+import { produce } from "../../lib/engine/produce.ts";
+import { verify } from "../../lib/engine/verify.ts";
+import { effects } from "../support/effects.ts";
+import { type MemoryWorld, memoryWorld } from "../support/memory/world.ts";
+
+const name = "busy";
+const retention: Retention = { versionsKept: 3, keptMs: 0, orphanMs: 3_600_000 };
+/** Raising the floor on a fresh head takes three effects: pointer, manifest, pointer. A survey takes many more. */
+const effectsPerVersion = 5;
+
+async function publish(world: MemoryWorld, times = 1): Promise<void> {
+  for (let n = 0; n < times; n++) {
+    world.clock.advance(200);
+    await produce(world, { collection: name, records: [{ id: "r", vector: [1, 2] }] });
+    const report = await compact(world, { ingest: true, upkeep: false, deadlineMs: 9e15 });
+    expect(report.shards[0]?.error).toBeUndefined();
+  }
+}
+const manifests = ({ store }: MemoryWorld) => store.keys(`${name}/0/manifests/`);
+
+async function busyShard(versions: number) {
+  const world = memoryWorld();
+  const { collection } = await createCollection(world, { name, dims: 2, metric: "l2" });
+  await publish(world, versions);
+  return { world, collection };
+}
+
+test("keeps up with several versions published within each survey", async () => {
+  const { world, collection } = await busyShard(40);
+  for (let round = 0; round < 3; round++) {
+    let published = 0;
+    const beside = effects(world, async ({ index }, moment) => {
+      if (moment === "before" && index % effectsPerVersion === 0) {
+        published += 1;
+        await publish(world);
+      }
+      return undefined;
+    });
+    const report = await collectGarbage(beside, collection, 0, { retention });
+    expect(report.outcome).toBe("done");
+    expect(published).toBeGreaterThan(3);
+    // Those that came since the head was first read are for the next run.
+    expect(manifests(world).length).toBeLessThanOrEqual(retention.versionsKept + 1 + published);
+    expect((await verify(world, collection, 0)).faults).toEqual([]);
+    await publish(world, 20);
+  }
+});
+
+test("a writer that is always faster is left alone, and nothing is deleted", async () => {
+  const { world, collection } = await busyShard(10);
+  const faster = effects(world, async ({ operation, key }, moment) => {
+    if (moment === "before" && operation === "put" && key.endsWith("pointer.json")) await publish(world);
+    return undefined;
+  });
+  const report = await collectGarbage(faster, collection, 0, { retention });
+  expect(report).toMatchObject({ outcome: "conflict", keys: [] });
+  expect(manifests(world).length).toBeGreaterThan(10);
+});
+
+test("reads every manifest once, many at a time", async () => {
+  const { world, collection } = await busyShard(100);
+  const reads = new Map<string, number>();
+  let [reading, readingMost] = [0, 0];
+  const watched = effects(world, ({ operation, key }, moment) => {
+    if (operation !== "get" || !key.includes("/manifests/")) return undefined;
+    reading += moment === "before" ? 1 : -1;
+    readingMost = Math.max(readingMost, reading);
+    if (moment === "before") reads.set(key, (reads.get(key) ?? 0) + 1);
+    return undefined;
+  });
+  await collectGarbage(watched, collection, 0, { retention });
+  expect(reads.size).toBe(100);
+  expect(Math.max(...reads.values())).toBe(1);
+  expect(readingMost).toBeGreaterThan(4);
+});

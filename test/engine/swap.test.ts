@@ -1,0 +1,108 @@
+/** A view is swapped, or pushed out of the cache, while a read of it has not ended: its segments stay open, and on disk, until it has. */
+import { snapshotBytes } from "../../lib/core/manifest.ts";
+import { createCollection } from "../../lib/engine/collections.ts";
+import { compact } from "../../lib/engine/compact.ts";
+import { readHead } from "../../lib/engine/head.ts";
+import { merge } from "../../lib/engine/merge.ts";
+import { produce } from "../../lib/engine/produce.ts";
+import { Reader } from "../../lib/engine/reader.ts";
+import { rollback } from "../../lib/engine/rollback.ts";
+import { effects } from "../support/effects.ts";
+import { memoryWorld } from "../support/memory/world.ts";
+
+const hour = 3_600_000;
+const limits = {
+  flatSegmentsMax: 1,
+  flatRowsMax: 2,
+  growth: 4,
+  deadShareMax: 0.25,
+  segmentComponentsMax: 1e6,
+  clusteredComponentsMin: 1e9,
+  segmentWeightMax: 1e9,
+};
+const question = {
+  collection: "docs",
+  vector: [2, 1],
+  topK: 3,
+  include: ["vector", "document"] as const,
+};
+const nearest = [
+  ["r2", "d2", [2, 1]],
+  ["r1", "d1", [1, 1]],
+  ["r3", "d3", [3, 1]],
+];
+const shown = ({ results }: Awaited<ReturnType<Reader["query"]>>) =>
+  results.map(({ id, document, vector }) => [id, document, vector]);
+
+/** A graph of four records, and a query of it that waits for the vectors as they were given. */
+async function queryInTheMiddle() {
+  const world = memoryWorld();
+  const { collection } = await createCollection(world, { name: "docs", dims: 2, metric: "l2" });
+  const publish = async (...numbers: number[]) => {
+    const records = numbers.map((n) => ({ id: `r${n}`, vector: [n, 1], document: `d${n}` }));
+    await produce(world, { collection: "docs", records });
+    await compact(world, { ingest: true, upkeep: false, deadlineMs: world.clock.nowMs() + hour });
+    await merge(world, collection, 0, { deadlineMs: world.clock.nowMs() + hour, limits });
+  };
+  await publish(1, 2, 3, 4);
+  const arrival = Promise.withResolvers<void>();
+  const released = Promise.withResolvers<void>();
+  let held = false;
+  const slow = effects(world, async ({ key, operation }, moment) => {
+    if (held || moment !== "before" || operation !== "get" || !key.endsWith("vectors.f32")) return undefined;
+    held = true;
+    arrival.resolve();
+    await released.promise;
+    return undefined;
+  });
+  const reader = new Reader(slow, { refreshSeconds: 0, cacheBytesMax: 1e9, traffic: world.traffic });
+  const first = reader.query(question);
+  await arrival.promise;
+  return { world, collection, publish, reader, first, release: released.resolve };
+}
+
+test("two shards that push each other out of the cache are both answered, and found again", async () => {
+  const world = memoryWorld();
+  const { collection } = await createCollection(world, { name: "docs", dims: 2, metric: "l2", shards: 2 });
+  const publish = async (first: number) => {
+    const records = Array.from({ length: 8 }, (_, i) => ({ id: `r${first + i}`, vector: [i, 1] }));
+    await produce(world, { collection: "docs", records });
+    await compact(world, { ingest: true, upkeep: false, deadlineMs: world.clock.nowMs() + hour });
+  };
+  await publish(0);
+  const { manifest } = await readHead(world.store, collection, 0);
+  // Room for two segments: one of each shard, and later both of one shard.
+  const cacheBytesMax = Math.floor(snapshotBytes(manifest) * 2.5);
+  const reader = new Reader(world, { refreshSeconds: 0, cacheBytesMax, traffic: world.traffic });
+  expect((await reader.count({ collection: "docs" })).count).toBe(8);
+  await publish(8);
+  for (let i = 0; i < 3; i++) {
+    const counts = await Promise.all([1, 2].map(() => reader.count({ collection: "docs" })));
+    expect(counts.map(({ count }) => count)).toEqual([16, 16]);
+  }
+  await reader.close();
+});
+
+test("it answers rightly although another read has swapped the view", async () => {
+  const { publish, reader, first, release } = await queryInTheMiddle();
+  await publish(5, 6, 7, 8);
+  const second = await reader.count({ collection: "docs" });
+  expect(second).toMatchObject({ count: 8, segments: 1 });
+  release();
+  const answer = await first;
+  expect(answer.snapshotVersion).toBeLessThan(second.snapshotVersion);
+  expect(shown(answer)).toEqual(nearest);
+  await reader.close();
+});
+
+test("its end takes nothing from a rollback that brought its segment back", async () => {
+  const { world, collection, publish, reader, first, release } = await queryInTheMiddle();
+  await publish(5, 6, 7, 8);
+  await reader.count({ collection: "docs" });
+  await rollback(world, collection, 0, 2);
+  expect(shown(await reader.query(question))).toEqual(nearest);
+  release();
+  expect(shown(await first)).toEqual(nearest);
+  expect(shown(await reader.query(question))).toEqual(nearest);
+  await reader.close();
+});
