@@ -60,10 +60,9 @@ try {
       seconds: Math.round((performance.now() - started) / 1000),
     };
     rows.push(row);
-    if (!values.json)
-      process.stderr.write(
-        `${verdict ? "caught" : "MISSED"} ${mutant.name} (${verdict?.by ?? "by nothing"})\n`,
-      );
+    process.stderr.write(
+      `${verdict ? "caught" : "MISSED"} ${mutant.name} (${verdict?.by ?? "by nothing"})\n`,
+    );
   }
 } finally {
   rmSync(copy, { recursive: true, force: true });

@@ -52,9 +52,13 @@ export const measured = {
   /** A producer call: one PUT, and one GET of the configuration. */
   producePuts: 1,
   produceGets: 1,
-  /** A compactor run that finds deltas: files and manifest, pointer; and head, configuration, lists. */
+  /** A compactor run that finds deltas: files, manifest, pointer; lists; head, configuration. The deltas' GETs are apart. */
   ingestPuts: 4,
+  ingestLists: 5,
   ingestGets: 8,
+  /** A merging and collecting run of a shard that is written to. It reads the manifests of the last hour. */
+  upkeepPutsAndLists: 13,
+  upkeepGets: 110,
   /** A run that finds nothing: one LIST for each collection and shard, and the pointer. */
   idleGets: 3,
   idleLists: 2,
@@ -68,15 +72,15 @@ export const measured = {
   /** How often a row is inserted into some graph before it comes to rest (a trickle's merges). */
   insertionsPerRow: 4,
   /** Bytes written to S3 in the end by each byte of a trickle's deltas. */
-  writeAmplification: 8,
+  writeAmplification: 4.2,
   /** Bytes a second that a cold start fetches and opens. */
   coldBytesPerSecond: 200e6,
 } as const;
 
 const produceGb = 0.5;
 const processorGb = 1.769;
-/** Segment files that the largest query function keeps: three quarters of its disk of 10 GB. */
-const functionCacheBytesMax = 7_680 * 1024 * 1024;
+/** Segment files that the largest query function keeps, with room for a shard's next segment (docs/performance.md). */
+const functionCacheBytesMax = 6_144 * 1024 * 1024;
 /** What it holds of them is a quarter larger in memory, beside itself. */
 const indexFactor = 1.25;
 const runtimeGb = 0.25;
@@ -108,7 +112,8 @@ export function monthlyCost(workload: Workload): CostLine[] {
   const runs = secondsOfMonth / ingestSeconds;
   const upkeepRuns = secondsOfMonth / upkeepSeconds;
   const busyRuns = Math.min(runs * shards, deltas);
-  const idleRuns = (runs + upkeepRuns) * shards - busyRuns;
+  const busyUpkeeps = Math.min(upkeepRuns * shards, deltas);
+  const idleRuns = (runs + upkeepRuns) * shards - busyRuns - busyUpkeeps;
   const merged = writes * rowBytes(workload) * measured.writeAmplification;
   const perGbSecond = prices[workload.architecture === "arm" ? "lambdaGbSecondArm" : "lambdaGbSecondX86"];
   const coldBytes = vectors * residentRowBytes(workload);
@@ -118,11 +123,16 @@ export function monthlyCost(workload: Workload): CostLine[] {
   const queryGb = groupsGb + (groups > 1 ? processorGb : 0);
   const pointerReads = (Math.min(queries, secondsOfMonth / 10) + queries * workload.strongShare) * shards;
   const puts = deltas * measured.producePuts + busyRuns * measured.ingestPuts + merged / partBytes;
-  const lists = queries * workload.strongShare * shards + busyRuns * 2 + idleRuns * measured.idleLists;
+  const lists =
+    queries * workload.strongShare * shards +
+    busyRuns * measured.ingestLists +
+    busyUpkeeps * measured.upkeepPutsAndLists +
+    idleRuns * measured.idleLists;
   const gets =
     calls * measured.produceGets +
     deltas +
     busyRuns * measured.ingestGets +
+    busyUpkeeps * measured.upkeepGets +
     idleRuns * measured.idleGets +
     merged / partBytes +
     pointerReads +
@@ -162,7 +172,7 @@ export function monthlyCost(workload: Workload): CostLine[] {
     lambdaSeconds(
       "ingesting",
       processorGb,
-      (busyRuns * measured.ingestMs + idleRuns * measured.idleMs) / 1000,
+      (busyRuns * measured.ingestMs + (idleRuns + busyUpkeeps) * measured.idleMs) / 1000,
       runs + upkeepRuns,
     ),
     lambdaSeconds("merging", processorGb, insertSeconds, 0),

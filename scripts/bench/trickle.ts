@@ -1,11 +1,13 @@
 /**
  * A day's trickle in virtual time, a small delta a second, compacted every minute and merged every ten; and the same
  * rows as one bulk load. Write amplification is bytes written to the store per byte of deltas; requests are per 1,000
- * rows, by part: the cost calculator takes its constants from here.
+ * rows, by part, and priced as S3 does: the cost calculator takes its constants from here.
  */
+import { prices } from "../../lib/core/cost.ts";
 import { type CompactReport, compact } from "../../lib/engine/compact.ts";
 import { produce } from "../../lib/engine/produce.ts";
 import type { TrafficCount } from "../../lib/engine/traffic.ts";
+import type { MemoryWorld } from "../../test/support/memory/world.ts";
 import { gaussianMixture } from "./data.ts";
 import { round } from "./measure.ts";
 import type { Cell, Scenario } from "./scenario.ts";
@@ -30,14 +32,9 @@ export const trickle: Scenario<Size> = {
     const all = size.rows * size.rowsPerDelta;
     const vectors = gaussianMixture({ rows: all, dims: size.dims, queries: 0 });
     const store = await emptyStore(vectors, { index: { M: 8, efConstruction: 20 } });
-    const { world } = store;
-    const parts = { produce: noTraffic(), ingest: noTraffic(), upkeep: noTraffic() };
-    const measured = async (part: keyof typeof parts, work: () => Promise<unknown>) => {
-      const before = world.traffic.snapshot();
-      await work();
-      const since = world.traffic.since(before);
-      for (const key of ["requests", "bytesRead", "bytesWritten"] as const) parts[part][key] += since[key];
-    };
+    const { world, count } = counted(store.world);
+    const parts = { produce: nothing(), ingest: nothing(), upkeep: nothing() };
+    const measured = (part: keyof typeof parts, work: () => Promise<unknown>) => count(parts[part], work);
     let merges = 0;
     for (let second = 1; second <= size.rows; second++) {
       world.clock.advance(1000);
@@ -53,13 +50,18 @@ export const trickle: Scenario<Size> = {
       if (second % 7200 === 0) log(`${second / 3600} h`);
     }
     const bulk = await emptyStore(vectors, { index: { M: 8, efConstruction: 20 } });
-    await produceRows(bulk, vectors, { start: 0, limit: all });
-    const delta = { ...bulk.world.traffic.snapshot() };
-    await compactAll(bulk);
-    const whole = bulk.world.traffic.snapshot();
-    const rest = bulk.world.traffic.since(delta);
-    const row = (name: string, traffic: TrafficCount, base: number): Cell[] => [
+    const loading = counted(bulk.world);
+    const [delta, rest] = [nothing(), nothing()];
+    await loading.count(delta, () =>
+      produceRows({ ...bulk, world: loading.world }, vectors, { start: 0, limit: all }),
+    );
+    await loading.count(rest, () => compactAll({ ...bulk, world: loading.world }));
+    const whole = sum(delta, rest);
+    const row = (name: string, traffic: Counted, base: number): Cell[] => [
       name,
+      traffic.putsAndLists,
+      traffic.gets,
+      round((traffic.putsAndLists * prices.s3PutPerMillion + traffic.gets * prices.s3GetPerMillion) / 1e6),
       traffic.requests,
       round((traffic.requests / all) * 1000, 4),
       Math.round(traffic.bytesWritten / all),
@@ -74,6 +76,9 @@ export const trickle: Scenario<Size> = {
           title: `${all} rows × ${size.dims}, ${size.rowsPerDelta} a second; ${merges} merges`,
           columns: [
             "part",
+            "PUT and LIST",
+            "GET",
+            "S3 $",
             "requests",
             "per 1,000 rows",
             "written B/row",
@@ -96,12 +101,48 @@ export const trickle: Scenario<Size> = {
   },
 };
 
-type Counted = { -readonly [key in keyof TrafficCount]: number };
-const noTraffic = (): Counted => ({ requests: 0, bytesRead: 0, bytesWritten: 0 });
-const sum = (a: TrafficCount, b: TrafficCount): TrafficCount => ({
-  requests: a.requests + b.requests,
-  bytesRead: a.bytesRead + b.bytesRead,
-  bytesWritten: a.bytesWritten + b.bytesWritten,
-});
+/** Requests are also told apart by S3's price classes; DELETE is free. */
+interface Counted extends TrafficCount {
+  readonly putsAndLists: number;
+  readonly gets: number;
+}
+type Counting = { -readonly [key in keyof Counted]: number };
+const nothing = (): Counting => ({ requests: 0, bytesRead: 0, bytesWritten: 0, putsAndLists: 0, gets: 0 });
+function add(to: Counting, more: Counted): Counting {
+  for (const key of Object.keys(to) as (keyof Counted)[]) to[key] += more[key];
+  return to;
+}
+const sum = (a: Counted, b: Counted): Counted => add(add(nothing(), a), b);
+
+const getMethods: readonly PropertyKey[] = ["get", "head"];
+const putMethods: readonly PropertyKey[] = ["put", "putFile", "list", "listFolders"];
+
+/** The world, with its store's requests counted by kind. A list counts once: pages of 1,000 are not reached here. */
+function counted(inner: MemoryWorld) {
+  const kinds = { putsAndLists: 0, gets: 0 };
+  const store = new Proxy(inner.store, {
+    get(target, name) {
+      const method = Reflect.get(target, name) as (...given: unknown[]) => unknown;
+      return (...given: unknown[]) => {
+        if (getMethods.includes(name)) kinds.gets++;
+        if (putMethods.includes(name)) kinds.putsAndLists++;
+        return method.apply(target, given);
+      };
+    },
+  });
+  return {
+    world: { ...inner, store },
+    async count(to: Counting, work: () => Promise<unknown>): Promise<void> {
+      const [before, traffic] = [{ ...kinds }, inner.traffic.snapshot()];
+      await work();
+      add(to, {
+        ...inner.traffic.since(traffic),
+        putsAndLists: kinds.putsAndLists - before.putsAndLists,
+        gets: kinds.gets - before.gets,
+      });
+    },
+  };
+}
+
 const mergesIn = ({ shards }: CompactReport): number =>
   shards.reduce((total, { merge }) => total + (merge?.merges.length ?? 0), 0);

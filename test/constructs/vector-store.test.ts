@@ -323,6 +323,7 @@ test("metrics name the contract's namespace, names and dimensions", () => {
     store.metricCompactionDuration(),
     store.metricQueryErrors(),
     store.metricSnapshotFallback(),
+    store.metricPartialAnswers(),
   ].map(({ metricName }) => metricName);
   for (const name of names) expect(Object.values(metric)).toContain(name);
   expect(new Set(names).size).toBe(names.length);

@@ -63,6 +63,7 @@ export const races: readonly Race[] = [
     name: "the work is done, more work is done, and all of it is rolled back",
     work: [pass(2 * minute), ingest, (stage) => write(stage.world, stage, "f"), ingest, back],
   },
+  { name: "somebody pins", work: [pin] },
   { name: "somebody pins, and garbage is collected", work: [pass(26 * hour), pin, collect] },
   { name: "pins are taken off, and garbage is collected", work: [takeOffPins, pass(26 * hour), collect] },
   { name: "the horizon passes over a merge", work: [pass(32 * day), merge] },

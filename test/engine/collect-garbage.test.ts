@@ -1,8 +1,11 @@
 /** SNP-4: garbage collection beside a writer that publishes faster than a shard is surveyed. */
+import { mergeLimits } from "../../lib/core/merge-plan.ts";
 import { collectGarbage, type Retention } from "../../lib/engine/collect-garbage.ts";
 import { createCollection } from "../../lib/engine/collections.ts";
 import { compact } from "../../lib/engine/compact.ts";
+import { merge } from "../../lib/engine/merge.ts";
 import { produce } from "../../lib/engine/produce.ts";
+import { rollback } from "../../lib/engine/rollback.ts";
 import { verify } from "../../lib/engine/verify.ts";
 import { effects } from "../support/effects.ts";
 import { type MemoryWorld, memoryWorld } from "../support/memory/world.ts";
@@ -76,4 +79,22 @@ test("reads every manifest once, many at a time", async () => {
   expect(reads.size).toBe(100);
   expect(Math.max(...reads.values())).toBe(1);
   expect(readingMost).toBeGreaterThan(4);
+});
+
+test("a rollback that wins the pointer first keeps what it brought back", async () => {
+  const { world, collection } = await busyShard(2);
+  const limits = { ...mergeLimits, flatSegmentsMax: 1, flatRowsMax: 2 };
+  await merge(world, collection, 0, { deadlineMs: 9e15, limits });
+  await publish(world, 4);
+  let lost = false;
+  const beside = effects(world, async ({ operation, key }, moment) => {
+    if (lost || moment !== "before" || operation !== "put" || !key.endsWith("pointer.json")) return undefined;
+    lost = true;
+    await rollback(world, collection, 0, 1);
+    return undefined;
+  });
+  const report = await collectGarbage(beside, collection, 0, { retention });
+  expect(lost).toBe(true);
+  expect(report.outcome).toBe("done");
+  expect((await verify(world, collection, 0)).faults).toEqual([]);
 });

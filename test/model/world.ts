@@ -51,9 +51,9 @@ export interface Actor {
   readonly epoch: number;
   /** The head as it last read or wrote it. */
   readonly head: Pointer;
-  /** Compactor and reader: what the LIST showed. Collector: the chain. */
+  /** Compactor and reader: what the LIST showed. */
   readonly listed: Mask;
-  /** Compactor: the head before its first LIST. Collector: manifests that exist. Reader: what is applied. */
+  /** Compactor: the head before its first LIST. Reader: what is applied. */
   readonly known: number;
   /** Compactor, reader: deltas in hand. Merger: its inputs. Collector: segments to delete. */
   readonly batch: Mask;
@@ -64,11 +64,10 @@ export interface Actor {
   /** The commit that it tries to publish, or wants to go back to or to pin; -1 for none. */
   readonly commit: number;
   /**
-   * Rollback: the commit to go back to. Reader: the highest version seen. Collector: segments still named. Compactor: the
-   * age of the deltas at its LIST.
+   * Rollback: the commit to go back to. Reader: the highest version seen. Compactor: the age of the deltas at its LIST.
    */
   readonly target: number;
-  /** Reader: what was acknowledged when it began. Collector: segments named by collected versions. */
+  /** Reader: what was acknowledged when it began. */
   readonly owed: Mask;
 }
 

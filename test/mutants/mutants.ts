@@ -161,7 +161,7 @@ export const mutants: readonly Mutant[] = [
     name: "a view goes back",
     file: "lib/engine/shard-reader.ts",
     edits: [
-      { search: "if (read.pointer.version < known) {", replace: "if (read.pointer.version < -1 - known) {" },
+      { search: "if (read.pointer.version < this.#newest) {", replace: "if (read.pointer.version < 0) {" },
     ],
     test: "test/corruption",
   },
@@ -366,6 +366,12 @@ export const mutants: readonly Mutant[] = [
     "const raised = await raiseOnNewest(world, collection, head, floor);",
     "const raised: Head | null = { ...head, pointer: { ...head.pointer, floor } };",
   ),
+  {
+    name: "garbage below a newer head is judged by the older survey",
+    file: "lib/engine/collect-garbage.ts",
+    edits: [{ search: "await readHistory(world, raised, known)", replace: "history" }],
+    test: "test/engine/collect-garbage.test.ts",
+  },
   mutant(
     "collection ignores pins",
     "lib/engine/collect-garbage.ts",
@@ -375,8 +381,8 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "pins are not listed again after the floor rose",
     "lib/engine/collect-garbage.ts",
-    "const found = await findGarbage(world, { ref, head, names, chain, floor });",
-    "const found = expected;",
+    "garbage = { ...found, keys: found.keys.filter((key) => before.has(key)) };",
+    "garbage = { ...found, keys: [...before] };",
   ),
   mutant(
     "collection keeps only the newest version",

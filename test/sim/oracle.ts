@@ -232,7 +232,8 @@ export class Oracle {
   #deltaDeleted(shard: string, delta: string): void {
     const copy = this.#store.bytes(`${shard}/quarantine/${delta}.arrow`);
     if (this.#includes(shard, delta)) return;
-    if (copy !== null && this.deltas.get(delta)?.body.equals(copy)) return;
+    const body = this.deltas.get(delta)?.body;
+    if (body && (copy?.equals(body) || this.#isElsewhere(shard, body, delta))) return;
     this.violate(`delta ${delta} of ${shard} was deleted and is in no published version (I4)`);
   }
 
@@ -249,6 +250,7 @@ export class Oracle {
     }
     if (known) known.quarantinedAt ??= this.#now;
     this.count("quarantine");
+    if (known?.writes && this.#isLate(shard, delta)) this.count("late delta put aside");
   }
 
   /** Below the low watermark, and never acknowledged. */
@@ -260,15 +262,20 @@ export class Oracle {
 
   /** A quarantined copy may go when the same bytes are waiting again, or were merged. */
   #quarantineDeleted(shard: string, key: string): void {
-    const body = this.#store.bytes(key)!;
-    const copies = [...this.deltas.values()].filter(
-      (known) => known.shard === shard && known.body.equals(body),
+    if (!this.#isElsewhere(shard, this.#store.bytes(key)!))
+      this.violate(`${key} was deleted, and its delta is nowhere else`);
+  }
+
+  /** Whether a delta of these bytes (another than `except`: a retry gives it a new name) waits, or was merged. */
+  #isElsewhere(shard: string, body: Buffer, except?: string): boolean {
+    return [...this.deltas.values()].some(
+      (known) =>
+        known.shard === shard &&
+        known.delta !== except &&
+        known.body.equals(body) &&
+        (this.#store.bytes(`${shard}/deltas/${known.delta}.arrow`) !== null ||
+          this.#includes(shard, known.delta)),
     );
-    const safe = copies.some(
-      ({ delta }) =>
-        this.#store.bytes(`${shard}/deltas/${delta}.arrow`) !== null || this.#includes(shard, delta),
-    );
-    if (!safe) this.violate(`${key} was deleted, and its delta is nowhere else`);
   }
 
   #pointerWritten(shard: string, body: Buffer): void {
@@ -338,6 +345,7 @@ export class Oracle {
       const wanted = contentOf(manifest);
       const target = all.find((one) => one.manifest !== null && contentOf(one.manifest) === wanted);
       if (!target) this.violate(`${shard} version ${version} rolls back to what was never published`);
+      if (target && newest(manifest) !== newest(target.manifest!)) this.count("rollback copied segments");
       const { included, state } = target ?? noVersion;
       const before = [...parent.included, ...parent.takenBack].filter((delta) => !included.has(delta));
       return { ...base, included, state, takenBack: new Set(before) };

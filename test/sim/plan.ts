@@ -50,7 +50,8 @@ export function planOf(seed: number, steps: number): Plan {
     jumpsMs: ordering === "arrival" ? longJumpsMs : jumpsMs,
     ordering,
     shards: chance.hits(0.2) ? 2 : 1,
-    ids: chance.pick([4, 12, 24]),
+    // Many ids leave most of a graph alive, so that it is grown and not built anew.
+    ids: chance.pick([4, 12, 24, 100]),
     pageKeys: chance.pick([1, 2, 7, 1000]),
     limits: {
       flatSegmentsMax: chance.pick([1, 2, 4]),

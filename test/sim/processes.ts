@@ -156,6 +156,7 @@ async function operatorRound(scene: Scene, world: World, chance: Chance): Promis
       const made = await expecting(scene, kinds, () =>
         pinVersion(world, () => readHead(world.store, collection, shard), { name: pin, version }),
       );
+      oracle.count(made ? "pinned" : "not pinned");
       if (made) oracle.pins.set(pin, { shard: name, version: made.version });
       return;
     }
@@ -163,11 +164,14 @@ async function operatorRound(scene: Scene, world: World, chance: Chance): Promis
       const [pin] = [...oracle.pins].find(([, at]) => at.shard === name) ?? [];
       if (pin === undefined) return;
       oracle.pins.delete(pin);
+      oracle.count("unpinned");
       await expecting(scene, kinds, () => unpin(world.store, ref, pin));
       return;
     }
     case 3: {
-      const done = await expecting(scene, kinds, () => rollback(world, collection, shard, version));
+      const pinned = [...oracle.pins.values()].filter((pin) => pin.shard === name);
+      const target = pinned.length > 0 && chance.hits(0.5) ? chance.pick(pinned).version : version;
+      const done = await expecting(scene, kinds, () => rollback(world, collection, shard, target));
       if (done) oracle.count("rollback");
       return;
     }

@@ -54,10 +54,13 @@ export class ReadingProcess implements Actor {
 
   async close(): Promise<void> {
     await this.#reader?.close();
+    this.#reader = null;
   }
 
   async round(): Promise<void> {
     const chance = this.#chance;
+    // Lambda gives up a process whenever it likes, also while graphs are on their way after a cold answer.
+    if (chance.hits(0.1)) await this.close();
     // Now and then two at once, which share one refresh; the second may ask for something else.
     await Promise.all(Array.from({ length: chance.hits(0.2) ? 2 : 1 }, () => this.#ask()));
   }
@@ -65,14 +68,17 @@ export class ReadingProcess implements Actor {
   async #ask(): Promise<void> {
     const { plan, oracle, collection, tokens } = this.#scene;
     const chance = this.#chance;
+    // What may be answered before the graphs are there.
+    const isPlain = this.#reader === null && chance.hits(0.5);
     this.#reader ??= new Reader(this.#world, {
       refreshSeconds: this.#refreshSeconds,
       cacheBytesMax: this.#cacheBytesMax,
       traffic: new Traffic(),
     });
-    const consistency = chance.pick<Consistency>(["eventual", "bounded", "strong"]);
+    const consistency = isPlain ? "eventual" : chance.pick<Consistency>(["eventual", "bounded", "strong"]);
     const maxAgeSeconds = consistency === "bounded" ? chance.pick([0, 10, 300]) : this.#refreshSeconds;
-    const token = consistency !== "strong" && chance.hits(0.4) ? tokens.at(-1 - chance.below(3)) : undefined;
+    const hasToken = !isPlain && consistency !== "strong" && chance.hits(0.4);
+    const token = hasToken ? tokens.at(-1 - chance.below(3)) : undefined;
     const freshness: Freshness = {
       consistency,
       ...(consistency === "bounded" ? { maxAgeSeconds } : {}),
@@ -81,7 +87,7 @@ export class ReadingProcess implements Actor {
     const window = beginRead(oracle, collection.name, plan.shards);
     const seenBefore = [...this.#seen];
     try {
-      const { answer, ...read } = await this.#read(this.#reader, freshness);
+      const { answer, ...read } = await this.#read(this.#reader, freshness, isPlain);
       const { deltas: tokens } = token ?? { deltas: [] };
       this.#judge(window, answer, {
         ...read,
@@ -100,27 +106,27 @@ export class ReadingProcess implements Actor {
     }
   }
 
-  async #read(reader: Reader, freshness: Freshness): Promise<Answered> {
+  async #read(reader: Reader, freshness: Freshness, isPlain: boolean): Promise<Answered> {
     const { plan, collection, oracle } = this.#scene;
     const chance = this.#chance;
-    const group = chance.hits(0.3) ? chance.below(groups) : null;
+    const group = !isPlain && chance.hits(0.3) ? chance.below(groups) : null;
     const wants = (document: string) => group === null || groupOf(document) === group;
     const request = { collection: collection.name, ...freshness };
     const filter = group === null ? {} : { filter: { group } };
-    const include: Include[] = chance.hits(0.3) ? ["document", "vector"] : ["document"];
-    const kind = chance.pick(["get", "get", "query", "query", "count"] as const);
+    const include: Include[] = !isPlain && chance.hits(0.3) ? ["document", "vector"] : ["document"];
+    const kind = isPlain ? "query" : chance.pick(["get", "get", "query", "query", "count"] as const);
     oracle.count(`asked to ${kind}${group === null || kind === "get" ? "" : " with a filter"}`);
     switch (kind) {
       case "get": {
         const answer = await reader.get({ ...request, ids: idsOf(plan.ids), include });
-        this.#checkVectors(answer.records);
+        this.#checkRecords(answer.records);
         return { answer, found: documentsOf(answer.records), wants: () => true };
       }
       case "query": {
         const vector = vectorOf("question", collection.dims);
-        const answer = await reader.query({ ...request, ...filter, vector, topK: 1000, include });
+        const answer = await reader.query({ ...request, ...filter, vector, topK: 100, include });
         this.#checkDistances(vector, answer.results);
-        this.#checkVectors(answer.results);
+        this.#checkRecords(answer.results);
         return { answer, found: documentsOf(answer.results), wants };
       }
       case "count": {
@@ -130,7 +136,9 @@ export class ReadingProcess implements Actor {
     }
   }
 
-  #checkVectors(records: readonly Pick<ReadRecord, "document" | "vector">[]): void {
+  #checkRecords(records: readonly Pick<ReadRecord, "id" | "document" | "vector">[]): void {
+    if (documentsOf(records).size !== records.length)
+      this.#scene.oracle.violate(`a record was answered twice: ${records.map(({ id }) => id).join()}`);
     for (const { document, vector } of records) {
       if (vector !== undefined && vector.join() !== vectorOf(document!, vector.length).join())
         this.#scene.oracle.violate(`${document} was answered with the vector of another record`);
@@ -154,6 +162,7 @@ export class ReadingProcess implements Actor {
     const { oracle, plan, collection } = this.#scene;
     const versions = answer.shards.map(({ version }) => version);
     oracle.count(`read ${read.consistency}${read.tokens.length > 0 ? " with tokens" : ""}`);
+    if (answer.cold) oracle.count("read cold");
     if (answer.deltasOverlaid > 0) oracle.count("deltas overlaid");
     if (answer.warning !== undefined) {
       oracle.count("fallback view");

@@ -29,6 +29,7 @@ const events = [
   "fallback view",
   "deltas overlaid",
   "read strong",
+  "read cold",
   "read bounded",
   "read eventual",
   "read eventual with tokens",
@@ -37,6 +38,7 @@ const events = [
   "asked to query with a filter",
   "lock released by force",
   "lock table lost",
+  "pinned",
 ];
 
 let undo = (): void => undefined;

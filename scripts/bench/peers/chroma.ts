@@ -11,6 +11,7 @@ import { bucketOf } from "../store.ts";
 import { type Peer, requirePeer } from "./peer.ts";
 
 const addRows = 500;
+const efforts = [10, 20, 40, 80, 160, 320, 640] as const;
 const startMs = 60_000;
 const complaintLengthMax = 4_000;
 
@@ -59,7 +60,7 @@ async function stop(server: ChildProcess): Promise<void> {
 
 export const chroma: Peer = {
   name: "Chroma server 1.0",
-  efforts: [10, 20, 40, 80, 160],
+  efforts,
   filters: true,
   async build(folder, { base, rows, dims }) {
     const { server, client } = await start(folder);
@@ -67,7 +68,9 @@ export const chroma: Peer = {
       const collection = await client.createCollection({
         name: "items",
         embeddingFunction: null,
-        configuration: { hnsw: { space: "cosine", ef_construction: 100, max_neighbors: 16, ef_search: 100 } },
+        configuration: {
+          hnsw: { space: "cosine", ef_construction: 100, max_neighbors: 16, ef_search: efforts[0] },
+        },
       });
       for (let first = 0; first < rows; first += addRows) {
         const part = Array.from({ length: Math.min(addRows, rows - first) }, (_, i) => first + i);
@@ -82,10 +85,20 @@ export const chroma: Peer = {
     }
   },
   async open(folder) {
-    const { server, client } = await start(folder);
-    const collection = await client.getCollection({ name: "items", embeddingFunction: null });
+    const named = { name: "items", embeddingFunction: null };
+    let { server, client } = await start(folder);
+    let collection = await client.getCollection(named);
+    let ef: number = efforts[0];
     return {
-      tune: (effort) => collection.modify({ configuration: { hnsw: { ef_search: effort } } }),
+      // An open index keeps the value that it was opened with.
+      async tune(effort) {
+        if (effort === ef) return;
+        ef = effort;
+        await collection.modify({ configuration: { hnsw: { ef_search: effort } } });
+        await stop(server);
+        ({ server, client } = await start(folder));
+        collection = await client.getCollection(named);
+      },
       async query(vector, k, below) {
         const { ids } = await collection.query({
           queryEmbeddings: [Array.from(vector)],
