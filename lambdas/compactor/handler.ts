@@ -6,7 +6,7 @@ import { awsWorld } from "../../lib/aws/aws-world.ts";
 import { parseEnvironment } from "../../lib/aws/environment.ts";
 import { lambdaDoor } from "../../lib/aws/lambda-door.ts";
 import { parseEvent } from "../../lib/aws/parse-event.ts";
-import { clearScratch } from "../../lib/aws/scratch.ts";
+import { clearScratch, roomHere } from "../../lib/aws/scratch.ts";
 import { telemetry } from "../../lib/aws/telemetry.ts";
 import { metric } from "../../lib/contract.ts";
 import { SiltstoneError } from "../../lib/core/errors.ts";
@@ -38,6 +38,7 @@ export const handler = lambdaDoor(
       ...(shard === undefined ? {} : { shard }),
       ingest: source !== "upkeep",
       upkeep: source !== "scheduled",
+      room: roomHere(process.env),
       deadlineMs: startMs + context.getRemainingTimeInMillis() - deadlineMarginMs,
     });
     const summary = summarizeRun(report, { source, startMs, endMs: Date.now() });

@@ -20,6 +20,8 @@ export interface MergeLimits {
   readonly deadShareMax: number;
   /** Bound on a segment: a rebuild of this many components fits one Lambda run (docs/performance.md). */
   readonly segmentComponentsMax: number;
+  /** Bound on a segment of few dims: of components, where each row counts as `rowComponents` more (memory of a merge). */
+  readonly segmentWeightMax: number;
   /** A graph of this many components is given clusters.bin, so that queries need not wait for all of it. */
   readonly clusteredComponentsMin: number;
 }
@@ -30,11 +32,18 @@ export const mergeLimits: MergeLimits = {
   growth: 4,
   deadShareMax: 0.25,
   segmentComponentsMax: 150_000_000,
+  segmentWeightMax: 228_000_000,
   clusteredComponentsMin: 15_000_000,
 };
 
-export const segmentRowsMax = (dims: number, limits: MergeLimits = mergeLimits): number =>
-  Math.max(limits.flatRowsMax, Math.floor(limits.segmentComponentsMax / dims));
+/** What merging keeps of a row beside its vector, in components. */
+const rowComponents = 200;
+
+export function segmentRowsMax(dims: number, limits: MergeLimits = mergeLimits): number {
+  const { flatRowsMax, segmentComponentsMax, segmentWeightMax } = limits;
+  const rows = Math.min(segmentComponentsMax / dims, segmentWeightMax / (dims + rowComponents));
+  return Math.max(flatRowsMax, Math.floor(rows));
+}
 
 export interface MergePlan {
   /** Ids, smallest segment first. */

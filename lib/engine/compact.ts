@@ -12,6 +12,7 @@
  * One shard's failure does not keep the others from being compacted: it is reported, and the run fails at its end.
  */
 import type { Collection } from "../core/collection.ts";
+import type { Room } from "../core/compactor-need.ts";
 import { isKind, SiltstoneError } from "../core/errors.ts";
 import { type ShardRef, shardName } from "../core/keys.ts";
 import { decodeNotification, type Notification } from "../core/notification.ts";
@@ -35,6 +36,8 @@ export interface CompactRequest {
   /** No new batch or merge begins after this. */
   readonly deadlineMs: number;
   readonly onProgress?: (progress: MergeProgress) => void;
+  /** No merge begins that is estimated to need more than this. @default no bound */
+  readonly room?: Room;
 }
 
 export interface ShardReport {
@@ -97,12 +100,15 @@ class Run {
   async upkeepAll(): Promise<void> {
     for (const { collection, shard } of await this.#targets(new Set())) {
       await this.#attempt(collection, shard, async () => {
-        const { deadlineMs, onProgress } = this.#request;
+        const { deadlineMs, onProgress, room } = this.#request;
         const merged = await merge(this.#world, collection, shard, {
           deadlineMs,
           ...(onProgress ? { onProgress } : {}),
+          ...(room ? { room } : {}),
         });
         this.#note(collection, shard, { merge: merged });
+        if (merged.shortage !== undefined)
+          this.#note(collection, shard, { error: { kind: "unavailable", message: merged.shortage } });
         if (!this.#outOfTime())
           this.#note(collection, shard, { collect: await collectGarbage(this.#world, collection, shard) });
       });

@@ -3,7 +3,8 @@
  * long as it takes, while ingestion goes on.
  *
  *  1. A lease of its own keeps two mergers from doing the same work.
- *  2. The plan (lib/core/merge-plan.ts) names inputs; their files are fetched and verified.
+ *  2. The plan (lib/core/merge-plan.ts) names inputs. When they need more memory or disk than there is, nothing is begun:
+ *     a process that was killed half way would say less, and try again. Otherwise their files are fetched and verified.
  *  3. They are merged on local disk; the sum of all rows that came in must equal kept plus retired.
  *  4. The output is uploaded, and published on whatever head there is by then, when every input is still part of it.
  *     Rows that were superseded meanwhile are shadowed by their version, as always.
@@ -12,8 +13,9 @@
 import { mkdir } from "node:fs/promises";
 import { addSums, equalSums, type RowSum } from "../core/checksum.ts";
 import type { Collection } from "../core/collection.ts";
+import { mergedFiles, mergeNeed, type Room, shortageOf } from "../core/compactor-need.ts";
 import { isKind, SiltstoneError } from "../core/errors.ts";
-import { type SegmentFile, type ShardRef, shardName } from "../core/keys.ts";
+import { type ShardRef, shardName } from "../core/keys.ts";
 import type { Manifest, Segment } from "../core/manifest.ts";
 import { type MergeLimits, type MergePlan, mergeLimits, planMerge } from "../core/merge-plan.ts";
 import { mergeMs } from "../core/merge-time.ts";
@@ -31,8 +33,13 @@ import { type Change, publish } from "./publish.ts";
 const mergesMax = 32;
 
 export interface MergeReport {
-  /** `overtaken`: another writer changed the inputs; the next run plans anew. `outOfTime`: the next merge would not fit. */
-  readonly outcome: "done" | "locked" | "overtaken" | "outOfTime";
+  /**
+   * `overtaken`: another writer changed the inputs; the next run plans anew. `outOfTime`: the next merge would take too
+   * long. `outOfRoom`: it needs more memory or disk than there is.
+   */
+  readonly outcome: "done" | "locked" | "overtaken" | "outOfTime" | "outOfRoom";
+  /** With `outOfRoom`: what is missing, and what to do about it. */
+  readonly shortage?: string;
   readonly version: number;
   readonly merges: readonly { readonly inputs: number; readonly rows: number; readonly grown: boolean }[];
 }
@@ -47,7 +54,12 @@ export async function merge(
   world: World,
   collection: Collection,
   shard: number,
-  options: { deadlineMs: number; onProgress?: (progress: MergeProgress) => void; limits?: MergeLimits },
+  options: {
+    deadlineMs: number;
+    onProgress?: (progress: MergeProgress) => void;
+    limits?: MergeLimits;
+    room?: Room;
+  },
 ): Promise<MergeReport> {
   const limits = options.limits ?? mergeLimits;
   const ref: ShardRef = { collection: collection.name, shard };
@@ -67,6 +79,8 @@ export async function merge(
       const plan = planMerge(head.manifest, limits);
       if (plan === null) return end("done");
       if (world.clock.nowMs() + mergeMs(head.manifest, plan) > options.deadlineMs) return end("outOfTime");
+      const shortage = options.room ? shortageOf(mergeNeed(head.manifest, plan), options.room) : null;
+      if (shortage !== null) return { ...end("outOfRoom"), shortage: refusal(ref, plan, shortage) };
       const step = await mergeOnce(world, collection, ref, {
         head,
         plan,
@@ -83,6 +97,10 @@ export async function merge(
     await lease.release().catch(() => {}); // It runs out by itself; the run's own outcome matters more.
   }
 }
+
+const refusal = (shard: ShardRef, plan: MergePlan, shortage: string): string =>
+  `${shardName(shard)}: merging ${plan.inputs.length} segments would need about ${shortage}; raise compactorMemoryMiB or ` +
+  "compactorStorageMiB, or move to a collection with more shards. Writes go on being ingested, queries slow down";
 
 interface Step {
   readonly head: Head;
@@ -104,7 +122,7 @@ async function mergeOnce(
     const fetched: MergeInput[] = [];
     for (const segment of inputs) {
       await lease.check();
-      const files = Object.keys(segment.files) as SegmentFile[];
+      const files = mergedFiles.filter((file) => segment.files[file] !== undefined);
       const input = { segment, folder: `${folder}/${segment.id}` };
       try {
         await fetchSegment(world.store, shard, segment, files, input.folder);

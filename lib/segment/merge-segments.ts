@@ -12,13 +12,13 @@
 import { closeSync, copyFileSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
-import { Checksum, type RowSum } from "../core/checksum.ts";
+import { Checksum, type RowSum, sumOf } from "../core/checksum.ts";
 import type { Collection } from "../core/collection.ts";
 import { ulidTimeMs } from "../core/keys.ts";
 import type { Segment } from "../core/manifest.ts";
 import type { MergeLimits } from "../core/merge-plan.ts";
-import { compareOrder, type RowOrder } from "../core/record.ts";
-import { describeSegment, rowsOf, VectorFile } from "./files.ts";
+import { compareOrder, type Row, type RowOrder } from "../core/record.ts";
+import { describeSegment, VectorFile } from "./files.ts";
 import { Graph } from "./graph.ts";
 import {
   openRecords,
@@ -29,6 +29,9 @@ import {
   storedTombstones,
 } from "./records-db.ts";
 import { writeClusters } from "./write-clusters.ts";
+
+/** Rows written between two breaths. */
+const sliceRows = 1024;
 
 export interface MergeInput {
   readonly segment: Segment;
@@ -81,9 +84,9 @@ export async function mergeSegments(
         vectors: new VectorFile(join(input.folder, "vectors.f32"), collection.dims),
       });
     }
-    const winners = foldInputs(inputs);
-    const droppedVersionMax = dropTombstones(winners, options.dropTombstonesBeforeMs);
-    const sums = account(inputs, winners);
+    const { winners, losers, cameIn } = foldInputs(inputs);
+    const droppedVersionMax = dropTombstones(winners, losers, options.dropTombstonesBeforeMs);
+    const retired = sumOf(rowsAt(inputs, losers));
     const rows = [...winners.values()].filter((place) => place.label !== null).length;
     const { flatRowsMax, deadShareMax } = options.limits;
     const base = rows > flatRowsMax ? growable(inputs, winners, { rows, deadShareMax }) : null;
@@ -95,7 +98,7 @@ export async function mergeSegments(
     const isLarge = described.slots * collection.dims >= options.limits.clusteredComponentsMin;
     const segment =
       kind === "hnsw" && isLarge ? await withClusters(folder, collection, described, options) : described;
-    return { segment, ...sums, droppedVersionMax, grown: base !== null };
+    return { segment, cameIn, retired, droppedVersionMax, grown: base !== null };
   } finally {
     for (const input of inputs) {
       input.db.close();
@@ -114,47 +117,76 @@ async function withClusters(
   return { ...segment, files: { ...segment.files, "clusters.bin": entry } };
 }
 
-/** Where the last write of each id is. The same write in two inputs is kept once. */
-function foldInputs(inputs: readonly Input[]): Map<string, Place> {
+interface Folded {
+  /** Where the last write of each id is. */
+  readonly winners: Map<string, Place>;
+  /** Every other row. The same write in two inputs is kept once. */
+  readonly losers: Loser[];
+  readonly cameIn: RowSum;
+}
+type Loser = Place & { readonly id: string };
+
+/** One pass over all there is: it meets and sums every row as the files hold it. */
+function foldInputs(inputs: readonly Input[]): Folded {
   const winners = new Map<string, Place>();
-  const meet = (input: number, label: number | null, row: StoredTombstone) => {
+  const losers: Loser[] = [];
+  const cameIn = new Checksum();
+  const meet = (row: Row, place: Place) => {
+    cameIn.add(row);
     const known = winners.get(row.id);
-    if (known !== undefined && compareOrder(row, known) <= 0) return;
-    winners.set(row.id, { input, label, version: row.version, delta: row.delta, row: row.row });
+    if (known !== undefined && compareOrder(place, known) <= 0) {
+      losers.push({ id: row.id, ...place });
+      return;
+    }
+    if (known !== undefined) losers.push({ id: row.id, ...known });
+    winners.set(row.id, place);
   };
-  inputs.forEach(({ db }, input) => {
-    for (const row of storedRows(db)) meet(input, row.label, row);
-    for (const tombstone of storedTombstones(db)) meet(input, null, tombstone);
-  });
-  return winners;
+  for (const [input, { db, vectors }] of inputs.entries()) {
+    for (const { label, ...row } of storedRows(db)) {
+      const { version, delta, row: at } = row;
+      meet({ ...row, vector: vectors.at(label) }, { input, label, version, delta, row: at });
+    }
+    for (const tombstone of storedTombstones(db)) {
+      const { version, delta, row: at } = tombstone;
+      meet(asRow(tombstone), { input, label: null, version, delta, row: at });
+    }
+  }
+  return { winners, losers, cameIn: cameIn.sum() };
 }
 
-function dropTombstones(winners: Map<string, Place>, beforeMs: number): number {
+const asRow = (tombstone: StoredTombstone): Row => ({
+  ...tombstone,
+  vector: null,
+  document: null,
+  metadata: null,
+});
+
+function dropTombstones(winners: Map<string, Place>, losers: Loser[], beforeMs: number): number {
   let versionMax = -1;
   for (const [id, place] of winners) {
     if (place.label !== null || ulidTimeMs(place.delta) >= beforeMs) continue;
     winners.delete(id);
+    losers.push({ id, ...place });
     versionMax = Math.max(versionMax, place.version);
   }
   return versionMax;
 }
 
-/** Sums over what the inputs' files hold: all rows, and those that are not kept. */
-function account(
-  inputs: readonly Input[],
-  winners: ReadonlyMap<string, Place>,
-): { cameIn: RowSum; retired: RowSum } {
-  const cameIn = new Checksum();
-  const retired = new Checksum();
-  inputs.forEach(({ db, vectors }, input) => {
-    for (const row of rowsOf(db, vectors)) {
-      cameIn.add(row);
-      const place = winners.get(row.id);
-      if (place === undefined || place.input !== input || compareOrder(row, place) !== 0) retired.add(row);
+/** The rows of these places, read back from the inputs' files. */
+function* rowsAt(inputs: readonly Input[], places: readonly Loser[]): Generator<Row> {
+  const selects = inputs.map(({ db }) => selectByLabel(db));
+  for (const { id, input, label, version, delta, row } of places) {
+    if (label === null) {
+      yield asRow({ id, version, delta, row });
+    } else {
+      const { label: _, ...stored } = selects[input]!.get(label) as unknown as StoredRow;
+      yield { ...stored, vector: inputs[input]!.vectors.at(label) };
     }
-  });
-  return { cameIn: cameIn.sum(), retired: retired.sum() };
+  }
 }
+
+const selectByLabel = (db: DatabaseSync) =>
+  db.prepare("SELECT label, id, version, delta, row, document, metadata FROM rows WHERE label = ?");
 
 /** The input whose graph is worth growing; null to build anew. */
 function growable(
@@ -280,18 +312,20 @@ class Output {
     flags: "wx" | "a",
     breathe: MergeOptions["breathe"],
   ): Promise<void> {
-    const select = this.#inputs.map(({ db }) =>
-      db.prepare("SELECT label, id, version, delta, row, document, metadata FROM rows WHERE label = ?"),
-    );
+    const select = this.#inputs.map(({ db }) => selectByLabel(db));
+    const { dims } = this.#collection;
     const fd = openSync(join(this.#folder, "vectors.f32"), flags);
     try {
-      for (let i = 0; i < rows.length; i++) {
-        const { input, label } = rows[i]!;
-        records.addRow(first + i, select[input]!.get(label) as unknown as StoredRow);
-        const vector = this.#inputs[input]!.vectors.at(label);
-        const bytes = writeSync(fd, vector);
-        if (bytes !== vector.byteLength) throw new Error("vectors.f32: short write (is the disk full?)");
-        if (i % 1024 === 1023) await breathe(0, rows.length);
+      for (let start = 0; start < rows.length; start += sliceRows) {
+        const slice = rows.slice(start, start + sliceRows);
+        const block = new Float32Array(slice.length * dims);
+        for (const [i, { input, label }] of slice.entries()) {
+          records.addRow(first + start + i, select[input]!.get(label) as unknown as StoredRow);
+          block.set(this.#inputs[input]!.vectors.at(label), i * dims);
+        }
+        if (writeSync(fd, block) !== block.byteLength)
+          throw new Error("vectors.f32: short write (is the disk full?)");
+        await breathe(0, rows.length);
       }
     } finally {
       closeSync(fd);

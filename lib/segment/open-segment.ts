@@ -17,7 +17,7 @@ import { normalised } from "../core/vector.ts";
 import { VectorFile } from "./files.ts";
 import { exactRows, Graph, type Hit } from "./graph.ts";
 import { openRecords, recordsUri, type StoredRow } from "./records-db.ts";
-import { preferExact } from "./search-cost.ts";
+import { efsBeforeExact } from "./search-cost.ts";
 
 /** Filters whose labels are kept per segment. */
 const cachedFiltersMax = 16;
@@ -161,21 +161,26 @@ export class OpenSegment {
     const wanted = Math.min(k, labels?.length ?? alive.rows);
     if (wanted === 0) return [];
     if (this.#graph === null) return this.#exactly(query, wanted, alive, labels);
+    if (labels !== null) return this.#nearestOf(labels, query, wanted, alive);
     const ef = Math.max(this.#collection.index.efSearch, wanted);
-    if (labels !== null && preferExact({ matching: labels.length, slots: this.segment.slots, ef }))
-      return this.#exactly(query, wanted, alive, labels);
-    const accepted = labels === null ? alive.bytes : this.#bytesOf(labels);
-    const hits = this.#graph.search(query, wanted, ef, accepted);
+    const hits = this.#graph.search(query, wanted, ef, alive.bytes);
     // After much deleting, hnswlib now and then finds fewer than there are.
     if (hits.length === wanted) return hits;
-    const wider = this.#graph.search(query, wanted, ef * 4, accepted);
-    return wider.length === wanted ? wider : this.#exactly(query, wanted, alive, labels);
+    const wider = this.#graph.search(query, wanted, ef * 4, alive.bytes);
+    return wider.length === wanted ? wider : this.#exactly(query, wanted, alive, null);
   }
 
-  #bytesOf(labels: Uint32Array): Uint8Array {
-    const bytes = new Uint8Array(this.segment.slots);
-    for (let i = 0; i < labels.length; i++) bytes[labels[i]!] = 1;
-    return bytes;
+  /** The nearest of a graph's `labels`: what the graph finds anyway, as long as enough of it is among them. */
+  #nearestOf(labels: Uint32Array, query: Float32Array, wanted: number, alive: Alive): Hit[] {
+    const { efSearch } = this.#collection.index;
+    const { slots } = this.segment;
+    for (const ef of efsBeforeExact({ wanted, matching: labels.length, slots, efSearch })) {
+      const hits = this.#graph!.search(query, ef, ef, alive.bytes).filter(({ label }) =>
+        holds(labels, label),
+      );
+      if (hits.length >= wanted) return hits.slice(0, wanted);
+    }
+    return this.#exactly(query, wanted, alive, labels);
   }
 
   #exactly(query: Float32Array, k: number, { bytes }: Alive, labels: Uint32Array | null): Hit[] {
@@ -225,6 +230,17 @@ export class OpenSegment {
       vectors.close();
     }
   }
+}
+
+/** Whether `labels`, ascending, has this one. */
+function holds(labels: Uint32Array, label: number): boolean {
+  let [start, limit] = [0, labels.length];
+  while (start < limit) {
+    const middle = (start + limit) >>> 1;
+    if (labels[middle]! < label) start = middle + 1;
+    else limit = middle;
+  }
+  return labels[start] === label;
 }
 
 /** Ascending. One JSON text is read three times as fast as a row for each label. */

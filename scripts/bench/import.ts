@@ -42,23 +42,30 @@ export const importing: Scenario<Size> = {
     const produced = await timed(() => produceRows(store, vectors, { start: 0, limit: size.rows }));
     const ingested = await timed(() => compactAll(store, { upkeep: false }));
     const merged = await timed(() => compactAll(store, { ingest: false }));
-    const importMs = produced.ms + ingested.ms + merged.ms;
-    const perSecond = (ms: number) => Math.round((size.rows / ms) * 1000);
+    const steps = { produced, ingested, merged };
+    const sum = (of: "ms" | "cpuMs") => Object.values(steps).reduce((total, step) => total + step[of], 0);
+    const whole = { ms: sum("ms"), cpuMs: sum("cpuMs") };
+    const row = (what: string, { ms, cpuMs }: typeof whole) => [
+      what,
+      round(ms / 1000),
+      Math.round((size.rows / ms) * 1000),
+      round(cpuMs / 1000),
+    ];
     const { requests, bytesWritten } = store.world.traffic.snapshot();
-    const ratio = bare.ms / importMs;
-    const ratioNative = native.ms / importMs;
+    const ratio = bare.cpuMs / whole.cpuMs;
+    const ratioNative = native.cpuMs / whole.cpuMs;
     return {
       tables: [
         {
           title: `Import of ${size.rows} × ${size.dims}, M ${M}, efConstruction ${efConstruction}`,
-          columns: ["step", "seconds", "rows/s"],
+          columns: ["step", "seconds", "rows/s", "processor seconds"],
           rows: [
-            ["bare build, hnswlib-node, one thread", round(bare.ms / 1000), perSecond(bare.ms)],
-            [`bare build, ${size.threads} threads`, round(native.ms / 1000), perSecond(native.ms)],
-            ["produce: check, encode, put", round(produced.ms / 1000), perSecond(produced.ms)],
-            ["ingest: read, fold, write flat, publish", round(ingested.ms / 1000), perSecond(ingested.ms)],
-            ["merge: fetch, fold, build, publish", round(merged.ms / 1000), perSecond(merged.ms)],
-            ["import, whole", round(importMs / 1000), perSecond(importMs)],
+            row("bare build, hnswlib-node, one thread", bare),
+            row(`bare build, the addon's graph, ${size.threads} threads`, native),
+            row("produce: check, encode, put", produced),
+            row("ingest: read, fold, write flat, publish", ingested),
+            row("merge: fetch, fold, build, publish", merged),
+            row("import, whole", whole),
           ],
         },
         {
@@ -69,12 +76,12 @@ export const importing: Scenario<Size> = {
       ],
       checks: [
         {
-          target: "at least 80 % of the rate of a bare hnswlib-node build",
+          target: "processor time: at least 80 % of the rate of a bare hnswlib-node build",
           measured: `${round(ratio * 100)} %`,
           met: ratio >= 0.8,
         },
         {
-          target: "at least 80 % of the rate of a bare build on as many processors",
+          target: "processor time: at least 80 % of the rate of the addon's own bare build",
           measured: `${round(ratioNative * 100)} %`,
           met: ratioNative >= 0.8,
         },

@@ -1,9 +1,11 @@
 /**
  * Resident memory of a warm query process: after opening and after 50 refreshes that each bring new rows, with the
- * merges between them. Allowed are 1.25 × the bytes of the open version's files + 150 MB.
+ * merges between them. Allowed are 1.25 × the bytes of the open version's files + 150 MB. Then memory and disk of merges,
+ * each in a process of its own, beside what lib/core/compactor-need.ts estimates.
  */
 import { gaussianMixture } from "./data.ts";
 import { round } from "./measure.ts";
+import type { MergeMeasured } from "./merge-process.ts";
 import { serving } from "./reader-client.ts";
 import type { Cell, Check, Scenario } from "./scenario.ts";
 import { compactAll, produceRows, withSegments } from "./store.ts";
@@ -17,10 +19,13 @@ interface Size {
 
 const allowedFactor = 1.25;
 const allowedBytes = 150e6;
+/** An estimate may be this much above what was measured. */
+const estimateFactorMax = 1.5;
+const flatSegments = 10;
 
 export const memory: Scenario<Size> = {
   name: "memory",
-  about: "resident memory of a query process, also after 50 refreshes",
+  about: "resident memory of a query process, also after 50 refreshes; memory and disk of merges",
   full: {
     rows: 100_000,
     sets: [
@@ -34,6 +39,7 @@ export const memory: Scenario<Size> = {
   tiny: { rows: 300, sets: [{ share: 1, dims: 16 }], refreshes: 2, rowsPerRefresh: 5 },
   async run(size, log) {
     const rows: Cell[][] = [];
+    const merges: Cell[][] = [];
     const checks: Check[] = [];
     for (const { share, dims } of size.sets) {
       const set = `${Math.round(size.rows * share)} × ${dims}`;
@@ -52,9 +58,33 @@ export const memory: Scenario<Size> = {
           met: rss <= allowed,
         });
       }
+      for (const graphShare of [0, 0.8]) {
+        const merged = await mergeOf({ rows: Math.round(size.rows * share), dims, graphShare });
+        const what = merged.grown ? "a graph grown by a fifth" : "a graph built";
+        for (const of of ["memoryBytes", "diskBytes"] as const) {
+          const [estimated, measured] = [merged.estimated[of], merged.measured[of]];
+          const mb = [measured, estimated].map((bytes) => Math.round(bytes / 1e6));
+          merges.push([set, what, of.replace("Bytes", ""), ...mb, round(estimated / measured)]);
+          checks.push({
+            target: `${set}, ${what}: ${of} estimated at 1 to ${estimateFactorMax} × what is taken`,
+            measured: round(estimated / measured),
+            met: estimated >= measured && estimated <= estimateFactorMax * measured,
+          });
+        }
+      }
     }
     const columns = ["set", "after", "RSS", "index files", "allowed"];
-    return { tables: [{ title: "Resident memory of a query process, MB", columns, rows }], checks };
+    return {
+      tables: [
+        { title: "Resident memory of a query process, MB", columns, rows },
+        {
+          title: "What a merge takes, at its peak, MB",
+          columns: ["set", "merge", "of", "taken", "estimated", "ratio"],
+          rows: merges,
+        },
+      ],
+      checks,
+    };
   },
 };
 
@@ -86,4 +116,18 @@ async function steps(size: { rows: number; dims: number; refreshes: number; rows
     await reader.stop();
     return measured;
   });
+}
+
+/** The merge of flat segments, or of flat segments into the graph that has `graphShare` of the rows. */
+async function mergeOf(size: { rows: number; dims: number; graphShare: number }): Promise<MergeMeasured> {
+  const { rows, dims, graphShare } = size;
+  const vectors = gaussianMixture({ rows, dims, queries: 0 });
+  const graphRows = Math.round(rows * graphShare);
+  const flatRows = Math.floor((rows - graphRows) / flatSegments);
+  const segments = [
+    ...(graphRows > 0 ? [{ rows: graphRows, kind: "hnsw" as const }] : []),
+    ...Array.from({ length: flatSegments }, () => ({ rows: flatRows, kind: "flat" as const })),
+  ];
+  const store = await withSegments(vectors, segments, { index: { efConstruction: 20 } });
+  return serving(store, (served) => served.merge());
 }

@@ -9,6 +9,7 @@ import { Traffic } from "../../lib/engine/traffic.ts";
 import { withFolder } from "../../lib/segment/files.ts";
 import { startS3Server } from "../local/s3/server.ts";
 import type { Throttle } from "../local/s3/weather.ts";
+import type { MergeMeasured } from "./merge-process.ts";
 import type { Answer, Question } from "./reader-process.ts";
 import type { Store } from "./store.ts";
 
@@ -22,6 +23,8 @@ export interface ServedStore {
   sync(): Promise<void>;
   setThrottle(throttle: Throttle | undefined): void;
   startReader(): ReaderProcess;
+  /** Does the merge that is due, in a process of its own. */
+  merge(): Promise<MergeMeasured>;
 }
 
 /** A process that answers each question, a JSON line on stdin, with one on stdout. */
@@ -80,6 +83,12 @@ export async function serving<T>(store: Store, work: (served: ServedStore) => Pr
       },
       setThrottle: s3.setThrottle,
       startReader: () => s3.start("reader-process.ts"),
+      async merge() {
+        const merger = s3.start<{ op: "merge" }, MergeMeasured>("merge-process.ts");
+        const measured = await merger.ask({ op: "merge" });
+        await merger.stop();
+        return measured;
+      },
     };
     await served.sync();
     return work(served);

@@ -6,6 +6,7 @@ import { importing } from "./import.ts";
 import { ingest } from "./ingest.ts";
 import { memory } from "./memory.ts";
 import { parameters } from "./parameters.ts";
+import { realFilters } from "./real-filters.ts";
 import { runtime } from "./runtime.ts";
 import { scale } from "./scale.ts";
 import type { Log, Result, Scenario } from "./scenario.ts";
@@ -34,6 +35,7 @@ export const scenarios: readonly Entry[] = [
   entry(warmQuery),
   entry(runtime),
   entry(filters),
+  entry(realFilters),
   entry(ingest),
   entry(importing),
   entry(churn),

@@ -28,6 +28,7 @@ const limits = {
   growth: 4,
   deadShareMax: 0.25,
   segmentComponentsMax: 1e6,
+  segmentWeightMax: 1e9,
   clusteredComponentsMin: 1,
 };
 

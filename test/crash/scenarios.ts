@@ -29,6 +29,7 @@ export const limits: MergeLimits = {
   growth: 4,
   deadShareMax: 0.25,
   segmentComponentsMax: 1_000,
+  segmentWeightMax: 1e9,
   clusteredComponentsMin: 1,
 };
 export const retention: Retention = { versionsKept: 1, keptMs: 3_600_000, orphanMs: 24 * 3_600_000 };

@@ -21,6 +21,7 @@ const limits = {
   deadShareMax: 0.25,
   segmentComponentsMax: 1e9,
   clusteredComponentsMin: 1,
+  segmentWeightMax: 1e9,
 };
 type Metric = "cosine" | "l2" | "ip";
 

@@ -145,3 +145,39 @@ test("two compactors at once publish nothing twice", async () => {
   expect(manifest.ledger.ingested.rows).toBe(20);
   expect(await count(world, "docs")).toBe(20);
 });
+
+test("a merge that would not fit is not begun, and says what it needs; writes and collection go on (CMP-8)", async () => {
+  const world = memoryWorld();
+  const { collection } = await createCollection(world, { name: "docs", dims, metric: "cosine" });
+  const upkeep = (memoryBytes: number) =>
+    compact(world, {
+      ingest: true,
+      upkeep: true,
+      deadlineMs: 9e15,
+      room: { memoryBytes, diskBytes: 1e9 },
+    });
+  // One flat segment a run, until there are more than a shard keeps.
+  const write = async (n: number) => {
+    await produce(world, { collection: "docs", records: [{ id: `r${n}`, vector: vectorOf(n) }] });
+    return upkeep(100e6);
+  };
+  let report = await write(0);
+  for (let n = 1; n < 12; n++) report = await write(n);
+  const [shard] = report.shards;
+  expect(shard).toMatchObject({
+    ingest: { outcome: "done", deltas: 1 },
+    merge: { outcome: "outOfRoom", merges: [] },
+    collect: { outcome: "nothing" },
+    error: { kind: "unavailable" },
+  });
+  expect(shard!.error!.message).toMatch(
+    /^docs\/0: merging 12 segments would need about \d+ MB of memory \(there are 100 MB\); raise compactorMemoryMiB/,
+  );
+  expect(await count(world, "docs")).toBe(12);
+  expect((await readHead(world.store, collection, 0)).manifest.segments).toHaveLength(12);
+
+  const [roomy] = (await upkeep(1e9)).shards;
+  expect(roomy).toMatchObject({ merge: { outcome: "done", merges: [{ inputs: 12 }] } });
+  expect(roomy!.error).toBeUndefined();
+  expect(await count(world, "docs")).toBe(12);
+});

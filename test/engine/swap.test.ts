@@ -18,6 +18,7 @@ const limits = {
   deadShareMax: 0.25,
   segmentComponentsMax: 1e6,
   clusteredComponentsMin: 1e9,
+  segmentWeightMax: 1e9,
 };
 const question = {
   collection: "docs",

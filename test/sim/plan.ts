@@ -59,6 +59,7 @@ export function planOf(seed: number, steps: number): Plan {
       growth: chance.pick([1, 4]),
       deadShareMax: 0.25,
       segmentComponentsMax: chance.pick([40, 1_000]),
+      segmentWeightMax: 1e9,
       clusteredComponentsMin: seed % 2 === 0 ? 1 : 1_000,
     },
     retention: { versionsKept: chance.pick([1, 2, 5]), keptMs: hour, orphanMs: 24 * hour },

@@ -1,0 +1,64 @@
+/**
+ * What a merge takes of memory and of local disk, estimated before anything of it is fetched. The constants are fitted
+ * to the bench `memory`, which prints estimate and reality side by side (docs/performance.md, "Memory"): the estimate is
+ * never the smaller one, and at most half as much again.
+ */
+import type { SegmentFile } from "./keys.ts";
+import type { Manifest, Segment } from "./manifest.ts";
+import type { MergePlan } from "./merge-plan.ts";
+
+/** Of something: what it needs; of a function: what it has. */
+export interface Room {
+  readonly memoryBytes: number;
+  readonly diskBytes: number;
+}
+
+/** The files of its inputs that a merge reads; clusters.bin it makes anew. */
+export const mergedFiles: readonly SegmentFile[] = ["index.hnsw", "vectors.f32", "records.db"];
+
+/** Node, the code, parts of files under way, and what is garbage until the next collection. */
+const processBytes = 220e6;
+/** A row while inputs are folded: its id, where it is, and the tables of both. */
+const placeBytes = 1_100;
+/** A node beside its vector and links: its label, its lock, its entries in the tables that insertion needs. */
+const nodeBytes = 140;
+const labelBytes = 8;
+/** Of the inputs' files, what may lie in memory before it is collected. */
+const fetchedShare = 0.75;
+/** The output's records.db, written in another order than its inputs', is packed less tightly. */
+const recordsSlack = 1.1;
+
+export function mergeNeed(manifest: Manifest, plan: MergePlan): Room {
+  const inputs = manifest.segments.filter(({ id }) => plan.inputs.includes(id));
+  const total = (of: (segment: Segment) => number) => inputs.reduce((sum, segment) => sum + of(segment), 0);
+  const { M } = manifest.index;
+  const slots = total((segment) => segment.slots);
+  const vectorBytes = slots * manifest.dims * 4;
+  const linkBytes = slots * (8 * M + 4 + (4 * M + 4) / (M - 1));
+  const bytesOf = (name: SegmentFile) => total(({ files }) => files[name]?.bytes ?? 0);
+  const inputBytes = mergedFiles.reduce((sum, name) => sum + bytesOf(name), 0);
+  const rows = total((segment) => segment.rows + segment.tombstones);
+  const graphBytes = vectorBytes + linkBytes + slots * nodeBytes;
+  const clustersBytes = slots * manifest.dims + bytesOf("records.db");
+  const outputBytes =
+    vectorBytes * 2 + linkBytes + slots * labelBytes + bytesOf("records.db") * recordsSlack + clustersBytes;
+  return {
+    memoryBytes: Math.ceil(processBytes + rows * placeBytes + graphBytes + inputBytes * fetchedShare),
+    diskBytes: Math.ceil(inputBytes + outputBytes),
+  };
+}
+
+/** What is missing, for people; null when it fits. */
+export function shortageOf(need: Room, has: Room): string | null {
+  const missing = [
+    ["memory", need.memoryBytes, has.memoryBytes],
+    ["local disk", need.diskBytes, has.diskBytes],
+  ] as const;
+  const short = missing.filter(([, needed, there]) => needed > there);
+  if (short.length === 0) return null;
+  return short
+    .map(([what, needed, there]) => `${mb(needed)} of ${what} (there are ${mb(there)})`)
+    .join(" and ");
+}
+
+const mb = (bytes: number): string => `${Math.ceil(bytes / 1e6)} MB`;
