@@ -300,13 +300,17 @@ export class Oracle {
       for (const delta of this.lost()) this.violate(`the repaired pointer loses delta ${delta}`);
   }
 
-  /** The floor rises over no version that retention keeps: the last ones, and what was current not long ago. */
+  /**
+   * The floor rises over no version that retention keeps: the last ones, and what was current not long ago, by the times
+   * of the commits. (A publisher that slept between its manifest and the pointer makes a new version look old.)
+   */
   #checkFloor(shard: string, { versions }: ShardTruth, { version, floor }: Pointer): void {
     if (this.retention === null) return;
     const { versionsKept, keptMs } = this.retention;
     if (version - floor.version + 1 < Math.min(version, versionsKept))
       this.violate(`${shard}: the floor rose to ${floor.version} at version ${version} (I8)`);
-    const ageMs = this.nowMs() - (versions.get(floor.version)?.atMs ?? 0);
+    const next = versions.get(floor.version);
+    const ageMs = this.nowMs() - (next ? Math.min(next.atMs, ulidTimeMs(next.commit)) : 0);
     // Version 0 is nothing, and nobody goes back to it.
     if (floor.version > 1 && ageMs < keptMs - 2 * skewMaxMs)
       this.violate(
