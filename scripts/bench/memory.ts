@@ -61,12 +61,12 @@ export const memory: Scenario<Size> = {
       for (const graphShare of [0, 0.8]) {
         const merged = await mergeOf({ rows: Math.round(size.rows * share), dims, graphShare });
         const what = merged.grown ? "a graph grown by a fifth" : "a graph built";
-        for (const of of ["memoryBytes", "diskBytes"] as const) {
-          const [estimated, measured] = [merged.estimated[of], merged.measured[of]];
+        for (const need of ["memoryBytes", "diskBytes"] as const) {
+          const [estimated, measured] = [merged.estimated[need], merged.measured[need]];
           const mb = [measured, estimated].map((bytes) => Math.round(bytes / 1e6));
-          merges.push([set, what, of.replace("Bytes", ""), ...mb, round(estimated / measured)]);
+          merges.push([set, what, need.replace("Bytes", ""), ...mb, round(estimated / measured)]);
           checks.push({
-            target: `${set}, ${what}: ${of} estimated at 1 to ${estimateFactorMax} × what is taken`,
+            target: `${set}, ${what}: ${need} estimated at 1 to ${estimateFactorMax} × what is taken`,
             measured: round(estimated / measured),
             met: estimated >= measured && estimated <= estimateFactorMax * measured,
           });
