@@ -21,7 +21,10 @@ export class Checksum {
   #high = 0n;
 
   add(row: Row): this {
-    const digest = digestOf(row);
+    return this.addDigest(digestOf(row));
+  }
+
+  addDigest(digest: Buffer): this {
     return this.#plus(1, digest.readBigUInt64LE(0), digest.readBigUInt64LE(8));
   }
 
@@ -63,7 +66,9 @@ export const addSums = (...sums: readonly RowSum[]): RowSum =>
 
 export const equalSums = (a: RowSum, b: RowSum): boolean => a.rows === b.rows && a.checksum === b.checksum;
 
-/** sha256 over the row's fields, each with its length in front; the first 128 bits are the row's digest. */
+/** Bytes of a row's digest: the first of the sha256 over its fields, each with its length in front. */
+export const digestBytes = 16;
+
 export function digestOf(row: Row): Buffer {
   const texts = [row.id, row.delta, row.document, row.metadata];
   const bytesMax =
@@ -87,5 +92,5 @@ export function digestOf(row: Row): Buffer {
     scratch.set(new Uint8Array(row.vector.buffer, row.vector.byteOffset, row.vector.byteLength), at);
     at += row.vector.byteLength;
   }
-  return hash("sha256", scratch.subarray(0, at), "buffer");
+  return hash("sha256", scratch.subarray(0, at), "buffer").subarray(0, digestBytes);
 }

@@ -196,7 +196,7 @@ class ClusteredSegment {
     ]);
     const record = records.find((one) => one.label === label);
     const vector = new Float32Array(Uint8Array.from(bytes).buffer);
-    if (record === undefined || digestOf({ ...record, vector }).toString("base64", 0, 16) !== record.digest)
+    if (record === undefined || digestOf({ ...record, vector }).toString("base64") !== record.digest)
       throw corrupt(this.#key("vectors.f32"), `row ${label} is not the one that clusters.bin describes`);
     return { record, vector };
   }

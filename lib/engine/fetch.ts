@@ -53,7 +53,7 @@ async function fetchFile(
       );
     }
     for (const part of parts) part.catch(() => {}); // Awaited in order below; a later one may fail first.
-    for (const part of parts) {
+    for (let part = parts.shift(); part !== undefined; part = parts.shift()) {
       const bytes = await part;
       sha256.update(bytes);
       await file.writeFile(bytes);

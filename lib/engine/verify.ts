@@ -14,7 +14,7 @@ import type { Collection } from "../core/collection.ts";
 import { SiltstoneError } from "../core/errors.ts";
 import { type SegmentFile, type ShardRef, shardName } from "../core/keys.ts";
 import { type Manifest, type Segment, segmentBytes, successionFault } from "../core/manifest.ts";
-import { describeSegment, withFolder } from "../segment/files.ts";
+import { describeSegment, measureRows, withFolder } from "../segment/files.ts";
 import { OpenSegment } from "../segment/open-segment.ts";
 import { fetchSegment } from "./fetch.ts";
 import { type Head, readHead } from "./head.ts";
@@ -103,11 +103,7 @@ async function verifySegment(
 ): Promise<void> {
   await withFolder(async (folder) => {
     await fetchSegment(world.store, ref, segment, Object.keys(segment.files) as SegmentFile[], folder);
-    const found = await describeSegment(folder, {
-      id: segment.id,
-      kind: segment.kind,
-      dims: collection.dims,
-    });
+    const found = await describeSegment(folder, segment, await measureRows(folder, collection.dims));
     const differences = (["rows", "tombstones", "slots", "minVersion", "maxVersion", "sum"] as const).filter(
       (field) => JSON.stringify(found[field]) !== JSON.stringify(segment[field]),
     );

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import { pipeline } from "node:stream/promises";
-import { Checksum, type RowSum } from "../core/checksum.ts";
+import { Checksum, digestBytes, digestOf, type RowSum } from "../core/checksum.ts";
 import type { SegmentFile } from "../core/keys.ts";
 import type { FileEntry, Segment } from "../core/manifest.ts";
 import type { Row } from "../core/record.ts";
@@ -78,11 +78,58 @@ export class VectorFile {
   }
 }
 
-/** Every row and tombstone of a segment, read back from its files. Vectors are views that are overwritten. */
-export function* rowsOf(db: DatabaseSync, vectors: VectorFile): Generator<Row> {
-  for (const { label, ...row } of storedRows(db)) yield { ...row, vector: vectors.at(label) };
+/** Every row (with its label) and tombstone, read back from the files. Vectors are views that are overwritten. */
+export function* rowsOf(db: DatabaseSync, vectors: VectorFile): Generator<Row & { label: number | null }> {
+  for (const row of storedRows(db)) yield { ...row, vector: vectors.at(row.label) };
   for (const tombstone of storedTombstones(db))
-    yield { ...tombstone, vector: null, document: null, metadata: null };
+    yield { ...tombstone, label: null, vector: null, document: null, metadata: null };
+}
+
+export interface Measured {
+  readonly sum: RowSum;
+  readonly rows: number;
+  readonly slots: number;
+  readonly minVersion: number;
+  readonly maxVersion: number;
+  /** Of each label's row, digestBytes each. */
+  readonly digests: Buffer;
+}
+
+/** Rows between two breaths. */
+const breathRows = 1024;
+
+/** What records.db and vectors.f32 really hold. `breathe` is awaited between slices of work and may throw to stop. */
+export async function measureRows(
+  folder: string,
+  dims: number,
+  breathe: () => Promise<void> = async () => {},
+): Promise<Measured> {
+  const slots = statSync(join(folder, "vectors.f32")).size / (dims * 4);
+  const db = openRecords(join(folder, "records.db"));
+  const vectors = new VectorFile(join(folder, "vectors.f32"), dims);
+  try {
+    const checksum = new Checksum();
+    const digests = Buffer.alloc(slots * digestBytes);
+    let rows = 0;
+    let minVersion = Number.MAX_SAFE_INTEGER;
+    let maxVersion = 0;
+    for (const row of rowsOf(db, vectors)) {
+      const digest = digestOf(row);
+      checksum.addDigest(digest);
+      if (row.label !== null) {
+        digest.copy(digests, row.label * digestBytes);
+        rows += 1;
+      }
+      minVersion = Math.min(minVersion, row.version);
+      maxVersion = Math.max(maxVersion, row.version);
+      if (checksum.rows % breathRows === 0) await breathe();
+    }
+    minVersion = Math.min(minVersion, maxVersion);
+    return { sum: checksum.sum(), rows, slots, minVersion, maxVersion, digests };
+  } finally {
+    db.close();
+    vectors.close();
+  }
 }
 
 /**
@@ -91,37 +138,12 @@ export function* rowsOf(db: DatabaseSync, vectors: VectorFile): Generator<Row> {
  */
 export async function describeSegment(
   folder: string,
-  { id, kind, dims }: { id: string; kind: Segment["kind"]; dims: number },
+  { id, kind }: { id: string; kind: Segment["kind"] },
+  { sum, rows, slots, minVersion, maxVersion }: Omit<Measured, "digests">,
 ): Promise<Segment> {
   const names: SegmentFile[] =
     kind === "hnsw" ? ["index.hnsw", "vectors.f32", "records.db"] : ["vectors.f32", "records.db"];
   const files: Partial<Record<SegmentFile, FileEntry>> = {};
   for (const name of names) files[name] = await hashFile(join(folder, name));
-  const { sum, rows, minVersion, maxVersion } = measureRows(folder, dims);
-  const slots = files["vectors.f32"]!.bytes / (dims * 4);
   return { id, kind, rows, tombstones: sum.rows - rows, slots, minVersion, maxVersion, sum, files };
-}
-
-function measureRows(
-  folder: string,
-  dims: number,
-): { sum: RowSum; rows: number; minVersion: number; maxVersion: number } {
-  const db = openRecords(join(folder, "records.db"));
-  const vectors = new VectorFile(join(folder, "vectors.f32"), dims);
-  try {
-    const checksum = new Checksum();
-    let rows = 0;
-    let minVersion = Number.MAX_SAFE_INTEGER;
-    let maxVersion = 0;
-    for (const row of rowsOf(db, vectors)) {
-      checksum.add(row);
-      if (row.vector !== null) rows += 1;
-      minVersion = Math.min(minVersion, row.version);
-      maxVersion = Math.max(maxVersion, row.version);
-    }
-    return { sum: checksum.sum(), rows, minVersion: Math.min(minVersion, maxVersion), maxVersion };
-  } finally {
-    db.close();
-    vectors.close();
-  }
 }

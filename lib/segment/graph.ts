@@ -19,8 +19,8 @@ export interface Hit {
   readonly label: number;
   readonly distance: number;
 }
-/** Rows inserted between two breaths, so that leases are extended and deadlines seen: one to five seconds. */
-const insertRows = 2048;
+/** Inserted between two breaths, so that leases are extended and deadlines seen: one to five seconds. */
+const insertComponents = 3_000_000;
 
 export class Graph {
   readonly #native: InstanceType<typeof hnswlib.Graph>;
@@ -68,8 +68,9 @@ export class Graph {
     rows: (first: number, limit: number) => Float32Array,
     breathe: (done: number) => Promise<void>,
   ): Promise<void> {
-    for (let first = 0; first < added; first += insertRows) {
-      const limit = Math.min(added, first + insertRows);
+    const slice = Math.ceil(insertComponents / this.#dims);
+    for (let first = 0; first < added; first += slice) {
+      const limit = Math.min(added, first + slice);
       await this.#native.append(rows(first, limit), availableParallelism());
       await breathe(limit);
     }

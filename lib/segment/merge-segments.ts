@@ -15,10 +15,10 @@ import type { DatabaseSync } from "node:sqlite";
 import { Checksum, type RowSum, sumOf } from "../core/checksum.ts";
 import type { Collection } from "../core/collection.ts";
 import { ulidTimeMs } from "../core/keys.ts";
-import type { Segment } from "../core/manifest.ts";
+import type { FileEntry, Segment } from "../core/manifest.ts";
 import type { MergeLimits } from "../core/merge-plan.ts";
 import { compareOrder, type Row, type RowOrder } from "../core/record.ts";
-import { describeSegment, VectorFile } from "./files.ts";
+import { describeSegment, type Measured, measureRows, VectorFile } from "./files.ts";
 import { Graph } from "./graph.ts";
 import {
   openRecords,
@@ -91,13 +91,16 @@ export async function mergeSegments(
     const { flatRowsMax, deadShareMax } = options.limits;
     const base = rows > flatRowsMax ? growable(inputs, winners, { rows, deadShareMax }) : null;
     const kind = rows > flatRowsMax ? "hnsw" : "flat";
-    const writer = new Output(folder, collection, inputs, winners);
-    if (base === null) await writer.fresh(kind, options.breathe);
-    else await writer.grow(base, options.breathe);
-    const described = await describeSegment(folder, { id: options.id, kind, dims: collection.dims });
-    const isLarge = described.slots * collection.dims >= options.limits.clusteredComponentsMin;
-    const segment =
-      kind === "hnsw" && isLarge ? await withClusters(folder, collection, described, options) : described;
+    const output = new Output(folder, collection, inputs, winners, options.breathe);
+    const written = base === null ? await output.writeFresh(kind) : await output.writeGrown(base);
+    const [, { clusters, ...measured }] = await sideBySide(
+      kind === "hnsw" ? output.writeGraph(base, written) : Promise.resolve(),
+      measure(folder, collection, kind, options),
+    );
+    const described = await describeSegment(folder, { id: options.id, kind }, measured);
+    const segment = clusters
+      ? { ...described, files: { ...described.files, "clusters.bin": clusters } }
+      : described;
     return { segment, cameIn, retired, droppedVersionMax, grown: base !== null };
   } finally {
     for (const input of inputs) {
@@ -107,14 +110,24 @@ export async function mergeSegments(
   }
 }
 
-async function withClusters(
+/** Both have ended when one's failure is thrown: neither may go on in a folder that is deleted. */
+async function sideBySide<A, B>(one: Promise<A>, other: Promise<B>): Promise<[A, B]> {
+  await Promise.allSettled([one, other]);
+  return Promise.all([one, other]);
+}
+
+/** While the graph is built by other threads: what the rest of the output holds, and its clusters where it is large. */
+async function measure(
   folder: string,
   collection: Collection,
-  segment: Segment,
-  { breathe }: MergeOptions,
-): Promise<Segment> {
-  const entry = await writeClusters(folder, collection, () => breathe(segment.slots, segment.slots));
-  return { ...segment, files: { ...segment.files, "clusters.bin": entry } };
+  kind: Segment["kind"],
+  { limits, breathe }: MergeOptions,
+): Promise<Measured & { clusters: FileEntry | null }> {
+  const pause = () => breathe(0, 0);
+  const measured = await measureRows(folder, collection.dims, pause);
+  const isLarge = kind === "hnsw" && measured.slots * collection.dims >= limits.clusteredComponentsMin;
+  const clusters = isLarge ? await writeClusters(folder, collection, measured.digests, pause) : null;
+  return { ...measured, clusters };
 }
 
 interface Folded {
@@ -204,85 +217,86 @@ function growable(
   return slots - kept <= slotsAfter * deadShareMax ? largest : null;
 }
 
+/** How many rows were appended, and which of the base's labels died. */
+interface Written {
+  readonly added: number;
+  readonly died: readonly number[];
+}
+
 class Output {
   readonly #folder: string;
   readonly #collection: Collection;
   readonly #inputs: readonly Input[];
   readonly #winners: ReadonlyMap<string, Place>;
+  readonly #breathe: MergeOptions["breathe"];
 
   constructor(
     folder: string,
     collection: Collection,
     inputs: readonly Input[],
     winners: ReadonlyMap<string, Place>,
+    breathe: MergeOptions["breathe"],
   ) {
     this.#folder = folder;
     this.#collection = collection;
     this.#inputs = inputs;
     this.#winners = winners;
+    this.#breathe = breathe;
   }
 
   /** Writes all rows anew; their labels are their order, shuffled for a graph. */
-  async fresh(kind: Segment["kind"], breathe: MergeOptions["breathe"]): Promise<void> {
+  async writeFresh(kind: Segment["kind"]): Promise<Written> {
     const rows = this.#keptRows(null);
     if (kind === "hnsw") shuffle(rows);
     const records = new RecordsWriter(join(this.#folder, "records.db"), this.#collection);
     try {
-      await this.#append(records, rows, 0, "wx", breathe);
+      await this.#append(records, rows, 0, "wx");
       for (const tombstone of this.#keptTombstones(null)) records.addTombstone(tombstone);
       records.finish();
     } finally {
       records.abandon();
     }
-    if (kind === "flat") return;
-    const graph = Graph.create(this.#collection, rows.length);
-    try {
-      await this.#insert(graph, rows.length, breathe);
-      await graph.write(join(this.#folder, "index.hnsw"));
-    } finally {
-      graph.close();
-    }
+    return { added: rows.length, died: [] };
   }
 
-  /** Goes on with copies of one input's files: its labels stay, dead ones are marked, the other rows follow. */
-  async grow(base: number, breathe: MergeOptions["breathe"]): Promise<void> {
-    const { segment, folder } = this.#inputs[base]!;
+  /** Goes on with copies of one input's files: its labels stay, the other rows follow. */
+  async writeGrown(base: number): Promise<Written> {
+    const { segment, db, folder } = this.#inputs[base]!;
     for (const file of ["records.db", "vectors.f32"])
       copyFileSync(join(folder, file), join(this.#folder, file));
-    const graph = await Graph.load(join(folder, "index.hnsw"), this.#collection, segment.slots);
-    try {
-      const added = await this.#growRecords(base, (label) => graph.markDeleted(label), breathe);
-      await this.#insert(graph, added, breathe);
-      await graph.write(join(this.#folder, "index.hnsw"));
-    } finally {
-      graph.close();
-    }
-  }
-
-  /** Brings the copied files up to date, telling which labels died; how many rows were appended. */
-  async #growRecords(
-    base: number,
-    onDead: (label: number) => void,
-    breathe: MergeOptions["breathe"],
-  ): Promise<number> {
-    const { segment, db } = this.#inputs[base]!;
     const records = new RecordsWriter(join(this.#folder, "records.db"), this.#collection, "copy");
     const rows = this.#keptRows(base);
+    const died: number[] = [];
     try {
       for (const { id, label } of storedRows(db)) {
         if (this.#keeps(base, id, label)) continue;
         records.deleteRow(label);
-        onDead(label);
+        died.push(label);
       }
       for (const { id } of storedTombstones(db))
         if (!this.#keeps(base, id, null)) records.deleteTombstone(id);
-      await this.#append(records, rows, segment.slots, "a", breathe);
+      await this.#append(records, rows, segment.slots, "a");
       for (const tombstone of this.#keptTombstones(base)) records.addTombstone(tombstone);
       records.finish();
     } finally {
       records.abandon();
     }
-    return rows.length;
+    return { added: rows.length, died };
+  }
+
+  /** The graph of the finished vectors.f32: anew, or one input's with its dead marked and the other rows inserted. */
+  async writeGraph(base: number | null, { added, died }: Written): Promise<void> {
+    const input = base === null ? null : this.#inputs[base]!;
+    const graph = input
+      ? await Graph.load(join(input.folder, "index.hnsw"), this.#collection, input.segment.slots)
+      : Graph.create(this.#collection, added);
+    try {
+      for (const label of died) graph.markDeleted(label);
+      await this.#insert(graph, added);
+      await graph.write(join(this.#folder, "index.hnsw"));
+    } finally {
+      graph.close();
+    }
   }
 
   #keeps(input: number, id: string, label: number | null): boolean {
@@ -310,7 +324,6 @@ class Output {
     rows: readonly { input: number; label: number }[],
     first: number,
     flags: "wx" | "a",
-    breathe: MergeOptions["breathe"],
   ): Promise<void> {
     const select = this.#inputs.map(({ db }) => selectByLabel(db));
     const { dims } = this.#collection;
@@ -325,21 +338,21 @@ class Output {
         }
         if (writeSync(fd, block) !== block.byteLength)
           throw new Error("vectors.f32: short write (is the disk full?)");
-        await breathe(0, rows.length);
+        await this.#breathe(0, rows.length);
       }
     } finally {
       closeSync(fd);
     }
   }
 
-  async #insert(graph: Graph, added: number, breathe: MergeOptions["breathe"]): Promise<void> {
+  async #insert(graph: Graph, added: number): Promise<void> {
     const first = graph.count;
     const written = new VectorFile(join(this.#folder, "vectors.f32"), this.#collection.dims);
     try {
       await graph.append(
         added,
         (start, limit) => written.rows(first + start, first + limit),
-        (done) => breathe(done, added),
+        (done) => this.#breathe(done, added),
       );
     } finally {
       written.close();

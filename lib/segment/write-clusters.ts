@@ -6,7 +6,7 @@ import { hash } from "node:crypto";
 import { closeSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
-import { digestOf } from "../core/checksum.ts";
+import { digestBytes, digestOf } from "../core/checksum.ts";
 import type { Collection, Metric } from "../core/collection.ts";
 import type { FileEntry } from "../core/manifest.ts";
 import { normalised } from "../core/vector.ts";
@@ -28,17 +28,18 @@ const iterations = 5;
 /** Rows between two breaths, so that leases are extended and deadlines seen. */
 const breathRows = 1024;
 
-/** The file's entry for the manifest. `breathe` is awaited between slices of work and may throw to stop. */
+/** The file's entry for the manifest. `digests` of the rows by label, as measured. `breathe` is awaited between slices of work and may throw to stop. */
 export async function writeClusters(
   folder: string,
   collection: Pick<Collection, "dims" | "metric">,
+  digests: Buffer,
   breathe: () => Promise<void>,
 ): Promise<FileEntry> {
   const writer = new Writer(folder, collection, breathe);
   try {
     await writer.train();
     await writer.writeGroups();
-    await writer.writeBuckets();
+    await writer.writeBuckets(digests);
     writer.writeHead();
   } finally {
     writer.close();
@@ -161,7 +162,7 @@ class Writer {
     }
   }
 
-  async writeBuckets(): Promise<void> {
+  async writeBuckets(digests: Buffer): Promise<void> {
     const { shape, fingerprints, bucketBytes, bucketRecords } = this.#head;
     const bucketOf = Uint32Array.from(this.#idHashes, (high) => bucketOfHash(high, shape.buckets));
     const select = this.#db.prepare(
@@ -173,16 +174,13 @@ class Writer {
       const records = Array.from(members, (i): ClusterRecord => {
         fingerprints[met++] = this.#fingerprints[i]!;
         const tombstone = this.#tombstones[i - this.#labels.length];
-        const row = tombstone
-          ? { ...tombstone, label: null, document: null, metadata: null }
-          : (select.get(this.#labels[i]!) as unknown as StoredRow);
-        const vector = row.label === null ? null : this.#vectors.at(row.label);
-        return {
-          ...row,
-          digest: digestOf({ ...row, vector })
-            .subarray(0, 16)
-            .toString("base64"),
-        };
+        if (tombstone) {
+          const row = { ...tombstone, document: null, metadata: null };
+          return { ...row, label: null, digest: digestOf({ ...row, vector: null }).toString("base64") };
+        }
+        const row = select.get(this.#labels[i]!) as unknown as StoredRow;
+        const at = row.label * digestBytes;
+        return { ...row, digest: digests.toString("base64", at, at + digestBytes) };
       });
       const bytes = encodeBucket(records);
       bucketBytes[bucket] = bytes.length;
