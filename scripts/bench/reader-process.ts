@@ -5,6 +5,7 @@
 import { statSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import pLimit from "p-limit";
 import hnswlib from "#hnswlib";
 import { awsWorld } from "../../lib/aws/aws-world.ts";
 import { segmentKey } from "../../lib/core/keys.ts";
@@ -40,6 +41,7 @@ export interface Answer {
 }
 
 const partBytes = 8 * 1024 * 1024;
+const partsAtOnce = 16;
 const collectionName = "bench";
 
 const world = awsWorld({
@@ -107,7 +109,8 @@ async function transfer(): Promise<number> {
       }));
     }),
   );
-  await Promise.all(parts.map(({ key, range }) => world.store.get(key, { range })));
+  const limit = pLimit(partsAtOnce);
+  await Promise.all(parts.map(({ key, range }) => limit(() => world.store.get(key, { range }))));
   return parts.reduce((sum, { range }) => sum + range.limit - range.start, 0);
 }
 
