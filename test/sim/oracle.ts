@@ -230,10 +230,9 @@ export class Oracle {
   }
 
   #deltaDeleted(shard: string, delta: string): void {
-    const copy = this.#store.bytes(`${shard}/quarantine/${delta}.arrow`);
     if (this.#includes(shard, delta)) return;
     const body = this.deltas.get(delta)?.body;
-    if (body && (copy?.equals(body) || this.#isElsewhere(shard, body, delta))) return;
+    if (body && this.#isElsewhere(shard, body, `${shard}/deltas/${delta}.arrow`)) return;
     this.violate(`delta ${delta} of ${shard} was deleted and is in no published version (I4)`);
   }
 
@@ -262,19 +261,20 @@ export class Oracle {
 
   /** A quarantined copy may go when the same bytes are waiting again, or were merged. */
   #quarantineDeleted(shard: string, key: string): void {
-    if (!this.#isElsewhere(shard, this.#store.bytes(key)!))
+    if (!this.#isElsewhere(shard, this.#store.bytes(key)!, key))
       this.violate(`${key} was deleted, and its delta is nowhere else`);
   }
 
-  /** Whether a delta of these bytes (another than `except`: a retry gives it a new name) waits, or was merged. */
-  #isElsewhere(shard: string, body: Buffer, except?: string): boolean {
+  /** Whether a delta's bytes were merged, or lie under another key: waiting or put aside, perhaps by a retry's new name. */
+  #isElsewhere(shard: string, body: Buffer, key: string): boolean {
+    const isThere = (other: string) => other !== key && this.#store.bytes(other)?.equals(body) === true;
     return [...this.deltas.values()].some(
       (known) =>
         known.shard === shard &&
-        known.delta !== except &&
         known.body.equals(body) &&
-        (this.#store.bytes(`${shard}/deltas/${known.delta}.arrow`) !== null ||
-          this.#includes(shard, known.delta)),
+        (this.#includes(shard, known.delta) ||
+          isThere(`${shard}/deltas/${known.delta}.arrow`) ||
+          isThere(`${shard}/quarantine/${known.delta}.arrow`)),
     );
   }
 
