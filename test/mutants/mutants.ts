@@ -442,12 +442,22 @@ export const mutants: readonly Mutant[] = [
     "        applied: manifest.applied,\n",
     "        applied: target.applied,\n",
   ),
-  mutant(
-    "rollback names segments that only a pin keeps",
-    "lib/engine/rollback.ts",
-    "if (target.version >= head.pointer.floor.version) return target.segments;",
-    "if (target.version >= 0) return target.segments;",
-  ),
+  {
+    // The collector's looking twice alone would save them.
+    name: "rollback names segments that only a pin keeps, and garbage is what the second look says",
+    file: "lib/engine/rollback.ts",
+    edits: [
+      {
+        search: "if (target.version >= head.pointer.floor.version) return target.segments;",
+        replace: "if (target.version >= 0) return target.segments;",
+      },
+      {
+        file: "lib/engine/collect-garbage.ts",
+        search: "{ ...found, keys: found.keys.filter((key) => before.has(key)) }",
+        replace: "{ ...found, keys: found.keys.filter((key) => before.has(key) || key !== '') }",
+      },
+    ],
+  },
   {
     name: "repair replaces a pointer that is there again",
     file: "lib/engine/rollback.ts",
