@@ -3,7 +3,8 @@
  * groups nearest the query are fetched and ranked by their codes, the best of them by their true vectors. Flat segments
  * are open as always. It knows what is alive by asking every other segment for the id, as View.find does.
  *
- * Approximate (docs/performance.md gives the recall), and exact while a segment has no more rows than are always read.
+ * Approximate (docs/performance.md gives the recall); while a segment has no more rows than are always read, only the codes'
+ * rounding can make a difference.
  * Everything is verified against the manifest: the head by its hash there, groups and buckets by theirs in the head, a
  * row with its vector by its digest.
  */
@@ -119,7 +120,12 @@ export class ColdView {
         found.map(({ id, segment }) => this.#isAlive(id, segment.find(id)!, segment)),
       );
       const hits = found.filter((_, i) => alive[i]);
-      if (hits.length >= topK || found.length < wanted) return hits;
+      // Of each segment by itself: its dead rows may hide live ones that are nearer than another's.
+      const isEnough = this.#flats.segments.every((segment) => {
+        const count = (of: readonly ViewHit[]) => of.filter((hit) => hit.segment === segment).length;
+        return count(hits) >= topK || count(found) < wanted;
+      });
+      if (isEnough) return hits;
     }
   }
 

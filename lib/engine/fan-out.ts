@@ -142,7 +142,7 @@ export class FanOut {
   async health(remainingMs: number): Promise<Health> {
     const groups = Array.from({ length: this.#options.groups }, (_, group) => group);
     const answers = groups.map((group) =>
-      this.#options.ask(group, { op: "health" }, remainingMs).catch((error: Error) => {
+      this.#options.ask(group, { op: "health" }, Math.max(0, remainingMs)).catch((error: Error) => {
         throw new SiltstoneError("unavailable", `query group ${group}: ${error.message}`, { cause: error });
       }),
     );

@@ -19,7 +19,7 @@ import { shardOf } from "../core/shard-of.ts";
 import { mergeTopK } from "../core/top-k.ts";
 import { checkVector, normalised, vectorToBase64 } from "../core/vector.ts";
 import type { AnswerRow, OpenSegment } from "../segment/open-segment.ts";
-import { type ColdHit, type ColdView, coldTopKMax } from "./cold-view.ts";
+import { type ColdHit, ColdView, coldTopKMax } from "./cold-view.ts";
 import { listDeltas, unmerged } from "./deltas.ts";
 import { readCollection } from "./head.ts";
 import type { World } from "./ports.ts";
@@ -76,8 +76,23 @@ export class Reader {
 
   /** `queryVector` (base64) comes with an answer of a part by `id`: what to ask the other parts by. */
   async query(request: QueryRequest): Promise<{ results: QueryResult[]; queryVector?: string } & Provenance> {
+    const soon = await this.#query(request, this.#viewSoon);
+    if (soon.results !== null) return { ...soon, results: soon.results };
+    // A cold view could not answer: the graphs are waited for.
+    const full = await this.#query(request, this.#view);
+    return { ...full, results: full.results! };
+  }
+
+  async #query(
+    request: QueryRequest,
+    viewOf: (
+      reader: ShardReader,
+      request: QueryRequest,
+      token: readonly string[] | undefined,
+    ) => Promise<View | ColdView>,
+  ): Promise<{ results: QueryResult[] | null; queryVector?: string } & Provenance> {
     const topK = checkTopK(request.topK);
-    return this.#read(request, this.#viewSoon, async (collection, views, readers) => {
+    return this.#read(request, viewOf, async (collection, views, readers) => {
       const filter = checkFilter(collection, request.filter);
       const excludeIds = checkIds("excludeIds", request.excludeIds ?? []);
       const given = this.#queryVector(collection, views, request);
@@ -85,19 +100,17 @@ export class Reader {
       const asked =
         request.part && request.id !== undefined ? { queryVector: vectorToBase64(given) } : undefined;
       if (topK === 0) return { results: [], ...asked };
-      const searched = await Promise.all(
-        views.map((view) => this.#search(view, readers.get(view)!, { query, topK, filter, excludeIds })),
-      );
+      const lists = await Promise.all(views.map((view) => search(view, query, { topK, filter, excludeIds })));
+      if (!lists.every((list) => list !== null)) return { results: null };
       const least = checkMinScore(request.minScore);
-      const lists = searched.map(({ hits }) => hits);
-      const best = mergeTopK<ViewHit | ColdHit>(lists, topK);
+      const best = mergeTopK(lists, topK);
       const hits = best.filter((hit) => scoreOf(collection.metric, hit.distance) >= least);
       await fetchGivenVectors(readers, hits, request.include);
       const results = hits.map(({ segment, row, distance }): QueryResult => {
         const { id, version, ...rest } = recordOf(segment, row, request.include);
         return { id, score: scoreOf(collection.metric, distance), distance, version, ...rest };
       });
-      return { results, ...asked, ...(searched.some(({ isCold }) => isCold) ? { cold: true } : {}) };
+      return { results, ...asked };
     });
   }
 
@@ -184,15 +197,13 @@ export class Reader {
     const tokens = tokensByShard(collection, request.atLeast ?? []);
     const shards = shardsToRead(collection, request.part);
     const readers = shards.map((shard) => this.#shard(collection, shard));
-    const { answer, views, states } = await holdAll(readers, async () => {
-      const taken = await this.#forgettingDeleted(collection, () =>
-        Promise.all(
-          readers.map(async (reader, i) => {
-            const view = await viewOf(reader, request, tokens.get(shards[i]!));
-            // Now: while this call waits for other shards, another may refresh this one.
-            return { view, state: { fault: reader.fault, checkedAtMs: reader.checkedAtMs } };
-          }),
-        ),
+    const readViews = async () => {
+      const taken = await Promise.all(
+        readers.map(async (reader, i) => {
+          const view = await viewOf(reader, request, tokens.get(shards[i]!));
+          // Now: while this call waits for other shards, another may refresh this one.
+          return { view, state: { fault: reader.fault, checkedAtMs: reader.checkedAtMs } };
+        }),
       );
       const views = taken.map(({ view }) => view);
       const states = taken.map(({ state }) => state);
@@ -202,7 +213,10 @@ export class Reader {
         throw nothingPublished(collection.name);
       const readerOf = new Map(views.map((view, i) => [view, readers[i]!]));
       return { views, states, answer: await work(collection, views, readerOf) };
-    });
+    };
+    const { answer, views, states } = await holdAll(readers, () =>
+      this.#forgettingDeleted(collection, readViews),
+    );
     const { requests, bytesRead } = this.#options.traffic.since(before);
     const faults = states.map(({ fault }) => fault).filter((fault) => fault !== null);
     for (const fault of faults) this.#options.onFault?.(fault);
@@ -220,6 +234,7 @@ export class Reader {
       milliseconds: Math.round((performance.now() - started) * 1000) / 1000,
       requests,
       bytesRead,
+      ...(views.some((view) => view instanceof ColdView) ? { cold: true } : {}),
       ...(faults.length > 0 ? { warning: faults[0]!.message } : {}),
     };
   }
@@ -247,22 +262,6 @@ export class Reader {
       ? reader.soon(this.#options.refreshSeconds * 1000)
       : this.#view(reader, request, token);
   };
-
-  /** Where a cold view cannot answer, the graphs are waited for. */
-  async #search(
-    view: View | ColdView,
-    reader: ShardReader,
-    { query, ...options }: SearchOptions & { query: Float32Array },
-  ): Promise<{ hits: (ViewHit | ColdHit)[]; isCold: boolean }> {
-    if (view instanceof View) return { hits: view.search(query, options), isCold: false };
-    const cold = await view.search(query, options).catch((error: unknown) => {
-      if (!isKind(error, "corrupt")) throw error;
-      return null;
-    });
-    if (cold !== null) return { hits: cold, isCold: true };
-    const full = await reader.fresh(this.#options.refreshSeconds * 1000, true);
-    return { hits: full.search(query, options), isCold: false };
-  }
 
   /** A collection that was deleted (and perhaps made again) since it was cached is looked up anew. */
   async #forgettingDeleted<T>(collection: Collection, work: () => Promise<T>): Promise<T> {
@@ -383,6 +382,19 @@ async function fetchGivenVectors(
     const [, reader] = [...readers].find(([view]) => view.segments.includes(segment))!;
     await reader.fetchGivenVectors(segment);
   }
+}
+
+/** The nearest hits of a view; null when it is cold and cannot tell, or what it reads is damaged. */
+async function search(
+  view: View | ColdView,
+  query: Float32Array,
+  options: SearchOptions,
+): Promise<(ViewHit | ColdHit)[] | null> {
+  if (view instanceof View) return view.search(query, options);
+  return view.search(query, options).catch((error: unknown) => {
+    if (!isKind(error, "corrupt")) throw error;
+    return null;
+  });
 }
 
 function recordOf(

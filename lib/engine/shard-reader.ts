@@ -39,6 +39,12 @@ const attemptsMax = 5;
 const heldBytes = (segment: Segment): number =>
   segmentBytes(segment) - (segment.files["clusters.bin"]?.bytes ?? 0);
 
+interface ColdOffer {
+  readonly view: ColdView;
+  /** Of the pointer that named its version. */
+  readonly etag: string;
+}
+
 export interface ShardReaderOptions {
   /** Folder for segment files; emptied by close(). */
   readonly folder: string;
@@ -57,10 +63,17 @@ export class ShardReader {
   #checkedAtMs = Number.NEGATIVE_INFINITY;
   #triedAtMs = Number.NEGATIVE_INFINITY;
   #refreshing: Promise<void> | null = null;
-  /** While queries wait for the first view: the cold view that may answer them, when it is there. */
-  #cold: PromiseWithResolvers<{ view: ColdView; etag: string }> | null = null;
+  /** While plain queries wait for the first view: where they are given a cold one. */
+  #coldWanted: PromiseWithResolvers<ColdOffer> | null = null;
+  /** The cold view of the load under way, or of one that failed: then it goes on serving until the next try. */
+  #offer: ColdOffer | null = null;
+  #failedAtMs = Number.NEGATIVE_INFINITY;
+  /** Somebody waits for the graphs of the load under way. */
+  #graphsNeeded = false;
   /** Settled when a query was answered by it, or somebody needs the graphs: they are fetched from then on. */
   #coldAnswered: PromiseWithResolvers<void> | null = null;
+  /** Bytes that a load under way will hold. */
+  #reserved = 0;
   /** The newest version that anybody was answered from. */
   #newest = 0;
   #overlay: { readonly key: string; readonly segment: OpenSegment } | null = null;
@@ -81,7 +94,8 @@ export class ShardReader {
 
   /** Bytes of the open version's files, which is about what it holds in memory and on disk. */
   get bytes(): number {
-    return [...this.#open.values()].reduce((sum, { segment }) => sum + heldBytes(segment), 0);
+    const open = [...this.#open.values()].reduce((sum, { segment }) => sum + heldBytes(segment), 0);
+    return Math.max(open, this.#reserved);
   }
   get checkedAtMs(): number {
     return this.#checkedAtMs;
@@ -127,18 +141,25 @@ export class ShardReader {
   /** As `fresh`, for a query that can do without graphs: while the first view is being fetched, a cold one. */
   async soon(maxAgeMs: number): Promise<View | ColdView> {
     if (this.#current !== null) return this.fresh(maxAgeMs, true);
-    this.#cold ??= Promise.withResolvers();
-    const cold = this.#cold.promise;
-    const full = this.fresh(maxAgeMs, true);
-    full.catch(() => {}); // Whoever asks next hears of it.
-    const soonest = await Promise.race([full, cold]);
-    if (soonest instanceof View) return soonest;
+    const offer = await this.#coldOffer(maxAgeMs);
+    if (offer === null) return this.fresh(maxAgeMs, true);
     const askedAtMs = this.#world.clock.nowMs();
     if (askedAtMs - this.#checkedAtMs > maxAgeMs) {
-      if (await this.#moved(soonest.etag)) return this.fresh(maxAgeMs, true);
+      if (await this.#moved(offer.etag)) return this.fresh(maxAgeMs, true);
       this.#checkedAtMs = Math.max(this.#checkedAtMs, askedAtMs);
     }
-    return soonest.view;
+    return offer.view;
+  }
+
+  /** Null when the graphs came first. */
+  async #coldOffer(maxAgeMs: number): Promise<ColdOffer | null> {
+    const isRecent = this.#world.clock.nowMs() - this.#failedAtMs < maxAgeMs;
+    if (this.#offer !== null && (this.#refreshing !== null || isRecent)) return this.#offer;
+    this.#coldWanted ??= Promise.withResolvers();
+    const wanted = this.#coldWanted.promise;
+    const load = this.#refreshing ?? this.#refresh(false);
+    load.catch(() => {}); // `fault` tells of it when there is an answer all the same.
+    return Promise.race([load.then(() => null), wanted]);
   }
 
   /** False when the collection was deleted, or another has its name by now: then its old views serve nobody. */
@@ -226,20 +247,35 @@ export class ShardReader {
    * One at a time. A refresh that is under way may have read the pointer before the caller's question: it waits for
    * that one to end, and shares the next.
    */
-  async #refresh(): Promise<void> {
-    this.#coldAnswered?.resolve();
-    if (this.#refreshing !== null) await this.#refreshing.catch(() => {});
+  async #refresh(needsGraphs = true): Promise<void> {
+    if (needsGraphs) this.#needGraphs();
+    if (this.#refreshing !== null) {
+      await this.#refreshing.catch(() => {});
+      if (needsGraphs) this.#needGraphs();
+    }
     this.#refreshing ??= this.#refreshAlone();
     return this.#refreshing;
+  }
+
+  #needGraphs(): void {
+    this.#graphsNeeded = true;
+    this.#coldAnswered?.resolve();
   }
 
   async #refreshAlone(): Promise<void> {
     try {
       await this.#refreshOnce();
+      this.#offer = null;
+    } catch (error) {
+      this.#failedAtMs = this.#world.clock.nowMs();
+      if (this.#offer !== null && error instanceof SiltstoneError) this.fault = error;
+      throw error;
     } finally {
       this.#refreshing = null;
-      this.#cold = null;
+      this.#coldWanted = null;
       this.#coldAnswered = null;
+      this.#graphsNeeded = false;
+      this.#reserved = 0;
       await this.#closeUnread(); // After a cold answer nobody may be reading.
     }
   }
@@ -287,11 +323,11 @@ export class ShardReader {
       this.#current = { view: this.#current.view, etag };
       return;
     }
-    this.#options.makeRoom(
-      this,
-      manifest.segments.reduce((sum, segment) => sum + heldBytes(segment), 0),
-    );
-    if (this.#cold !== null && this.#coldAnswered === null) await this.#answerCold(manifest, etag, askedAtMs);
+    const bytes = manifest.segments.reduce((sum, segment) => sum + heldBytes(segment), 0);
+    this.#options.makeRoom(this, bytes);
+    this.#reserved = bytes;
+    if (this.#coldWanted !== null && this.#coldAnswered === null)
+      await this.#answerCold(manifest, etag, askedAtMs);
     const view = new View(manifest, await this.#openAll(manifest.segments));
     this.#current = { view, etag };
     this.#newest = manifest.version;
@@ -308,6 +344,9 @@ export class ShardReader {
     const graphs = manifest.segments.filter(({ kind }) => kind === "hnsw");
     if (graphs.length === 0 || !graphs.every(isClustered)) return;
     const flats = manifest.segments.filter(({ kind }) => kind === "flat");
+    // From here on, so that nobody's wish for the graphs is missed.
+    this.#coldAnswered = Promise.withResolvers();
+    const answered = this.#coldAnswered.promise;
     try {
       const view = await ColdView.open(
         this.#world.store,
@@ -315,15 +354,16 @@ export class ShardReader {
         manifest,
         await this.#openAll(flats),
       );
-      this.#coldAnswered = Promise.withResolvers();
       this.#checkedAtMs = askedAtMs;
       this.#newest = manifest.version;
-      this.#cold!.resolve({ view, etag });
+      this.#offer = { view, etag };
+      this.#coldWanted?.resolve(this.#offer);
     } catch (error) {
       if (!(error instanceof SiltstoneError)) throw error;
       return; // The graphs may be in order; where they are not, their opening says so.
     }
-    await this.#coldAnswered.promise;
+    // Nobody can be waited for who is gone, or who waits for the graphs.
+    if (!this.#graphsNeeded && this.#readers > 0) await answered;
   }
 
   /** The segments, open; those that are not yet are fetched side by side. */

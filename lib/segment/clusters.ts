@@ -2,7 +2,8 @@
  * clusters.bin: what a query needs of a graph segment before the graph has arrived (docs/format.md, docs/adr/0008).
  *
  *   head      shape, centroids, and the sizes, hashes and fingerprints of what follows
- *   groups    the live rows by nearest centroid: label, hash of the id, and the vector in one byte for each component
+ *   groups    the live rows by nearest centroid: label, hash of the id, and what the vector is beside the centroid, in one
+ *             byte for each component
  *   buckets   rows and tombstones by hash of the id, without their vectors: a hash table of JSON lists
  *
  * The manifest names the head's sha256, the head that of every group and bucket, and a record the digest of its whole row:
@@ -18,7 +19,7 @@ export const clustersFormat = 1;
 /** Room for the shape, as JSON. */
 const shapeBytes = 256;
 const sha256Bytes = 32;
-/** Of a row in a group, beside its codes: scale, squared norm, label, hash of the id. */
+/** Of a row in a group, beside its codes: their scale, squared distance to the centroid, label, hash of the id. */
 const rowBytes = 16;
 /** Records of a bucket on average: one is fetched with its neighbours, which is a few KB. */
 const bucketRecordsMean = 16;
@@ -32,19 +33,13 @@ export interface ClustersShape {
   readonly records: number;
 }
 
-export const shapeOf = (dims: number, rows: number, records: number): ClustersShape => ({
-  dims,
-  rows,
-  records,
-  groups: Math.max(1, Math.ceil(Math.sqrt(rows))),
-  buckets: Math.max(1, Math.ceil(records / bucketRecordsMean)),
-});
+export const bucketsFor = (records: number): number => Math.max(1, Math.ceil(records / bucketRecordsMean));
 
 /** A row in a group, found near a query by its codes. */
 export interface NearRow {
   readonly label: number;
   readonly bucket: number;
-  /** By the codes: within a percent or two of the true one. */
+  /** By the codes: off by no more than one part in 127 of what the row is away from its centroid. */
   readonly distance: number;
 }
 
@@ -105,13 +100,15 @@ export class Clusters {
   static decode(head: Uint8Array, key: string, { dims }: Pick<Collection, "dims">): Clusters {
     let shape: ClustersShape & { format: number };
     try {
-      shape = JSON.parse(Buffer.from(head.subarray(0, shapeBytes)).toString("utf8"));
+      shape = { ...JSON.parse(Buffer.from(head.subarray(0, shapeBytes)).toString("utf8")) };
     } catch (error) {
       throw corrupt(key, "its head has no shape", error);
     }
     if (shape.format !== clustersFormat)
       throw corrupt(key, `its format version is ${shape.format}; this version reads ${clustersFormat}`);
-    if (shape.dims !== dims || headBytes(shape) !== head.length)
+    const counts = [shape.dims, shape.groups, shape.rows, shape.buckets, shape.records];
+    const isShape = counts.every((count) => Number.isSafeInteger(count) && count >= 0);
+    if (!isShape || shape.dims !== dims || headBytes(shape) !== head.length)
       throw corrupt(key, `its head of ${head.length} bytes does not fit its shape`);
     return new Clusters(shape, ownBytes(head));
   }
@@ -141,6 +138,7 @@ export class Clusters {
 
   /** The groups nearest a query that together have at least so many rows. */
   nearestGroups(query: Float32Array, metric: Metric, rowsLeast: number): number[] {
+    if (this.shape.groups === 0) return [];
     const order = exactRows(this.centroids, metric, { query, k: this.shape.groups, labels: null });
     const chosen: number[] = [];
     let rows = 0;
@@ -173,44 +171,53 @@ export class Clusters {
     const rows = this.groupRows[group]!;
     const own = ownBytes(bytes);
     const scales = new Float32Array(own.buffer, own.byteOffset, rows);
-    const squaredNorms = new Float32Array(own.buffer, own.byteOffset + rows * 4, rows);
+    const squaredDistances = new Float32Array(own.buffer, own.byteOffset + rows * 4, rows);
     const labels = new Uint32Array(own.buffer, own.byteOffset + rows * 8, rows);
     const hashes = new Uint32Array(own.buffer, own.byteOffset + rows * 12, rows);
     const codes = new Int8Array(own.buffer, own.byteOffset + rows * rowBytes, rows * dims);
-    let squaredNorm = 0;
-    for (let i = 0; i < dims; i++) squaredNorm += query[i]! * query[i]!;
+    const centroid = this.centroids.subarray(group * dims, (group + 1) * dims);
+    // With the row as centroid c and rest r: |q − c − r|² = |q − c|² − 2 (q − c)·r + |r|², and q·(c + r) = q·c + q·r. Of unit
+    // vectors, 1 − cos is half of the former, which rounds less where all of them point the same way.
+    const bySquares = metric !== "ip";
+    const asked = bySquares ? query.map((value, i) => value - centroid[i]!) : query;
+    let ofCentroid = 0;
+    for (let i = 0; i < dims; i++) ofCentroid += asked[i]! * (bySquares ? asked[i]! : centroid[i]!);
     return Array.from({ length: rows }, (_, row) => {
-      const product = scales[row]! * dot(query, codes, row * dims);
-      const distance = metric === "l2" ? squaredNorm + squaredNorms[row]! - 2 * product : 1 - product;
+      const product = scales[row]! * dot(asked, codes, row * dims);
+      const squares = ofCentroid - 2 * product + squaredDistances[row]!;
+      const distance =
+        metric === "l2" ? squares : metric === "cosine" ? squares / 2 : 1 - ofCentroid - product;
       return { label: labels[row]!, bucket: bucketOfHash(hashes[row]!, buckets), distance };
     });
   }
 }
 
-/** A group's bytes. `vectors` are packed, as searches see them (of unit length for cosine). */
+/** A group's bytes. `vectors` are packed, as searches see them (of unit length for cosine); overwritten. */
 export function encodeGroup(
-  dims: number,
+  centroid: Float32Array,
   vectors: Float32Array,
   labels: readonly number[],
   idHashes: readonly number[],
 ): Uint8Array {
   const rows = labels.length;
+  const dims = centroid.length;
+  for (let i = 0; i < vectors.length; i++) vectors[i]! -= centroid[i % dims]!;
   const bytes = new Uint8Array(groupBytes(rows, dims));
   const scales = new Float32Array(bytes.buffer, 0, rows);
-  const squaredNorms = new Float32Array(bytes.buffer, rows * 4, rows);
+  const squaredDistances = new Float32Array(bytes.buffer, rows * 4, rows);
   new Uint32Array(bytes.buffer, rows * 8, rows).set(labels);
   new Uint32Array(bytes.buffer, rows * 12, rows).set(idHashes);
   const codes = new Int8Array(bytes.buffer, rows * rowBytes, rows * dims);
   for (let row = 0; row < rows; row++) {
     let largest = 0;
-    let squaredNorm = 0;
+    let squaredDistance = 0;
     for (let i = row * dims; i < (row + 1) * dims; i++) {
       largest = Math.max(largest, Math.abs(vectors[i]!));
-      squaredNorm += vectors[i]! * vectors[i]!;
+      squaredDistance += vectors[i]! * vectors[i]!;
     }
     const scale = largest / 127;
     scales[row] = scale;
-    squaredNorms[row] = squaredNorm;
+    squaredDistances[row] = squaredDistance;
     if (scale === 0) continue;
     for (let i = row * dims; i < (row + 1) * dims; i++) codes[i] = Math.round(vectors[i]! / scale);
   }

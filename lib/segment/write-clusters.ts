@@ -12,12 +12,12 @@ import type { FileEntry } from "../core/manifest.ts";
 import { normalised } from "../core/vector.ts";
 import {
   bucketOfHash,
+  bucketsFor,
   type ClusterRecord,
   Clusters,
   encodeBucket,
   encodeGroup,
   idHash,
-  shapeOf,
 } from "./clusters.ts";
 import { hashFile, VectorFile } from "./files.ts";
 import { exactRows } from "./graph.ts";
@@ -25,6 +25,8 @@ import { openRecords, type StoredRow, type StoredTombstone, storedTombstones } f
 
 const sampleRowsPerGroup = 32;
 const iterations = 5;
+/** A cluster of more rows (the same vector very often, say) becomes several groups: a group is fetched whole. */
+const groupRowsMaxOverMean = 4;
 /** Rows between two breaths, so that leases are extended and deadlines seen. */
 const breathRows = 1024;
 
@@ -37,8 +39,7 @@ export async function writeClusters(
 ): Promise<FileEntry> {
   const writer = new Writer(folder, collection, breathe);
   try {
-    await writer.train();
-    await writer.writeGroups();
+    await writer.writeGroups(await writer.train());
     await writer.writeBuckets(digests);
     writer.writeHead();
   } finally {
@@ -61,8 +62,8 @@ class Writer {
   readonly #idHashes: Uint32Array;
   readonly #fingerprints: Uint16Array;
   readonly #tombstones: readonly StoredTombstone[];
-  readonly #head: Clusters;
-  #end: number;
+  #head!: Clusters;
+  #end = 0;
   #sinceBreath = 0;
 
   constructor(
@@ -94,8 +95,6 @@ class Writer {
       meet(row.id as string);
     }
     for (const { id } of this.#tombstones) meet(id);
-    this.#head = Clusters.create(shapeOf(dims, rows, records));
-    this.#end = this.#head.bytes.length;
   }
 
   get headEntry(): { bytes: number; sha256: string } {
@@ -109,53 +108,69 @@ class Writer {
   }
 
   /** k-means over an even sample, from evenly chosen rows: deterministic. A centroid that nobody is near stays. */
-  async train(): Promise<void> {
-    const { centroids, shape } = this.#head;
+  async train(): Promise<Float32Array> {
     const dims = this.#dims;
-    const sample = evenly(this.#labels, shape.groups * sampleRowsPerGroup);
+    const clusters = Math.max(1, Math.ceil(Math.sqrt(this.#labels.length)));
+    const centroids = new Float32Array(clusters * dims);
+    const sample = evenly(this.#labels, clusters * sampleRowsPerGroup);
     const rows = new Float32Array(sample.length * dims);
     sample.forEach((label, i) => {
       rows.set(this.#searched(label), i * dims);
     });
-    evenly(sample, shape.groups).forEach((label, group) => {
-      centroids.set(this.#searched(label), group * dims);
+    evenly(sample, clusters).forEach((label, cluster) => {
+      centroids.set(this.#searched(label), cluster * dims);
     });
     for (let turn = 0; turn < iterations; turn++) {
       const sums = new Float64Array(centroids.length);
-      const counts = new Uint32Array(shape.groups);
+      const counts = new Uint32Array(clusters);
       for (let start = 0; start < rows.length; start += dims) {
         await this.#rest();
         const row = rows.subarray(start, start + dims);
-        const group = this.#nearest(row);
-        counts[group]! += 1;
-        for (let i = 0; i < dims; i++) sums[group * dims + i]! += row[i]!;
+        const cluster = this.#nearest(centroids, row);
+        counts[cluster]! += 1;
+        for (let i = 0; i < dims; i++) sums[cluster * dims + i]! += row[i]!;
       }
-      for (let group = 0; group < shape.groups; group++) {
-        if (counts[group] === 0) continue;
+      for (let cluster = 0; cluster < clusters; cluster++) {
+        if (counts[cluster] === 0) continue;
         const mean = Float32Array.from(
-          sums.subarray(group * dims, (group + 1) * dims),
-          (sum) => sum / counts[group]!,
+          sums.subarray(cluster * dims, (cluster + 1) * dims),
+          (sum) => sum / counts[cluster]!,
         );
-        centroids.set(this.#metric === "cosine" ? normalised(mean) : mean, group * dims);
+        centroids.set(this.#metric === "cosine" ? normalised(mean) : mean, cluster * dims);
       }
     }
+    return centroids;
   }
 
-  async writeGroups(): Promise<void> {
-    const groupOf = new Uint32Array(this.#labels.length);
-    for (let i = 0; i < groupOf.length; i++) {
+  async writeGroups(clusters: Float32Array): Promise<void> {
+    const dims = this.#dims;
+    const clusterOf = new Uint32Array(this.#labels.length);
+    for (let i = 0; i < clusterOf.length; i++) {
       await this.#rest();
-      groupOf[i] = this.#nearest(this.#searched(this.#labels[i]!));
+      clusterOf[i] = this.#nearest(clusters, this.#searched(this.#labels[i]!));
     }
-    for (const [group, members] of partition(groupOf, this.#head.shape.groups)) {
+    const count = clusters.length / dims;
+    const rowsMax = Math.ceil(clusterOf.length / count) * groupRowsMaxOverMean;
+    const groups = [...partition(clusterOf, count)].flatMap(([cluster, members]) =>
+      Array.from({ length: Math.ceil(members.length / rowsMax) }, (_, part) => ({
+        centroid: clusters.subarray(cluster * dims, (cluster + 1) * dims),
+        members: members.subarray(part * rowsMax, (part + 1) * rowsMax),
+      })),
+    );
+    const [rows, records] = [this.#labels.length, this.#idHashes.length];
+    const buckets = bucketsFor(records);
+    this.#head = Clusters.create({ dims, groups: groups.length, rows, buckets, records });
+    this.#end = this.#head.bytes.length;
+    for (const [group, { centroid, members }] of groups.entries()) {
       await this.#rest(members.length);
-      const vectors = new Float32Array(members.length * this.#dims);
+      const vectors = new Float32Array(members.length * dims);
       const labels = Array.from(members, (i) => this.#labels[i]!);
       labels.forEach((label, row) => {
-        vectors.set(this.#searched(label), row * this.#dims);
+        vectors.set(this.#searched(label), row * dims);
       });
       const idHashes = Array.from(members, (i) => this.#idHashes[i]!);
-      const bytes = encodeGroup(this.#dims, vectors, labels, idHashes);
+      const bytes = encodeGroup(centroid, vectors, labels, idHashes);
+      this.#head.centroids.set(centroid, group * dims);
       this.#head.groupRows[group] = members.length;
       this.#head.groupHash(group).set(hash("sha256", bytes, "buffer"));
       this.#append(bytes);
@@ -199,8 +214,8 @@ class Writer {
     return this.#metric === "cosine" ? normalised(vector) : vector;
   }
 
-  #nearest(row: Float32Array): number {
-    return exactRows(this.#head.centroids, this.#metric, { query: row, k: 1, labels: null })[0]!.label;
+  #nearest(centroids: Float32Array, row: Float32Array): number {
+    return exactRows(centroids, this.#metric, { query: row, k: 1, labels: null })[0]!.label;
   }
 
   async #rest(rows = 1): Promise<void> {

@@ -1,6 +1,7 @@
 /** Cold start (docs/adr/0008): queries answered from clusters.bin while the graphs are on their way. */
-import { readdirSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import os, { tmpdir } from "node:os";
+import { join } from "node:path";
 import { createCollection } from "../../lib/engine/collections.ts";
 import { compact } from "../../lib/engine/compact.ts";
 import { readHead } from "../../lib/engine/head.ts";
@@ -194,21 +195,126 @@ test("a failed load is tried again by the next query", async () => {
   await reader.close();
 });
 
-const cacheFolders = () => readdirSync(tmpdir()).filter((one) => one.startsWith("siltstone-cache-"));
-
 test("a reader that is closed while its graphs arrive leaves nothing behind", async () => {
   const { world, mergeAll } = await collectionOf("cosine");
   await write(world, range(0, 100));
   await mergeAll();
-  const before = cacheFolders();
+  const folder = mkdtempSync(join(tmpdir(), "siltstone-test-"));
+  const elsewhere = jest.spyOn(os, "tmpdir").mockReturnValue(folder);
   const { reader, asked, release } = withoutGraphs(world);
+  elsewhere.mockRestore();
+  expect(readdirSync(folder)).toHaveLength(1);
   expect((await reader.query({ collection: name, vector: vectorOf(1) })).cold).toBe(true);
   while (!asked.some((key) => key.endsWith("index.hnsw"))) await new Promise(setImmediate);
   const closed = reader.close();
   release();
   await closed;
   expect(reader.health().shards).toEqual([]);
-  expect(cacheFolders()).toEqual(before);
+  expect(readdirSync(folder)).toEqual([]);
+  rmSync(folder, { recursive: true });
+});
+
+test.each(["count", "close"] as const)(
+  "a query that ended before its cold view was there holds up nobody: %s",
+  async (next) => {
+    const { world, mergeAll } = await collectionOf("cosine", 2);
+    await write(world, range(0, 200));
+    await mergeAll();
+    const opening = Promise.withResolvers<void>();
+    let fails = true;
+    const held = effects(world, async ({ key, operation }, moment) => {
+      if (moment === "after" || operation !== "get") return undefined;
+      if (fails && key === `${name}/0/pointer.json`) return { kind: "refuse" };
+      if (key.startsWith(`${name}/1/`) && key.endsWith("clusters.bin")) await opening.promise;
+      return undefined;
+    });
+    const options = { refreshSeconds: 5, cacheBytesMax: 1e9, traffic: world.traffic };
+    const reader = new Reader(held, options);
+    await expect(reader.query({ collection: name, vector: vectorOf(1) })).rejects.toThrow("pointer.json");
+    fails = false;
+    const done = next === "count" ? reader.count({ collection: name }) : reader.close();
+    opening.resolve();
+    if (next === "count") expect(await done).toMatchObject({ count: 200 });
+    else await done;
+    await reader.close();
+  },
+);
+
+test.each(["l2", "cosine"] as const)(
+  "%s: vectors far from the origin keep their neighbours",
+  async (metric) => {
+    const next = random(3);
+    const { world, mergeAll } = await collectionOf(metric);
+    const vector = () => Array.from({ length: dims }, () => 50 + next());
+    const records = Array.from({ length: 1_500 }, (_, n) => ({ id: `r${n}`, vector: vector() }));
+    await produce(world, { collection: name, records });
+    await compact(world, { ingest: true, upkeep: false, deadlineMs: world.clock.nowMs() + hour });
+    await mergeAll();
+    const warm = new Reader(world, { refreshSeconds: 0, cacheBytesMax: 1e9, traffic: world.traffic });
+    const ids = (answer: { results: readonly { id: string }[] }) => answer.results.map(({ id }) => id);
+    let same = 0;
+    for (let i = 0; i < 10; i++) {
+      const question = { collection: name, vector: vector() };
+      const { reader, release } = withoutGraphs(world);
+      const cold = await reader.query(question);
+      expect(cold.cold).toBe(true);
+      const exact = new Set(ids(await warm.query({ ...question, consistency: "bounded", maxAgeSeconds: 0 })));
+      same += ids(cold).filter((id) => exact.has(id)).length;
+      release();
+      await reader.close();
+    }
+    expect(same).toBeGreaterThanOrEqual(95);
+    await warm.close();
+  },
+);
+
+test("dead rows of a flat segment do not hide the live ones behind them", async () => {
+  const world = memoryWorld();
+  const options = { name, dims: 1, metric: "l2", ordering: "source" } as const;
+  const { collection } = await createCollection(world, options);
+  const put = async (records: readonly { id: string; version: number; vector: number[] }[]) => {
+    await produce(world, { collection: name, records });
+    await compact(world, { ingest: true, upkeep: false, deadlineMs: world.clock.nowMs() + hour });
+  };
+  const rows = (prefix: string, count: number, version: number, first: number) =>
+    Array.from({ length: count }, (_, n) => ({ id: `${prefix}${n}`, version, vector: [first + n / 10] }));
+  await put(rows("g", 30, 9, 50));
+  await merge(world, collection, 0, { deadlineMs: world.clock.nowMs() + hour, limits });
+  // Older versions that arrive late are dead, and nearest.
+  await put([...rows("g", 10, 1, 0), ...rows("near", 5, 1, 2)]);
+  await put(rows("far", 10, 1, 20));
+  const { reader, release } = withoutGraphs(world);
+  const { results, cold } = await reader.query({ collection: name, vector: [0], topK: 10 });
+  expect(cold).toBe(true);
+  const expected = [
+    ...["near0", "near1", "near2", "near3", "near4"],
+    ...["far0", "far1", "far2", "far3", "far4"],
+  ];
+  expect(results.map(({ id }) => id)).toEqual(expected);
+  release();
+  await reader.close();
+});
+
+test("a graph that cannot be loaded: plain queries go on, with a warning, and it is not fetched each time", async () => {
+  const { world, mergeAll } = await collectionOf("cosine");
+  await write(world, range(0, 100));
+  await mergeAll();
+  const key = world.store.keys().find((one) => one.endsWith("index.hnsw"))!;
+  const bytes = Buffer.from(world.store.bytes(key)!);
+  bytes[200]! ^= 1;
+  await world.store.put(key, bytes);
+  const { reader, asked, release } = withoutGraphs(world);
+  release();
+  const answers = [];
+  for (let i = 0; i < 5; i++) {
+    answers.push(await reader.query({ collection: name, vector: vectorOf(1) }));
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  expect(answers.map(({ cold }) => cold)).toEqual([true, true, true, true, true]);
+  expect(answers.at(-1)!.warning).toContain(key);
+  expect(reader.health().status).toBe("degraded");
+  expect(asked.filter((one) => one === key)).toHaveLength(1);
+  await reader.close();
 });
 
 test("a pointer from before the cold answer is refused", async () => {
