@@ -443,20 +443,23 @@ export const mutants: readonly Mutant[] = [
     "        applied: target.applied,\n",
   ),
   {
-    // The collector's looking twice alone would save them.
-    name: "rollback names segments that only a pin keeps, and garbage is what the second look says",
-    file: "lib/engine/rollback.ts",
+    name: "a cold view answers what other segments have superseded",
+    file: "lib/engine/cold-view.ts",
     edits: [
       {
-        search: "if (target.version >= head.pointer.floor.version) return target.segments;",
-        replace: "if (target.version >= 0) return target.segments;",
-      },
-      {
-        file: "lib/engine/collect-garbage.ts",
-        search: "{ ...found, keys: found.keys.filter((key) => before.has(key)) }",
-        replace: "{ ...found, keys: found.keys.filter((key) => before.has(key) || key !== '') }",
+        search: "return found.every((other) => other === null || compareOrder(other, own) <= 0);",
+        replace: "return found.length >= 0;",
       },
     ],
+    test: "test/engine/cold-view.test.ts",
+  },
+  {
+    name: "parts of clusters.bin not verified",
+    file: "lib/engine/cold-view.ts",
+    edits: [
+      { search: `if (!hash("sha256", bytes, "buffer").equals(sha256))`, replace: "if (bytes.length < 0)" },
+    ],
+    test: "test/corruption",
   },
   {
     name: "repair replaces a pointer that is there again",
