@@ -2,7 +2,7 @@
  * What a month costs: pure arithmetic from a workload, a price table with its date, and the request counts that the
  * benchmarks measured for one shard (docs/cost.md says how). US dollars, us-east-1, list prices, without free tiers and tax.
  */
-import { mergeLimits } from "./merge-plan.ts";
+import { segmentRowsMax } from "./merge-plan.ts";
 
 export const pricesAsOf = "2026-11";
 
@@ -88,15 +88,18 @@ const partBytes = 8 * 1024 * 1024;
 /** A shard's graph, records and given vectors; 24 hours of superseded versions come on top. */
 const retainedFactor = 1.3;
 
-/** Bytes of a row on S3: its vector as given, the graph's copy with its links (M 16), and its record with indexes. */
+/** Bytes of a row: its vector as given, the graph's copy with its links (M 16), and its record with indexes. */
 export const rowBytes = ({ dims, recordBytes }: Workload): number => dims * 8 + 148 + recordBytes * 1.3 + 150;
 
 /** Bytes that a query function holds of a row: the graph and the record. */
 export const residentRowBytes = (workload: Workload): number => rowBytes(workload) - workload.dims * 4;
 
+/** Of clusters.bin: a byte for each component, the record once more, and its place. */
+const clusterBytes = ({ dims, recordBytes }: Workload): number => dims + recordBytes + 80;
+
 /** The fewest shards of one full segment each (merge-plan.ts): a query then meets one large graph in each. */
 export const shardsOf = ({ vectors, dims }: Workload): number =>
-  Math.max(1, Math.ceil((vectors * dims) / mergeLimits.segmentComponentsMax));
+  Math.max(1, Math.ceil(vectors / segmentRowsMax(dims)));
 
 /** The fewest functions that the index fits into; more of them start faster and cost as much. */
 export const queryGroups = (workload: Workload): number =>
@@ -104,7 +107,7 @@ export const queryGroups = (workload: Workload): number =>
 
 export function monthlyCost(workload: Workload): CostLine[] {
   const { vectors, writes, queries, ingestSeconds } = workload;
-  const stored = vectors * rowBytes(workload);
+  const stored = vectors * (rowBytes(workload) + clusterBytes(workload));
   const shards = shardsOf(workload);
   const calls = writes / workload.rowsPerWrite;
   // A call writes a delta to each shard that its rows are of; a run sweeps every shard.
