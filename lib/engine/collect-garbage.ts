@@ -5,8 +5,9 @@
  *     published less than `keptMs` ago, and every pinned version.
  *  2. Raise the floor in the pointer, with If-Match, before anything is deleted. From then on no writer publishes an
  *     unpublished segment below floor.ulid, nobody rolls back below floor.version, and no pin below it succeeds. So
- *     what is garbage now stays garbage for ever, and a collector that sleeps here and goes on next week does no harm. Who lost raises
- *     it on the new head at once, without a new survey: writers may publish faster than a shard is surveyed.
+ *     what is garbage now stays garbage for ever, and a collector that sleeps here and goes on next week does no harm.
+ *     Who lost raises it on the new head at once, without a new survey: writers may publish faster than a shard is
+ *     surveyed.
  *  3. Read manifests and pins again, below the head that carries the floor (a pin may have been made before it rose, a
  *     rollback may have brought old segments back), and compute what is live: every file that a kept version names.
  *  4. Garbage are the segments that only collected versions name, and orphans: segments and manifests below the floor

@@ -143,7 +143,7 @@ async function mergeOnce(
       breathe: async (done, all) => {
         await new Promise((resolve) => setImmediate(resolve));
         await lease.check();
-        onProgress?.({ shard: shardName(shard), done, all });
+        if (all > 0) onProgress?.({ shard: shardName(shard), done, all });
       },
     });
     checkConservation(shard, { cameIn: merged.cameIn, kept: merged.segment.sum, retired: merged.retired });

@@ -44,7 +44,7 @@ export interface MergeOptions {
   readonly limits: Pick<MergeLimits, "flatRowsMax" | "deadShareMax" | "clusteredComponentsMin">;
   /** Tombstones whose delta was made before this are dropped; only when the inputs are the whole shard. 0 keeps all. */
   readonly dropTombstonesBeforeMs: number;
-  /** Awaited between slices of work, with rows done and in all; may throw to stop. */
+  /** Awaited between slices of work, with rows done and in all (0 of 0 where there is no progress to tell); may throw to stop. */
   readonly breathe: (done: number, all: number) => Promise<void>;
 }
 
