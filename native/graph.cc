@@ -21,12 +21,18 @@
 #include <cstdio>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <queue>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
+
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 #include <napi.h>
 
@@ -54,7 +60,9 @@ class Accepted : public hnswlib::BaseFilterFunctor {
 class Nodes : public Hnsw {
  public:
   Nodes(Space* space, size_t capacity, size_t m, size_t ef_construction)
-      : Hnsw(space, capacity, m, ef_construction), insertable_(true) {}
+      : Hnsw(space, capacity, m, ef_construction), insertable_(true) {
+    large_pages();
+  }
 
   /** Reads a file as saveIndex writes it. Throws when it does not fit together. */
   Nodes(Space* space, const std::string& path) : Hnsw(space) { read(space, path); }
@@ -62,7 +70,10 @@ class Nodes : public Hnsw {
   /** Makes room for `added` more rows, and what only insertion needs. */
   void reserve(size_t added) {
     const size_t wanted = cur_element_count + added;
-    if (wanted > max_elements_) resizeIndex(wanted);
+    if (wanted > max_elements_) {
+      resizeIndex(wanted);
+      large_pages();
+    }
     if (insertable_) return;
     std::vector<std::mutex>(max_elements_).swap(link_list_locks_);
     std::vector<std::mutex>(MAX_LABEL_OPERATION_LOCKS).swap(label_op_locks_);
@@ -79,6 +90,18 @@ class Nodes : public Hnsw {
 
  private:
   bool insertable_ = false;
+
+  /** A search hops all over this memory: in pages of 2 MB it misses the processor's table of pages far less often. */
+  void large_pages() {
+#ifdef __linux__
+    constexpr uintptr_t page = 4096;
+    const uintptr_t memory = reinterpret_cast<uintptr_t>(data_level0_memory_);
+    const uintptr_t first = (memory + page - 1) / page * page;
+    const uintptr_t end = (memory + max_elements_ * size_data_per_element_) / page * page;
+    // Advice only: where the system does not take it, all stays as it is.
+    if (end > first) madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE);
+#endif
+  }
 
   void read(Space* space, const std::string& path) {
     const auto closes = [](FILE* file) { std::fclose(file); };
@@ -116,6 +139,7 @@ class Nodes : public Hnsw {
     data_level0_memory_ = static_cast<char*>(std::malloc(max_elements_ * size_data_per_element_));
     linkLists_ = static_cast<char**>(std::calloc(max_elements_, sizeof(char*)));
     if (data_level0_memory_ == nullptr || linkLists_ == nullptr) throw std::runtime_error("out of memory");
+    large_pages();
     take(data_level0_memory_, count * size_data_per_element_);
     element_levels_ = std::vector<int>(max_elements_);
     // From here on the destructor frees what cur_element_count says.
@@ -160,9 +184,24 @@ bool Outputs(const Napi::CallbackInfo& info, uint32_t dims, size_t* k) {
   return good;
 }
 
+/** Runs `work`, which does not throw, in so many threads (at least one, this), and waits for all. */
+void InThreads(size_t threads, const std::function<void()>& work) {
+  std::vector<std::thread> others;
+  try {
+    for (size_t i = 1; i < std::min<size_t>(threads, 64); i++) others.emplace_back(work);
+  } catch (const std::system_error&) {
+    // The system gives no more threads: those that there are do all of it.
+  }
+  work();
+  for (auto& other : others) other.join();
+}
+
 /** Eight floats: one register of AVX2, two of NEON. */
 typedef float Lanes __attribute__((vector_size(32)));
 constexpr size_t lanes = 8;
+/** Floats of a cache line, and how many lines of a row are asked of memory at once. */
+constexpr size_t line = 16;
+constexpr size_t lines_ahead = 64;
 
 inline void Load(Lanes& to, const float* from) { std::memcpy(&to, from, sizeof(to)); }
 
@@ -175,6 +214,8 @@ float Distance(const void* left, const void* right, const void* dims_at) {
   const float* a = static_cast<const float*>(left);
   const float* b = static_cast<const float*>(right);
   const size_t dims = *static_cast<const size_t*>(dims_at);
+  // hnswlib asks memory for a row's first bytes only, and it lies anywhere.
+  for (size_t i = line; i < dims && i < lines_ahead * line; i += line) __builtin_prefetch(b + i);
   Lanes sums[4] = {};
   const auto add = [&](Lanes& sum, size_t at) {
     Lanes x, y;
@@ -281,6 +322,77 @@ Napi::Value ExactRows(const Napi::CallbackInfo& info) {
   const float* data = vectors.Data();
   return Nearest(info, k, *space, vectors.ElementLength() / dims,
                  [data, dims](uint32_t label) { return data + static_cast<size_t>(label) * dims; });
+}
+
+/**
+ * For each of `Rows` packed rows the centroid with the largest inner product less its offset, ties to the first. A centroid
+ * that was loaded serves all of the rows, which stay in the cache.
+ */
+template <size_t Rows>
+void NearestCentroids(const float* rows, const float* centroids, const std::vector<float>& offsets, size_t dims,
+                      uint32_t* nearest) {
+  float best[Rows];
+  std::fill_n(best, Rows, -std::numeric_limits<float>::infinity());
+  std::fill_n(nearest, Rows, 0);
+  for (size_t i = 0; i < offsets.size(); i++) {
+    const float* centroid = centroids + i * dims;
+    Lanes sums[Rows] = {};
+    size_t at = 0;
+    for (; at + lanes <= dims; at += lanes) {
+      Lanes column, value;
+      Load(column, centroid + at);
+      for (size_t row = 0; row < Rows; row++) {
+        Load(value, rows + row * dims + at);
+        sums[row] += value * column;
+      }
+    }
+    for (size_t row = 0; row < Rows; row++) {
+      float score = -offsets[i];
+      for (size_t lane = 0; lane < lanes; lane++) score += sums[row][lane];
+      for (size_t j = at; j < dims; j++) score += rows[row * dims + j] * centroid[j];
+      if (score <= best[row]) continue;
+      best[row] = score;
+      nearest[row] = static_cast<uint32_t>(i);
+    }
+  }
+}
+
+/**
+ * (rows, centroids, metric, threads, nearestOut): the nearest centroid of each packed row. The dims are what the lengths say.
+ * Cosine takes centroids of unit length, and rows of any.
+ */
+Napi::Value Assign(const Napi::CallbackInfo& info) {
+  const bool arrays = IsFloats(info[0]) && IsFloats(info[1]) && IsWords(info[4]);
+  const size_t rows = arrays ? info[4].As<Napi::Uint32Array>().ElementLength() : 0;
+  const size_t values = arrays ? info[0].As<Napi::Float32Array>().ElementLength() : 0;
+  const size_t dims = rows > 0 ? values / rows : 0;
+  const std::string metric = info[2].IsString() ? info[2].As<Napi::String>().Utf8Value() : "";
+  const size_t centroid_values = arrays ? info[1].As<Napi::Float32Array>().ElementLength() : 0;
+  if (dims == 0 || dims * rows != values || centroid_values == 0 || centroid_values % dims != 0 ||
+      !SpaceOf(metric, static_cast<uint32_t>(dims))) {
+    Fail(info.Env(), "expected packed rows, packed centroids, a metric, and an output for each row");
+    return info.Env().Undefined();
+  }
+  const float* row = info[0].As<Napi::Float32Array>().Data();
+  const float* centroids = info[1].As<Napi::Float32Array>().Data();
+  uint32_t* nearest = info[4].As<Napi::Uint32Array>().Data();
+  // |x − c|² = |x|² − 2 (x·c − |c|²/2)
+  std::vector<float> offsets(centroid_values / dims, 0);
+  for (size_t i = 0; i < offsets.size() && metric == "l2"; i++) {
+    for (size_t j = i * dims; j < (i + 1) * dims; j++) offsets[i] += centroids[j] * centroids[j] / 2;
+  }
+  constexpr size_t together = 8;
+  std::atomic<size_t> next{0};
+  InThreads(info[3].As<Napi::Number>().Uint32Value(), [&] {
+    for (size_t at = next.fetch_add(together); at < rows; at = next.fetch_add(together)) {
+      if (at + together <= rows) {
+        NearestCentroids<together>(row + at * dims, centroids, offsets, dims, nearest + at);
+      } else {
+        for (size_t i = at; i < rows; i++) NearestCentroids<1>(row + i * dims, centroids, offsets, dims, nearest + i);
+      }
+    }
+  });
+  return info.Env().Undefined();
 }
 
 class Graph : public Napi::ObjectWrap<Graph> {
@@ -431,7 +543,7 @@ class Graph : public Napi::ObjectWrap<Graph> {
     const auto vectors = info[0].As<Napi::Float32Array>();
     const float* data = vectors.Data();
     const size_t rows = vectors.ElementLength() / dims_;
-    const size_t threads = std::max<size_t>(1, std::min<size_t>(info[1].As<Napi::Number>().Uint32Value(), 64));
+    const size_t threads = info[1].As<Napi::Number>().Uint32Value();
     return Start<sync>(info, [this, data, rows, threads] { Insert(data, rows, threads); });
   }
 
@@ -441,7 +553,7 @@ class Graph : public Napi::ObjectWrap<Graph> {
     std::atomic<size_t> next{0};
     std::mutex failing;
     std::string failure;
-    const auto run = [&] {
+    InThreads(threads, [&] {
       std::vector<float> unit(dims_);
       for (size_t row = next++; row < rows; row = next++) {
         const float* vector = data + row * dims_;
@@ -454,11 +566,7 @@ class Graph : public Napi::ObjectWrap<Graph> {
           next = rows;
         }
       }
-    };
-    std::vector<std::thread> others;
-    for (size_t i = 1; i < threads; i++) others.emplace_back(run);
-    run();
-    for (auto& other : others) other.join();
+    });
     if (!failure.empty()) throw std::runtime_error(failure);
     FindPlaces(first);
   }
@@ -572,6 +680,7 @@ static Napi::Object InitAll(Napi::Env env, Napi::Object exports) {
   Init(env, exports);
   siltstone::Graph::Init(env, exports);
   exports.Set("exactRows", Napi::Function::New(env, siltstone::ExactRows));
+  exports.Set("assign", Napi::Function::New(env, siltstone::Assign));
   return exports;
 }
 

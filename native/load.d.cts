@@ -42,5 +42,13 @@ declare const hnswlib: typeof hnswlibNode & {
     vectors: Float32Array,
     metric: "cosine" | "l2" | "ip",
   ): number;
+  /** The nearest centroid of each packed row, of which `nearestOut` has one each. Cosine takes centroids of unit length. */
+  assign(
+    rows: Float32Array,
+    centroids: Float32Array,
+    metric: "cosine" | "l2" | "ip",
+    threads: number,
+    nearestOut: Uint32Array,
+  ): void;
 };
 export = hnswlib;

@@ -8,7 +8,7 @@ import { deltaRowsMax } from "./delta-header.ts";
 import { invalid, type Problem, type SiltstoneError } from "./errors.ts";
 import { encodeMetadata, isPlainObject, metadataProblems, shown } from "./metadata.ts";
 import type { Metadata, Row } from "./record.ts";
-import { checkVector } from "./vector.ts";
+import { checkVector, vectorProblem } from "./vector.ts";
 
 export const idBytesMax = 512;
 export const documentBytesMax = 256 * 1024;
@@ -200,8 +200,8 @@ function idShown(value: unknown): string | undefined {
  */
 export function rowProblem(collection: Collection, row: Row): string | null {
   const reasons = [idProblem(row.id), documentProblem(row.document)];
-  const vector = row.vector === null ? null : checkVector(collection, row.vector);
-  reasons.push(typeof vector === "string" ? `vector ${vector}` : null);
+  const vector = row.vector === null ? null : vectorProblem(collection, row.vector);
+  reasons.push(vector === null ? null : `vector ${vector}`);
   if (row.metadata !== null) {
     const parsed = parsedJson(row.metadata);
     reasons.push(

@@ -23,7 +23,12 @@ export interface VectorSpace {
 /** The vector, or what is wrong with it. Takes number[], Float32Array, or base64 of little-endian float32. */
 export function checkVector({ dims, metric }: VectorSpace, value: unknown): Float32Array | string {
   const vector = typeof value === "string" ? fromBase64(value, dims) : fromList(value, dims);
-  if (typeof vector === "string") return vector;
+  return typeof vector === "string" ? vector : (vectorProblem({ dims, metric }, vector) ?? vector);
+}
+
+/** What keeps float32 values out of the index, or null. */
+export function vectorProblem({ dims, metric }: VectorSpace, vector: Float32Array): string | null {
+  if (vector.length !== dims) return `has ${vector.length} values instead of ${dims}`;
   let squaredNorm = 0;
   for (let i = 0; i < dims; i++) {
     const one = vector[i]!;
@@ -36,7 +41,7 @@ export function checkVector({ dims, metric }: VectorSpace, value: unknown): Floa
   if (metric === "cosine" && squaredNorm < squaredNormMin) {
     return `its squared norm ${squaredNorm.toExponential(3)} is too close to zero for cosine (at least ${squaredNormMin.toExponential(3)})`;
   }
-  return vector;
+  return null;
 }
 
 function fromList(value: unknown, dims: number): Float32Array | string {
@@ -83,12 +88,14 @@ export function allFinite(values: Float32Array): boolean {
   return sum === 0;
 }
 
-/** Of unit length, in float32, as hnswlib normalises. */
-export function normalised(vector: Float32Array): Float32Array {
+/** A copy of unit length, in float32, as hnswlib normalises. */
+export const normalised = (vector: Float32Array): Float32Array => normalise(new Float32Array(vector));
+
+/** The same, in place. */
+export function normalise(vector: Float32Array): Float32Array {
   let sum = 0;
   for (let i = 0; i < vector.length; i++) sum += vector[i]! * vector[i]!;
   const scale = sum > 0 ? 1 / Math.sqrt(sum) : 0;
-  const unit = new Float32Array(vector.length);
-  for (let i = 0; i < vector.length; i++) unit[i] = vector[i]! * scale;
-  return unit;
+  for (let i = 0; i < vector.length; i++) vector[i]! *= scale;
+  return vector;
 }

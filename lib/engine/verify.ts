@@ -103,7 +103,7 @@ async function verifySegment(
 ): Promise<void> {
   await withFolder(async (folder) => {
     await fetchSegment(world.store, ref, segment, Object.keys(segment.files) as SegmentFile[], folder);
-    const found = await describeSegment(folder, segment, await measureRows(folder, collection.dims));
+    const found = describeSegment(segment, await measureRows(folder, collection.dims), segment.files);
     const differences = (["rows", "tombstones", "slots", "minVersion", "maxVersion", "sum"] as const).filter(
       (field) => JSON.stringify(found[field]) !== JSON.stringify(segment[field]),
     );

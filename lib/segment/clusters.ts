@@ -196,12 +196,11 @@ export class Clusters {
 export function encodeGroup(
   centroid: Float32Array,
   vectors: Float32Array,
-  labels: readonly number[],
-  idHashes: readonly number[],
+  labels: Uint32Array,
+  idHashes: Uint32Array,
 ): Uint8Array {
   const rows = labels.length;
   const dims = centroid.length;
-  for (let i = 0; i < vectors.length; i++) vectors[i]! -= centroid[i % dims]!;
   const bytes = new Uint8Array(groupBytes(rows, dims));
   const scales = new Float32Array(bytes.buffer, 0, rows);
   const squaredDistances = new Float32Array(bytes.buffer, rows * 4, rows);
@@ -209,17 +208,20 @@ export function encodeGroup(
   new Uint32Array(bytes.buffer, rows * 12, rows).set(idHashes);
   const codes = new Int8Array(bytes.buffer, rows * rowBytes, rows * dims);
   for (let row = 0; row < rows; row++) {
+    const start = row * dims;
     let largest = 0;
     let squaredDistance = 0;
-    for (let i = row * dims; i < (row + 1) * dims; i++) {
-      largest = Math.max(largest, Math.abs(vectors[i]!));
-      squaredDistance += vectors[i]! * vectors[i]!;
+    for (let i = 0; i < dims; i++) {
+      const rest = vectors[start + i]! - centroid[i]!;
+      vectors[start + i] = rest;
+      largest = Math.max(largest, Math.abs(rest));
+      squaredDistance += rest * rest;
     }
     const scale = largest / 127;
     scales[row] = scale;
     squaredDistances[row] = squaredDistance;
     if (scale === 0) continue;
-    for (let i = row * dims; i < (row + 1) * dims; i++) codes[i] = Math.round(vectors[i]! / scale);
+    for (let i = start; i < start + dims; i++) codes[i] = Math.round(vectors[i]! / scale);
   }
   return bytes;
 }
@@ -229,15 +231,30 @@ export const encodeBucket = (records: readonly ClusterRecord[]): Buffer =>
   Buffer.from(
     JSON.stringify(
       records.map(
-        ({ label, id, version, delta, row, document, metadata, digest }): RecordList =>
-          [...[label, id, version, delta, row, document, metadata, digest]] as RecordList,
+        ({ label, id, version, delta, row, document, metadata, digest }): RecordList => [
+          label,
+          id,
+          version,
+          delta,
+          row,
+          document,
+          metadata,
+          digest,
+        ],
       ),
     ),
   );
 export const decodeBucket = (bytes: Buffer): ClusterRecord[] =>
   (JSON.parse(bytes.toString("utf8")) as RecordList[]).map(
     ([label, id, version, delta, row, document, metadata, digest]) => ({
-      ...{ label, id, version, delta, row, document, metadata, digest },
+      label,
+      id,
+      version,
+      delta,
+      row,
+      document,
+      metadata,
+      digest,
     }),
   );
 

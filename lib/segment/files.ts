@@ -132,18 +132,21 @@ export async function measureRows(
   }
 }
 
+/** Entries of a segment's files, for its manifest. */
+export type SegmentFiles = Partial<Record<SegmentFile, FileEntry>>;
+
+export async function hashFiles(folder: string, names: readonly SegmentFile[]): Promise<SegmentFiles> {
+  const files: SegmentFiles = {};
+  for (const name of names) files[name] = await hashFile(join(folder, name));
+  return files;
+}
+
 /**
  * Describes a segment by what its files really hold, read back after writing: the half of the conservation check that
  * does not trust the code that wrote them.
  */
-export async function describeSegment(
-  folder: string,
-  { id, kind }: { id: string; kind: Segment["kind"] },
-  { sum, rows, slots, minVersion, maxVersion }: Omit<Measured, "digests">,
-): Promise<Segment> {
-  const names: SegmentFile[] =
-    kind === "hnsw" ? ["index.hnsw", "vectors.f32", "records.db"] : ["vectors.f32", "records.db"];
-  const files: Partial<Record<SegmentFile, FileEntry>> = {};
-  for (const name of names) files[name] = await hashFile(join(folder, name));
-  return { id, kind, rows, tombstones: sum.rows - rows, slots, minVersion, maxVersion, sum, files };
-}
+export const describeSegment = (
+  { id, kind }: Pick<Segment, "id" | "kind">,
+  { sum, rows, slots, minVersion, maxVersion }: Measured,
+  files: SegmentFiles,
+): Segment => ({ id, kind, rows, tombstones: sum.rows - rows, slots, minVersion, maxVersion, sum, files });

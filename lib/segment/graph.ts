@@ -65,13 +65,13 @@ export class Graph {
    */
   async append(
     added: number,
-    rows: (first: number, limit: number) => Float32Array,
+    rows: (first: number, limit: number) => Promise<Float32Array>,
     breathe: (done: number) => Promise<void>,
   ): Promise<void> {
     const slice = Math.ceil(insertComponents / this.#dims);
     for (let first = 0; first < added; first += slice) {
       const limit = Math.min(added, first + slice);
-      await this.#native.append(rows(first, limit), availableParallelism());
+      await this.#native.append(await rows(first, limit), availableParallelism());
       await breathe(limit);
     }
   }
@@ -127,6 +127,17 @@ export function exactRows(
 ): Hit[] {
   const out = outputs(Math.min(k, labels?.length ?? vectors.length / query.length));
   return hits(out, hnswlib.exactRows(query, out.labels, out.distances, labels, vectors, metric));
+}
+
+/** The nearest of packed centroids (of unit length for cosine) for each packed row. */
+export function nearestCentroids(
+  rows: Float32Array,
+  centroids: Float32Array,
+  { dims, metric }: Pick<GraphParameters, "dims" | "metric">,
+): Uint32Array {
+  const nearest = new Uint32Array(rows.length / dims);
+  hnswlib.assign(rows, centroids, metric, availableParallelism(), nearest);
+  return nearest;
 }
 
 const outputs = (k: number) => ({ labels: new Uint32Array(k), distances: new Float32Array(k) });

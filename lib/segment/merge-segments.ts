@@ -3,41 +3,47 @@
  *
  *  1. Every input row is met once; the last write of each id is kept, the rest is retired.
  *  2. The largest graph among the inputs is grown by the other rows, as long as no more than a quarter of its nodes
- *     would be dead: inserting costs per small row, never per large. Otherwise the graph is built anew, in shuffled
- *     order (similar rows in sequence build slower and search worse).
+ *     would be dead: inserting costs per small row, never per large. Otherwise the graph is built anew.
  *  3. The output is described by what its files hold.
  *
- * A small result is flat: exact search over it is cheaper than a graph.
+ * A small result is flat: exact search over it is cheaper than a graph. Rows enter a graph in shuffled order, since similar
+ * rows in sequence make a worse one; a large graph takes only its first fifth that way, and then cluster after cluster, so
+ * that what the processor's cache holds of one row's neighbours serves the next (docs/adr/0010-insertion-order.md).
  */
-import { closeSync, copyFileSync, openSync, writeSync } from "node:fs";
+import { closeSync, copyFileSync, openSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import type { DatabaseSync } from "node:sqlite";
-import { Checksum, type RowSum, sumOf } from "../core/checksum.ts";
+import { type RowSum, sumOf } from "../core/checksum.ts";
 import type { Collection } from "../core/collection.ts";
-import { ulidTimeMs } from "../core/keys.ts";
-import type { FileEntry, Segment } from "../core/manifest.ts";
+import type { SegmentFile } from "../core/keys.ts";
+import type { Segment } from "../core/manifest.ts";
 import type { MergeLimits } from "../core/merge-plan.ts";
-import { compareOrder, type Row, type RowOrder } from "../core/record.ts";
-import { describeSegment, type Measured, measureRows, VectorFile } from "./files.ts";
+import { type Clustering, clusterRows } from "./clustering.ts";
+import {
+  describeSegment,
+  hashFiles,
+  type Measured,
+  measureRows,
+  type SegmentFiles,
+  VectorFile,
+} from "./files.ts";
 import { Graph } from "./graph.ts";
 import {
-  openRecords,
-  RecordsWriter,
-  type StoredRow,
-  type StoredTombstone,
-  storedRows,
-  storedTombstones,
-} from "./records-db.ts";
+  dropTombstones,
+  foldInputs,
+  type MergeInput,
+  type OpenInput,
+  type Place,
+  rowsAt,
+  selectByLabel,
+  withInputs,
+} from "./merge-inputs.ts";
+import { RecordsWriter, type StoredRow, storedRows, storedTombstones } from "./records-db.ts";
 import { writeClusters } from "./write-clusters.ts";
 
 /** Rows written between two breaths. */
 const sliceRows = 1024;
-
-export interface MergeInput {
-  readonly segment: Segment;
-  /** Holds the segment's verified files. */
-  readonly folder: string;
-}
+/** Of a large graph's rows, those that come first, shuffled: they lay out the whole, wherever later rows belong. */
+const scatteredShare = 0.2;
 
 export interface MergeOptions {
   readonly id: string;
@@ -58,57 +64,37 @@ export interface Merged {
   readonly grown: boolean;
 }
 
-interface Input extends MergeInput {
-  readonly db: DatabaseSync;
-  readonly vectors: VectorFile;
-}
-interface Place extends RowOrder {
-  readonly input: number;
-  /** Null for a tombstone. */
-  readonly label: number | null;
-}
+/** Where a live row of the output comes from. */
+type KeptRow = { readonly input: number; readonly label: number };
 
-export async function mergeSegments(
+export const mergeSegments = (
   folder: string,
   collection: Collection,
   merging: readonly MergeInput[],
   options: MergeOptions,
-): Promise<Merged> {
-  const inputs: Input[] = [];
-  try {
-    for (const input of merging) {
-      const db = openRecords(join(input.folder, "records.db"));
-      inputs.push({
-        ...input,
-        db,
-        vectors: new VectorFile(join(input.folder, "vectors.f32"), collection.dims),
-      });
-    }
-    const { winners, losers, cameIn } = foldInputs(inputs);
-    const droppedVersionMax = dropTombstones(winners, losers, options.dropTombstonesBeforeMs);
+): Promise<Merged> =>
+  withInputs(merging, collection, async (inputs) => {
+    const folded = foldInputs(inputs);
+    const { winners, losers, cameIn } = folded;
+    const droppedVersionMax = dropTombstones(folded, options.dropTombstonesBeforeMs);
     const retired = sumOf(rowsAt(inputs, losers));
-    const rows = [...winners.values()].filter((place) => place.label !== null).length;
-    const { flatRowsMax, deadShareMax } = options.limits;
-    const base = rows > flatRowsMax ? growable(inputs, winners, { rows, deadShareMax }) : null;
-    const kind = rows > flatRowsMax ? "hnsw" : "flat";
-    const output = new Output(folder, collection, inputs, winners, options.breathe);
-    const written = base === null ? await output.writeFresh(kind) : await output.writeGrown(base);
-    const [, { clusters, ...measured }] = await sideBySide(
-      kind === "hnsw" ? output.writeGraph(base, written) : Promise.resolve(),
-      measure(folder, collection, kind, options),
+    const kept = keptRows(winners);
+    const kind = kept.length > options.limits.flatRowsMax ? "hnsw" : "flat";
+    const base = kind === "hnsw" ? growable(inputs, kept, options.limits) : null;
+    const { added, clustering } =
+      kind === "hnsw"
+        ? await orderRows(inputs, collection, { kept, base }, options)
+        : { added: kept, clustering: null };
+    const output = new Output(folder, collection, inputs, { base, winners }, options.breathe);
+    const [graphFile, { measured, files }] = await sideBySide(
+      kind === "hnsw" ? output.writeGraph(added.length) : Promise.resolve({}),
+      output
+        .writeRows(added)
+        .then(() => describe(folder, collection, clustering, () => options.breathe(0, 0))),
     );
-    const described = await describeSegment(folder, { id: options.id, kind }, measured);
-    const segment = clusters
-      ? { ...described, files: { ...described.files, "clusters.bin": clusters } }
-      : described;
+    const segment = describeSegment({ id: options.id, kind }, measured, { ...graphFile, ...files });
     return { segment, cameIn, retired, droppedVersionMax, grown: base !== null };
-  } finally {
-    for (const input of inputs) {
-      input.db.close();
-      input.vectors.close();
-    }
-  }
-}
+  });
 
 /** Both have ended when one's failure is thrown: neither may go on in a folder that is deleted. */
 async function sideBySide<A, B>(one: Promise<A>, other: Promise<B>): Promise<[A, B]> {
@@ -116,187 +102,162 @@ async function sideBySide<A, B>(one: Promise<A>, other: Promise<B>): Promise<[A,
   return Promise.all([one, other]);
 }
 
-/** While the graph is built by other threads: what the rest of the output holds, and its clusters where it is large. */
-async function measure(
+/** What the files beside the graph hold. */
+async function describe(
   folder: string,
   collection: Collection,
-  kind: Segment["kind"],
-  { limits, breathe }: MergeOptions,
-): Promise<Measured & { clusters: FileEntry | null }> {
-  const pause = () => breathe(0, 0);
-  const measured = await measureRows(folder, collection.dims, pause);
-  const isLarge = kind === "hnsw" && measured.slots * collection.dims >= limits.clusteredComponentsMin;
-  const clusters = isLarge ? await writeClusters(folder, collection, measured.digests, pause) : null;
-  return { ...measured, clusters };
+  clustering: Clustering | null,
+  breathe: () => Promise<void>,
+): Promise<{ measured: Measured; files: SegmentFiles }> {
+  const measured = await measureRows(folder, collection.dims, breathe);
+  const files = await hashFiles(folder, ["vectors.f32", "records.db"]);
+  if (clustering === null) return { measured, files };
+  const clusters = await writeClusters(folder, collection, clustering, measured.digests, breathe);
+  return { measured, files: { ...files, "clusters.bin": clusters } };
 }
 
-interface Folded {
-  /** Where the last write of each id is. */
-  readonly winners: Map<string, Place>;
-  /** Every other row. The same write in two inputs is kept once. */
-  readonly losers: Loser[];
-  readonly cameIn: RowSum;
+function keptRows(winners: ReadonlyMap<string, Place>): KeptRow[] {
+  const rows: KeptRow[] = [];
+  for (const { input, label } of winners.values()) if (label !== null) rows.push({ input, label });
+  return rows;
 }
-type Loser = Place & { readonly id: string };
-
-/** One pass over all there is: it meets and sums every row as the files hold it. */
-function foldInputs(inputs: readonly Input[]): Folded {
-  const winners = new Map<string, Place>();
-  const losers: Loser[] = [];
-  const cameIn = new Checksum();
-  const meet = (row: Row, place: Place) => {
-    cameIn.add(row);
-    const known = winners.get(row.id);
-    if (known !== undefined && compareOrder(place, known) <= 0) {
-      losers.push({ id: row.id, ...place });
-      return;
-    }
-    if (known !== undefined) losers.push({ id: row.id, ...known });
-    winners.set(row.id, place);
-  };
-  for (const [input, { db, vectors }] of inputs.entries()) {
-    for (const { label, ...row } of storedRows(db)) {
-      const { version, delta, row: at } = row;
-      meet({ ...row, vector: vectors.at(label) }, { input, label, version, delta, row: at });
-    }
-    for (const tombstone of storedTombstones(db)) {
-      const { version, delta, row: at } = tombstone;
-      meet(asRow(tombstone), { input, label: null, version, delta, row: at });
-    }
-  }
-  return { winners, losers, cameIn: cameIn.sum() };
-}
-
-const asRow = (tombstone: StoredTombstone): Row => ({
-  ...tombstone,
-  vector: null,
-  document: null,
-  metadata: null,
-});
-
-function dropTombstones(winners: Map<string, Place>, losers: Loser[], beforeMs: number): number {
-  let versionMax = -1;
-  for (const [id, place] of winners) {
-    if (place.label !== null || ulidTimeMs(place.delta) >= beforeMs) continue;
-    winners.delete(id);
-    losers.push({ id, ...place });
-    versionMax = Math.max(versionMax, place.version);
-  }
-  return versionMax;
-}
-
-/** The rows of these places, read back from the inputs' files. */
-function* rowsAt(inputs: readonly Input[], places: readonly Loser[]): Generator<Row> {
-  const selects = inputs.map(({ db }) => selectByLabel(db));
-  for (const { id, input, label, version, delta, row } of places) {
-    if (label === null) {
-      yield asRow({ id, version, delta, row });
-    } else {
-      const { label: _, ...stored } = selects[input]!.get(label) as unknown as StoredRow;
-      yield { ...stored, vector: inputs[input]!.vectors.at(label) };
-    }
-  }
-}
-
-const selectByLabel = (db: DatabaseSync) =>
-  db.prepare("SELECT label, id, version, delta, row, document, metadata FROM rows WHERE label = ?");
 
 /** The input whose graph is worth growing; null to build anew. */
 function growable(
-  inputs: readonly Input[],
-  winners: ReadonlyMap<string, Place>,
-  { rows, deadShareMax }: { rows: number; deadShareMax: number },
+  inputs: readonly OpenInput[],
+  kept: readonly KeptRow[],
+  { deadShareMax }: Pick<MergeLimits, "deadShareMax">,
 ): number | null {
   const graphs = inputs.map((_, i) => i).filter((i) => inputs[i]!.segment.kind === "hnsw");
   const largest = graphs.sort((a, b) => inputs[b]!.segment.slots - inputs[a]!.segment.slots)[0];
   if (largest === undefined) return null;
-  let kept = 0;
-  for (const place of winners.values()) if (place.input === largest && place.label !== null) kept += 1;
+  const stay = kept.filter(({ input }) => input === largest).length;
   const { slots } = inputs[largest]!.segment;
-  const slotsAfter = slots + rows - kept;
-  return slots - kept <= slotsAfter * deadShareMax ? largest : null;
+  const slotsAfter = slots + kept.length - stay;
+  return slots - stay <= slotsAfter * deadShareMax ? largest : null;
 }
 
-/** How many rows were appended, and which of the base's labels died. */
-interface Written {
-  readonly added: number;
-  readonly died: readonly number[];
+/** The rows that enter the graph, in their order, which is that of their labels; and the clusters of every label's row where the graph is large. */
+async function orderRows(
+  inputs: readonly OpenInput[],
+  collection: Collection,
+  { kept, base }: { kept: readonly KeptRow[]; base: number | null },
+  { limits, breathe }: MergeOptions,
+): Promise<{ added: readonly KeptRow[]; clustering: Clustering | null }> {
+  const order = Uint32Array.from(kept.keys()).filter((i) => kept[i]!.input !== base);
+  shuffle(order);
+  const rowsOf = (indexes: Uint32Array) => Array.from(indexes, (i) => kept[i]!);
+  const first = base === null ? 0 : inputs[base]!.segment.slots;
+  const slots = first + order.length;
+  if (slots * collection.dims < limits.clusteredComponentsMin)
+    return { added: rowsOf(order), clustering: null };
+  const vectorOf = (i: number) => inputs[kept[i]!.input]!.vectors.at(kept[i]!.label);
+  const { centroids, clusterOf } = await clusterRows(collection, kept.length, vectorOf, () => breathe(0, 0));
+  const scattered = Math.max(0, Math.ceil(slots * scatteredShare) - first);
+  order.subarray(scattered).sort((a, b) => clusterOf[a]! - clusterOf[b]!);
+  const clusterOfLabel = new Uint32Array(slots);
+  for (const [i, { input, label }] of kept.entries())
+    if (input === base) clusterOfLabel[label] = clusterOf[i]!;
+  order.forEach((i, at) => {
+    clusterOfLabel[first + at] = clusterOf[i]!;
+  });
+  return { added: rowsOf(order), clustering: { centroids, clusterOf: clusterOfLabel } };
 }
 
+/**
+ * The output's files. Labels are the places in vectors.f32, in order: all anew, or those of one input's, to which other
+ * rows are added. The graph follows behind vectors.f32 while that is written, on threads of its own.
+ */
 class Output {
   readonly #folder: string;
   readonly #collection: Collection;
-  readonly #inputs: readonly Input[];
+  readonly #inputs: readonly OpenInput[];
+  readonly #base: number | null;
   readonly #winners: ReadonlyMap<string, Place>;
   readonly #breathe: MergeOptions["breathe"];
+  readonly #records: RecordsWriter;
+  /** Labels of the base whose rows died. */
+  readonly #died: number[] = [];
+  /** Rows that were added to vectors.f32; `#moved` settles when there are more, or none will follow. */
+  #added = 0;
+  #moved = Promise.withResolvers<void>();
 
   constructor(
     folder: string,
     collection: Collection,
-    inputs: readonly Input[],
-    winners: ReadonlyMap<string, Place>,
+    inputs: readonly OpenInput[],
+    { base, winners }: { base: number | null; winners: ReadonlyMap<string, Place> },
     breathe: MergeOptions["breathe"],
   ) {
     this.#folder = folder;
     this.#collection = collection;
     this.#inputs = inputs;
+    this.#base = base;
     this.#winners = winners;
     this.#breathe = breathe;
-  }
-
-  /** Writes all rows anew; their labels are their order, shuffled for a graph. */
-  async writeFresh(kind: Segment["kind"]): Promise<Written> {
-    const rows = this.#keptRows(null);
-    if (kind === "hnsw") shuffle(rows);
-    const records = new RecordsWriter(join(this.#folder, "records.db"), this.#collection);
-    try {
-      await this.#append(records, rows, 0, "wx");
-      for (const tombstone of this.#keptTombstones(null)) records.addTombstone(tombstone);
-      records.finish();
-    } finally {
-      records.abandon();
-    }
-    return { added: rows.length, died: [] };
-  }
-
-  /** Goes on with copies of one input's files: its labels stay, the other rows follow. */
-  async writeGrown(base: number): Promise<Written> {
-    const { segment, db, folder } = this.#inputs[base]!;
-    for (const file of ["records.db", "vectors.f32"])
-      copyFileSync(join(folder, file), join(this.#folder, file));
-    const records = new RecordsWriter(join(this.#folder, "records.db"), this.#collection, "copy");
-    const rows = this.#keptRows(base);
-    const died: number[] = [];
-    try {
-      for (const { id, label } of storedRows(db)) {
-        if (this.#keeps(base, id, label)) continue;
-        records.deleteRow(label);
-        died.push(label);
+    const [records, vectors] = [this.#path("records.db"), this.#path("vectors.f32")];
+    if (base === null) {
+      this.#records = new RecordsWriter(records, collection);
+      writeFileSync(vectors, "", { flag: "wx" });
+    } else {
+      copyFileSync(join(inputs[base]!.folder, "records.db"), records);
+      copyFileSync(join(inputs[base]!.folder, "vectors.f32"), vectors);
+      this.#records = new RecordsWriter(records, collection, "copy");
+      try {
+        this.#retireDead(base);
+      } catch (error) {
+        this.#records.abandon();
+        throw error;
       }
-      for (const { id } of storedTombstones(db))
-        if (!this.#keeps(base, id, null)) records.deleteTombstone(id);
-      await this.#append(records, rows, segment.slots, "a");
-      for (const tombstone of this.#keptTombstones(base)) records.addTombstone(tombstone);
-      records.finish();
-    } finally {
-      records.abandon();
     }
-    return { added: rows.length, died };
   }
 
-  /** The graph of the finished vectors.f32: anew, or one input's with its dead marked and the other rows inserted. */
-  async writeGraph(base: number | null, { added, died }: Written): Promise<void> {
-    const input = base === null ? null : this.#inputs[base]!;
+  /** The rows to add, in the order of their labels, and every tombstone. */
+  async writeRows(rows: readonly KeptRow[]): Promise<void> {
+    try {
+      await this.#append(rows);
+      for (const [id, { input, label, version, delta, row }] of this.#winners)
+        if (label === null && input !== this.#base) this.#records.addTombstone({ id, version, delta, row });
+      this.#records.finish();
+    } catch (error) {
+      this.#moved.reject(error);
+      this.#moved.promise.catch(() => {}); // The graph may have failed before, and not wait for it any more.
+      throw error;
+    } finally {
+      this.#records.abandon();
+    }
+  }
+
+  /** The graph of vectors.f32, to which `added` rows are being added: anew, or the base's with its dead marked. */
+  async writeGraph(added: number): Promise<SegmentFiles> {
+    const input = this.#base === null ? null : this.#inputs[this.#base]!;
     const graph = input
       ? await Graph.load(join(input.folder, "index.hnsw"), this.#collection, input.segment.slots)
       : Graph.create(this.#collection, added);
     try {
-      for (const label of died) graph.markDeleted(label);
+      for (const label of this.#died) graph.markDeleted(label);
       await this.#insert(graph, added);
-      await graph.write(join(this.#folder, "index.hnsw"));
+      await graph.write(this.#path("index.hnsw"));
     } finally {
       graph.close();
     }
+    return hashFiles(this.#folder, ["index.hnsw"]);
+  }
+
+  #path(name: SegmentFile): string {
+    return join(this.#folder, name);
+  }
+
+  /** Deletes from the copy of the base's records what did not win. */
+  #retireDead(base: number): void {
+    const { db } = this.#inputs[base]!;
+    for (const { id, label } of storedRows(db)) {
+      if (this.#keeps(base, id, label)) continue;
+      this.#records.deleteRow(label);
+      this.#died.push(label);
+    }
+    for (const { id } of storedTombstones(db))
+      if (!this.#keeps(base, id, null)) this.#records.deleteTombstone(id);
   }
 
   #keeps(input: number, id: string, label: number | null): boolean {
@@ -304,41 +265,25 @@ class Output {
     return place !== undefined && place.input === input && place.label === label;
   }
 
-  /** Kept rows of every input but `except`, as (input, label) packed small: the rows themselves stay on disk. */
-  #keptRows(except: number | null): { input: number; label: number }[] {
-    const rows: { input: number; label: number }[] = [];
-    for (const { input, label } of this.#winners.values())
-      if (label !== null && input !== except) rows.push({ input, label });
-    return rows;
-  }
-
-  *#keptTombstones(except: number | null): Generator<StoredTombstone> {
-    for (const [id, { input, label, version, delta, row }] of this.#winners) {
-      if (label === null && input !== except) yield { id, version, delta, row };
-    }
-  }
-
-  /** Appends rows to records.db and vectors.f32 with the labels first, first + 1, … */
-  async #append(
-    records: RecordsWriter,
-    rows: readonly { input: number; label: number }[],
-    first: number,
-    flags: "wx" | "a",
-  ): Promise<void> {
-    const select = this.#inputs.map(({ db }) => selectByLabel(db));
+  async #append(rows: readonly KeptRow[]): Promise<void> {
+    const select = this.#inputs.map(selectByLabel);
     const { dims } = this.#collection;
-    const fd = openSync(join(this.#folder, "vectors.f32"), flags);
+    const first = this.#base === null ? 0 : this.#inputs[this.#base]!.segment.slots;
+    const fd = openSync(this.#path("vectors.f32"), "a");
     try {
       for (let start = 0; start < rows.length; start += sliceRows) {
         const slice = rows.slice(start, start + sliceRows);
         const block = new Float32Array(slice.length * dims);
         for (const [i, { input, label }] of slice.entries()) {
-          records.addRow(first + start + i, select[input]!.get(label) as unknown as StoredRow);
+          this.#records.addRow(first + start + i, select[input]!.get(label) as unknown as StoredRow);
           block.set(this.#inputs[input]!.vectors.at(label), i * dims);
         }
         if (writeSync(fd, block) !== block.byteLength)
           throw new Error("vectors.f32: short write (is the disk full?)");
-        await this.#breathe(0, rows.length);
+        this.#added = start + slice.length;
+        this.#moved.resolve();
+        this.#moved = Promise.withResolvers();
+        await this.#breathe(0, 0);
       }
     } finally {
       closeSync(fd);
@@ -347,13 +292,13 @@ class Output {
 
   async #insert(graph: Graph, added: number): Promise<void> {
     const first = graph.count;
-    const written = new VectorFile(join(this.#folder, "vectors.f32"), this.#collection.dims);
+    const written = new VectorFile(this.#path("vectors.f32"), this.#collection.dims);
+    const rows = async (start: number, limit: number) => {
+      while (this.#added < limit) await this.#moved.promise;
+      return written.rows(first + start, first + limit);
+    };
     try {
-      await graph.append(
-        added,
-        (start, limit) => written.rows(first + start, first + limit),
-        (done) => this.#breathe(done, added),
-      );
+      await graph.append(added, rows, (done) => this.#breathe(done, added));
     } finally {
       written.close();
     }
@@ -361,7 +306,7 @@ class Output {
 }
 
 /** Deterministic Fisher-Yates: the same inputs give the same file. */
-function shuffle<T>(items: T[]): void {
+function shuffle(items: Uint32Array): void {
   let state = 0x9e3779b9;
   for (let i = items.length - 1; i > 0; i--) {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;

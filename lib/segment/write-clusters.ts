@@ -1,6 +1,6 @@
 /**
  * Writes clusters.bin (lib/segment/clusters.ts) beside a segment's records.db and vectors.f32, from what those files hold:
- * centroids by k-means over a sample, every row into the group of its nearest, and every record into its id's bucket.
+ * every live row into its cluster's group, and every record into its id's bucket.
  */
 import { hash } from "node:crypto";
 import { closeSync, openSync, writeSync } from "node:fs";
@@ -9,7 +9,8 @@ import type { DatabaseSync } from "node:sqlite";
 import { digestBytes, digestOf } from "../core/checksum.ts";
 import type { Collection, Metric } from "../core/collection.ts";
 import type { FileEntry } from "../core/manifest.ts";
-import { normalised } from "../core/vector.ts";
+import { normalise } from "../core/vector.ts";
+import type { Clustering } from "./clustering.ts";
 import {
   bucketOfHash,
   bucketsFor,
@@ -20,26 +21,24 @@ import {
   idHash,
 } from "./clusters.ts";
 import { hashFile, VectorFile } from "./files.ts";
-import { exactRows } from "./graph.ts";
 import { openRecords, type StoredRow, type StoredTombstone, storedTombstones } from "./records-db.ts";
 
-const sampleRowsPerGroup = 32;
-const iterations = 5;
 /** A cluster of more rows (the same vector very often, say) becomes several groups: a group is fetched whole. */
 const groupRowsMaxOverMean = 4;
 /** Rows between two breaths, so that leases are extended and deadlines seen. */
 const breathRows = 1024;
 
-/** The file's entry for the manifest. `digests` of the rows by label, as measured. `breathe` is awaited between slices of work and may throw to stop. */
+/** The file's entry for the manifest. Clusters and digests are those of the rows by label. `breathe` is awaited between slices of work and may throw to stop. */
 export async function writeClusters(
   folder: string,
   collection: Pick<Collection, "dims" | "metric">,
+  clustering: Clustering,
   digests: Buffer,
   breathe: () => Promise<void>,
 ): Promise<FileEntry> {
   const writer = new Writer(folder, collection, breathe);
   try {
-    await writer.writeGroups(await writer.train());
+    await writer.writeGroups(clustering);
     await writer.writeBuckets(digests);
     writer.writeHead();
   } finally {
@@ -54,7 +53,6 @@ class Writer {
   readonly #vectors: VectorFile;
   readonly #fd: number;
   readonly #dims: number;
-  /** As searches rank. Inner products have no nearest centroid: their rows are grouped by distance. */
   readonly #metric: Metric;
   readonly #breathe: () => Promise<void>;
   /** Live labels, ascending, and the hash of the id of each. */
@@ -76,7 +74,7 @@ class Writer {
     this.#vectors = new VectorFile(join(folder, "vectors.f32"), dims);
     this.#fd = openSync(this.path, "wx");
     this.#dims = dims;
-    this.#metric = metric === "ip" ? "l2" : metric;
+    this.#metric = metric;
     this.#breathe = breathe;
     this.#tombstones = [...storedTombstones(this.#db)];
     const { rows } = this.#db.prepare("SELECT count(*) AS rows FROM rows").get() as { rows: number };
@@ -107,48 +105,9 @@ class Writer {
     this.#db.close();
   }
 
-  /** k-means over an even sample, from evenly chosen rows: deterministic. A centroid that nobody is near stays. */
-  async train(): Promise<Float32Array> {
+  async writeGroups({ centroids: clusters, clusterOf: clusterOfLabel }: Clustering): Promise<void> {
     const dims = this.#dims;
-    const clusters = Math.max(1, Math.ceil(Math.sqrt(this.#labels.length)));
-    const centroids = new Float32Array(clusters * dims);
-    const sample = evenly(this.#labels, clusters * sampleRowsPerGroup);
-    const rows = new Float32Array(sample.length * dims);
-    sample.forEach((label, i) => {
-      rows.set(this.#searched(label), i * dims);
-    });
-    evenly(sample, clusters).forEach((label, cluster) => {
-      centroids.set(this.#searched(label), cluster * dims);
-    });
-    for (let turn = 0; turn < iterations; turn++) {
-      const sums = new Float64Array(centroids.length);
-      const counts = new Uint32Array(clusters);
-      for (let start = 0; start < rows.length; start += dims) {
-        await this.#rest();
-        const row = rows.subarray(start, start + dims);
-        const cluster = this.#nearest(centroids, row);
-        counts[cluster]! += 1;
-        for (let i = 0; i < dims; i++) sums[cluster * dims + i]! += row[i]!;
-      }
-      for (let cluster = 0; cluster < clusters; cluster++) {
-        if (counts[cluster] === 0) continue;
-        const mean = Float32Array.from(
-          sums.subarray(cluster * dims, (cluster + 1) * dims),
-          (sum) => sum / counts[cluster]!,
-        );
-        centroids.set(this.#metric === "cosine" ? normalised(mean) : mean, cluster * dims);
-      }
-    }
-    return centroids;
-  }
-
-  async writeGroups(clusters: Float32Array): Promise<void> {
-    const dims = this.#dims;
-    const clusterOf = new Uint32Array(this.#labels.length);
-    for (let i = 0; i < clusterOf.length; i++) {
-      await this.#rest();
-      clusterOf[i] = this.#nearest(clusters, this.#searched(this.#labels[i]!));
-    }
+    const clusterOf = this.#labels.map((label) => clusterOfLabel[label]!);
     const count = clusters.length / dims;
     const rowsMax = Math.ceil(clusterOf.length / count) * groupRowsMaxOverMean;
     const groups = [...partition(clusterOf, count)].flatMap(([cluster, members]) =>
@@ -163,13 +122,9 @@ class Writer {
     this.#end = this.#head.bytes.length;
     for (const [group, { centroid, members }] of groups.entries()) {
       await this.#rest(members.length);
-      const vectors = new Float32Array(members.length * dims);
-      const labels = Array.from(members, (i) => this.#labels[i]!);
-      labels.forEach((label, row) => {
-        vectors.set(this.#searched(label), row * dims);
-      });
-      const idHashes = Array.from(members, (i) => this.#idHashes[i]!);
-      const bytes = encodeGroup(centroid, vectors, labels, idHashes);
+      const labels = members.map((i) => this.#labels[i]!);
+      const idHashes = members.map((i) => this.#idHashes[i]!);
+      const bytes = encodeGroup(centroid, this.#searched(labels), labels, idHashes);
       this.#head.centroids.set(centroid, group * dims);
       this.#head.groupRows[group] = members.length;
       this.#head.groupHash(group).set(hash("sha256", bytes, "buffer"));
@@ -195,7 +150,7 @@ class Writer {
         }
         const row = select.get(this.#labels[i]!) as unknown as StoredRow;
         const at = row.label * digestBytes;
-        return { ...row, digest: digests.toString("base64", at, at + digestBytes) };
+        return Object.assign(row, { digest: digests.toString("base64", at, at + digestBytes) });
       });
       const bytes = encodeBucket(records);
       bucketBytes[bucket] = bytes.length;
@@ -209,13 +164,15 @@ class Writer {
     this.#write(this.#head.bytes, 0);
   }
 
-  #searched(label: number): Float32Array {
-    const vector = this.#vectors.at(label);
-    return this.#metric === "cosine" ? normalised(vector) : vector;
-  }
-
-  #nearest(centroids: Float32Array, row: Float32Array): number {
-    return exactRows(centroids, this.#metric, { query: row, k: 1, labels: null })[0]!.label;
+  /** The rows of these labels as searches see them, packed. */
+  #searched(labels: Uint32Array): Float32Array {
+    const dims = this.#dims;
+    const rows = new Float32Array(labels.length * dims);
+    labels.forEach((label, row) => {
+      rows.set(this.#vectors.at(label), row * dims);
+      if (this.#metric === "cosine") normalise(rows.subarray(row * dims, (row + 1) * dims));
+    });
+    return rows;
   }
 
   async #rest(rows = 1): Promise<void> {
@@ -234,12 +191,6 @@ class Writer {
     if (writeSync(this.#fd, bytes, 0, bytes.length, at) !== bytes.length)
       throw new Error("clusters.bin: short write (is the disk full?)");
   }
-}
-
-/** At most `count` of the items, evenly spread. */
-function evenly(items: Uint32Array, count: number): Uint32Array {
-  if (items.length <= count) return items;
-  return Uint32Array.from({ length: count }, (_, i) => items[Math.floor((i * items.length) / count)]!);
 }
 
 /** The indexes of each part, ascending, part after part. */

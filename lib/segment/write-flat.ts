@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { Collection } from "../core/collection.ts";
 import type { Segment } from "../core/manifest.ts";
 import type { Row } from "../core/record.ts";
-import { describeSegment, measureRows } from "./files.ts";
+import { describeSegment, hashFiles, measureRows } from "./files.ts";
 import { RecordsWriter } from "./records-db.ts";
 
 /** Rows written by one write call. */
@@ -36,5 +36,10 @@ export async function writeFlatSegment(
     records.abandon();
     await vectors.close();
   }
-  return describeSegment(folder, { id, kind: "flat" }, await measureRows(folder, collection.dims));
+  const measured = await measureRows(folder, collection.dims);
+  return describeSegment(
+    { id, kind: "flat" },
+    measured,
+    await hashFiles(folder, ["vectors.f32", "records.db"]),
+  );
 }

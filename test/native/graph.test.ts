@@ -89,6 +89,34 @@ test("a filter's answer is the exact one, and dead rows never come back", () => 
   graph.close();
 });
 
+test.each(["cosine", "l2", "ip"] as const)(
+  "%s: the nearest centroid is the one that exact search finds",
+  (metric) => {
+    const units = Float32Array.from({ length: 37 * dims });
+    for (let i = 0; i < 37; i++) {
+      const row = vectors.base.slice(i * dims, (i + 1) * dims);
+      units.set(metric === "cosine" ? unit(row) : row, i * dims);
+    }
+    for (const [rows, threads] of [
+      [vectors.rows, 1],
+      [vectors.rows - 3, 3],
+      [5, 2],
+      [1, 1],
+    ] as const) {
+      const found = new Uint32Array(rows);
+      hnswlib.assign(vectors.base.subarray(0, rows * dims), units, metric, threads, found);
+      for (let row = 0; row < rows; row++) {
+        const given = vectors.base.slice(row * dims, (row + 1) * dims);
+        const query = metric === "cosine" ? unit(given) : given;
+        const [exact] = nearest(1, (labels, distances) =>
+          hnswlib.exactRows(query, labels, distances, null, units, metric),
+        ).labels;
+        expect(found[row]).toBe(exact);
+      }
+    }
+  },
+);
+
 test("nonsense is an error, never the end of the process", async () => {
   const graph = built("cosine");
   const [query, labels, distances] = [vectors.queries[0]!, new Uint32Array(3), new Float32Array(3)];
@@ -107,6 +135,12 @@ test("nonsense is an error, never the end of the process", async () => {
   expect(() => graph.appendSync(new Float32Array(dims + 1), 1)).toThrow("rows");
   expect(() => graph.create(10, 16, 100)).toThrow("in use");
   expect(() => hnswlib.exactRows(query, labels, distances, null, none, "l2")).toThrow("rows");
+  const out = new Uint32Array(2);
+  expect(() => hnswlib.assign(query, query, "l2", 1, out.subarray(0, 1))).not.toThrow();
+  expect(() => hnswlib.assign(new Float32Array(dims * 2 - 1), query, "l2", 1, out)).toThrow("rows");
+  expect(() => hnswlib.assign(query, new Float32Array(0), "l2", 1, out)).toThrow("centroids");
+  expect(() => hnswlib.assign(query, query, "dot" as never, 1, out)).toThrow("metric");
+  expect(() => hnswlib.assign(query, query, "l2", 1, none)).toThrow("output");
   const writing = graph.write(path);
   expect(() => graph.search(query, labels, distances, 10)).toThrow("busy");
   expect(() => graph.close()).toThrow("busy");

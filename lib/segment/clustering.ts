@@ -1,0 +1,73 @@
+/**
+ * k-means over the rows of a large segment: about √n clusters of rows that are alike. It serves two ends: rows are put into
+ * a graph cluster by cluster (lib/segment/merge-segments.ts), and clusters.bin groups them (lib/segment/write-clusters.ts).
+ *
+ * Deterministic: an even sample, evenly chosen first centroids, a fixed number of turns. A centroid that nobody is near stays.
+ */
+import type { Collection, Metric } from "../core/collection.ts";
+import { normalise } from "../core/vector.ts";
+import { nearestCentroids } from "./graph.ts";
+
+const sampleRowsPerCluster = 32;
+const turns = 5;
+/** Rows between two breaths, so that leases are extended and deadlines seen. */
+const breathRows = 4096;
+
+export interface Clustering {
+  /** Packed; of unit length for cosine. */
+  readonly centroids: Float32Array;
+  /** The cluster of each row, in the order in which rows were given. */
+  readonly clusterOf: Uint32Array;
+}
+
+/** `vectorOf(row)` gives a view that may be overwritten by later calls; ascending rows are asked for, twice. */
+export async function clusterRows(
+  collection: Pick<Collection, "dims" | "metric">,
+  rows: number,
+  vectorOf: (row: number) => Float32Array,
+  breathe: () => Promise<void>,
+): Promise<Clustering> {
+  const { dims } = collection;
+  const metric = groupingMetric(collection.metric);
+  const clusters = Math.max(1, Math.ceil(Math.sqrt(rows)));
+  const sampled = Math.min(rows, clusters * sampleRowsPerCluster);
+  const sample = new Float32Array(sampled * dims);
+  for (let i = 0; i < sampled; i++) {
+    sample.set(vectorOf(Math.floor((i * rows) / sampled)), i * dims);
+    if (metric === "cosine") normalise(sample.subarray(i * dims, (i + 1) * dims));
+  }
+  const centroids = new Float32Array(clusters * dims);
+  for (let cluster = 0; cluster < Math.min(clusters, sampled); cluster++) {
+    const start = Math.floor((cluster * sampled) / clusters) * dims;
+    centroids.set(sample.subarray(start, start + dims), cluster * dims);
+  }
+  for (let turn = 0; turn < turns; turn++) {
+    const sums = new Float64Array(centroids.length);
+    const counts = new Uint32Array(clusters);
+    for (let start = 0; start < sampled; start += breathRows) {
+      await breathe();
+      const part = sample.subarray(start * dims, (start + breathRows) * dims);
+      nearestCentroids(part, centroids, { dims, metric }).forEach((cluster, row) => {
+        counts[cluster]! += 1;
+        for (let i = 0; i < dims; i++) sums[cluster * dims + i]! += part[row * dims + i]!;
+      });
+    }
+    for (let cluster = 0; cluster < clusters; cluster++) {
+      if (counts[cluster] === 0) continue;
+      const centroid = centroids.subarray(cluster * dims, (cluster + 1) * dims);
+      for (let i = 0; i < dims; i++) centroid[i] = sums[cluster * dims + i]! / counts[cluster]!;
+      if (metric === "cosine") normalise(centroid);
+    }
+  }
+  const clusterOf = new Uint32Array(rows);
+  for (let start = 0; start < rows; start += breathRows) {
+    await breathe();
+    const part = new Float32Array(Math.min(breathRows, rows - start) * dims);
+    for (let i = 0; i < part.length; i += dims) part.set(vectorOf(start + i / dims), i);
+    clusterOf.set(nearestCentroids(part, centroids, { dims, metric }), start);
+  }
+  return { centroids, clusterOf };
+}
+
+/** Inner products have no nearest centroid: their rows are grouped by distance. */
+const groupingMetric = (metric: Metric): Metric => (metric === "ip" ? "l2" : metric);
