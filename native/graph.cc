@@ -94,12 +94,13 @@ class Nodes : public Hnsw {
   /** A search hops all over this memory: in pages of 2 MB it misses the processor's table of pages far less often. */
   void large_pages() {
 #ifdef __linux__
+    // Whole pages outward, so that it stays one mapping: only that can grow where it is, without a copy.
     constexpr uintptr_t page = 4096;
     const uintptr_t memory = reinterpret_cast<uintptr_t>(data_level0_memory_);
-    const uintptr_t first = (memory + page - 1) / page * page;
-    const uintptr_t end = (memory + max_elements_ * size_data_per_element_) / page * page;
+    const uintptr_t first = memory / page * page;
+    const uintptr_t end = (memory + max_elements_ * size_data_per_element_ + page - 1) / page * page;
     // Advice only: where the system does not take it, all stays as it is.
-    if (end > first) madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE);
+    madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE);
 #endif
   }
 

@@ -1,6 +1,6 @@
 /**
- * What a merge takes of memory and of local disk, estimated before anything of it is fetched. The constants are fitted
- * to the bench `memory`, which prints estimate and reality side by side (docs/performance.md, "Memory"): the estimate is
+ * What an ingestion or a merge takes of memory and of local disk, estimated before anything of it is fetched. The constants
+ * are fitted to the bench `memory`, which prints estimate and reality side by side (docs/performance.md, "Memory"): the estimate is
  * never the smaller one, and at most half as much again.
  */
 import type { SegmentFile } from "./keys.ts";
@@ -27,6 +27,22 @@ const labelBytes = 8;
 const fetchedShare = 0.75;
 /** The output's records.db, written in another order than its inputs', is packed less tightly. */
 const recordsSlack = 1.1;
+
+/** Of the Arrow bytes of a batch, all of which are held at once. */
+const batchShare = 1.7;
+/** A row of a batch beside its bytes. How many rows there are is not known before they are read: few, where vectors are long. */
+const batchRowBytes = 1_700;
+const rowBytesLeast = 100;
+/** The segment that a batch becomes, beside its Arrow bytes. */
+const batchDiskShare = 1.5;
+
+export function ingestNeed(deltaBytes: number, { dims }: Pick<Manifest, "dims">): Room {
+  const rows = deltaBytes / (dims * 4 + rowBytesLeast);
+  return {
+    memoryBytes: Math.ceil(processBytes + deltaBytes * batchShare + rows * batchRowBytes),
+    diskBytes: Math.ceil(deltaBytes * batchDiskShare),
+  };
+}
 
 export function mergeNeed(manifest: Manifest, plan: MergePlan): Room {
   const inputs = manifest.segments.filter(({ id }) => plan.inputs.includes(id));

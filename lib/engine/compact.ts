@@ -36,7 +36,7 @@ export interface CompactRequest {
   /** No new batch or merge begins after this. */
   readonly deadlineMs: number;
   readonly onProgress?: (progress: MergeProgress) => void;
-  /** No merge begins that is estimated to need more than this. @default no bound */
+  /** No batch is read and no merge begins that is estimated to need more than this. @default no bound */
   readonly room?: Room;
 }
 
@@ -139,7 +139,10 @@ class Run {
 
   async #ingestShard(collection: Collection, shard: number): Promise<void> {
     await this.#attempt(collection, shard, async () => {
-      const report = await ingest(this.#world, collection, shard, () => this.#outOfTime());
+      const report = await ingest(this.#world, collection, shard, {
+        outOfTime: () => this.#outOfTime(),
+        room: this.#request.room,
+      });
       const name = shardName({ collection: collection.name, shard });
       // A round that succeeded makes up for an earlier one that did not.
       const { error: _mended, ...known } = this.#shards.get(name) ?? {

@@ -16,6 +16,7 @@
  */
 import { addSums, Checksum, equalSums, type RowSum, sumOf } from "../core/checksum.ts";
 import type { Collection } from "../core/collection.ts";
+import { ingestNeed, type Room, shortageOf } from "../core/compactor-need.ts";
 import { corrupt, isKind, SiltstoneError } from "../core/errors.ts";
 import { fold } from "../core/fold.ts";
 import {
@@ -77,12 +78,18 @@ export interface IngestReport {
   readonly oldestPendingMs: number | null;
 }
 
-/** `outOfTime` is asked before every batch; a batch that began is finished. */
+export interface IngestOptions {
+  /** Asked before every batch; a batch that began is finished. */
+  readonly outOfTime: () => boolean;
+  /** Batches are kept so small that they are estimated to fit. @default no bound */
+  readonly room?: Room | undefined;
+}
+
 export async function ingest(
   world: World,
   collection: Collection,
   shard: number,
-  outOfTime: () => boolean,
+  { outOfTime, room }: IngestOptions,
 ): Promise<IngestReport> {
   const ref: ShardRef = { collection: collection.name, shard };
   const first = await readHead(world.store, collection, shard);
@@ -121,6 +128,7 @@ export async function ingest(
             listed,
             listedAtMs,
             pending,
+            room,
           });
           head = done.head;
           report.deltas += done.deltas;
@@ -165,10 +173,11 @@ interface Batch {
   /** When that LIST began. */
   readonly listedAtMs: number;
   readonly pending: readonly ListedDelta[];
+  readonly room: Room | undefined;
 }
 
 async function ingestBatch(world: World, collection: Collection, shard: ShardRef, batch: Batch) {
-  const taken = takeBatch(batch.pending);
+  const taken = takeBatch(shard, collection, batch);
   const read: ReadDelta[] = [];
   for (let start = 0; start < taken.length; start += readsPerCheck) {
     await batch.lease.check();
@@ -202,14 +211,22 @@ async function ingestBatch(world: World, collection: Collection, shard: ShardRef
   return { head, deltas: deltas.length, rows: rows.length, quarantined };
 }
 
-/** The oldest deltas, at least one, within the batch's bounds. */
-function takeBatch(pending: readonly ListedDelta[]): string[] {
+/** The oldest deltas, at least one, within the batch's bounds and what there is room for. Throws when one alone does not fit. */
+function takeBatch(shard: ShardRef, collection: Collection, { pending, room }: Batch): string[] {
   const taken: string[] = [];
   let bytes = 0;
-  for (const delta of pending.slice(0, batchDeltasMax)) {
-    bytes += delta.bytes;
-    if (taken.length > 0 && bytes > batchBytesMax) break;
-    taken.push(delta.delta);
+  for (const { delta, bytes: more } of pending.slice(0, batchDeltasMax)) {
+    bytes += more;
+    const shortage = room ? shortageOf(ingestNeed(bytes, collection), room) : null;
+    if (taken.length > 0 && (bytes > batchBytesMax || shortage !== null)) break;
+    if (shortage !== null) {
+      throw new SiltstoneError(
+        "unavailable",
+        `${deltaKey(shard, delta)} has ${more} bytes; to ingest it would need about ${shortage}; ` +
+          "raise compactorMemoryMiB or compactorStorageMiB",
+      );
+    }
+    taken.push(delta);
   }
   return taken;
 }

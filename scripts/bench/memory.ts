@@ -1,14 +1,15 @@
 /**
  * Resident memory of a warm query process: after opening and after 50 refreshes that each bring new rows, with the
- * merges between them. Allowed are 1.25 × the bytes of the open version's files + 150 MB. Then memory and disk of merges,
- * each in a process of its own, beside what lib/core/compactor-need.ts estimates.
+ * merges between them. Allowed are 1.25 × the bytes of the open version's files + 150 MB. Then memory and disk of a batch's
+ * ingestion and of merges, each in a process of its own, beside what lib/core/compactor-need.ts estimates.
  */
+
+import type { Taken } from "./compactor-process.ts";
 import { gaussianMixture } from "./data.ts";
 import { round } from "./measure.ts";
-import type { MergeMeasured } from "./merge-process.ts";
 import { serving } from "./reader-client.ts";
 import type { Cell, Check, Scenario } from "./scenario.ts";
-import { compactAll, produceRows, withSegments } from "./store.ts";
+import { compactAll, emptyStore, produceRows, withSegments } from "./store.ts";
 
 interface Size {
   readonly rows: number;
@@ -25,7 +26,7 @@ const flatSegments = 10;
 
 export const memory: Scenario<Size> = {
   name: "memory",
-  about: "resident memory of a query process, also after 50 refreshes; memory and disk of merges",
+  about: "resident memory of a query process, also after 50 refreshes; memory and disk of the compactor",
   full: {
     rows: 100_000,
     sets: [
@@ -39,7 +40,7 @@ export const memory: Scenario<Size> = {
   tiny: { rows: 300, sets: [{ share: 1, dims: 16 }], refreshes: 2, rowsPerRefresh: 5 },
   async run(size, log) {
     const rows: Cell[][] = [];
-    const merges: Cell[][] = [];
+    const runsTaken: Cell[][] = [];
     const checks: Check[] = [];
     for (const { share, dims } of size.sets) {
       const set = `${Math.round(size.rows * share)} × ${dims}`;
@@ -58,13 +59,19 @@ export const memory: Scenario<Size> = {
           met: rss <= allowed,
         });
       }
-      for (const graphShare of [0, 0.8]) {
-        const merged = await mergeOf({ rows: Math.round(size.rows * share), dims, graphShare });
-        const what = merged.grown ? "a graph grown by a fifth" : "a graph built";
+      const setRows = Math.round(size.rows * share);
+      const runs = {
+        "a batch of deltas": () => ingestOf({ rows: Math.min(setRows, batchRows(dims)), dims }),
+        "a graph built": () => mergeOf({ rows: setRows, dims, graphShare: 0 }),
+        "a graph grown by a fifth": () => mergeOf({ rows: setRows, dims, graphShare: 0.8 }),
+      };
+      for (const [what, run] of Object.entries(runs)) {
+        log(`${set}: ${what}`);
+        const taken = await run();
         for (const need of ["memoryBytes", "diskBytes"] as const) {
-          const [estimated, measured] = [merged.estimated[need], merged.measured[need]];
+          const [estimated, measured] = [taken.estimated[need], taken.measured[need]];
           const mb = [measured, estimated].map((bytes) => Math.round(bytes / 1e6));
-          merges.push([set, what, need.replace("Bytes", ""), ...mb, round(estimated / measured)]);
+          runsTaken.push([set, what, need.replace("Bytes", ""), ...mb, round(estimated / measured)]);
           checks.push({
             target: `${set}, ${what}: ${need} estimated at 1 to ${estimateFactorMax} × what is taken`,
             measured: round(estimated / measured),
@@ -78,9 +85,9 @@ export const memory: Scenario<Size> = {
       tables: [
         { title: "Resident memory of a query process, MB", columns, rows },
         {
-          title: "What a merge takes, at its peak, MB",
-          columns: ["set", "merge", "of", "taken", "estimated", "ratio"],
-          rows: merges,
+          title: "What the compactor takes, at its peak, MB",
+          columns: ["set", "work", "of", "taken", "estimated", "ratio"],
+          rows: runsTaken,
         },
       ],
       checks,
@@ -118,8 +125,18 @@ async function steps(size: { rows: number; dims: number; refreshes: number; rows
   });
 }
 
+/** Rows whose deltas fill a batch of lib/engine/ingest.ts nearly. */
+const batchRows = (dims: number): number => Math.floor(90e6 / (dims * 4 + 500));
+
+async function ingestOf({ rows, dims }: { rows: number; dims: number }): Promise<Taken> {
+  const vectors = gaussianMixture({ rows, dims, queries: 0 });
+  const store = await emptyStore(vectors);
+  await produceRows(store, vectors, { start: 0, limit: rows });
+  return serving(store, (served) => served.compactor("ingest"));
+}
+
 /** The merge of flat segments, or of flat segments into the graph that has `graphShare` of the rows. */
-async function mergeOf(size: { rows: number; dims: number; graphShare: number }): Promise<MergeMeasured> {
+async function mergeOf(size: { rows: number; dims: number; graphShare: number }): Promise<Taken> {
   const { rows, dims, graphShare } = size;
   const vectors = gaussianMixture({ rows, dims, queries: 0 });
   const graphRows = Math.round(rows * graphShare);
@@ -129,5 +146,5 @@ async function mergeOf(size: { rows: number; dims: number; graphShare: number })
     ...Array.from({ length: flatSegments }, () => ({ rows: flatRows, kind: "flat" as const })),
   ];
   const store = await withSegments(vectors, segments, { index: { efConstruction: 20 } });
-  return serving(store, (served) => served.merge());
+  return serving(store, (served) => served.compactor("merge"));
 }

@@ -9,7 +9,7 @@ import { Traffic } from "../../lib/engine/traffic.ts";
 import { withFolder } from "../../lib/segment/files.ts";
 import { startS3Server } from "../local/s3/server.ts";
 import type { Throttle } from "../local/s3/weather.ts";
-import type { MergeMeasured } from "./merge-process.ts";
+import type { Question as CompactorQuestion, Taken } from "./compactor-process.ts";
 import type { Answer, Question } from "./reader-process.ts";
 import type { Store } from "./store.ts";
 
@@ -23,8 +23,8 @@ export interface ServedStore {
   sync(): Promise<void>;
   setThrottle(throttle: Throttle | undefined): void;
   startReader(): ReaderProcess;
-  /** Does the merge that is due, in a process of its own. */
-  merge(): Promise<MergeMeasured>;
+  /** Ingests all deltas, which are one batch, or does the merge that is due, in a process of its own. */
+  compactor(op: CompactorQuestion["op"]): Promise<Taken>;
 }
 
 /** A process that answers each question, a JSON line on stdin, with one on stdout. */
@@ -83,11 +83,11 @@ export async function serving<T>(store: Store, work: (served: ServedStore) => Pr
       },
       setThrottle: s3.setThrottle,
       startReader: () => s3.start("reader-process.ts"),
-      async merge() {
-        const merger = s3.start<{ op: "merge" }, MergeMeasured>("merge-process.ts");
-        const measured = await merger.ask({ op: "merge" });
-        await merger.stop();
-        return measured;
+      async compactor(op) {
+        const compactor = s3.start<CompactorQuestion, Taken>("compactor-process.ts");
+        const taken = await compactor.ask({ op });
+        await compactor.stop();
+        return taken;
       },
     };
     await served.sync();

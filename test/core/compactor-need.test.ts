@@ -1,6 +1,7 @@
-/** CMP-8: what merges need, against what the compactor has. */
+/** CMP-8: what ingestion and merges need, against what the compactor has. */
 import { newCollection } from "../../lib/core/collection.ts";
-import { mergeNeed, shortageOf } from "../../lib/core/compactor-need.ts";
+import { ingestNeed, mergeNeed, shortageOf } from "../../lib/core/compactor-need.ts";
+import { deltaBytesMax } from "../../lib/core/delta-header.ts";
 import { emptyManifest, type Manifest, type Segment } from "../../lib/core/manifest.ts";
 import { mergeLimits, planMerge, segmentRowsMax } from "../../lib/core/merge-plan.ts";
 
@@ -47,6 +48,14 @@ test.each([1, 16, 128, 200, 256, 300, 330, 384, 600, 768, 1024, 1536, 3072, 4096
     const dead = shardOf(dims, { graph: rows, flats: [] });
     const plan = { inputs: ["graph"], reason: "dead", whole: true } as const;
     expect(shortageOf(mergeNeed(dead, plan), byDefault)).toBeNull();
+  },
+);
+
+test.each([1, 16, 128, 384, 1024, 4096])(
+  "the largest batch and the largest delta of %i dims fit the compactor's defaults",
+  (dims) => {
+    expect(shortageOf(ingestNeed(96 * 2 ** 20, { dims }), byDefault)).toBeNull();
+    expect(shortageOf(ingestNeed(deltaBytesMax, { dims }), byDefault)).toBeNull();
   },
 );
 

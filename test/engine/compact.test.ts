@@ -1,3 +1,4 @@
+import { ingestNeed } from "../../lib/core/compactor-need.ts";
 import { createCollection } from "../../lib/engine/collections.ts";
 import { type CompactReport, compact } from "../../lib/engine/compact.ts";
 import { readHead } from "../../lib/engine/head.ts";
@@ -159,7 +160,7 @@ test("a merge that would not fit is not begun, and says what it needs; writes an
   // One flat segment a run, until there are more than a shard keeps.
   const write = async (n: number) => {
     await produce(world, { collection: "docs", records: [{ id: `r${n}`, vector: vectorOf(n) }] });
-    return upkeep(100e6);
+    return upkeep(260.1e6);
   };
   let report = await write(0);
   for (let n = 1; n < 12; n++) report = await write(n);
@@ -171,7 +172,7 @@ test("a merge that would not fit is not begun, and says what it needs; writes an
     error: { kind: "unavailable" },
   });
   expect(shard!.error!.message).toMatch(
-    /^docs\/0: merging 12 segments would need about \d+ MB of memory \(there are 100 MB\); raise compactorMemoryMiB/,
+    /^docs\/0: merging 12 segments would need about \d+ MB of memory \(there are \d+ MB\); raise compactorMemoryMiB/,
   );
   expect(await count(world, "docs")).toBe(12);
   expect((await readHead(world.store, collection, 0)).manifest.segments).toHaveLength(12);
@@ -180,4 +181,31 @@ test("a merge that would not fit is not begun, and says what it needs; writes an
   expect(roomy).toMatchObject({ merge: { outcome: "done", merges: [{ inputs: 12 }] } });
   expect(roomy!.error).toBeUndefined();
   expect(await count(world, "docs")).toBe(12);
+});
+
+test("batches are as large as memory allows, and a delta that does not fit is named and stays (CMP-8)", async () => {
+  const world = memoryWorld();
+  const { collection } = await createCollection(world, { name: "docs", dims, metric: "cosine" });
+  const bytes: number[] = [];
+  for (let n = 0; n < 6; n++) {
+    const records = Array.from({ length: 50 }, (_, i) => ({
+      id: `r${n}-${i}`,
+      vector: vectorOf(n * 50 + i),
+    }));
+    bytes.push((await produce(world, { collection: "docs", records })).deltas[0]!.bytes);
+  }
+  const runWith = (deltaBytes: number) =>
+    compact(world, {
+      ...{ ingest: true, upkeep: false, deadlineMs: 9e15 },
+      room: { ...ingestNeed(deltaBytes, collection), diskBytes: 1e9 },
+    });
+  const [refused] = (await runWith(Math.min(...bytes) - 100)).shards;
+  expect(refused!.error).toMatchObject({ kind: "unavailable" });
+  expect(refused!.error!.message).toMatch(
+    /^docs\/0\/deltas\/\w{26}\.arrow has \d+ bytes; to ingest it would need about \d+ MB of memory \(there are \d+ MB\); raise compactorMemoryMiB/,
+  );
+  expect(await count(world, "docs").catch((error: Error) => error.message)).toMatch("nothing");
+  const [done] = (await runWith(Math.max(...bytes) * 2)).shards;
+  expect(done).toMatchObject({ ingest: { outcome: "done", version: 3, deltas: 6, rows: 300 } });
+  expect(await count(world, "docs")).toBe(300);
 });
