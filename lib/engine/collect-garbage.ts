@@ -105,15 +105,9 @@ export async function collectGarbage(
 
     const raised = await raiseOnNewest(world, collection, head, floor);
     if (raised === null) return { outcome: "conflict", ...nothing, lateDeltas };
-    const found = await findGarbage(
-      world,
-      await readHistory(world, raised, known),
-      raised.pointer.floor,
-      known,
-    );
+    const now = await readHistory(world, raised, known);
     // Only what was garbage before as well: a pin that was taken away in between may be what a rollback has just read.
-    const before = new Set(expected.keys);
-    const garbage = { ...found, keys: found.keys.filter((key) => before.has(key)) };
+    const garbage = await findGarbage(world, now, raised.pointer.floor, known, new Set(expected.keys));
     await lease!.check();
     for (let start = 0; start < garbage.keys.length; start += deleteBatch) {
       await world.store.delete(garbage.keys.slice(start, start + deleteBatch));
@@ -173,11 +167,13 @@ async function readHistory(world: World, head: Head, known: KnownManifests): Pro
   return { ref, names, chain: await publishedChain(world.store, head, names, known) };
 }
 
+/** `among`: no other key is. */
 async function findGarbage(
   world: World,
   { ref, names, chain }: History,
   floor: Floor,
   known: KnownManifests,
+  among: ReadonlySet<string> | null = null,
 ) {
   const pins = await listPins(world.store, ref);
   const pinned = new Set(pins.map(nameOf));
@@ -195,6 +191,8 @@ async function findGarbage(
     known.set(nameOf(name), manifest);
     kept.push(manifest);
   }
+  const isAmong = (key: string): boolean => among === null || among.has(key);
+  const keyOf = ({ version, commit }: ManifestName): string => manifestKey(ref, version, commit);
   const collected = chain.filter((manifest) => manifest.version > 0 && !isKept(manifest));
 
   const live = new Set(kept.flatMap((manifest) => manifest.segments.map((segment) => segment.id)));
@@ -210,16 +208,21 @@ async function findGarbage(
   for await (const page of world.store.list(segmentPrefix(ref))) {
     for (const entry of page) {
       const segment = segmentOfKey(ref, entry.key);
-      if (segment === null || !isGarbage(segment)) continue;
+      if (segment === null || !isGarbage(segment) || !isAmong(entry.key)) continue;
       keys.push(entry.key);
       segments.add(segment);
       bytes += entry.bytes;
     }
   }
-  for (const name of names) if (!isKept(name)) keys.push(manifestKey(ref, name.version, name.commit));
+  keys.push(
+    ...names
+      .filter((name) => !isKept(name))
+      .map(keyOf)
+      .filter(isAmong),
+  );
   return {
     versionsKept: kept.filter((manifest) => published.has(nameOf(manifest))).length,
-    versionsCollected: collected.map((manifest) => manifest.version),
+    versionsCollected: collected.filter((manifest) => isAmong(keyOf(manifest))).map(({ version }) => version),
     segments: [...segments],
     keys,
     bytes,

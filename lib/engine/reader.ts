@@ -1,17 +1,12 @@
 /**
  * Reading collections: query, get, count, stats and health over cached views of their shards.
  *
- * One reader serves any number of collections and shards, bounded by `cacheBytesMax`: the least recently used shard
- * goes first. A request first makes its views fresh enough for its consistency (lib/engine/shard-reader.ts), then
+ * One reader serves any number of collections and shards (lib/engine/shard-cache.ts). A request first makes its views fresh enough for its consistency (lib/engine/shard-reader.ts), then
  * searches them without a pause.
  */
-import { mkdtempSync } from "node:fs";
-import { rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { type Collection, checkCollectionName } from "../core/collection.ts";
+import type { Collection } from "../core/collection.ts";
 import { invalid, isKind, SiltstoneError } from "../core/errors.ts";
-import { shardName, ulidTimeMs } from "../core/keys.ts";
+import { ulidTimeMs } from "../core/keys.ts";
 import { embedText } from "../core/lexical-embedder.ts";
 import { snapshotBytes } from "../core/manifest.ts";
 import type { Metadata } from "../core/record.ts";
@@ -21,7 +16,6 @@ import { checkVector, normalised, vectorToBase64 } from "../core/vector.ts";
 import type { AnswerRow, OpenSegment } from "../segment/open-segment.ts";
 import { type ColdHit, ColdView, coldTopKMax } from "./cold-view.ts";
 import { listDeltas, unmerged } from "./deltas.ts";
-import { readCollection } from "./head.ts";
 import type { World } from "./ports.ts";
 import {
   checkConsistency,
@@ -30,7 +24,6 @@ import {
   checkTopK,
   type Freshness,
   type Include,
-  madeAgain,
   nothingPublished,
   type Part,
   type Provenance,
@@ -42,7 +35,8 @@ import {
   tokensByShard,
   topKDefault,
 } from "./read-request.ts";
-import { ShardReader } from "./shard-reader.ts";
+import { ShardCache } from "./shard-cache.ts";
+import type { ShardReader } from "./shard-reader.ts";
 import type { Traffic } from "./traffic.ts";
 import { checkIds, type Found, type SearchOptions, View, type ViewHit } from "./view.ts";
 
@@ -58,20 +52,16 @@ export interface ReaderOptions {
 export class Reader {
   readonly #world: World;
   readonly #options: ReaderOptions;
-  readonly #folder: string;
-  readonly #collections = new Map<string, Collection>();
-  readonly #shards = new Map<string, ShardReader>();
+  readonly #cache: ShardCache;
 
   constructor(world: World, options: ReaderOptions) {
     this.#world = world;
     this.#options = options;
-    this.#folder = mkdtempSync(join(tmpdir(), "siltstone-cache-"));
+    this.#cache = new ShardCache(world, options.cacheBytesMax);
   }
 
-  async close(): Promise<void> {
-    for (const shard of this.#shards.values()) await shard.close();
-    this.#shards.clear();
-    await rm(this.#folder, { recursive: true, force: true });
+  close(): Promise<void> {
+    return this.#cache.close();
   }
 
   /** `queryVector` (base64) comes with an answer of a part by `id`: what to ask the other parts by. */
@@ -149,7 +139,7 @@ export class Reader {
   }
 
   async stats(request: { collection: string; part?: Part | undefined }) {
-    const collection = await this.#collection(request.collection, request.part);
+    const collection = await this.#cache.collection(request.collection, request.part);
     const now = { ...request, consistency: "bounded", maxAgeSeconds: 0 } as const;
     const answer = await this.#read(now, this.#view, (_, views) => ({
       vectors: views.reduce((sum, view) => sum + view.liveRows, 0),
@@ -175,7 +165,7 @@ export class Reader {
     status: "ok" | "degraded";
     shards: { shard: string; version: number | null; bytes: number; fault: string | null }[];
   } {
-    const shards = [...this.#shards].map(([shard, reader]) => ({
+    const shards = [...this.#cache.shards].map(([shard, reader]) => ({
       shard,
       version: reader.view?.manifest.version ?? null,
       bytes: reader.bytes,
@@ -193,10 +183,10 @@ export class Reader {
     const started = performance.now();
     const before = this.#options.traffic.snapshot();
     const consistency = checkConsistency(request);
-    const collection = await this.#collection(request.collection, request.part);
+    const collection = await this.#cache.collection(request.collection, request.part);
     const tokens = tokensByShard(collection, request.atLeast ?? []);
     const shards = shardsToRead(collection, request.part);
-    const readers = shards.map((shard) => this.#shard(collection, shard));
+    const readers = shards.map((shard) => this.#cache.shard(collection, shard));
     const readViews = async () => {
       const taken = await Promise.all(
         readers.map(async (reader, i) => {
@@ -215,7 +205,7 @@ export class Reader {
       return { views, states, answer: await work(collection, views, readerOf) };
     };
     const { answer, views, states } = await holdAll(readers, () =>
-      this.#forgettingDeleted(collection, readViews),
+      this.#cache.forgettingDeleted(collection, readViews),
     );
     const { requests, bytesRead } = this.#options.traffic.since(before);
     const faults = states.map(({ fault }) => fault).filter((fault) => fault !== null);
@@ -262,82 +252,6 @@ export class Reader {
       ? reader.soon(this.#options.refreshSeconds * 1000)
       : this.#view(reader, request, token);
   };
-
-  /** A collection that was deleted (and perhaps made again) since it was cached is looked up anew. */
-  async #forgettingDeleted<T>(collection: Collection, work: () => Promise<T>): Promise<T> {
-    try {
-      return await work();
-    } catch (error) {
-      if (!isKind(error, "corrupt")) throw error;
-      const current = await readCollection(this.#world.store, collection.name).catch(
-        (cause: unknown) => cause,
-      );
-      if (
-        current instanceof Error ? isKind(current, "notFound") : (current as Collection).id !== collection.id
-      ) {
-        await this.#forget(collection);
-        if (current instanceof Error) throw current;
-        throw madeAgain(collection.name);
-      }
-      throw error;
-    }
-  }
-
-  async #forget(collection: Collection): Promise<void> {
-    this.#collections.delete(collection.name);
-    for (let shard = 0; shard < collection.shards; shard++) {
-      const name = shardName({ collection: collection.name, shard });
-      const reader = this.#shards.get(name);
-      this.#shards.delete(name);
-      await reader?.close();
-    }
-  }
-
-  async #collection(name: unknown, part?: Part): Promise<Collection> {
-    const checked = checkCollectionName(name);
-    const known = this.#collections.get(checked);
-    const isMeant = ({ id }: Collection) => part === undefined || id === part.collectionId;
-    if (known && isMeant(known)) return known;
-    const collection = await readCollection(this.#world.store, checked);
-    if (known && known.id !== collection.id) await this.#forget(known);
-    this.#collections.set(checked, collection);
-    if (!isMeant(collection)) throw madeAgain(checked);
-    return collection;
-  }
-
-  #shard(collection: Collection, shard: number): ShardReader {
-    const name = shardName({ collection: collection.name, shard });
-    const known = this.#shards.get(name);
-    if (known) return known;
-    const folder = join(this.#folder, collection.id, String(shard));
-    const reader = new ShardReader(this.#world, collection, shard, {
-      folder,
-      makeRoom: (self, bytes) => this.#makeRoom(self, bytes, name),
-    });
-    this.#shards.set(name, reader);
-    return reader;
-  }
-
-  /** Closes the least recently used other shards until `bytes` more fit. Refuses what can never fit, before fetching it. */
-  #makeRoom(self: ShardReader, bytes: number, name: string): void {
-    const { cacheBytesMax } = this.#options;
-    if (bytes > cacheBytesMax) {
-      throw new SiltstoneError(
-        "unavailable",
-        `${name} needs ${bytes} bytes of cache, this function has ${cacheBytesMax}: raise its memory and SILTSTONE_CACHE_BYTES_MAX, or use more shards`,
-      );
-    }
-    const others = [...this.#shards]
-      .filter(([, reader]) => reader !== self)
-      .sort(([, a], [, b]) => a.usedAtMs - b.usedAtMs);
-    let held = others.reduce((sum, [, reader]) => sum + reader.bytes, 0);
-    for (const [other, reader] of others) {
-      if (held + bytes <= cacheBytesMax) return;
-      held -= reader.bytes;
-      this.#shards.delete(other);
-      void reader.close().catch(() => {}); // Only its own files are at stake.
-    }
-  }
 
   #queryVector(
     collection: Collection,

@@ -12,20 +12,17 @@
  * Strong reads LIST the deltas first and read the pointer second: a delta that vanished before the LIST was committed
  * before it, so the pointer read later covers it.
  */
-import { mkdir, rm } from "node:fs/promises";
-import { join } from "node:path";
 import type { Collection } from "../core/collection.ts";
 import { corrupt, isKind, SiltstoneError } from "../core/errors.ts";
-import { fold } from "../core/fold.ts";
 import { quarantinedDeltaKey, type ShardRef, shardName } from "../core/keys.ts";
-import { isClustered, type Manifest, type Segment, segmentBytes } from "../core/manifest.ts";
+import { isClustered, type Manifest, type Segment } from "../core/manifest.ts";
 import type { Row } from "../core/record.ts";
-import { OpenSegment } from "../segment/open-segment.ts";
-import { writeFlatSegment } from "../segment/write-flat.ts";
+import type { OpenSegment } from "../segment/open-segment.ts";
+import { type ColdOffer, ColdStart } from "./cold-start.ts";
 import { ColdView } from "./cold-view.ts";
 import { listDeltas, readDeltas, unmerged } from "./deltas.ts";
-import { fetchSegment, searchedFiles } from "./fetch.ts";
 import { readCollection, readManifestOf, readPointer } from "./head.ts";
+import { heldBytes, OpenSegments } from "./open-segments.ts";
 import type { World } from "./ports.ts";
 import { View } from "./view.ts";
 
@@ -34,16 +31,6 @@ export const overlayDeltasMax = 500;
 export const overlayBytesMax = 64 * 1024 * 1024;
 /** A reader that is overtaken by a compactor or a collector looks again this often. */
 const attemptsMax = 5;
-
-/** clusters.bin is never kept. */
-const heldBytes = (segment: Segment): number =>
-  segmentBytes(segment) - (segment.files["clusters.bin"]?.bytes ?? 0);
-
-interface ColdOffer {
-  readonly view: ColdView;
-  /** Of the pointer that named its version. */
-  readonly etag: string;
-}
 
 export interface ShardReaderOptions {
   /** Folder for segment files; emptied by close(). */
@@ -57,21 +44,14 @@ export class ShardReader {
   readonly #collection: Collection;
   readonly #ref: ShardRef;
   readonly #options: ShardReaderOptions;
-  readonly #open = new Map<string, OpenSegment>();
+  readonly #segments: OpenSegments;
   #current: { readonly view: View; readonly etag: string } | null = null;
   /** When the view was last seen to be the newest, and when that was last tried. */
   #checkedAtMs = Number.NEGATIVE_INFINITY;
   #triedAtMs = Number.NEGATIVE_INFINITY;
   #refreshing: Promise<void> | null = null;
-  /** While plain queries wait for the first view: where they are given a cold one. */
-  #coldWanted: PromiseWithResolvers<ColdOffer> | null = null;
-  /** The cold view of the load under way, or of one that failed: then it goes on serving until the next try. */
-  #offer: ColdOffer | null = null;
+  readonly #cold = new ColdStart();
   #failedAtMs = Number.NEGATIVE_INFINITY;
-  /** Somebody waits for the graphs of the load under way. */
-  #graphsNeeded = false;
-  /** Settled when a query was answered by it, or somebody needs the graphs: they are fetched from then on. */
-  #coldAnswered: PromiseWithResolvers<void> | null = null;
   /** Bytes that a load under way will hold. */
   #reserved = 0;
   /** The newest version that anybody was answered from. */
@@ -79,8 +59,6 @@ export class ShardReader {
   #overlay: { readonly key: string; readonly segment: OpenSegment } | null = null;
   #readers = 0;
   #closing = false;
-  static #opened = 0;
-  #retired: OpenSegment[] = [];
   /** Why the newest version is not the one that serves; null when it is. */
   fault: SiltstoneError | null = null;
   usedAtMs = 0;
@@ -90,12 +68,12 @@ export class ShardReader {
     this.#collection = collection;
     this.#ref = { collection: collection.name, shard };
     this.#options = options;
+    this.#segments = new OpenSegments(world.store, collection, shard, options.folder);
   }
 
   /** Bytes of the open version's files, which is about what it holds in memory and on disk. */
   get bytes(): number {
-    const open = [...this.#open.values()].reduce((sum, { segment }) => sum + heldBytes(segment), 0);
-    return Math.max(open, this.#reserved);
+    return Math.max(this.#segments.bytes, this.#reserved);
   }
   get checkedAtMs(): number {
     return this.#checkedAtMs;
@@ -112,7 +90,7 @@ export class ShardReader {
       return await work();
     } finally {
       this.#readers -= 1;
-      this.#coldAnswered?.resolve();
+      this.#cold.release();
       await this.#closeUnread();
     }
   }
@@ -154,12 +132,9 @@ export class ShardReader {
   /** Null when the graphs came first. */
   async #coldOffer(maxAgeMs: number): Promise<ColdOffer | null> {
     const isRecent = this.#world.clock.nowMs() - this.#failedAtMs < maxAgeMs;
-    if (this.#offer !== null && (this.#refreshing !== null || isRecent)) return this.#offer;
-    this.#coldWanted ??= Promise.withResolvers();
-    const wanted = this.#coldWanted.promise;
-    const load = this.#refreshing ?? this.#refresh(false);
-    load.catch(() => {}); // `fault` tells of it when there is an answer all the same.
-    return Promise.race([load.then(() => null), wanted]);
+    const { offer } = this.#cold;
+    if (offer !== null && (this.#refreshing !== null || isRecent)) return offer;
+    return this.#cold.wait(() => this.#refreshing ?? this.#refresh(false));
   }
 
   /** False when the collection was deleted, or another has its name by now: then its old views serve nobody. */
@@ -220,18 +195,14 @@ export class ShardReader {
     );
   }
 
-  /** Makes sure that a segment's vectors as given are on disk (an hnsw segment is searched without them). */
-  async fetchGivenVectors(segment: OpenSegment): Promise<void> {
-    if (segment.segment.kind === "flat" || this.#withVectors.has(segment)) return;
-    await fetchSegment(this.#world.store, this.#ref, segment.segment, ["vectors.f32"], segment.folder);
-    this.#withVectors.add(segment);
+  fetchGivenVectors(segment: OpenSegment): Promise<void> {
+    return this.#segments.fetchGivenVectors(segment);
   }
-  readonly #withVectors = new WeakSet<OpenSegment>();
 
   /** Takes effect when the last read has ended: one that is under way may be in the middle of a refresh. */
   async close(): Promise<void> {
     this.#closing = true;
-    this.#coldAnswered?.resolve();
+    this.#cold.release();
     // The graphs that follow a cold answer are fetched while nobody reads.
     if (this.#readers === 0) await this.#refreshing?.catch(() => {});
     await this.#closeUnread();
@@ -248,33 +219,26 @@ export class ShardReader {
    * that one to end, and shares the next.
    */
   async #refresh(needsGraphs = true): Promise<void> {
-    if (needsGraphs) this.#needGraphs();
+    if (needsGraphs) this.#cold.needGraphs();
     if (this.#refreshing !== null) {
       await this.#refreshing.catch(() => {});
-      if (needsGraphs) this.#needGraphs();
+      if (needsGraphs) this.#cold.needGraphs();
     }
     this.#refreshing ??= this.#refreshAlone();
     return this.#refreshing;
   }
 
-  #needGraphs(): void {
-    this.#graphsNeeded = true;
-    this.#coldAnswered?.resolve();
-  }
-
   async #refreshAlone(): Promise<void> {
     try {
       await this.#refreshOnce();
-      this.#offer = null;
+      this.#cold.offer = null;
     } catch (error) {
       this.#failedAtMs = this.#world.clock.nowMs();
-      if (this.#offer !== null && error instanceof SiltstoneError) this.fault = error;
+      if (this.#cold.offer !== null && error instanceof SiltstoneError) this.fault = error;
       throw error;
     } finally {
       this.#refreshing = null;
-      this.#coldWanted = null;
-      this.#coldAnswered = null;
-      this.#graphsNeeded = false;
+      this.#cold.end();
       this.#reserved = 0;
       await this.#closeUnread(); // After a cold answer nobody may be reading.
     }
@@ -323,71 +287,42 @@ export class ShardReader {
       this.#current = { view: this.#current.view, etag };
       return;
     }
-    const bytes = manifest.segments.reduce((sum, segment) => sum + heldBytes(segment), 0);
+    const bytes = heldBytes(manifest.segments);
     this.#options.makeRoom(this, bytes);
     this.#reserved = bytes;
-    if (this.#coldWanted !== null && this.#coldAnswered === null)
-      await this.#answerCold(manifest, etag, askedAtMs);
+    if (this.#cold.isWanted) {
+      await this.#cold.answer(
+        () => this.#coldOf(manifest, etag, askedAtMs),
+        () => this.#readers > 0,
+      );
+    }
     const view = new View(manifest, await this.#openAll(manifest.segments));
     this.#current = { view, etag };
     this.#newest = manifest.version;
-    const named = new Set(manifest.segments.map((segment) => segment.id));
-    for (const [id, segment] of this.#open) {
-      if (named.has(id)) continue;
-      this.#open.delete(id);
-      this.#retired.push(segment);
-    }
+    this.#segments.keepOnly(manifest.segments);
   }
 
-  /** Gives the queries that wait a cold view, and waits until one of them is answered. */
-  async #answerCold(manifest: Manifest, etag: string, askedAtMs: number): Promise<void> {
+  /** A cold view of this version; null where its segments have none, or it is damaged. */
+  async #coldOf(manifest: Manifest, etag: string, askedAtMs: number): Promise<ColdOffer | null> {
     const graphs = manifest.segments.filter(({ kind }) => kind === "hnsw");
-    if (graphs.length === 0 || !graphs.every(isClustered)) return;
+    if (graphs.length === 0 || !graphs.every(isClustered)) return null;
     const flats = manifest.segments.filter(({ kind }) => kind === "flat");
-    // From here on, so that nobody's wish for the graphs is missed.
-    this.#coldAnswered = Promise.withResolvers();
-    const answered = this.#coldAnswered.promise;
     try {
-      const view = await ColdView.open(
-        this.#world.store,
-        this.#collection,
-        manifest,
-        await this.#openAll(flats),
-      );
+      const opened = await this.#openAll(flats);
+      const view = await ColdView.open(this.#world.store, this.#collection, manifest, opened);
       this.#checkedAtMs = askedAtMs;
       this.#newest = manifest.version;
-      this.#offer = { view, etag };
-      this.#coldWanted?.resolve(this.#offer);
+      return { view, etag };
     } catch (error) {
       if (!(error instanceof SiltstoneError)) throw error;
-      return; // The graphs may be in order; where they are not, their opening says so.
+      return null; // The graphs may be in order; where they are not, their opening says so.
     }
-    // Nobody can be waited for who is gone, or who waits for the graphs.
-    if (!this.#graphsNeeded && this.#readers > 0) await answered;
   }
 
-  /** The segments, open; those that are not yet are fetched side by side. */
   async #openAll(segments: readonly Segment[]): Promise<OpenSegment[]> {
     if (this.#closing && this.#readers === 0)
       throw new SiltstoneError("unavailable", `${shardName(this.#ref)}: its reader was closed`);
-    const missing = segments.filter((segment) => !this.#open.has(segment.id));
-    const opened = await Promise.allSettled(missing.map((segment) => this.#openSegment(segment)));
-    for (const result of opened)
-      if (result.status === "fulfilled") this.#open.set(result.value.segment.id, result.value);
-    for (const result of opened) if (result.status === "rejected") throw result.reason;
-    return segments.map((segment) => this.#open.get(segment.id)!);
-  }
-
-  async #openSegment(segment: Segment): Promise<OpenSegment> {
-    // One that was retired or evicted and is wanted again must not share the folder of its former self.
-    const folder = join(this.#options.folder, `${segment.id}-${++ShardReader.#opened}`);
-    try {
-      await fetchSegment(this.#world.store, this.#ref, segment, searchedFiles(segment), folder);
-      return await OpenSegment.open(folder, this.#collection, segment);
-    } catch (error) {
-      await rm(folder, { recursive: true, force: true });
-      throw error;
-    }
+    return this.#segments.open(segments);
   }
 
   /** The view with the deltas over it; null when one of them is gone by now and the caller has to look again. */
@@ -401,20 +336,11 @@ export class ShardReader {
         if (read.kind === "unreadable") throw read.error;
         for (const row of read.rows) rows.push(row);
       }
-      const segment = await this.#buildOverlay(rows);
-      if (this.#overlay) this.#retired.push(this.#overlay.segment);
+      const segment = await this.#segments.openRows(this.#world.clock.ulid(), rows);
+      if (this.#overlay) this.#segments.retire(this.#overlay.segment);
       this.#overlay = { key, segment };
     }
     return view.over(this.#overlay.segment, deltas);
-  }
-
-  /** Unmerged deltas become a segment just as the compactor would make them one, so that they are searched the same way. */
-  async #buildOverlay(rows: readonly Row[]): Promise<OpenSegment> {
-    const id = this.#world.clock.ulid();
-    const folder = join(this.#options.folder, id);
-    await mkdir(folder, { recursive: true });
-    const segment = await writeFlatSegment(folder, this.#collection, id, fold(rows).kept);
-    return OpenSegment.open(folder, this.#collection, segment);
   }
 
   async #refuseQuarantined(delta: string): Promise<void> {
@@ -437,14 +363,11 @@ export class ShardReader {
   async #closeUnread(): Promise<void> {
     if (this.#readers > 0) return;
     if (this.#closing) {
-      this.#retired.push(...this.#open.values(), ...(this.#overlay ? [this.#overlay.segment] : []));
-      this.#open.clear();
+      this.#segments.keepOnly([]);
+      if (this.#overlay) this.#segments.retire(this.#overlay.segment);
       this.#overlay = null;
       this.#current = null;
     }
-    const retired = this.#retired;
-    this.#retired = [];
-    for (const segment of retired) segment.close();
-    for (const segment of retired) await rm(segment.folder, { recursive: true, force: true });
+    await this.#segments.closeRetired();
   }
 }

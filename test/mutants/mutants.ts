@@ -179,8 +179,8 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a segment that came back shares the folder of its former self",
-    file: "lib/engine/shard-reader.ts",
-    edits: [{ search: "{++ShardReader.#opened}", replace: "{0}" }],
+    file: "lib/engine/open-segments.ts",
+    edits: [{ search: "{++OpenSegments.#opened}", replace: "{0}" }],
     test: "test/engine/swap.test.ts",
   },
   {
@@ -381,8 +381,8 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "pins are not listed again after the floor rose",
     "lib/engine/collect-garbage.ts",
-    "garbage = { ...found, keys: found.keys.filter((key) => before.has(key)) };",
-    "garbage = { ...found, keys: [...before] };",
+    "const garbage = await findGarbage(world, now, raised.pointer.floor, known, new Set(expected.keys));",
+    "const garbage = expected;",
   ),
   mutant(
     "collection keeps only the newest version",
@@ -452,6 +452,12 @@ export const mutants: readonly Mutant[] = [
       },
     ],
     test: "test/engine/cold-view.test.ts",
+  },
+  {
+    name: "a graph that runs ahead of vectors.f32",
+    file: "lib/segment/merge-segments.ts",
+    test: "test/segment",
+    edits: [{ search: "while (this.#added < limit) await this.#moved.promise;", replace: "" }],
   },
   {
     name: "parts of clusters.bin not verified",

@@ -1,0 +1,69 @@
+/**
+ * What passes between the load of a shard's first view, which takes seconds where graphs are large, and the queries that
+ * wait for it. Those that can do without graphs are given a cold view (lib/engine/cold-view.ts). The load then holds its
+ * breath until one of them is answered, so that this answer has the wire for itself, or until somebody needs the graphs.
+ */
+import type { ColdView } from "./cold-view.ts";
+
+export interface ColdOffer {
+  readonly view: ColdView;
+  /** Of the pointer that named its version. */
+  readonly etag: string;
+}
+
+export class ColdStart {
+  /** Of the load under way, or of one that failed: then it goes on serving until the next try. */
+  offer: ColdOffer | null = null;
+  /** While queries wait: where they are given an offer. */
+  #wanted: PromiseWithResolvers<ColdOffer> | null = null;
+  /** Settled when the load may go on. */
+  #answered: PromiseWithResolvers<void> | null = null;
+  #graphsNeeded = false;
+
+  /** Waits for the offer of a load, which is started here where none is under way; null when the graphs came first. */
+  wait(load: () => Promise<void>): Promise<ColdOffer | null> {
+    this.#wanted ??= Promise.withResolvers();
+    const { promise } = this.#wanted;
+    const loading = load();
+    loading.catch(() => {}); // The reader's `fault` tells of it when there is an answer all the same.
+    return Promise.race([loading.then(() => null), promise]);
+  }
+
+  /** Whether queries wait that have not been given an offer. */
+  get isWanted(): boolean {
+    return this.#wanted !== null && this.#answered === null;
+  }
+
+  /** Called by the load: makes the offer, null where there can be none, and waits until the load may go on. */
+  async answer(open: () => Promise<ColdOffer | null>, hasReaders: () => boolean): Promise<void> {
+    // From here on, so that nobody's wish for the graphs is missed.
+    this.#answered = Promise.withResolvers();
+    const { promise } = this.#answered;
+    const offer = await open();
+    if (offer === null) {
+      this.#answered = null;
+      return;
+    }
+    this.offer = offer;
+    this.#wanted?.resolve(offer);
+    // Nobody can be waited for who is gone, or who waits for the graphs.
+    if (!this.#graphsNeeded && hasReaders()) await promise;
+  }
+
+  /** A query has ended, or the reader is being closed. */
+  release(): void {
+    this.#answered?.resolve();
+  }
+
+  needGraphs(): void {
+    this.#graphsNeeded = true;
+    this.release();
+  }
+
+  /** The load has ended, one way or the other. */
+  end(): void {
+    this.#wanted = null;
+    this.#answered = null;
+    this.#graphsNeeded = false;
+  }
+}

@@ -1,0 +1,105 @@
+/**
+ * The segments of a shard that its reader has open: fetched and verified when a view first names them, retired when none
+ * does any more, and closed, with their files, once no read can be using them.
+ */
+import { mkdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { Collection } from "../core/collection.ts";
+import { fold } from "../core/fold.ts";
+import type { ShardRef } from "../core/keys.ts";
+import { type Segment, segmentBytes } from "../core/manifest.ts";
+import type { Row } from "../core/record.ts";
+import { OpenSegment } from "../segment/open-segment.ts";
+import { writeFlatSegment } from "../segment/write-flat.ts";
+import { fetchSegment, searchedFiles } from "./fetch.ts";
+import type { ObjectStore } from "./ports.ts";
+
+/** What an open segment holds in memory and on disk, about. clusters.bin is never kept. */
+export const heldBytes = (segments: readonly Segment[]): number =>
+  segments.reduce(
+    (sum, segment) => sum + segmentBytes(segment) - (segment.files["clusters.bin"]?.bytes ?? 0),
+    0,
+  );
+
+export class OpenSegments {
+  readonly #store: ObjectStore;
+  readonly #collection: Collection;
+  readonly #ref: ShardRef;
+  readonly #folder: string;
+  readonly #open = new Map<string, OpenSegment>();
+  #retired: OpenSegment[] = [];
+  readonly #withVectors = new WeakSet<OpenSegment>();
+  static #opened = 0;
+
+  /** `folder` for their files. */
+  constructor(store: ObjectStore, collection: Collection, shard: number, folder: string) {
+    this.#store = store;
+    this.#collection = collection;
+    this.#ref = { collection: collection.name, shard };
+    this.#folder = folder;
+  }
+
+  /** Of those that are not retired. */
+  get bytes(): number {
+    return heldBytes([...this.#open.values()].map(({ segment }) => segment));
+  }
+
+  /** The segments, open; those that are not yet are fetched side by side. */
+  async open(segments: readonly Segment[]): Promise<OpenSegment[]> {
+    const missing = segments.filter((segment) => !this.#open.has(segment.id));
+    const opened = await Promise.allSettled(missing.map((segment) => this.#fetch(segment)));
+    for (const result of opened)
+      if (result.status === "fulfilled") this.#open.set(result.value.segment.id, result.value);
+    for (const result of opened) if (result.status === "rejected") throw result.reason;
+    return segments.map((segment) => this.#open.get(segment.id)!);
+  }
+
+  /** Unmerged rows become a segment just as the compactor would make them one, so that they are searched the same way. */
+  async openRows(id: string, rows: readonly Row[]): Promise<OpenSegment> {
+    const folder = join(this.#folder, id);
+    await mkdir(folder, { recursive: true });
+    const segment = await writeFlatSegment(folder, this.#collection, id, fold(rows).kept);
+    return OpenSegment.open(folder, this.#collection, segment);
+  }
+
+  /** Makes sure that a segment's vectors as given are on disk (an hnsw segment is searched without them). */
+  async fetchGivenVectors(segment: OpenSegment): Promise<void> {
+    if (segment.segment.kind === "flat" || this.#withVectors.has(segment)) return;
+    await fetchSegment(this.#store, this.#ref, segment.segment, ["vectors.f32"], segment.folder);
+    this.#withVectors.add(segment);
+  }
+
+  /** Retires all others. */
+  keepOnly(segments: readonly Segment[]): void {
+    const named = new Set(segments.map((segment) => segment.id));
+    for (const [id, segment] of this.#open) {
+      if (named.has(id)) continue;
+      this.#open.delete(id);
+      this.#retired.push(segment);
+    }
+  }
+
+  retire(segment: OpenSegment): void {
+    this.#retired.push(segment);
+  }
+
+  /** Only while nobody reads. */
+  async closeRetired(): Promise<void> {
+    const retired = this.#retired;
+    this.#retired = [];
+    for (const segment of retired) segment.close();
+    for (const segment of retired) await rm(segment.folder, { recursive: true, force: true });
+  }
+
+  async #fetch(segment: Segment): Promise<OpenSegment> {
+    // One that was retired or evicted and is wanted again must not share the folder of its former self.
+    const folder = join(this.#folder, `${segment.id}-${++OpenSegments.#opened}`);
+    try {
+      await fetchSegment(this.#store, this.#ref, segment, searchedFiles(segment), folder);
+      return await OpenSegment.open(folder, this.#collection, segment);
+    } catch (error) {
+      await rm(folder, { recursive: true, force: true });
+      throw error;
+    }
+  }
+}
