@@ -26,7 +26,6 @@
 #include <mutex>
 #include <queue>
 #include <string>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -56,23 +55,51 @@ class Accepted : public hnswlib::BaseFilterFunctor {
   const uint8_t* bytes_;
 };
 
+/** A search hops all over a graph: in pages of 2 MB it misses the processor's table of pages far less often. */
+void LargePages(void* memory, size_t bytes) {
+#ifdef __linux__
+  // What is smaller may share a mapping with others, and nearly fits that table.
+  if (bytes < (32 << 20)) return;
+  // Whole pages outward, so that it stays one mapping: only that can grow where it is, without a copy.
+  constexpr uintptr_t page = 4096;
+  const uintptr_t first = reinterpret_cast<uintptr_t>(memory) / page * page;
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(memory) + bytes + page - 1) / page * page;
+  // Advice only: where the system does not take it, all stays as it is.
+  madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE);
+#endif
+}
+
+/** Memory for a graph's nodes. */
+struct Memory {
+  std::unique_ptr<char, decltype(&std::free)> data{nullptr, std::free};
+  size_t bytes = 0;
+
+  /** Throws std::bad_alloc. */
+  void allocate(size_t wanted) {
+    data.reset(static_cast<char*>(std::malloc(wanted)));
+    if (!data) throw std::bad_alloc();
+    bytes = wanted;
+    LargePages(data.get(), bytes);
+  }
+};
+
 /** hnswlib's graph, with a reader of its own. */
 class Nodes : public Hnsw {
  public:
   Nodes(Space* space, size_t capacity, size_t m, size_t ef_construction)
       : Hnsw(space, capacity, m, ef_construction), insertable_(true) {
-    large_pages();
+    LargePages(data_level0_memory_, max_elements_ * size_data_per_element_);
   }
 
-  /** Reads a file as saveIndex writes it. Throws when it does not fit together. */
-  Nodes(Space* space, const std::string& path) : Hnsw(space) { read(space, path); }
+  /** Reads a file as saveIndex writes it, into `memory` where that is as large as needed. Throws when it does not fit together. */
+  Nodes(Space* space, const std::string& path, Memory memory) : Hnsw(space) { read(space, path, std::move(memory)); }
 
   /** Makes room for `added` more rows, and what only insertion needs. */
   void reserve(size_t added) {
     const size_t wanted = cur_element_count + added;
     if (wanted > max_elements_) {
       resizeIndex(wanted);
-      large_pages();
+      LargePages(data_level0_memory_, max_elements_ * size_data_per_element_);
     }
     if (insertable_) return;
     std::vector<std::mutex>(max_elements_).swap(link_list_locks_);
@@ -91,20 +118,7 @@ class Nodes : public Hnsw {
  private:
   bool insertable_ = false;
 
-  /** A search hops all over this memory: in pages of 2 MB it misses the processor's table of pages far less often. */
-  void large_pages() {
-#ifdef __linux__
-    // Whole pages outward, so that it stays one mapping: only that can grow where it is, without a copy.
-    constexpr uintptr_t page = 4096;
-    const uintptr_t memory = reinterpret_cast<uintptr_t>(data_level0_memory_);
-    const uintptr_t first = memory / page * page;
-    const uintptr_t end = (memory + max_elements_ * size_data_per_element_ + page - 1) / page * page;
-    // Advice only: where the system does not take it, all stays as it is.
-    madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE);
-#endif
-  }
-
-  void read(Space* space, const std::string& path) {
+  void read(Space* space, const std::string& path, Memory memory) {
     const auto closes = [](FILE* file) { std::fclose(file); };
     std::unique_ptr<FILE, decltype(closes)> file(std::fopen(path.c_str(), "rb"), closes);
     if (!file) throw std::runtime_error("cannot open " + path);
@@ -137,10 +151,10 @@ class Nodes : public Hnsw {
       throw std::runtime_error(path + " is no graph of these dims");
     }
     max_elements_ = std::max<size_t>(count, 1);
-    data_level0_memory_ = static_cast<char*>(std::malloc(max_elements_ * size_data_per_element_));
+    if (memory.bytes != max_elements_ * size_data_per_element_) memory.allocate(max_elements_ * size_data_per_element_);
+    data_level0_memory_ = memory.data.release();
     linkLists_ = static_cast<char**>(std::calloc(max_elements_, sizeof(char*)));
-    if (data_level0_memory_ == nullptr || linkLists_ == nullptr) throw std::runtime_error("out of memory");
-    large_pages();
+    if (linkLists_ == nullptr) throw std::bad_alloc();
     take(data_level0_memory_, count * size_data_per_element_);
     element_levels_ = std::vector<int>(max_elements_);
     // From here on the destructor frees what cur_element_count says.
@@ -190,7 +204,7 @@ void InThreads(size_t threads, const std::function<void()>& work) {
   std::vector<std::thread> others;
   try {
     for (size_t i = 1; i < std::min<size_t>(threads, 64); i++) others.emplace_back(work);
-  } catch (const std::system_error&) {
+  } catch (const std::exception&) {
     // The system gives no more threads: those that there are do all of it.
   }
   work();
@@ -400,7 +414,10 @@ class Graph : public Napi::ObjectWrap<Graph> {
  public:
   static void Init(Napi::Env env, Napi::Object exports) {
     exports.Set("Graph", DefineClass(env, "Graph",
-                                     {InstanceMethod("create", &Graph::Create), InstanceMethod("read", &Graph::Read<false>),
+                                     {InstanceMethod("create", &Graph::Create),
+                                      InstanceMethod("reserve", &Graph::Reserve<false>),
+                                      InstanceMethod("reserveSync", &Graph::Reserve<true>),
+                                      InstanceMethod("read", &Graph::Read<false>),
                                       InstanceMethod("readSync", &Graph::Read<true>),
                                       InstanceMethod("write", &Graph::Write<false>),
                                       InstanceMethod("writeSync", &Graph::Write<true>),
@@ -464,6 +481,8 @@ class Graph : public Napi::ObjectWrap<Graph> {
   bool busy_ = false;
   std::unique_ptr<Space> space_;
   std::unique_ptr<Nodes> nodes_;
+  /** For the nodes that read() will bring. */
+  Memory reserved_;
   /** Place of each label. */
   std::vector<uint32_t> places_;
   int64_t accounted_ = 0;
@@ -512,13 +531,29 @@ class Graph : public Napi::ObjectWrap<Graph> {
     return info.Env().Undefined();
   }
 
+  /**
+   * (count, M): makes memory ready for a file of so many nodes. The system gives pages when they are first touched, which
+   * takes as long as reading the file: here while the file is still on its way.
+   */
+  template <bool sync>
+  Napi::Value Reserve(const Napi::CallbackInfo& info) {
+    if (!Ready(info, false)) return info.Env().Undefined();
+    const size_t count = std::max(1u, info[0].As<Napi::Number>().Uint32Value());
+    const size_t links = (2 * static_cast<size_t>(info[1].As<Napi::Number>().Uint32Value()) + 1) * sizeof(hnswlib::tableint);
+    const size_t node = links + dims_ * sizeof(float) + sizeof(hnswlib::labeltype);
+    return Start<sync>(info, [this, bytes = count * node] {
+      reserved_.allocate(bytes);
+      for (size_t at = 0; at < bytes; at += 4096) reserved_.data.get()[at] = 0;
+    });
+  }
+
   template <bool sync>
   Napi::Value Read(const Napi::CallbackInfo& info) {
     if (!Ready(info, false)) return info.Env().Undefined();
     const std::string path = info[0].As<Napi::String>().Utf8Value();
     return Start<sync>(info, [this, path] {
       try {
-        nodes_ = std::make_unique<Nodes>(space_.get(), path);
+        nodes_ = std::make_unique<Nodes>(space_.get(), path, std::move(reserved_));
         FindPlaces(0);
       } catch (...) {
         nodes_.reset();
@@ -665,6 +700,7 @@ class Graph : public Napi::ObjectWrap<Graph> {
       return info.Env().Undefined();
     }
     nodes_.reset();
+    reserved_ = Memory();
     std::vector<uint32_t>().swap(places_);
     Account(info.Env());
     return info.Env().Undefined();

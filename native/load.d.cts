@@ -6,6 +6,9 @@ import type * as hnswlibNode from "hnswlib-node";
 declare class Graph {
   constructor(metric: "cosine" | "l2" | "ip", dims: number);
   create(capacity: number, M: number, efConstruction: number): void;
+  /** Makes memory ready for a file of so many nodes that is to be read. */
+  reserve(count: number, M: number): Promise<void>;
+  reserveSync(count: number, M: number): void;
   /** Reads a file of hnswlib's format; rejects when it does not fit together. */
   read(path: string): Promise<void>;
   write(path: string): Promise<void>;

@@ -1,8 +1,10 @@
 /**
  * What an ingestion or a merge takes of memory and of local disk, estimated before anything of it is fetched. The constants
- * are fitted to the bench `memory`, which prints estimate and reality side by side (docs/performance.md, "Memory"): the estimate is
- * never the smaller one, and at most half as much again.
+ * are fitted to the bench `memory`, which prints estimate and reality side by side (docs/performance.md, "Memory"): a merge's
+ * estimate is never the smaller one, and at most half as much again; a batch's is higher where vectors are short, since
+ * it is not known how many rows there are.
  */
+import { deltaRowsMax } from "./delta-header.ts";
 import type { SegmentFile } from "./keys.ts";
 import type { Manifest, Segment } from "./manifest.ts";
 import type { MergePlan } from "./merge-plan.ts";
@@ -30,14 +32,15 @@ const recordsSlack = 1.1;
 
 /** Of the Arrow bytes of a batch, all of which are held at once. */
 const batchShare = 1.7;
-/** A row of a batch beside its bytes. How many rows there are is not known before they are read: few, where vectors are long. */
+/** A row of a batch beside its bytes. How many rows there are is not known before they are read: as many as fit. */
 const batchRowBytes = 1_700;
-const rowBytesLeast = 100;
+const rowBytesLeast = 40;
 /** The segment that a batch becomes, beside its Arrow bytes. */
 const batchDiskShare = 1.5;
 
-export function ingestNeed(deltaBytes: number, { dims }: Pick<Manifest, "dims">): Room {
-  const rows = deltaBytes / (dims * 4 + rowBytesLeast);
+/** Of so many deltas with so many bytes in all. */
+export function ingestNeed(deltas: number, deltaBytes: number, { dims }: Pick<Manifest, "dims">): Room {
+  const rows = Math.min(deltaBytes / (dims * 4 + rowBytesLeast), deltas * deltaRowsMax);
   return {
     memoryBytes: Math.ceil(processBytes + deltaBytes * batchShare + rows * batchRowBytes),
     diskBytes: Math.ceil(deltaBytes * batchDiskShare),

@@ -39,11 +39,11 @@ export interface FieldColumns {
 const sqlTypes = { string: "TEXT", number: "REAL", boolean: "INTEGER", "string[]": "INTEGER" } as const;
 
 /** Sorted, so that one set of declared fields gives one layout whatever the order they were declared in. */
-const sorted = (fields: Readonly<Record<string, FieldType>>): [string, FieldType][] =>
+export const sortedFields = (fields: Readonly<Record<string, FieldType>>): [string, FieldType][] =>
   Object.entries(fields).sort(([a], [b]) => (a < b ? -1 : 1));
 
 export function fieldColumns(fields: Readonly<Record<string, FieldType>>): FieldColumns {
-  const entries = sorted(fields);
+  const entries = sortedFields(fields);
   const lists = entries
     .filter(([, type]) => type === "string[]")
     .map(([field]) => ({ field, table: quoted(field) }));
@@ -62,11 +62,11 @@ export function fieldColumns(fields: Readonly<Record<string, FieldType>>): Field
   return { columns, lists, statements };
 }
 
-/** What a record's metadata puts into the columns and tables of fieldColumns. Entries of a list come once each. */
-export function fieldValues(fields: Readonly<Record<string, FieldType>>, metadata: Metadata) {
+/** What a record's metadata puts into the columns and tables of fieldColumns; `fields` are sorted. Entries of a list come once each. */
+export function fieldValues(fields: readonly (readonly [string, FieldType])[], metadata: Metadata) {
   const columns: SqlValue[] = [];
   const lists: { field: string; value: string }[] = [];
-  for (const [field, type] of sorted(fields)) {
+  for (const [field, type] of fields) {
     const value = Object.hasOwn(metadata, field) ? metadata[field] : undefined;
     if (value === undefined) columns.push(null);
     else if (type === "string[]" && Array.isArray(value)) {

@@ -49,7 +49,8 @@ export function metadataProblems(fields: Readonly<Record<string, FieldType>>, va
     if (reason !== null) problems.push({ field, reason });
   }
   if (problems.length === 0) {
-    const bytes = Buffer.byteLength(encodeMetadata(value as Metadata));
+    // As many as encodeMetadata makes of it: the order of the keys does not count.
+    const bytes = Buffer.byteLength(JSON.stringify(value));
     if (bytes > metadataBytesMax) {
       problems.push({
         field: "metadata",

@@ -151,6 +151,8 @@ class Run {
         milliseconds: 0,
       };
       this.#shards.set(name, { ...known, ingest: known.ingest ? addReports(known.ingest, report) : report });
+      if (report.shortage !== undefined)
+        this.#note(collection, shard, { error: { kind: "unavailable", message: report.shortage } });
     });
   }
 

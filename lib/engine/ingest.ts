@@ -67,8 +67,13 @@ const batchesMax = 10_000;
 export const watermarkLagMs = 60 * 60_000;
 
 export interface IngestReport {
-  /** `locked`: another compactor holds the shard. `fenced`: it was taken over. `outOfTime`: some deltas are left. */
-  readonly outcome: "done" | "locked" | "fenced" | "outOfTime";
+  /**
+   * `locked`: another compactor holds the shard. `fenced`: it was taken over. `outOfTime`: some deltas are left. `outOfRoom`:
+   * the oldest that is left needs more memory or disk than there is.
+   */
+  readonly outcome: "done" | "locked" | "fenced" | "outOfTime" | "outOfRoom";
+  /** With `outOfRoom`: what is missing, and what to do about it. */
+  readonly shortage?: string;
   readonly version: number;
   readonly deltas: number;
   readonly rows: number;
@@ -121,14 +126,16 @@ export async function ingest(
         if (listed.length < listedMax) return end("done", []);
       } else {
         if (outOfTime()) return end("outOfTime", pending);
+        const { taken, shortage } = takeBatch(collection, pending, room);
+        if (shortage !== null)
+          return { ...end("outOfRoom", pending), shortage: refusal(ref, pending[0]!, shortage) };
         try {
           const done = await ingestBatch(world, collection, ref, {
             head,
             lease,
             listed,
             listedAtMs,
-            pending,
-            room,
+            taken,
           });
           head = done.head;
           report.deltas += done.deltas;
@@ -172,12 +179,12 @@ interface Batch {
   readonly listed: readonly ListedDelta[];
   /** When that LIST began. */
   readonly listedAtMs: number;
-  readonly pending: readonly ListedDelta[];
-  readonly room: Room | undefined;
+  /** The deltas to read, oldest first. */
+  readonly taken: readonly string[];
 }
 
 async function ingestBatch(world: World, collection: Collection, shard: ShardRef, batch: Batch) {
-  const taken = takeBatch(shard, collection, batch);
+  const { taken } = batch;
   const read: ReadDelta[] = [];
   for (let start = 0; start < taken.length; start += readsPerCheck) {
     await batch.lease.check();
@@ -211,25 +218,28 @@ async function ingestBatch(world: World, collection: Collection, shard: ShardRef
   return { head, deltas: deltas.length, rows: rows.length, quarantined };
 }
 
-/** The oldest deltas, at least one, within the batch's bounds and what there is room for. Throws when one alone does not fit. */
-function takeBatch(shard: ShardRef, collection: Collection, { pending, room }: Batch): string[] {
+/** The oldest deltas within a batch's bounds and what there is room for; `shortage` when not even one fits. */
+function takeBatch(
+  collection: Collection,
+  pending: readonly ListedDelta[],
+  room: Room | undefined,
+): { taken: string[]; shortage: string | null } {
   const taken: string[] = [];
   let bytes = 0;
   for (const { delta, bytes: more } of pending.slice(0, batchDeltasMax)) {
     bytes += more;
-    const shortage = room ? shortageOf(ingestNeed(bytes, collection), room) : null;
+    const shortage = room ? shortageOf(ingestNeed(taken.length + 1, bytes, collection), room) : null;
+    if (taken.length === 0 && shortage !== null) return { taken, shortage };
     if (taken.length > 0 && (bytes > batchBytesMax || shortage !== null)) break;
-    if (shortage !== null) {
-      throw new SiltstoneError(
-        "unavailable",
-        `${deltaKey(shard, delta)} has ${more} bytes; to ingest it would need about ${shortage}; ` +
-          "raise compactorMemoryMiB or compactorStorageMiB",
-      );
-    }
     taken.push(delta);
   }
-  return taken;
+  return { taken, shortage: null };
 }
+
+/** For people: the oldest delta does not fit. */
+const refusal = (shard: ShardRef, { delta, bytes }: ListedDelta, shortage: string): string =>
+  `${deltaKey(shard, delta)} has ${bytes} bytes; to ingest it would need about ${shortage}; ` +
+  "raise compactorMemoryMiB or compactorStorageMiB";
 
 /** Folds, writes, proves and uploads one segment. */
 async function writeSegment(world: World, collection: Collection, shard: ShardRef, rows: readonly Row[]) {

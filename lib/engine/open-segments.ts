@@ -95,8 +95,8 @@ export class OpenSegments {
     // One that was retired or evicted and is wanted again must not share the folder of its former self.
     const folder = join(this.#folder, `${segment.id}-${++OpenSegments.#opened}`);
     try {
-      await fetchSegment(this.#store, this.#ref, segment, searchedFiles(segment), folder);
-      return await OpenSegment.open(folder, this.#collection, segment);
+      const arrived = fetchSegment(this.#store, this.#ref, segment, searchedFiles(segment), folder);
+      return await OpenSegment.open(folder, this.#collection, segment, arrived);
     } catch (error) {
       await rm(folder, { recursive: true, force: true });
       throw error;

@@ -2,7 +2,7 @@
  * k-means over the rows of a large segment: about √n clusters of rows that are alike. It serves two ends: rows are put into
  * a graph cluster by cluster (lib/segment/merge-segments.ts), and clusters.bin groups them (lib/segment/write-clusters.ts).
  *
- * Deterministic: an even sample, evenly chosen first centroids, a fixed number of turns. A centroid that nobody is near stays.
+ * Deterministic: a spread sample, evenly chosen first centroids, a fixed number of turns. A centroid that nobody is near stays.
  */
 import type { Collection, Metric } from "../core/collection.ts";
 import { normalise } from "../core/vector.ts";
@@ -10,6 +10,7 @@ import { nearestCentroids } from "./graph.ts";
 
 const sampleRowsPerCluster = 32;
 const turns = 5;
+const goldenRatio = 0.6180339887;
 /** Rows between two breaths, so that leases are extended and deadlines seen. */
 const breathRows = 4096;
 
@@ -33,9 +34,12 @@ export async function clusterRows(
   const sampled = Math.min(rows, clusters * sampleRowsPerCluster);
   const sample = new Float32Array(sampled * dims);
   for (let i = 0; i < sampled; i++) {
-    sample.set(vectorOf(Math.floor((i * rows) / sampled)), i * dims);
+    // One of each stretch, not always its first: rows may have a rhythm (ten passages to a document, say).
+    sample.set(vectorOf(Math.floor(((i + ((i * goldenRatio) % 1)) * rows) / sampled)), i * dims);
     if (metric === "cosine") normalise(sample.subarray(i * dims, (i + 1) * dims));
   }
+  const origin = metric === "l2" ? meanOf(sample, dims) : new Float64Array(dims);
+  shift(sample, origin, -1);
   const centroids = new Float32Array(clusters * dims);
   for (let cluster = 0; cluster < Math.min(clusters, sampled); cluster++) {
     const start = Math.floor((cluster * sampled) / clusters) * dims;
@@ -64,9 +68,27 @@ export async function clusterRows(
     await breathe();
     const part = new Float32Array(Math.min(breathRows, rows - start) * dims);
     for (let i = 0; i < part.length; i += dims) part.set(vectorOf(start + i / dims), i);
+    shift(part, origin, -1);
     clusterOf.set(nearestCentroids(part, centroids, { dims, metric }), start);
   }
+  shift(centroids, origin, 1);
   return { centroids, clusterOf };
+}
+
+/**
+ * Squared distances are found as differences of products, which cancel where vectors lie far from the origin, all on one
+ * side of it: for l2 the origin is moved into their midst.
+ */
+function shift(rows: Float32Array, origin: Float64Array, sign: 1 | -1): void {
+  const dims = origin.length;
+  for (let at = 0; at < rows.length; at += dims)
+    for (let i = 0; i < dims; i++) rows[at + i]! += sign * origin[i]!;
+}
+
+function meanOf(rows: Float32Array, dims: number): Float64Array {
+  const mean = new Float64Array(dims);
+  for (let i = 0; i < rows.length; i++) mean[i % dims]! += (rows[i]! * dims) / rows.length;
+  return mean;
 }
 
 /** Inner products have no nearest centroid: their rows are grouped by distance. */

@@ -214,14 +214,19 @@ export function encodeGroup(
     for (let i = 0; i < dims; i++) {
       const rest = vectors[start + i]! - centroid[i]!;
       vectors[start + i] = rest;
-      largest = Math.max(largest, Math.abs(rest));
+      const size = rest < 0 ? -rest : rest;
+      if (size > largest) largest = size;
       squaredDistance += rest * rest;
     }
     const scale = largest / 127;
     scales[row] = scale;
     squaredDistances[row] = squaredDistance;
     if (scale === 0) continue;
-    for (let i = start; i < start + dims; i++) codes[i] = Math.round(vectors[i]! / scale);
+    const perUnit = 127 / largest;
+    for (let i = start; i < start + dims; i++) {
+      const code = vectors[i]! * perUnit;
+      codes[i] = code < 0 ? code - 0.5 : code + 0.5; // The array cuts off what is behind the point: this rounds.
+    }
   }
   return bytes;
 }

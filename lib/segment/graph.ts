@@ -10,7 +10,7 @@ import { closeSync, openSync, readSync, statSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import hnswlib from "#hnswlib";
 import type { Collection, Metric } from "../core/collection.ts";
-import { corrupt } from "../core/errors.ts";
+import { corrupt, SiltstoneError } from "../core/errors.ts";
 
 export type GraphParameters = Pick<Collection, "dims" | "metric"> & {
   readonly index: Pick<Collection["index"], "M" | "efConstruction">;
@@ -37,21 +37,36 @@ export class Graph {
     return graph;
   }
 
-  /** Loads a verified file of `slots` nodes. Throws `corrupt` when it holds another number of them. */
+  /**
+   * Loads a verified file of `slots` nodes, once `arrived` says that it is there; memory is made ready meanwhile. Throws
+   * `corrupt` when it holds another number of them, and what `arrived` throws.
+   */
   static async load(
     path: string,
-    parameters: Pick<GraphParameters, "dims" | "metric">,
+    parameters: GraphParameters,
     slots: number,
+    arrived: Promise<void> = Promise.resolve(),
   ): Promise<Graph> {
-    const count = storedCount(path);
-    if (count !== slots) throw corrupt(path, `it holds ${count} nodes, the manifest says ${slots}`);
     const graph = new Graph(parameters);
     try {
-      await graph.#native.read(path);
+      const ready = graph.#native.reserve(slots, parameters.index.M).catch((error: unknown) => {
+        throw new SiltstoneError("unavailable", `${path}: there is no memory for its ${slots} nodes`, {
+          cause: error,
+        });
+      });
+      await Promise.allSettled([arrived, ready]);
+      await arrived;
+      await ready;
+      const count = storedCount(path);
+      if (count !== slots) throw corrupt(path, `it holds ${count} nodes, the manifest says ${slots}`);
+      await graph.#native.read(path).catch((error: Error) => {
+        throw corrupt(path, error.message, error);
+      });
+      return graph;
     } catch (error) {
-      throw corrupt(path, (error as Error).message, error);
+      graph.close();
+      throw error;
     }
-    return graph;
   }
 
   get count(): number {

@@ -42,7 +42,7 @@ import { writeClusters } from "./write-clusters.ts";
 
 /** Rows written between two breaths. */
 const sliceRows = 1024;
-/** Of a large graph's rows, those that come first, shuffled: they lay out the whole, wherever later rows belong. */
+/** Of the rows that enter a large graph, those that come first, shuffled: they lay out the whole, wherever later rows belong. */
 const scatteredShare = 0.2;
 
 export interface MergeOptions {
@@ -85,21 +85,34 @@ export const mergeSegments = (
       kind === "hnsw"
         ? await orderRows(inputs, collection, { kept, base }, options)
         : { added: kept, clustering: null };
-    const output = new Output(folder, collection, inputs, { base, winners }, options.breathe);
-    const [graphFile, { measured, files }] = await sideBySide(
-      kind === "hnsw" ? output.writeGraph(added.length) : Promise.resolve({}),
-      output
-        .writeRows(added)
-        .then(() => describe(folder, collection, clustering, () => options.breathe(0, 0))),
-    );
+    const [graphFile, { measured, files }] = await sideBySide(options.breathe, (breathe) => {
+      const output = new Output(folder, collection, inputs, { base, winners }, breathe);
+      return [
+        kind === "hnsw" ? output.writeGraph(added.length) : Promise.resolve({}),
+        output.writeRows(added).then(() => describe(folder, collection, clustering, () => breathe(0, 0))),
+      ];
+    });
     const segment = describeSegment({ id: options.id, kind }, measured, { ...graphFile, ...files });
     return { segment, cameIn, retired, droppedVersionMax, grown: base !== null };
   });
 
-/** Both have ended when one's failure is thrown: neither may go on in a folder that is deleted. */
-async function sideBySide<A, B>(one: Promise<A>, other: Promise<B>): Promise<[A, B]> {
-  await Promise.allSettled([one, other]);
-  return Promise.all([one, other]);
+/**
+ * Two tasks with one breath: when one fails, the other fails at its next breath. Both have ended when the first failure is
+ * thrown: neither may go on in a folder that is deleted.
+ */
+async function sideBySide<A, B>(
+  breathe: MergeOptions["breathe"],
+  begin: (breathe: MergeOptions["breathe"]) => readonly [Promise<A>, Promise<B>],
+): Promise<[A, B]> {
+  const failing = new AbortController();
+  const tasks = begin(async (done, all) => {
+    failing.signal.throwIfAborted();
+    await breathe(done, all);
+  });
+  for (const task of tasks) task.catch((error: unknown) => failing.abort(error));
+  await Promise.allSettled(tasks);
+  failing.signal.throwIfAborted();
+  return Promise.all(tasks);
 }
 
 /** What the files beside the graph hold. */
@@ -153,7 +166,7 @@ async function orderRows(
     return { added: rowsOf(order), clustering: null };
   const vectorOf = (i: number) => inputs[kept[i]!.input]!.vectors.at(kept[i]!.label);
   const { centroids, clusterOf } = await clusterRows(collection, kept.length, vectorOf, () => breathe(0, 0));
-  const scattered = Math.max(0, Math.ceil(slots * scatteredShare) - first);
+  const scattered = Math.ceil(order.length * scatteredShare);
   order.subarray(scattered).sort((a, b) => clusterOf[a]! - clusterOf[b]!);
   const clusterOfLabel = new Uint32Array(slots);
   for (const [i, { input, label }] of kept.entries())
@@ -197,8 +210,8 @@ class Output {
     this.#breathe = breathe;
     const [records, vectors] = [this.#path("records.db"), this.#path("vectors.f32")];
     if (base === null) {
-      this.#records = new RecordsWriter(records, collection);
       writeFileSync(vectors, "", { flag: "wx" });
+      this.#records = new RecordsWriter(records, collection);
     } else {
       copyFileSync(join(inputs[base]!.folder, "records.db"), records);
       copyFileSync(join(inputs[base]!.folder, "vectors.f32"), vectors);

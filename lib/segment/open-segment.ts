@@ -71,16 +71,26 @@ export class OpenSegment {
     this.held = { rows: segment.rows, bytes: segment.rows === segment.slots ? null : this.#heldBytes() };
   }
 
-  /** `folder` holds the segment's files; their hashes were checked. Throws `corrupt` when they do not fit together. */
-  static async open(folder: string, collection: Collection, segment: Segment): Promise<OpenSegment> {
-    const db = openRecords(join(folder, "records.db"));
+  /**
+   * `folder` holds the segment's files once they have `arrived`; their hashes were checked. Throws `corrupt` when they do not
+   * fit together, and what `arrived` throws.
+   */
+  static async open(
+    folder: string,
+    collection: Collection,
+    segment: Segment,
+    arrived: Promise<void> = Promise.resolve(),
+  ): Promise<OpenSegment> {
     let graph: Graph | null = null;
+    let db: DatabaseSync | null = null;
     try {
       if (segment.kind === "hnsw")
-        graph = await Graph.load(join(folder, "index.hnsw"), collection, segment.slots);
+        graph = await Graph.load(join(folder, "index.hnsw"), collection, segment.slots, arrived);
+      await arrived;
+      db = openRecords(join(folder, "records.db"));
       return new OpenSegment(folder, collection, segment, { db, graph });
     } catch (error) {
-      db.close();
+      db?.close();
       graph?.close();
       throw error;
     }

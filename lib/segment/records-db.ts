@@ -11,7 +11,7 @@ import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlit
 import { pathToFileURL } from "node:url";
 import type { Collection } from "../core/collection.ts";
 import { corrupt } from "../core/errors.ts";
-import { fieldColumns, fieldValues } from "../core/filter-sql.ts";
+import { fieldColumns, fieldValues, sortedFields } from "../core/filter-sql.ts";
 import type { Metadata, Row, RowOrder } from "../core/record.ts";
 
 export const recordsFormat = 1;
@@ -58,14 +58,17 @@ export function openRecords(path: string): DatabaseSync {
 
 export class RecordsWriter {
   readonly #db: DatabaseSync;
-  readonly #fields: Collection["fields"];
+  readonly #fields: ReturnType<typeof sortedFields>;
   readonly #insertRow: StatementSync;
   readonly #insertTombstone: StatementSync;
   readonly #insertValue: ReadonlyMap<string, StatementSync>;
+  /** One for each table with labels. */
+  readonly #deleteRow: readonly StatementSync[];
+  readonly #deleteTombstone: StatementSync;
 
   /** Creates the file, or goes on with a copy of a finished one. */
   constructor(path: string, collection: Pick<Collection, "fields">, from: "new" | "copy" = "new") {
-    this.#fields = collection.fields;
+    this.#fields = sortedFields(collection.fields);
     this.#db = new DatabaseSync(path);
     const { columns, lists, statements } = fieldColumns(collection.fields);
     this.#db.exec("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE");
@@ -95,6 +98,10 @@ export class RecordsWriter {
       `INSERT INTO rows(${names.join(",")}) VALUES (${names.map(() => "?").join(",")})`,
     );
     this.#insertTombstone = this.#db.prepare("INSERT INTO tombstones VALUES (?,?,?,?)");
+    this.#deleteRow = ["rows", ...lists.map(({ table }) => table)].map((table) =>
+      this.#db.prepare(`DELETE FROM ${table} WHERE label = ?`),
+    );
+    this.#deleteTombstone = this.#db.prepare("DELETE FROM tombstones WHERE id = ?");
     this.#insertValue = new Map(
       lists.map(({ field, table }) => [field, this.#db.prepare(`INSERT INTO ${table} VALUES (?,?)`)]),
     );
@@ -122,13 +129,11 @@ export class RecordsWriter {
   }
 
   deleteRow(label: number): void {
-    this.#db.prepare("DELETE FROM rows WHERE label = ?").run(label);
-    for (const { table } of fieldColumns(this.#fields).lists)
-      this.#db.prepare(`DELETE FROM ${table} WHERE label = ?`).run(label);
+    for (const statement of this.#deleteRow) statement.run(label);
   }
 
   deleteTombstone(id: string): void {
-    this.#db.prepare("DELETE FROM tombstones WHERE id = ?").run(id);
+    this.#deleteTombstone.run(id);
   }
 
   finish(): void {

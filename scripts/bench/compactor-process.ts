@@ -59,7 +59,7 @@ async function ingested() {
   const report = await ingest(world, collection, 0, { outOfTime: () => false });
   if (report.deltas !== deltas.length || report.version !== before.version + 1)
     throw new Error(`expected one batch: ${JSON.stringify(report)}`);
-  return { inputBytes: 0, grown: false, estimated: ingestNeed(bytes, collection) };
+  return { inputBytes: 0, grown: false, estimated: ingestNeed(deltas.length, bytes, collection) };
 }
 
 async function merged() {

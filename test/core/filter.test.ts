@@ -3,7 +3,7 @@ import fc from "fast-check";
 import type { FieldType } from "../../lib/core/collection.ts";
 import { isKind } from "../../lib/core/errors.ts";
 import { parseFilter } from "../../lib/core/filter.ts";
-import { fieldColumns, fieldValues, filterToSql } from "../../lib/core/filter-sql.ts";
+import { fieldColumns, fieldValues, filterToSql, sortedFields } from "../../lib/core/filter-sql.ts";
 import type { Metadata } from "../../lib/core/record.ts";
 
 // Names that differ in case, and one that is an SQL keyword: all are allowed as field names.
@@ -26,7 +26,7 @@ function database(records: readonly Metadata[]): DatabaseSync {
   );
   for (const statement of statements) db.exec(statement);
   records.forEach((metadata, label) => {
-    const values = fieldValues(fields, metadata);
+    const values = fieldValues(sortedFields(fields), metadata);
     db.prepare(`INSERT INTO rows VALUES (?${",?".repeat(columns.length)})`).run(label, ...values.columns);
     for (const { field, value } of values.lists) {
       db.prepare(`INSERT INTO ${lists.find((list) => list.field === field)!.table} VALUES (?,?)`).run(

@@ -194,18 +194,21 @@ test("batches are as large as memory allows, and a delta that does not fit is na
     }));
     bytes.push((await produce(world, { collection: "docs", records })).deltas[0]!.bytes);
   }
-  const runWith = (deltaBytes: number) =>
+  const runWith = (deltas: number, deltaBytes: number) =>
     compact(world, {
       ...{ ingest: true, upkeep: false, deadlineMs: 9e15 },
-      room: { ...ingestNeed(deltaBytes, collection), diskBytes: 1e9 },
+      room: { ...ingestNeed(deltas, deltaBytes, collection), diskBytes: 1e9 },
     });
-  const [refused] = (await runWith(Math.min(...bytes) - 100)).shards;
-  expect(refused!.error).toMatchObject({ kind: "unavailable" });
-  expect(refused!.error!.message).toMatch(
+  const refused = await runWith(1, Math.min(...bytes) - 100);
+  expect(refused).toMatchObject({
+    pending: 6,
+    shards: [{ ingest: { outcome: "outOfRoom", deltas: 0 }, error: { kind: "unavailable" } }],
+  });
+  expect(refused.shards[0]!.error!.message).toMatch(
     /^docs\/0\/deltas\/\w{26}\.arrow has \d+ bytes; to ingest it would need about \d+ MB of memory \(there are \d+ MB\); raise compactorMemoryMiB/,
   );
   expect(await count(world, "docs").catch((error: Error) => error.message)).toMatch("nothing");
-  const [done] = (await runWith(Math.max(...bytes) * 2)).shards;
+  const [done] = (await runWith(2, Math.max(...bytes) * 2)).shards;
   expect(done).toMatchObject({ ingest: { outcome: "done", version: 3, deltas: 6, rows: 300 } });
   expect(await count(world, "docs")).toBe(300);
 });

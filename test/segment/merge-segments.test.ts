@@ -2,7 +2,7 @@
  * Merging, file by file: whatever order rows enter a graph in, label n is the same row in index.hnsw, vectors.f32 and
  * records.db; and a merge that fails halfway fails with the reason, and leaves nothing behind that still runs.
  */
-import { mkdirSync, mkdtempSync, rmSync, truncateSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import hnswlib from "#hnswlib";
@@ -11,8 +11,9 @@ import { mergeLimits } from "../../lib/core/merge-plan.ts";
 import type { Row } from "../../lib/core/record.ts";
 import { normalised } from "../../lib/core/vector.ts";
 import { clusterRows } from "../../lib/segment/clustering.ts";
+import { Clusters } from "../../lib/segment/clusters.ts";
 import { VectorFile } from "../../lib/segment/files.ts";
-import { nearestCentroids } from "../../lib/segment/graph.ts";
+import { exactRows } from "../../lib/segment/graph.ts";
 import type { MergeInput } from "../../lib/segment/merge-inputs.ts";
 import { type MergeOptions, mergeSegments } from "../../lib/segment/merge-segments.ts";
 import { openRecords, storedRows } from "../../lib/segment/records-db.ts";
@@ -91,8 +92,36 @@ async function rowOfLabels({ folder: path, segment }: MergeInput, metric: Metric
   }
 }
 
+/** The group of each label in clusters.bin, -1 for a dead one, each seen to be that of the nearest centroid. */
+function groupOfLabels({ folder: path, segment }: MergeInput, metric: Metric): number[] {
+  const bytes = readFileSync(join(path, "clusters.bin"));
+  const head = bytes.subarray(0, segment.files["clusters.bin"]!.head!.bytes);
+  const clusters = Clusters.decode(head, "clusters.bin", { dims });
+  const file = new VectorFile(join(path, "vectors.f32"), dims);
+  const groups = new Array<number>(segment.slots).fill(-1);
+  const grouping = metric === "ip" ? "l2" : metric;
+  for (let group = 0; group < clusters.shape.groups; group++) {
+    const rows = clusters.groupRows[group]!;
+    const { start } = clusters.groupRange(group);
+    for (let row = 0; row < rows; row++) {
+      const label = bytes.readUInt32LE(start + rows * 8 + row * 4);
+      groups[label] = group;
+      const given = file.at(label);
+      const query = metric === "cosine" ? normalised(given) : new Float32Array(given);
+      const distanceTo = (labels: Uint32Array | null) =>
+        exactRows(clusters.centroids, grouping, { query, k: 1, labels })[0]!.distance;
+      expect(distanceTo(Uint32Array.of(group))).toBeCloseTo(distanceTo(null), 4);
+    }
+  }
+  file.close();
+  return groups;
+}
+/** How often one is followed by a row of another group. */
+const changes = (groups: readonly number[]): number =>
+  groups.filter((group, i) => i > 0 && group !== groups[i - 1]).length;
+
 test.each(["cosine", "l2", "ip"] as const)(
-  "%s: a large graph takes a fifth of its rows scattered, then cluster by cluster",
+  "%s: a large graph takes a fifth of its rows scattered, then cluster by cluster, as clusters.bin groups them",
   async (metric) => {
     const collection = collectionOf(metric);
     const halves = [await flat(collection, rowsOf(0, 500, 1)), await flat(collection, rowsOf(500, 900, 1))];
@@ -100,24 +129,14 @@ test.each(["cosine", "l2", "ip"] as const)(
     expect(grown).toBe(false);
     const order = await rowOfLabels(input, metric);
     expect([...order].sort((a, b) => a - b)).toEqual([...Array(900).keys()]);
-
-    const { centroids, clusterOf } = await clusterRows(
-      collection,
-      900,
-      (row) => rowOf(vectors, row),
-      async () => {},
-    );
-    const grouping = metric === "ip" ? "l2" : metric;
-    expect(clusterOf).toEqual(nearestCentroids(vectors.base, centroids, { dims, metric: grouping }));
-    const changes = (rows: readonly number[]) =>
-      rows.filter((row, i) => i > 0 && clusterOf[row] !== clusterOf[rows[i - 1]!]).length;
     // 30 clusters: those that come in turn change 29 times at most, those that come shuffled nearly every time.
-    expect(changes(order.slice(180))).toBeLessThan(30);
-    expect(changes(order.slice(0, 180))).toBeGreaterThan(150);
+    const groups = groupOfLabels(input, metric);
+    expect(changes(groups.slice(180))).toBeLessThan(30);
+    expect(changes(groups.slice(0, 180))).toBeGreaterThan(150);
   },
 );
 
-test("a graph that grows keeps the labels of what stays, and takes the others cluster by cluster", async () => {
+test("a graph that grows keeps the labels of what stays; of what is added a fifth comes scattered, then cluster by cluster", async () => {
   const collection = collectionOf("cosine");
   const { input: base } = await merged(collection, [await flat(collection, rowsOf(0, 700, 1))]);
   const before = await rowOfLabels(base, "cosine");
@@ -126,8 +145,40 @@ test("a graph that grows keeps the labels of what stays, and takes the others cl
   expect(input.segment).toMatchObject({ kind: "hnsw", rows: 900, slots: 950 });
   const after = await rowOfLabels(input, "cosine");
   expect(after.slice(0, 700)).toEqual(before.map((row) => (row >= 650 ? -1 : row)));
-  expect(after.slice(700).sort((a, b) => a - b)).toEqual(Array.from({ length: 250 }, (_, i) => 650 + i));
+  const added = after.slice(700);
+  expect([...added].sort((a, b) => a - b)).toEqual(Array.from({ length: 250 }, (_, i) => 650 + i));
+  const groups = groupOfLabels(input, "cosine");
+  expect(groups.map((group) => group === -1)).toEqual(after.map((row) => row === -1));
+  expect(changes(groups.slice(750))).toBeLessThan(31);
+  expect(changes(groups.slice(700, 750))).toBeGreaterThan(40);
 });
+
+test.each(["near", "far from"] as const)(
+  "l2: rows %s the origin are in the cluster of the nearest centroid",
+  async (where) => {
+    // More rows than are looked at between two breaths.
+    const { rows, base } = gaussianMixture({ rows: 5000, dims, queries: 0 });
+    const moved = where === "near" ? base : base.map((value) => value + 20_000);
+    const view = new Float32Array(dims);
+    const vectorOf = (row: number) => {
+      view.set(moved.subarray(row * dims, (row + 1) * dims));
+      return view;
+    };
+    const { centroids, clusterOf } = await clusterRows(
+      { dims, metric: "l2" },
+      rows,
+      vectorOf,
+      async () => {},
+    );
+    const nearest = Array.from({ length: rows }, (_, row) => {
+      const query = new Float32Array(vectorOf(row));
+      return exactRows(centroids, "l2", { query, k: 1, labels: null })[0]!.label;
+    });
+    const agreeing = nearest.filter((cluster, row) => cluster === clusterOf[row]).length;
+    expect(agreeing / rows).toBeGreaterThan(0.99);
+    expect(new Set(clusterOf).size).toBeGreaterThan(50);
+  },
+);
 
 test("a graph that is not large takes its rows shuffled", async () => {
   const collection = collectionOf("cosine");
@@ -165,5 +216,7 @@ test("what keeps rows from being written is the error, though the graph waits fo
   // The first breath comes when 1,024 of the rows are written.
   const breathe = async () => truncateSync(join(input.folder, "vectors.f32"), 100);
   const limits = { ...mergeLimits, flatRowsMax: 0, clusteredComponentsMin: 1500 * wide.dims + 1 };
-  await expect(merged(collection, [input], { breathe, limits })).rejects.toThrow("vectors.f32: no row");
+  await expect(merged(collection, [input], { breathe, limits })).rejects.toThrow(
+    /^vectors.f32: no row \d+ of 1500$/,
+  );
 });

@@ -47,6 +47,9 @@ export function makeIoSynchronous(): () => void {
   );
   const { Graph } = hnswlib;
   class GraphAtOnce extends Graph {
+    override async reserve(count: number, M: number): Promise<void> {
+      this.reserveSync(count, M);
+    }
     override async read(path: string): Promise<void> {
       this.readSync(path);
     }
