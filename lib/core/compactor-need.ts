@@ -19,7 +19,7 @@ export interface Room {
 export const mergedFiles: readonly SegmentFile[] = ["index.hnsw", "vectors.f32", "records.db"];
 
 /** Node, the code, parts of files under way, and what is garbage until the next collection. */
-const processBytes = 260e6;
+const processBytes = 290e6;
 /** A row while inputs are folded: its id, where it is, and the tables of both. */
 const placeBytes = 1_100;
 /** A node beside its vector and links: its label, its lock, its entries in the tables that insertion needs. */

@@ -231,26 +231,14 @@ export function encodeGroup(
   return bytes;
 }
 
-type RecordList = [number | null, string, number, string, number, string | null, string | null, string];
-export const encodeBucket = (records: readonly ClusterRecord[]): Buffer =>
-  Buffer.from(
-    JSON.stringify(
-      records.map(
-        ({ label, id, version, delta, row, document, metadata, digest }): RecordList => [
-          label,
-          id,
-          version,
-          delta,
-          row,
-          document,
-          metadata,
-          digest,
-        ],
-      ),
-    ),
-  );
+/** label, id, version, delta, row, document, metadata, digest */
+export type BucketEntry = [
+  ...[label: number | null, id: string, version: number, delta: string, row: number],
+  ...[document: string | null, metadata: string | null, digest: string],
+];
+export const encodeBucket = (entries: readonly BucketEntry[]): Buffer => Buffer.from(JSON.stringify(entries));
 export const decodeBucket = (bytes: Buffer): ClusterRecord[] =>
-  (JSON.parse(bytes.toString("utf8")) as RecordList[]).map(
+  (JSON.parse(bytes.toString("utf8")) as BucketEntry[]).map(
     ([label, id, version, delta, row, document, metadata, digest]) => ({
       label,
       id,

@@ -16,7 +16,7 @@ import { compareOrder, type RowOrder } from "../core/record.ts";
 import { normalised } from "../core/vector.ts";
 import { VectorFile } from "./files.ts";
 import { exactRows, Graph, type Hit } from "./graph.ts";
-import { openRecords, recordsUri, type StoredRow } from "./records-db.ts";
+import { arraysOf, openRecords, recordsUri, type StoredRow } from "./records-db.ts";
 import { efsBeforeExact } from "./search-cost.ts";
 
 /** Filters whose labels are kept per segment. */
@@ -257,12 +257,6 @@ function holds(labels: Uint32Array, label: number): boolean {
 function labelsOf(db: DatabaseSync, sql: string, parameters: readonly (string | number)[]): Uint32Array {
   const [json] = arraysOf(db, sql).get(...parameters) as unknown as [string];
   return Uint32Array.from(JSON.parse(json) as number[]).sort();
-}
-
-function arraysOf(db: DatabaseSync, sql: string): StatementSync {
-  const statement = db.prepare(sql);
-  statement.setReturnArrays(true);
-  return statement;
 }
 
 const orderOf = (pair: unknown[], at: number): RowOrder => ({

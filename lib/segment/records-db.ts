@@ -56,6 +56,16 @@ export function openRecords(path: string): DatabaseSync {
   }
 }
 
+/** A statement whose rows are arrays, which take half the time of objects. */
+export function arraysOf(db: DatabaseSync, sql: string): StatementSync {
+  const statement = db.prepare(sql);
+  statement.setReturnArrays(true);
+  return statement;
+}
+
+/** Indexes are written in the order of rows, which is none: what does not fit is written again and again. */
+const writerCacheKiB = 32 * 1024;
+
 export class RecordsWriter {
   readonly #db: DatabaseSync;
   readonly #fields: ReturnType<typeof sortedFields>;
@@ -72,6 +82,7 @@ export class RecordsWriter {
     this.#db = new DatabaseSync(path);
     const { columns, lists, statements } = fieldColumns(collection.fields);
     this.#db.exec("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE");
+    this.#db.exec(`PRAGMA cache_size = -${writerCacheKiB}`);
     if (from === "new") {
       this.#db.exec(`PRAGMA application_id = ${applicationId}; PRAGMA user_version = ${recordsFormat}`);
       this.#db.exec(

@@ -12,16 +12,16 @@ import type { FileEntry } from "../core/manifest.ts";
 import { normalise } from "../core/vector.ts";
 import type { Clustering } from "./clustering.ts";
 import {
+  type BucketEntry,
   bucketOfHash,
   bucketsFor,
-  type ClusterRecord,
   Clusters,
   encodeBucket,
   encodeGroup,
   idHash,
 } from "./clusters.ts";
 import { hashFile, VectorFile } from "./files.ts";
-import { openRecords, type StoredRow, type StoredTombstone, storedTombstones } from "./records-db.ts";
+import { arraysOf, openRecords, type StoredTombstone, storedTombstones } from "./records-db.ts";
 
 /** A cluster of more rows (the same vector very often, say) becomes several groups: a group is fetched whole. */
 const groupRowsMaxOverMean = 4;
@@ -135,26 +135,29 @@ class Writer {
   async writeBuckets(digests: Buffer): Promise<void> {
     const { shape, fingerprints, bucketBytes, bucketRecords } = this.#head;
     const bucketOf = Uint32Array.from(this.#idHashes, (high) => bucketOfHash(high, shape.buckets));
-    const select = this.#db.prepare(
+    const select = arraysOf(
+      this.#db,
       "SELECT label, id, version, delta, row, document, metadata FROM rows WHERE label = ?",
     );
     let met = 0;
     for (const [bucket, members] of partition(bucketOf, shape.buckets)) {
       await this.#rest(members.length);
-      const records = Array.from(members, (i): ClusterRecord => {
+      const entries = Array.from(members, (i): BucketEntry => {
         fingerprints[met++] = this.#fingerprints[i]!;
         const tombstone = this.#tombstones[i - this.#labels.length];
         if (tombstone) {
-          const row = { ...tombstone, document: null, metadata: null };
-          return { ...row, label: null, digest: digestOf({ ...row, vector: null }).toString("base64") };
+          const { id, version, delta, row } = tombstone;
+          const digest = digestOf({ ...tombstone, vector: null, document: null, metadata: null });
+          return [null, id, version, delta, row, null, null, digest.toString("base64")];
         }
-        const row = select.get(this.#labels[i]!) as unknown as StoredRow;
-        const at = row.label * digestBytes;
-        return Object.assign(row, { digest: digests.toString("base64", at, at + digestBytes) });
+        const label = this.#labels[i]!;
+        const entry = select.get(label) as unknown as BucketEntry;
+        entry.push(digests.toString("base64", label * digestBytes, (label + 1) * digestBytes));
+        return entry;
       });
-      const bytes = encodeBucket(records);
+      const bytes = encodeBucket(entries);
       bucketBytes[bucket] = bytes.length;
-      bucketRecords[bucket] = records.length;
+      bucketRecords[bucket] = entries.length;
       this.#head.bucketHash(bucket).set(hash("sha256", bytes, "buffer"));
       this.#append(bytes);
     }
