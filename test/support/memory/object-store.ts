@@ -64,8 +64,17 @@ export class MemoryObjectStore implements ObjectStore {
   }
 
   async put(key: string, body: Uint8Array, condition?: PutCondition): Promise<PutResult> {
+    return this.#put(key, () => Buffer.from(body), body.length, condition);
+  }
+
+  async putFile(key: string, path: string): Promise<void> {
+    const body = readFileSync(path);
+    this.#put(key, () => body, body.length);
+  }
+
+  #put(key: string, bodyOf: () => Buffer, bytes: number, condition?: PutCondition): PutResult {
     this.#traffic.request();
-    this.#traffic.wrote(body.length);
+    this.#traffic.wrote(bytes);
     const current = this.#objects.get(key);
     if (condition && "ifAbsent" in condition && current) return { kind: "preconditionFailed" };
     if (condition && "ifMatch" in condition && current?.etag !== condition.ifMatch) {
@@ -73,12 +82,8 @@ export class MemoryObjectStore implements ObjectStore {
     }
     const etag = `"${(++this.#writes).toString(16).padStart(8, "0")}"`;
     if (!current) this.#keys.splice(this.#lowerBound(key), 0, key);
-    this.#objects.set(key, { body: Buffer.from(body), etag });
+    this.#objects.set(key, { body: bodyOf(), etag });
     return { kind: "written", etag };
-  }
-
-  async putFile(key: string, path: string): Promise<void> {
-    await this.put(key, readFileSync(path));
   }
 
   async *list(prefix: string, options: { startAfter?: string } = {}): AsyncIterable<readonly ObjectEntry[]> {
