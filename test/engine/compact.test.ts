@@ -160,7 +160,7 @@ test("a merge that would not fit is not begun, and says what it needs; writes an
   // One flat segment a run, until there are more than a shard keeps.
   const write = async (n: number) => {
     await produce(world, { collection: "docs", records: [{ id: `r${n}`, vector: vectorOf(n) }] });
-    return upkeep(260.1e6);
+    return upkeep(ingestNeed(1, 3_000, collection).memoryBytes);
   };
   let report = await write(0);
   for (let n = 1; n < 12; n++) report = await write(n);
