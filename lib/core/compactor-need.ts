@@ -34,6 +34,7 @@ const recordsSlack = 1.1;
 const batchShare = 1.7;
 /** A row of a batch beside its bytes. How many rows there are is not known before they are read: as many as fit. */
 const batchRowBytes = 1_700;
+/** Of a row in Arrow, beside its vector. */
 const rowBytesLeast = 40;
 /** The segment that a batch becomes, beside its Arrow bytes. */
 const batchDiskShare = 1.5;

@@ -62,7 +62,10 @@ export function fieldColumns(fields: Readonly<Record<string, FieldType>>): Field
   return { columns, lists, statements };
 }
 
-/** What a record's metadata puts into the columns and tables of fieldColumns; `fields` are sorted. Entries of a list come once each. */
+/**
+ * What a record's metadata puts into the columns and tables of fieldColumns; `fields` are sorted. Entries of a list come
+ * once each.
+ */
 export function fieldValues(fields: readonly (readonly [string, FieldType])[], metadata: Metadata) {
   const columns: SqlValue[] = [];
   const lists: { field: string; value: string }[] = [];

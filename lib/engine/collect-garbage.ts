@@ -214,12 +214,7 @@ async function findGarbage(
       bytes += entry.bytes;
     }
   }
-  keys.push(
-    ...names
-      .filter((name) => !isKept(name))
-      .map(keyOf)
-      .filter(isAmong),
-  );
+  for (const name of names) if (!isKept(name) && isAmong(keyOf(name))) keys.push(keyOf(name));
   return {
     versionsKept: kept.filter((manifest) => published.has(nameOf(manifest))).length,
     versionsCollected: collected.filter((manifest) => isAmong(keyOf(manifest))).map(({ version }) => version),

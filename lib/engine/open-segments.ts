@@ -57,9 +57,14 @@ export class OpenSegments {
   /** Unmerged rows become a segment just as the compactor would make them one, so that they are searched the same way. */
   async openRows(id: string, rows: readonly Row[]): Promise<OpenSegment> {
     const folder = join(this.#folder, id);
-    await mkdir(folder, { recursive: true });
-    const segment = await writeFlatSegment(folder, this.#collection, id, fold(rows).kept);
-    return OpenSegment.open(folder, this.#collection, segment);
+    try {
+      await mkdir(folder, { recursive: true });
+      const segment = await writeFlatSegment(folder, this.#collection, id, fold(rows).kept);
+      return await OpenSegment.open(folder, this.#collection, segment);
+    } catch (error) {
+      await rm(folder, { recursive: true, force: true });
+      throw error;
+    }
   }
 
   /** Makes sure that a segment's vectors as given are on disk (an hnsw segment is searched without them). */
@@ -94,10 +99,11 @@ export class OpenSegments {
   async #fetch(segment: Segment): Promise<OpenSegment> {
     // One that was retired or evicted and is wanted again must not share the folder of its former self.
     const folder = join(this.#folder, `${segment.id}-${++OpenSegments.#opened}`);
+    const arrived = fetchSegment(this.#store, this.#ref, segment, searchedFiles(segment), folder);
     try {
-      const arrived = fetchSegment(this.#store, this.#ref, segment, searchedFiles(segment), folder);
       return await OpenSegment.open(folder, this.#collection, segment, arrived);
     } catch (error) {
+      await arrived.catch(() => {}); // Nothing is written into a folder that is deleted.
       await rm(folder, { recursive: true, force: true });
       throw error;
     }

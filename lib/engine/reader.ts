@@ -1,8 +1,8 @@
 /**
  * Reading collections: query, get, count, stats and health over cached views of their shards.
  *
- * One reader serves any number of collections and shards (lib/engine/shard-cache.ts). A request first makes its views fresh enough for its consistency (lib/engine/shard-reader.ts), then
- * searches them without a pause.
+ * One reader serves any number of collections and shards (lib/engine/shard-cache.ts). A request first makes its views
+ * fresh enough for its consistency (lib/engine/shard-reader.ts), then searches them without a pause.
  */
 import type { Collection } from "../core/collection.ts";
 import { invalid, isKind, SiltstoneError } from "../core/errors.ts";

@@ -68,8 +68,7 @@ export class VectorFile {
   rows(start: number, limit: number): Float32Array {
     const rows = new Float32Array((limit - start) * this.#dims);
     const got = readSync(this.#fd, rows, 0, rows.byteLength, start * this.#dims * 4);
-    if (got !== rows.byteLength)
-      throw new Error(`vectors.f32: no rows ${start} to ${limit} of ${this.#rows}`);
+    if (got !== rows.byteLength) throw new Error(`vectors.f32: no rows ${start} to ${limit}`);
     return rows;
   }
 

@@ -150,7 +150,10 @@ function growable(
   return slots - stay <= slotsAfter * deadShareMax ? largest : null;
 }
 
-/** The rows that enter the graph, in their order, which is that of their labels; and the clusters of every label's row where the graph is large. */
+/**
+ * The rows that enter the graph, in their order, which is that of their labels; and the clusters of every label's row where
+ * the graph is large.
+ */
 async function orderRows(
   inputs: readonly OpenInput[],
   collection: Collection,

@@ -3,7 +3,6 @@
  * is due, over HTTP to an S3, and prints what it took beside what was estimated, as one JSON line.
  */
 import { createInterface } from "node:readline";
-import { awsWorld } from "../../lib/aws/aws-world.ts";
 import { ingestNeed, mergedFiles, mergeNeed, type Room } from "../../lib/core/compactor-need.ts";
 import { type Manifest, segmentBytes } from "../../lib/core/manifest.ts";
 import { planMerge } from "../../lib/core/merge-plan.ts";
@@ -12,6 +11,7 @@ import { readCollection, readHead } from "../../lib/engine/head.ts";
 import { ingest } from "../../lib/engine/ingest.ts";
 import { merge } from "../../lib/engine/merge.ts";
 import { memoryWorld } from "../../test/support/memory/world.ts";
+import { servedWorld } from "./served-world.ts";
 
 export interface Question {
   readonly op: "ingest" | "merge";
@@ -25,12 +25,7 @@ export interface Taken {
 // The store was made by a memory world's clock: by another its deltas would be too old, or not made yet.
 const { leases, clock } = memoryWorld();
 const world = {
-  ...awsWorld({
-    bucket: process.env.BENCH_BUCKET!,
-    table: "none",
-    queueUrl: "http://127.0.0.1:1/none",
-    deadLetterQueueUrl: "http://127.0.0.1:1/none",
-  }),
+  ...servedWorld(),
   leases,
   clock,
 };

@@ -7,13 +7,13 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import pLimit from "p-limit";
 import hnswlib from "#hnswlib";
-import { awsWorld } from "../../lib/aws/aws-world.ts";
 import { segmentKey } from "../../lib/core/keys.ts";
 import { segmentBytes } from "../../lib/core/manifest.ts";
 import { fetchSegment, searchedFiles } from "../../lib/engine/fetch.ts";
 import { readCollection, readHead } from "../../lib/engine/head.ts";
 import { Reader } from "../../lib/engine/reader.ts";
 import { withFolder } from "../../lib/segment/files.ts";
+import { servedWorld } from "./served-world.ts";
 import { cacheBytes } from "./store.ts";
 
 export type Question =
@@ -44,12 +44,7 @@ const partBytes = 8 * 1024 * 1024;
 const partsAtOnce = 16;
 const collectionName = "bench";
 
-const world = awsWorld({
-  bucket: process.env.BENCH_BUCKET!,
-  table: "none",
-  queueUrl: "http://127.0.0.1:1/none",
-  deadLetterQueueUrl: "http://127.0.0.1:1/none",
-});
+const world = servedWorld();
 const newReader = (refreshSeconds: number) =>
   new Reader(world, { refreshSeconds, cacheBytesMax: cacheBytes, traffic: world.traffic });
 const staying = newReader(0);

@@ -3,13 +3,13 @@
  * lines, for scale.ts. S3 is the local one; leases and queue are this process's own, since no two work on one shard.
  */
 import { createInterface } from "node:readline";
-import { awsWorld } from "../../lib/aws/aws-world.ts";
 import { systemClock } from "../../lib/aws/system-clock.ts";
 import { compact } from "../../lib/engine/compact.ts";
 import type { QueryRequest } from "../../lib/engine/read-request.ts";
 import { Reader } from "../../lib/engine/reader.ts";
 import { MemoryLeases } from "../../test/support/memory/leases.ts";
 import { MemoryQueue } from "../../test/support/memory/queue.ts";
+import { servedWorld } from "./served-world.ts";
 import { cacheBytes, far } from "./store.ts";
 
 export type ScaleQuestion =
@@ -32,12 +32,7 @@ export interface MemoryAnswer {
 
 const clock = systemClock();
 const world = {
-  ...awsWorld({
-    bucket: process.env.BENCH_BUCKET!,
-    table: "none",
-    queueUrl: "http://127.0.0.1:1/none",
-    deadLetterQueueUrl: "http://127.0.0.1:1/none",
-  }),
+  ...servedWorld(),
   leases: new MemoryLeases(),
   queue: new MemoryQueue(clock, { visibilityMs: 1_000 }),
 };

@@ -150,6 +150,29 @@ test("nonsense is an error, never the end of the process", async () => {
   expect(() => graph.search(query, labels, distances, 10)).toThrow("closed");
 });
 
+test.each([700, 10, 3000])("memory made ready for %i nodes serves a file of 700", async (count) => {
+  const graph = built("cosine");
+  await graph.write(path);
+  const read = new hnswlib.Graph("cosine", dims);
+  const reserving = read.reserve(count, 16);
+  expect(() => read.readSync(path)).toThrow("busy");
+  await reserving;
+  await read.reserve(count, 16);
+  expect(read.count).toBe(0);
+  await read.read(path);
+  const [row, again] = [new Float32Array(dims), new Float32Array(dims)];
+  for (let label = 0; label < vectors.rows; label++) {
+    graph.row(label, row);
+    read.row(label, again);
+    expect(again).toEqual(row);
+  }
+  expect(() => read.reserveSync(count, 16)).toThrow("in use");
+  read.close();
+  read.reserveSync(count, 16);
+  read.close();
+  graph.close();
+});
+
 test("a file that is torn, too long, of other dims or none at all is refused", async () => {
   const graph = built("cosine");
   await graph.write(path);

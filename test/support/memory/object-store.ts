@@ -64,17 +64,16 @@ export class MemoryObjectStore implements ObjectStore {
   }
 
   async put(key: string, body: Uint8Array, condition?: PutCondition): Promise<PutResult> {
-    return this.#put(key, () => Buffer.from(body), body.length, condition);
+    return this.#put(key, Buffer.from(body), condition);
   }
 
   async putFile(key: string, path: string): Promise<void> {
-    const body = readFileSync(path);
-    this.#put(key, () => body, body.length);
+    this.#put(key, readFileSync(path));
   }
 
-  #put(key: string, bodyOf: () => Buffer, bytes: number, condition?: PutCondition): PutResult {
+  #put(key: string, body: Buffer, condition?: PutCondition): PutResult {
     this.#traffic.request();
-    this.#traffic.wrote(bytes);
+    this.#traffic.wrote(body.length);
     const current = this.#objects.get(key);
     if (condition && "ifAbsent" in condition && current) return { kind: "preconditionFailed" };
     if (condition && "ifMatch" in condition && current?.etag !== condition.ifMatch) {
@@ -82,7 +81,7 @@ export class MemoryObjectStore implements ObjectStore {
     }
     const etag = `"${(++this.#writes).toString(16).padStart(8, "0")}"`;
     if (!current) this.#keys.splice(this.#lowerBound(key), 0, key);
-    this.#objects.set(key, { body: bodyOf(), etag });
+    this.#objects.set(key, { body, etag });
     return { kind: "written", etag };
   }
 
