@@ -14,6 +14,7 @@ import { InvokeCommand, LambdaClient } from "@aws-sdk/client-lambda";
 import { synthesize } from "../bin/app.ts";
 import { awsWorld } from "../lib/aws/aws-world.ts";
 import { output } from "../lib/contract.ts";
+import { onParentEnd } from "./end-with-parent.ts";
 import { type LocalStack, startLocalStack } from "./local/stack.ts";
 import {
   ask,
@@ -26,7 +27,8 @@ import {
 } from "./start/main-job.ts";
 
 const root = join(import.meta.dirname, "..");
-const stateDir = join(root, ".siltstone");
+/** Also where `silt` looks for the running stack. */
+const stateDir = process.env.SILTSTONE_STATE_DIR ?? join(root, ".siltstone");
 /** In AWS the compactor runs every minute; nobody at a laptop waits that long. */
 const scheduleEveryMs = 5_000;
 const steps = 6;
@@ -174,10 +176,15 @@ Or the ordinary AWS CLI:
 function untilStopped(): Promise<void> {
   console.log("Running until Ctrl-C; state is kept in .siltstone/.");
   return new Promise((resolve) => {
-    for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => resolve());
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => resolve());
   });
 }
 
+// Only npm ends without telling: a shell that starts this itself may leave it running on purpose. What was started ends
+// with this process, however that ends (local/guardian.ts).
+if (process.env.npm_lifecycle_event !== undefined) onParentEnd(() => process.exit(1));
+// The terminal is gone, and with it those who read.
+for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
 try {
   await main();
   process.exit(0);

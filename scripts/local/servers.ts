@@ -4,7 +4,7 @@
  */
 import type { ChildProcess } from "node:child_process";
 import { join } from "node:path";
-import { dynamoDbCommand } from "./dynamodb.ts";
+import type { DynamoDbCommand } from "./dynamodb.ts";
 import { type ClientSettings, provisionBuckets, provisionQueues, provisionTables } from "./provision.ts";
 import type { Weather } from "./s3/weather.ts";
 import type { StackPlan } from "./stack-plan.ts";
@@ -16,40 +16,40 @@ export interface ServersOptions {
   readonly stateDir: string;
   readonly region: string;
   readonly plan: StackPlan;
-  readonly ports: Readonly<Record<ServiceName, number>>;
+  readonly ports: Readonly<Record<"s3" | "sqs", number>>;
+  readonly dynamodb: DynamoDbCommand;
   readonly weather: Weather | undefined;
   readonly watch: (child: ChildProcess) => void;
 }
 
 export function createServers(options: ServersOptions): Readonly<Record<ServiceName, SupervisedProcess>> {
-  const { stateDir, region, plan, ports, weather, watch } = options;
+  const { stateDir, region, plan, ports, dynamodb, weather, watch } = options;
   const server = (
     name: ServiceName,
-    command: string,
-    args: readonly string[],
+    { command, args, host, port }: Omit<DynamoDbCommand, "emulator">,
     fill: (settings: ClientSettings) => Promise<void>,
   ) =>
     new SupervisedProcess({
       name,
       command,
       args,
-      port: ports[name],
+      host,
+      port,
       logFile: join(stateDir, "logs", `${name}.log`),
       watch,
-      ready: () => fill({ endpoint: `http://127.0.0.1:${ports[name]}`, region }),
+      ready: () => fill({ endpoint: `http://${host}:${port}`, region }),
     });
-  const script = (path: string, settings: object) => [
-    join(import.meta.dirname, path),
-    JSON.stringify(settings),
-  ];
+  const script = (path: string, settings: { readonly port: number; readonly [name: string]: unknown }) => ({
+    command: process.execPath,
+    args: [join(import.meta.dirname, path), JSON.stringify(settings)],
+    host: "127.0.0.1",
+    port: settings.port,
+  });
   const s3 = script("s3/main.ts", { folder: join(stateDir, "s3"), port: ports.s3, region, weather });
   const sqs = script("sqs-main.ts", { port: ports.sqs, region });
-  const dynamodb = dynamoDbCommand(join(stateDir, "dynamodb"), ports.dynamodb);
   return {
-    s3: server("s3", process.execPath, s3, (settings) => provisionBuckets(settings, plan.buckets)),
-    sqs: server("sqs", process.execPath, sqs, (settings) => provisionQueues(settings, plan.queues)),
-    dynamodb: server("dynamodb", dynamodb.command, dynamodb.args, (settings) =>
-      provisionTables(settings, plan.tables),
-    ),
+    s3: server("s3", s3, (settings) => provisionBuckets(settings, plan.buckets)),
+    sqs: server("sqs", sqs, (settings) => provisionQueues(settings, plan.queues)),
+    dynamodb: server("dynamodb", dynamodb, (settings) => provisionTables(settings, plan.tables)),
   };
 }

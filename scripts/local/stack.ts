@@ -11,9 +11,11 @@
 import type { ChildProcess } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { dynamoDbCommand } from "./dynamodb.ts";
+import { createGuardedProxy } from "./guarded-proxy.ts";
 import { Guardian } from "./guardian.ts";
 import { LambdaHost } from "./lambda/host.ts";
-import { freePort, type HeldPort, holdPort } from "./ports.ts";
+import { freePort, type HeldPort, holdPort, listen } from "./ports.ts";
 import type { Weather } from "./s3/weather.ts";
 import { createServers, type ServiceName } from "./servers.ts";
 import { functionUrlIds, planStack, type StackPlan } from "./stack-plan.ts";
@@ -117,8 +119,19 @@ async function startParts(
     sqsEndpoint: services.sqs,
   });
   const watch = (child: ChildProcess) => guardian.watch(child);
-  const servers = createServers({ stateDir, region, plan, ports: taken, weather: options.weather, watch });
+  const dynamodb = await dynamoDbCommand(join(stateDir, "dynamodb"), taken.dynamodb);
+  const { weather } = options;
+  const servers = createServers({ stateDir, region, plan, ports: taken, dynamodb, weather, watch });
   started.push(...Object.values(servers).map((server) => () => server.stop()));
+  if (dynamodb.host !== "127.0.0.1") {
+    const proxy = createGuardedProxy(dynamodb);
+    if ((await listen(proxy, taken.dynamodb)) !== taken.dynamodb)
+      throw new Error(`The port ${taken.dynamodb} was taken while the stack started; start it again.`);
+    started.push(async () => {
+      proxy.closeAllConnections();
+      proxy.close();
+    });
+  }
   await Promise.all(Object.values(servers).map((server) => server.start()));
   const lambda = await LambdaHost.start({
     port: ports.lambda,

@@ -11,7 +11,8 @@ export interface ProcessOptions {
   readonly name: string;
   readonly command: string;
   readonly args: readonly string[];
-  /** The port it listens on once it is ready. */
+  /** Where it listens once it is ready. */
+  readonly host: string;
   readonly port: number;
   readonly logFile: string;
   /** Told of every process started, so that a guardian can end it when the stack cannot. */
@@ -42,7 +43,7 @@ export class SupervisedProcess {
   }
 
   async start(): Promise<void> {
-    const { name, command, args, logFile, port } = this.options;
+    const { name, command, args, logFile, host, port } = this.options;
     const startedMs = Date.now();
     const child = spawn(command, args, { stdio: ["pipe", "pipe", "pipe"], detached: true });
     this.child = child;
@@ -56,7 +57,7 @@ export class SupervisedProcess {
       child.once("exit", (code, signal) => resolve(signal ?? `exit code ${code}`));
     });
     this.options.watch(child);
-    const outcome = await Promise.race([ended, answers(port)]);
+    const outcome = await Promise.race([ended, answers(host, port)]);
     if (outcome !== "answers") {
       child.kill("SIGKILL");
       log.end();
@@ -110,11 +111,11 @@ export class SupervisedProcess {
 }
 
 /** Resolves when something accepts connections on the port, or says that nothing did in time. */
-async function answers(port: number): Promise<string> {
+async function answers(host: string, port: number): Promise<string> {
   const limitMs = Date.now() + startMs;
   while (Date.now() < limitMs) {
     const isOpen = await new Promise<boolean>((resolve) => {
-      const socket = connect(port, "127.0.0.1");
+      const socket = connect(port, host);
       socket.once("connect", () => resolve(true)).once("error", () => resolve(false));
       socket.once("close", () => socket.destroy());
       socket.once("connect", () => socket.end());

@@ -67,10 +67,9 @@ test("it listens on 127.0.0.1 only", () => {
 });
 
 test.each([`${Bucket}.localhost`, `${Bucket}.s3.us-east-1.amazonaws.com`])(
-  "virtual-host addressing: %s",
+  "a bucket in the Host header is refused: %s",
   async (host) => {
-    expect((await raw("PUT", "/virtual/key", { host }, host)).status).toBe(200);
-    expect(await text("virtual/key")).toBe(host);
+    expect((await raw("PUT", "/virtual/key", { host }, host)).status).toBe(403);
   },
 );
 
@@ -161,7 +160,7 @@ test("a restart finds everything, sweeps files that nothing names, and refuses a
   await stop();
   await start();
   expect(blobs().sort()).toEqual(named);
-  expect(await text("virtual/key")).toContain(Bucket);
+  expect(await text("a//b/../c")).toBe("dots");
   expect((await text("large")).length).toBe(200_000);
   await expect(startS3Server({ folder, port: 0, region: "us-east-1" })).rejects.toThrow("locked");
 });

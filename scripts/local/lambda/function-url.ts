@@ -4,6 +4,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { guarded } from "../request-guard.ts";
 import { LambdaApiError, requestBytesMax } from "./function.ts";
 import type { FunctionPool } from "./function-pool.ts";
 import { readBody } from "./invoke-api.ts";
@@ -11,13 +12,15 @@ import { readBody } from "./invoke-api.ts";
 export type UrlAuth = "AWS_IAM" | "NONE";
 
 export function createFunctionUrl(pool: FunctionPool, auth: UrlAuth): Server {
-  const server = createServer((request, response) => {
-    handle(pool, auth, request, response).catch((error) => {
-      const status = error instanceof LambdaApiError ? error.status : 502;
-      if (!response.headersSent)
-        sendMessage(response, status, status === 502 ? "Internal Server Error" : error.message);
-    });
-  });
+  const server = createServer(
+    guarded((request, response) => {
+      handle(pool, auth, request, response).catch((error) => {
+        const status = error instanceof LambdaApiError ? error.status : 502;
+        if (!response.headersSent)
+          sendMessage(response, status, status === 502 ? "Internal Server Error" : error.message);
+      });
+    }),
+  );
   server.keepAliveTimeout = 10 * 60_000;
   server.requestTimeout = 0;
   return server;

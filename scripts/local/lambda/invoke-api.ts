@@ -1,5 +1,6 @@
 /** The part of Lambda's API that clients call: Invoke, and reading what functions there are. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { guarded } from "../request-guard.ts";
 import { eventBytesMax, type FunctionDefinition, LambdaApiError, requestBytesMax } from "./function.ts";
 import type { FunctionPool } from "./function-pool.ts";
 
@@ -13,9 +14,11 @@ export interface InvokeTarget {
 const functionsPath = /^\/2015-03-31\/functions(?:\/([^/]+)?(?:\/(invocations|configuration))?)?\/?$/;
 
 export function createInvokeApi(target: InvokeTarget): Server {
-  const server = createServer((request, response) => {
-    handle(target, request, response).catch((error) => sendError(request, response, error));
-  });
+  const server = createServer(
+    guarded((request, response) => {
+      handle(target, request, response).catch((error) => sendError(request, response, error));
+    }),
+  );
   server.keepAliveTimeout = 10 * 60_000;
   server.requestTimeout = 0;
   return server;

@@ -4,6 +4,7 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { guarded } from "../request-guard.ts";
 import { responseBytesMax } from "./function.ts";
 
 export interface RuntimeEvents {
@@ -29,9 +30,11 @@ export class RuntimeApi {
 
   constructor(events: RuntimeEvents) {
     this.events = events;
-    this.server = createServer((request, response) => {
-      this.handle(request, response).catch(() => response.destroy());
-    });
+    this.server = createServer(
+      guarded((request, response) => {
+        this.handle(request, response).catch(() => response.destroy());
+      }),
+    );
     // A frozen runtime is silent for as long as it is idle.
     this.server.keepAliveTimeout = 0;
     this.server.requestTimeout = 0;

@@ -74,7 +74,7 @@ export function parseRequest(request: IncomingMessage): S3Request {
   const mark = target.indexOf("?");
   const path = mark < 0 ? target : target.slice(0, mark);
   const query = new URLSearchParams(mark < 0 ? "" : target.slice(mark + 1));
-  const { bucket, key } = address(request.headers.host ?? "", path);
+  const { bucket, key } = address(path);
   const method = request.method ?? "GET";
   const subresource = subresources.find((name) => query.has(name));
   const isCopy = request.headers["x-amz-copy-source"] !== undefined;
@@ -92,12 +92,11 @@ export function parseRequest(request: IncomingMessage): S3Request {
   return { operation, bucket, key, query, headers: request.headers, body: request };
 }
 
-/** Path style (`/bucket/key`) and virtual-host style (`bucket.localhost`, `bucket.s3.…`). The path is never normalised. */
-function address(host: string, path: string): { bucket: string; key: Buffer } {
-  const name = host.replace(/:\d+$/, "");
-  const virtual = /^(.+?)\.(?:s3[.-].*|localhost|127\.0\.0\.1)$/.exec(name)?.[1];
-  if (virtual !== undefined && !virtual.startsWith("s3"))
-    return { bucket: virtual, key: decodeKey(path.slice(1)) };
+/**
+ * Path style (`/bucket/key`), which SDKs use at 127.0.0.1; a bucket in the Host is refused before (../request-guard.ts). The
+ * path is never normalised.
+ */
+function address(path: string): { bucket: string; key: Buffer } {
   const slash = path.indexOf("/", 1);
   if (slash < 0) return { bucket: decodeURIComponent(path.slice(1)), key: Buffer.alloc(0) };
   return { bucket: path.slice(1, slash), key: decodeKey(path.slice(slash + 1)) };

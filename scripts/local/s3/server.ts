@@ -5,7 +5,7 @@
  * 2. Its checksums are compared; then one SQLite transaction checks the condition and names the body (catalog.ts).
  * 3. Only then the answer goes out. A kill before 2 leaves a file without a name, swept at the next start.
  *
- * Not here: IAM, signatures, TLS, encryption, lifecycle rules. `PUT /_local/weather` sets throttle and faults.
+ * A web page is refused (../request-guard.ts). Not here: IAM, signatures, TLS, encryption, lifecycle rules. `PUT /_local/weather` sets throttle and faults.
  */
 import { randomBytes } from "node:crypto";
 import { mkdirSync } from "node:fs";
@@ -14,6 +14,7 @@ import type { AddressInfo } from "node:net";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { setTimeout as sleep } from "node:timers/promises";
+import { guarded } from "../request-guard.ts";
 import type { Answer } from "./answer.ts";
 import { BodyFiles } from "./body-files.ts";
 import * as buckets from "./buckets.ts";
@@ -49,7 +50,7 @@ export async function startS3Server(options: S3ServerOptions): Promise<RunningS3
   bodies.sweep((file) => named.has(file));
   const handler = new Handler({ catalog, bodies }, options.region);
   handler.setWeather(options.weather ?? {});
-  const server = createServer((request, response) => void handler.handle(request, response));
+  const server = createServer(guarded((request, response) => void handler.handle(request, response)));
   // SDK clients keep connections for long; a server that closes first makes them fail now and then.
   server.keepAliveTimeout = 10 * 60_000;
   server.requestTimeout = 0;
