@@ -14,6 +14,7 @@ import { type ExitCode, exitCodeHelp, exitCodeOf, exitCodes } from "./exit-code.
 import { addImportCommand } from "./import-command.ts";
 import { addLockCommands } from "./lock-commands.ts";
 import type { Outcome } from "./outcome.ts";
+import { printing } from "./printable.ts";
 import type { ErrorStream } from "./progress.ts";
 import { addQuarantineCommands } from "./quarantine-commands.ts";
 import { addQueryCommand } from "./query-command.ts";
@@ -31,6 +32,8 @@ export interface Surroundings {
   readonly interrupted: AbortSignal;
 }
 
+type Printing = Record<"stdout" | "stderr", OutputStream>;
+
 /** Makes a commander action of a command's work. */
 export type Runner = <A extends unknown[]>(
   work: (session: Session, ...args: A) => Promise<Outcome>,
@@ -39,7 +42,8 @@ export type Runner = <A extends unknown[]>(
 /** Problems of one error that people are shown; --json has all. */
 const problemsShownMax = 20;
 
-export async function runCommandLine(argv: readonly string[], around: Surroundings): Promise<ExitCode> {
+export async function runCommandLine(argv: readonly string[], given: Surroundings): Promise<ExitCode> {
+  const around = { ...given, stdout: printing(given.stdout), stderr: printing(given.stderr) };
   const program = new Command("silt");
   const json = argv.includes("--json");
   let exitCode: ExitCode = exitCodes.ok;
@@ -47,7 +51,12 @@ export async function runCommandLine(argv: readonly string[], around: Surroundin
     (work) =>
     async (...args) => {
       const { env } = program.opts<{ env: EnvironmentName }>();
-      const session = new Session({ ...around, json, connect: () => around.connect(env) });
+      const session = new Session({
+        ...around,
+        terminal: given.stderr,
+        json,
+        connect: () => around.connect(env),
+      });
       const outcome = await work(session, ...args);
       print(outcome, json, around.stdout);
       exitCode = outcome.exitCode ?? exitCodes.ok;
@@ -73,7 +82,7 @@ export async function runCommandLine(argv: readonly string[], around: Surroundin
   }
 }
 
-function describe(program: Command, around: Surroundings, json: boolean): void {
+function describe(program: Command, around: Printing, json: boolean): void {
   program
     .description("Siltstone's command line: collections, records, queries, and what keeps them in order")
     .addOption(
@@ -113,7 +122,7 @@ function print({ value, text, next = [] }: Outcome, json: boolean, stdout: Outpu
   for (const line of next) stdout.write(`→ ${line}\n`);
 }
 
-function report(error: unknown, environment: EnvironmentName, json: boolean, around: Surroundings): ExitCode {
+function report(error: unknown, environment: EnvironmentName, json: boolean, around: Printing): ExitCode {
   const known = asKnown(error);
   const failure = known
     ? { kind: known.kind, message: known.message, problems: known.problems }

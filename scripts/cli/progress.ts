@@ -3,6 +3,7 @@
  * something happens.
  */
 import cliProgress from "cli-progress";
+import { printable } from "./printable.ts";
 
 /** Between two lines where there is no terminal. */
 const lineEveryMs = 5_000;
@@ -38,7 +39,7 @@ function bar(stream: ErrorStream, label: string): Progress {
   return {
     update(done, all, detail) {
       made.setTotal(Math.max(1, all));
-      made.update(done, { detail });
+      made.update(done, { detail: printable(detail) });
     },
     stop: () => made.stop(),
   };
@@ -51,7 +52,7 @@ function lines(stream: ErrorStream, label: string, nowMs: () => number): Progres
       if (nowMs() - saidMs < lineEveryMs) return;
       saidMs = nowMs();
       const percent = all > 0 ? `${Math.floor((100 * done) / all)}%  ` : "";
-      stream.write(`${label} ${percent}${detail}\n`);
+      stream.write(printable(`${label} ${percent}${detail}\n`));
     },
     stop() {},
   };

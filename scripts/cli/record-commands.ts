@@ -14,6 +14,7 @@ import {
 } from "./arguments.ts";
 import { embedMissing } from "./embed-missing.ts";
 import { exitCodes } from "./exit-code.ts";
+import { decodeUtf8, faultyLine, foreignFormat, markBytes } from "./input-text.ts";
 import type { Outcome } from "./outcome.ts";
 import type { Runner } from "./program.ts";
 import type { Session } from "./session.ts";
@@ -69,14 +70,15 @@ export const includeOption = (): Option =>
   );
 
 async function put(session: Session, name: string, options: { file?: string }): Promise<Outcome> {
-  const text = options.file === undefined ? await readStdin(session) : await readInput(options.file);
-  const records = parseRecords(text);
+  const { file } = options;
+  const bytes = file === undefined ? await readStdin(session) : await readInput(file);
+  const records = parseRecords(textOf(bytes, file === undefined ? "standard input" : `--file: ${file}`));
   const { deployment, collection } = await openCollection(session, name);
   const call = { collection: name, records: records.map((record) => embedMissing(collection, record)) };
   return written(name, (await deployment.call("producer", call)) as ProduceAnswer);
 }
 
-async function readStdin(session: Session): Promise<string> {
+async function readStdin(session: Session): Promise<Buffer> {
   if (session.stdin.isTTY === true) throw invalid("pipe the records into `silt put`, or give --file PATH");
   const chunks: Buffer[] = [];
   let size = 0;
@@ -86,15 +88,26 @@ async function readStdin(session: Session): Promise<string> {
     if (size > inputBytesMax) throw tooLarge();
     chunks.push(bytes);
   }
-  return Buffer.concat(chunks).toString("utf8");
+  return Buffer.concat(chunks);
 }
 
-async function readInput(path: string): Promise<string> {
+async function readInput(path: string): Promise<Buffer> {
   const bytes = await readFile(path).catch((error: Error) => {
     throw invalid(`--file: ${error.message}`);
   });
   if (bytes.length > inputBytesMax) throw tooLarge();
-  return bytes.toString("utf8");
+  return bytes;
+}
+
+function textOf(bytes: Buffer, source: string): string {
+  const problem = foreignFormat(bytes);
+  if (problem !== null) throw invalid(`${source} ${problem}`);
+  const text = decodeUtf8(bytes.subarray(markBytes(bytes)));
+  if (text === null)
+    throw invalid(
+      `${source} is not UTF-8 in line ${faultyLine(bytes)}; nothing was written. Convert it with \`iconv\``,
+    );
+  return text;
 }
 
 const tooLarge = (): Error =>

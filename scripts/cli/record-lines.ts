@@ -5,6 +5,7 @@
 import { createReadStream } from "node:fs";
 import { open } from "node:fs/promises";
 import { invalid } from "../../lib/core/errors.ts";
+import { decodeUtf8, foreignFormat, markBytes, signatureBytes } from "./input-text.ts";
 
 /** Far above a record of the most dimensions with the largest document and metadata. */
 export const lineBytesMax = 8 * 1024 * 1024;
@@ -20,7 +21,7 @@ export interface RecordLine {
   readonly endByte: number;
 }
 
-/** Size of the file; `invalid` when it cannot be read. */
+/** Size of the file; `invalid` when it cannot be read, or is no text. */
 export async function recordFileBytes(path: string): Promise<number> {
   const file = await open(path).catch((error: Error) => {
     throw invalid(`--records: ${error.message}`);
@@ -28,6 +29,10 @@ export async function recordFileBytes(path: string): Promise<number> {
   try {
     const stat = await file.stat();
     if (!stat.isFile()) throw invalid(`--records: ${path} is not a file`);
+    const head = Buffer.alloc(signatureBytes);
+    const { bytesRead } = await file.read(head, 0, signatureBytes, 0);
+    const problem = foreignFormat(head.subarray(0, bytesRead));
+    if (problem !== null) throw invalid(`--records: ${path} ${problem}`);
     return stat.size;
   } finally {
     await file.close();
@@ -35,7 +40,6 @@ export async function recordFileBytes(path: string): Promise<number> {
 }
 
 export async function* recordLines(path: string): AsyncGenerator<RecordLine> {
-  const decoder = new TextDecoder("utf-8", { fatal: true });
   let number = 0;
   let endByte = 0;
   let parts: Buffer[] = [];
@@ -47,11 +51,8 @@ export async function* recordLines(path: string): AsyncGenerator<RecordLine> {
     const tooLong = `the line has more than ${lineBytesMax} bytes`;
     length = 0;
     if (line === null) return { number, text: null, fault: tooLong, endByte };
-    try {
-      return { number, text: decoder.decode(line), fault: null, endByte };
-    } catch {
-      return { number, text: null, fault: "the line is not UTF-8", endByte };
-    }
+    const text = decodeUtf8(number === 1 ? line.subarray(markBytes(line)) : line);
+    return { number, text, fault: text === null ? "the line is not UTF-8" : null, endByte };
   };
   const add = (part: Buffer): void => {
     length += part.length;

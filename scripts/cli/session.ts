@@ -1,5 +1,6 @@
 /** What a running command has at hand. */
 import type { Deployment } from "./deployment.ts";
+import { printable } from "./printable.ts";
 import { type ErrorStream, type Progress, startProgress } from "./progress.ts";
 
 export interface OutputStream {
@@ -13,7 +14,8 @@ export class Session {
   readonly interrupted: AbortSignal;
   readonly stdin: InputStream;
   readonly #stdout: OutputStream;
-  readonly #stderr: ErrorStream;
+  readonly #stderr: OutputStream;
+  readonly #terminal: ErrorStream;
   readonly #connect: () => Promise<Deployment>;
   #deployment: Promise<Deployment> | null = null;
 
@@ -22,7 +24,9 @@ export class Session {
     interrupted: AbortSignal;
     stdin: InputStream;
     stdout: OutputStream;
-    stderr: ErrorStream;
+    stderr: OutputStream;
+    /** Where progress is drawn, with the terminal's own codes: nothing that others wrote may go there. */
+    terminal: ErrorStream;
     connect: () => Promise<Deployment>;
   }) {
     this.json = options.json;
@@ -30,6 +34,7 @@ export class Session {
     this.stdin = options.stdin;
     this.#stdout = options.stdout;
     this.#stderr = options.stderr;
+    this.#terminal = options.terminal;
     this.#connect = options.connect;
   }
 
@@ -48,6 +53,6 @@ export class Session {
     this.#stderr.write(`${line}\n`);
   }
   progress(label: string): Progress {
-    return startProgress(this.#stderr, label, () => Date.now());
+    return startProgress(this.#terminal, printable(label), () => Date.now());
   }
 }

@@ -4,6 +4,7 @@
  */
 import { type FileHandle, open } from "node:fs/promises";
 import { invalid } from "../../lib/core/errors.ts";
+import { foreignFormat, signatureBytes } from "./input-text.ts";
 
 /** Bytes read at a time. */
 const blockBytes = 4 * 1024 * 1024;
@@ -33,10 +34,12 @@ export class VectorFile {
     });
     try {
       const { size } = await file.stat();
-      const head = Buffer.alloc(4);
-      await file.read(head, 0, 4, 0);
+      const head = Buffer.alloc(signatureBytes);
+      await file.read(head, 0, signatureBytes, 0);
       const found = size === 0 ? dims : head.readInt32LE(0);
       const rowBytes = 4 + dims * 4;
+      const problem = found === dims ? null : foreignFormat(head);
+      if (problem !== null) throw invalid(`--vectors: ${path} ${problem}`);
       if (found !== dims)
         throw invalid(`--vectors: ${path} has vectors of ${found} dimensions, the collection has ${dims}`);
       if (size % rowBytes !== 0) {

@@ -35,7 +35,7 @@ export class MemoryCli {
   /** One call of the command line. */
   async run(
     args: readonly string[],
-    options: { stdin?: string; interrupted?: AbortSignal } = {},
+    options: { stdin?: string | Buffer; interrupted?: AbortSignal } = {},
   ): Promise<Said> {
     let out = "";
     let err = "";
