@@ -14,12 +14,34 @@ export interface FailedCall {
   readonly permission: string;
 }
 
+/** As S3, SQS, DynamoDB, Lambda and CloudFormation, and the SDK's own providers, name them. */
+const expiredNames = new Set([
+  "ExpiredToken",
+  "ExpiredTokenException",
+  "TokenRefreshRequired",
+  "RequestExpired",
+  "CredentialsExpiredException",
+  "TokenProviderError",
+]);
+const unknownNames = new Set([
+  "InvalidAccessKeyId",
+  "InvalidClientTokenId",
+  "InvalidToken",
+  "UnrecognizedClientException",
+  "SignatureDoesNotMatch",
+  "InvalidSignatureException",
+]);
 const deniedNames = new Set(["AccessDenied", "AccessDeniedException", "Forbidden", "AccessDeniedFault"]);
 
 export function failure(error: unknown, failed: FailedCall): SiltstoneError {
   if (error instanceof SiltstoneError) return error;
   const { name, message, status } = partsOf(error);
   const what = `${failed.call} ${failed.subject}`;
+  const credentials = credentialsProblem(name, message);
+  if (credentials !== null)
+    return new SiltstoneError("unavailable", `${what}: ${credentials} (${name}: ${message})`, {
+      cause: error,
+    });
   if (deniedNames.has(name) || status === 403) {
     return new SiltstoneError(
       "unavailable",
@@ -28,11 +50,21 @@ export function failure(error: unknown, failed: FailedCall): SiltstoneError {
     );
   }
   const refused = status !== null && status >= 400 && status < 500 && status !== 408 && status !== 429;
-  // Without credentials nothing is sent.
-  const sent = name !== "CredentialsProviderError";
-  const kind = failed.writes && sent && !refused ? "uncertain" : "unavailable";
+  const kind = failed.writes && !refused ? "uncertain" : "unavailable";
   const advice = kind === "uncertain" ? "; it may have happened" : "";
   return new SiltstoneError(kind, `${what}: ${name}: ${message}${advice}`, { cause: error });
+}
+
+/** What is wrong with who asks, rather than with what they may do; null where it is neither. Nothing happened. */
+function credentialsProblem(name: string, message: string): string | null {
+  const isExpired = /\bexpired\b/i.test(message);
+  if (expiredNames.has(name) || (unknownNames.has(name) && isExpired))
+    return "the AWS credentials have expired; sign in again, e.g. with `aws sso login`";
+  if (name === "CredentialsProviderError")
+    return "there are no AWS credentials; sign in, e.g. with `aws sso login`, or set AWS_PROFILE or AWS_ACCESS_KEY_ID";
+  if (unknownNames.has(name))
+    return "AWS does not know these credentials; `aws sts get-caller-identity` shows whose they are";
+  return null;
 }
 
 /** HTTP status of the answer that an SDK error stands for; null when no answer came. */

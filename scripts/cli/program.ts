@@ -156,11 +156,8 @@ function asKnown(error: unknown): SiltstoneError | null {
 const nothingAnswers = /ECONNREFUSED|local stack is not running|ECONNRESET|ENOTFOUND|TimeoutError/;
 
 function hintFor(kind: string, message: string, environment: EnvironmentName): string | null {
-  if (/`(silt|npx|npm) /.test(message)) return null; // The message itself says what to do.
+  if (/`(silt|npx|npm|aws) /.test(message)) return null; // The message itself says what to do.
   if (environment === "local" && nothingAnswers.test(message)) return "start the local stack: `npm start`";
-  if (/CredentialsProviderError|Could not load credentials/.test(message)) {
-    return "sign in first: `aws sso login`, or set AWS_PROFILE or AWS_ACCESS_KEY_ID";
-  }
   if (/Region is missing/.test(message)) return "say where the stage is deployed: AWS_REGION=eu-central-1";
   switch (kind) {
     case "conflict":

@@ -1,0 +1,113 @@
+/** What AWS's refusals mean, as the services spell them, over the real SDK and HTTP. */
+import { createServer, type Server } from "node:http";
+import { DynamoDBClient, GetItemCommand } from "@aws-sdk/client-dynamodb";
+import { PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
+import { SendMessageCommand, SQSClient } from "@aws-sdk/client-sqs";
+import { failure } from "../../lib/aws/failure.ts";
+import { listen } from "../../scripts/local/ports.ts";
+
+let server: Server;
+let endpoint: string;
+let answer = { status: 500, headers: {}, body: "" };
+beforeAll(async () => {
+  server = createServer((request, response) => {
+    request.resume();
+    response.writeHead(answer.status, answer.headers).end(answer.body);
+  });
+  endpoint = `http://127.0.0.1:${await listen(server, 0)}`;
+});
+afterAll(() => {
+  server.closeAllConnections();
+  server.close();
+});
+
+const region = "us-east-1";
+const credentials = { accessKeyId: "a", secretAccessKey: "b" };
+const calls = {
+  s3: () => {
+    const client = new S3Client({ endpoint, region, credentials, maxAttempts: 1, forcePathStyle: true });
+    return client.send(new PutObjectCommand({ Bucket: "b", Key: "k", Body: "x" }));
+  },
+  dynamodb: () => {
+    const client = new DynamoDBClient({ endpoint, region, credentials, maxAttempts: 1 });
+    return client.send(new GetItemCommand({ TableName: "t", Key: { pk: { S: "p" } } }));
+  },
+  sqs: () => {
+    const client = new SQSClient({ endpoint, region, credentials, maxAttempts: 1 });
+    return client.send(new SendMessageCommand({ QueueUrl: `${endpoint}/1/q`, MessageBody: "m" }));
+  },
+} as const;
+const xml = (code: string, message: string) =>
+  `<?xml version="1.0" encoding="UTF-8"?><Error><Code>${code}</Code><Message>${message}</Message></Error>`;
+const json = (type: string, message: string) =>
+  JSON.stringify({ __type: `com.amazon.coral.service#${type}`, message });
+
+async function meant(call: keyof typeof calls, status: number, body: string) {
+  const type = call === "s3" ? "application/xml" : "application/x-amz-json-1.0";
+  answer = { status, headers: { "content-type": type }, body };
+  const error = await calls[call]().then(
+    () => null,
+    (thrown: unknown) => thrown,
+  );
+  return failure(error, { call, subject: "x", writes: true, permission: "s3:PutObject" });
+}
+
+const expired = "the AWS credentials have expired; sign in again";
+const unknown = "AWS does not know these credentials";
+const denied = "access denied; the role needs s3:PutObject";
+
+test.each([
+  ["s3", 400, xml("ExpiredToken", "The provided token has expired."), expired],
+  ["s3", 400, xml("TokenRefreshRequired", "The provided token must be refreshed."), expired],
+  [
+    "s3",
+    403,
+    xml("InvalidAccessKeyId", "The Access Key Id you provided does not exist in our records."),
+    unknown,
+  ],
+  ["s3", 403, xml("SignatureDoesNotMatch", "The signature we calculated does not match."), unknown],
+  ["s3", 403, xml("AccessDenied", "Access Denied"), denied],
+  [
+    "dynamodb",
+    400,
+    json("ExpiredTokenException", "The security token included in the request is expired"),
+    expired,
+  ],
+  [
+    "dynamodb",
+    400,
+    json("UnrecognizedClientException", "The security token in the request is invalid"),
+    unknown,
+  ],
+  ["dynamodb", 400, json("AccessDeniedException", "User is not authorized to perform"), denied],
+  ["sqs", 403, json("ExpiredToken", "The security token included in the request is expired"), expired],
+  [
+    "sqs",
+    403,
+    json("InvalidClientTokenId", "The security token included in the request is expired"),
+    expired,
+  ],
+  [
+    "sqs",
+    403,
+    json("InvalidClientTokenId", "The security token included in the request is invalid."),
+    unknown,
+  ],
+  ["sqs", 403, json("AccessDenied", "Access to the resource is denied."), denied],
+] as const)("%s %i %s", async (call, status, body, said) => {
+  const error = await meant(call, status, body);
+  // Nothing happened, so a write is not uncertain.
+  expect(error).toMatchObject({ kind: "unavailable", message: expect.stringContaining(said) });
+});
+
+test("without credentials nothing is sent, and the way to get some is said", () => {
+  const error = new Error("Could not load credentials from any providers");
+  error.name = "CredentialsProviderError";
+  const meant = failure(error, {
+    call: "S3 PutObject",
+    subject: "x",
+    writes: true,
+    permission: "s3:PutObject",
+  });
+  expect(meant).toMatchObject({ kind: "unavailable", message: expect.stringContaining("`aws sso login`") });
+});
