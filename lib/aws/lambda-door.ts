@@ -133,7 +133,9 @@ function urlCall(event: UrlEvent): unknown {
   const { method } = event.requestContext.http;
   const path = event.rawPath ?? "/";
   if (method === "GET") {
-    return { ...event.queryStringParameters, ...(path === "/" ? {} : { op: path.slice(1) }) };
+    // A function URL ends in "/", so that `${URL}/health` has two.
+    const op = path.replaceAll(/^\/+|\/+$/g, "");
+    return { ...event.queryStringParameters, ...(op === "" ? {} : { op }) };
   }
   if (method !== "POST") throw invalid(`method: ${method} is not served; use POST with a JSON body, or GET`);
   if (path !== "/") throw invalid(`path: ${path.slice(0, 80)} is not served; POST to /`);

@@ -151,7 +151,8 @@ export class VectorStore extends Construct {
     this.query.grantQuery(caller);
   }
 
-  // Metrics are of the whole stage; for one collection pass dimensionsMap {stage, collection}.
+  // Metrics are of the whole stage. For one collection pass dimensionsMap {stage, collection}: but for CompactionSuccess,
+  // CompactionFailure, CompactionDuration and QueryErrors, which are of none.
 
   /** Deltas waiting to be merged. @default maximum over 5 minutes */
   metricDeltasPending(options?: MetricOptions): Metric {

@@ -58,6 +58,11 @@ test("over a URL: the JSON body of a POST, plain or base64, and the query string
   });
 });
 
+test.each(["/health", "//health", "/health/"])("GET %s under a URL that ends in a slash", async (rawPath) => {
+  const answer = await overUrl(echo, url("GET", undefined, { rawPath }));
+  expect(answer).toEqual({ status: 200, body: { call: { op: "health" } } });
+});
+
 test.each([
   ["[1,2,x]", 5],
   ['{"a":1,}', 7],
