@@ -28,7 +28,7 @@ export class OpenSegments {
   readonly #folder: string;
   readonly #open = new Map<string, OpenSegment>();
   #retired: OpenSegment[] = [];
-  readonly #withVectors = new WeakSet<OpenSegment>();
+  readonly #vectorsFetched = new WeakMap<OpenSegment, Promise<void>>();
   static #opened = 0;
 
   /** `folder` for their files. */
@@ -69,9 +69,18 @@ export class OpenSegments {
 
   /** Makes sure that a segment's vectors as given are on disk (an hnsw segment is searched without them). */
   async fetchGivenVectors(segment: OpenSegment): Promise<void> {
-    if (segment.segment.kind === "flat" || this.#withVectors.has(segment)) return;
-    await fetchSegment(this.#store, this.#ref, segment.segment, ["vectors.f32"], segment.folder);
-    this.#withVectors.add(segment);
+    if (segment.segment.kind === "flat") return;
+    // Once, whoever asks meanwhile: two writers of one file would each truncate, or after a failure delete, the other's.
+    const known = this.#vectorsFetched.get(segment);
+    const fetched =
+      known ?? fetchSegment(this.#store, this.#ref, segment.segment, ["vectors.f32"], segment.folder);
+    this.#vectorsFetched.set(segment, fetched);
+    try {
+      await fetched;
+    } catch (error) {
+      if (this.#vectorsFetched.get(segment) === fetched) this.#vectorsFetched.delete(segment);
+      throw error;
+    }
   }
 
   /** Retires all others. */

@@ -199,8 +199,10 @@ export class Reader {
       const states = taken.map(({ state }) => state);
       const promised = consistency === "strong" || tokens.size > 0;
       // Of a part only who has asked all parts can tell.
-      if (!promised && !request.part && views.every((view) => view.manifest.version === 0))
-        throw nothingPublished(collection.name);
+      if (!promised && !request.part && views.every((view) => view.manifest.version === 0)) {
+        // Where the newest version could not be looked at, that is what is wrong: there may be one by now.
+        throw states.find(({ fault }) => fault !== null)?.fault ?? nothingPublished(collection.name);
+      }
       const readerOf = new Map(views.map((view, i) => [view, readers[i]!]));
       return { views, states, answer: await work(collection, views, readerOf) };
     };

@@ -7,7 +7,7 @@ import { merge } from "../../lib/engine/merge.ts";
 import { produce } from "../../lib/engine/produce.ts";
 import { Reader } from "../../lib/engine/reader.ts";
 import { rollback } from "../../lib/engine/rollback.ts";
-import { effects } from "../support/effects.ts";
+import { effects, type Verdict } from "../support/effects.ts";
 import { memoryWorld } from "../support/memory/world.ts";
 
 const hour = 3_600_000;
@@ -46,19 +46,25 @@ async function queryInTheMiddle() {
   };
   await publish(1, 2, 3, 4);
   const arrival = Promise.withResolvers<void>();
-  const released = Promise.withResolvers<void>();
+  const released = Promise.withResolvers<Verdict | undefined>();
   let held = false;
   const slow = effects(world, async ({ key, operation }, moment) => {
     if (held || moment !== "before" || operation !== "get" || !key.endsWith("vectors.f32")) return undefined;
     held = true;
     arrival.resolve();
-    await released.promise;
-    return undefined;
+    return released.promise;
   });
   const reader = new Reader(slow, { refreshSeconds: 0, cacheBytesMax: 1e9, traffic: world.traffic });
   const first = reader.query(question);
   await arrival.promise;
-  return { world, collection, publish, reader, first, release: released.resolve };
+  return {
+    world,
+    collection,
+    publish,
+    reader,
+    first,
+    release: (verdict?: Verdict) => released.resolve(verdict),
+  };
 }
 
 test("two shards that push each other out of the cache are both answered, and found again", async () => {
@@ -104,5 +110,27 @@ test("its end takes nothing from a rollback that brought its segment back", asyn
   release();
   expect(shown(await first)).toEqual(nearest);
   expect(shown(await reader.query(question))).toEqual(nearest);
+  await reader.close();
+});
+
+test("a failure to fetch its vectors takes them from no other query", async () => {
+  const { reader, first, release } = await queryInTheMiddle();
+  const second = reader.query(question).then(shown, ({ kind }) => kind);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  release({ kind: "refuse" });
+  await expect(first).rejects.toMatchObject({ kind: "unavailable" });
+  expect([nearest, "unavailable"]).toContainEqual(await second);
+  expect(shown(await reader.query(question))).toEqual(nearest);
+  await reader.close();
+});
+
+test("a version that cannot be held is said, and not that nothing has been published", async () => {
+  const world = memoryWorld();
+  await createCollection(world, { name: "docs", dims: 2, metric: "l2" });
+  const reader = new Reader(world, { refreshSeconds: 0, cacheBytesMax: 1_000, traffic: world.traffic });
+  await expect(reader.count({ collection: "docs" })).rejects.toThrow("nothing has been published");
+  await produce(world, { collection: "docs", records: [{ id: "a", vector: [1, 1] }] });
+  await compact(world, { ingest: true, upkeep: false, deadlineMs: world.clock.nowMs() + hour });
+  await expect(reader.count({ collection: "docs" })).rejects.toThrow("bytes of cache");
   await reader.close();
 });

@@ -55,10 +55,18 @@ export function drawRates(chance: Chance): FaultRates {
   };
 }
 
-/** The fault that meets an effect; null for none. */
-export function drawFault(chance: Chance, rates: FaultRates, effect: Effect): FaultKind | null {
-  if (chance.hits(rates.crashBefore)) return "crashBefore";
-  if (chance.hits(rates.crashAfter)) return "crashAfter";
+/** A dead reader leaves nothing behind, and its question without a verdict: it dies less often than those who write. */
+const readerDeaths = 0.2;
+
+/** The fault that meets an effect of a process; null for none. */
+export function drawFault(
+  chance: Chance,
+  rates: FaultRates,
+  { process, effect }: { process: string; effect: Effect },
+): FaultKind | null {
+  const deaths = process.startsWith("reader") ? readerDeaths : 1;
+  if (chance.hits(rates.crashBefore * deaths)) return "crashBefore";
+  if (chance.hits(rates.crashAfter * deaths)) return "crashAfter";
   if (chance.hits(rates.refused)) return "refused";
   if (chance.hits(rates.answerLost)) return "answerLost";
   if (chance.hits(rates.pause)) return "pause";

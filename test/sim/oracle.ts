@@ -28,7 +28,7 @@ const dayMs = 86_400_000;
 /** Clocks differ from the true time by less. */
 const skewMaxMs = 15 * 60_000;
 /** Deltas older than this may be put aside, tombstones older than this may be dropped. */
-const horizonLeastMs = 30 * dayMs - 31 * 60_000;
+export const horizonLeastMs = 30 * dayMs - 31 * 60_000;
 
 export interface KnownDelta {
   readonly delta: string;

@@ -16,6 +16,7 @@ import { Reader } from "../../lib/engine/reader.ts";
 import { Traffic } from "../../lib/engine/traffic.ts";
 import type { Actor, Scene } from "./processes.ts";
 import type { Chance } from "./random.ts";
+import { type Asked as AskedOf, judgeError } from "./read-errors.ts";
 import { beginRead, type ReadOutcome, type ReadWindow, readFault } from "./reads.ts";
 import { groupOf, groups, vectorOf } from "./writes.ts";
 
@@ -24,15 +25,15 @@ interface Answered {
   readonly found: ReadOutcome["found"];
   readonly wants: ReadOutcome["wants"];
 }
-interface Judged extends Omit<Answered, "answer"> {
-  readonly consistency: Consistency;
-  readonly maxAgeMs: number;
-  readonly tokens: readonly string[];
-  /** Versions that this reader had answered from before the call. */
-  readonly seenBefore: readonly number[];
+interface Asked extends AskedOf {
+  readonly freshness: Freshness;
+  /** What may be answered before the graphs are there. */
+  readonly isPlain: boolean;
 }
 /** Bytes of cache: room for everything, or for one shard with a segment or two. */
 const cacheBytes = [1e9, 1e9, 60_000];
+/** A question that meets a fault each time is given up. */
+const attemptsMax = 6;
 
 export class ReadingProcess implements Actor {
   readonly everyMs = 15_000;
@@ -60,53 +61,73 @@ export class ReadingProcess implements Actor {
   async round(): Promise<void> {
     const chance = this.#chance;
     // Lambda gives up a process whenever it likes, also while graphs are on their way after a cold answer.
-    if (chance.hits(0.1)) await this.close();
+    if (chance.hits(0.2)) await this.close();
     // Now and then two at once, which share one refresh; the second may ask for something else.
     await Promise.all(Array.from({ length: chance.hits(0.2) ? 2 : 1 }, () => this.#ask()));
   }
 
+  /** One question, asked again while faults of this very read leave it without an answer. */
   async #ask(): Promise<void> {
-    const { plan, oracle, collection, tokens } = this.#scene;
+    const { oracle } = this.#scene;
+    const asked = this.#question();
+    oracle.count("read asked");
+    for (let attempt = 1; attempt <= attemptsMax; attempt++) {
+      if (await this.#attempt(asked)) return oracle.count("read judged");
+    }
+    oracle.count("read met faults only");
+  }
+
+  #question(): Asked {
+    const { collection, tokens } = this.#scene;
     const chance = this.#chance;
-    // What may be answered before the graphs are there.
     const isPlain = this.#reader === null && chance.hits(0.5);
+    const consistency = isPlain ? "eventual" : chance.pick<Consistency>(["eventual", "bounded", "strong"]);
+    const maxAgeSeconds = consistency === "bounded" ? chance.pick([0, 10, 300]) : this.#refreshSeconds;
+    const hasTokens = !isPlain && consistency !== "strong" && chance.hits(0.4);
+    // Several at once, some of them the same: what a session gathers.
+    const given = hasTokens
+      ? Array.from({ length: chance.pick([1, 1, 2, 3]) }, () => tokens.at(-1 - chance.below(5))).filter(
+          (token) => token !== undefined,
+        )
+      : [];
+    return {
+      collection: collection.name,
+      isPlain,
+      consistency,
+      maxAgeMs: maxAgeSeconds * 1000,
+      tokens: given.flatMap(({ deltas }) => deltas),
+      cacheBytesMax: this.#cacheBytesMax,
+      freshness: {
+        consistency,
+        ...(consistency === "bounded" ? { maxAgeSeconds } : {}),
+        ...(given.length > 0 ? { atLeast: given.map(({ token }) => token) } : {}),
+      },
+    };
+  }
+
+  /** Whether it came to a verdict. */
+  async #attempt(asked: Asked): Promise<boolean> {
+    const { plan, oracle } = this.#scene;
     this.#reader ??= new Reader(this.#world, {
       refreshSeconds: this.#refreshSeconds,
       cacheBytesMax: this.#cacheBytesMax,
       traffic: new Traffic(),
     });
-    const consistency = isPlain ? "eventual" : chance.pick<Consistency>(["eventual", "bounded", "strong"]);
-    const maxAgeSeconds = consistency === "bounded" ? chance.pick([0, 10, 300]) : this.#refreshSeconds;
-    const hasToken = !isPlain && consistency !== "strong" && chance.hits(0.4);
-    const token = hasToken ? tokens.at(-1 - chance.below(3)) : undefined;
-    const freshness: Freshness = {
-      consistency,
-      ...(consistency === "bounded" ? { maxAgeSeconds } : {}),
-      ...(token ? { atLeast: [token.token] } : {}),
-    };
-    const window = beginRead(oracle, collection.name, plan.shards);
+    const window = beginRead(oracle, asked.collection, plan.shards);
     const seenBefore = [...this.#seen];
     try {
-      const { answer, ...read } = await this.#read(this.#reader, freshness, isPlain);
-      const { deltas: tokens } = token ?? { deltas: [] };
-      this.#judge(window, answer, {
-        ...read,
-        consistency,
-        maxAgeMs: maxAgeSeconds * 1000,
-        tokens,
-        seenBefore,
-      });
+      this.#judge(window, asked, await this.#read(this.#reader, asked), seenBefore);
+      return true;
     } catch (error) {
       if (!(error instanceof SiltstoneError)) throw error;
-      oracle.count(`read ${error.kind}`);
-      if (error.kind === "unavailable") return;
-      const mayMeetDamage = consistency === "strong" || token !== undefined;
-      if (error.kind === "corrupt" && mayMeetDamage && /delta/.test(error.message)) return;
-      oracle.violate(`a ${consistency} read failed with ${error.kind}: ${error.stack}`);
+      const verdict = judgeError(oracle, window, asked, error);
+      oracle.count(verdict === "injected" ? "read met a fault" : `read ${error.kind}`);
+      if (typeof verdict === "object") oracle.violate(verdict.wrong);
+      return verdict !== "injected";
     }
   }
 
-  async #read(reader: Reader, freshness: Freshness, isPlain: boolean): Promise<Answered> {
+  async #read(reader: Reader, { freshness, isPlain }: Asked): Promise<Answered> {
     const { plan, collection, oracle } = this.#scene;
     const chance = this.#chance;
     const group = !isPlain && chance.hits(0.3) ? chance.below(groups) : null;
@@ -158,10 +179,16 @@ export class ReadingProcess implements Actor {
     }
   }
 
-  #judge(window: ReadWindow, answer: Provenance, { seenBefore, ...read }: Judged): void {
-    const { oracle, plan, collection } = this.#scene;
+  #judge(
+    window: ReadWindow,
+    asked: Asked,
+    { answer, found, wants }: Answered,
+    seenBefore: readonly number[],
+  ): void {
+    const { oracle, plan } = this.#scene;
     const versions = answer.shards.map(({ version }) => version);
-    oracle.count(`read ${read.consistency}${read.tokens.length > 0 ? " with tokens" : ""}`);
+    oracle.count(`read ${asked.consistency}${asked.tokens.length > 0 ? " with tokens" : ""}`);
+    if ((asked.freshness.atLeast?.length ?? 0) > 1) oracle.count("read with several tokens");
     if (answer.cold) oracle.count("read cold");
     if (answer.deltasOverlaid > 0) oracle.count("deltas overlaid");
     if (answer.warning !== undefined) {
@@ -174,13 +201,8 @@ export class ReadingProcess implements Actor {
       if (version < before) oracle.violate(`a reader saw version ${version} after ${before} (I6)`);
       this.#seen[shard] = Math.max(this.#seen[shard] ?? 0, version);
     });
-    const fault = readFault(oracle, window, {
-      collection: collection.name,
-      ids: idsOf(plan.ids),
-      mayBeOld: answer.warning !== undefined,
-      versions,
-      ...read,
-    });
+    const outcome = { ...asked, ids: idsOf(plan.ids), versions, found, wants };
+    const fault = readFault(oracle, window, { ...outcome, mayBeOld: answer.warning !== undefined });
     if (fault !== null) oracle.violate(fault);
   }
 }

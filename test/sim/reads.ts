@@ -21,13 +21,16 @@ export interface ReadWindow {
   /** Version of each shard that was current when the read began. */
   readonly currentVersions: readonly number[];
 }
-export interface ReadOutcome {
+/** What a read was promised. */
+export interface ReadPromise {
   readonly collection: string;
   readonly consistency: Consistency;
   /** How old the view may be: refresh interval, or the bound of a bounded read. */
   readonly maxAgeMs: number;
   /** Deltas of the tokens that were given. */
   readonly tokens: readonly string[];
+}
+export interface ReadOutcome extends ReadPromise {
   /** Version per shard, as the answer said. */
   readonly versions: readonly number[];
   /** Every id that was asked for. */
@@ -57,7 +60,8 @@ export function readFault(oracle: Oracle, window: ReadWindow, read: ReadOutcome)
     const published = version === 0 ? zero(oracle, name) : oracle.shard(name).versions.get(version);
     if (!published) return `${what}: version ${version} of ${name} was never published`;
     const ids = read.ids.filter((id) => shardOf(id, read.versions.length) === shard);
-    const least = leastVersion(oracle, name, window, read, shard);
+    const least =
+      read.mayBeOld && read.consistency !== "strong" ? 0 : dueVersion(oracle, window, read, shard);
     if (version < least) return `${what}: it saw version ${version} of ${name}; at least ${least} was due`;
     const part: Part = { published, name, ids, wants: read.wants };
     const answers =
@@ -89,18 +93,16 @@ const zero = (oracle: Oracle, shard: string): Published => ({
 });
 
 /** A strong read looks at the pointer after it began; others at most maxAgeMs before that. */
-function leastVersion(
+export function dueVersion(
   oracle: Oracle,
-  name: string,
   window: ReadWindow,
-  read: ReadOutcome,
+  { collection, consistency, maxAgeMs }: ReadPromise,
   shard: number,
 ): number {
-  if (read.consistency === "strong") return window.currentVersions[shard]!;
-  if (read.mayBeOld) return 0;
-  const dueMs = window.beganMs - read.maxAgeMs;
+  if (consistency === "strong") return window.currentVersions[shard]!;
+  const dueMs = window.beganMs - maxAgeMs;
   let least = 0;
-  for (const { version, atMs } of oracle.shard(name).versions.values()) {
+  for (const { version, atMs } of oracle.shard(`${collection}/${shard}`).versions.values()) {
     if (atMs < dueMs) least = Math.max(least, version);
   }
   return least;

@@ -149,7 +149,7 @@ export class Scheduler {
 
   #let(gate: Gate): void {
     const { effect, process } = gate;
-    const fault = effect === null ? null : drawFault(this.#chance, this.rates, effect);
+    const fault = effect === null ? null : drawFault(this.#chance, this.rates, { process, effect });
     this.#note(`${process}: ${gate.what}`, fault);
     switch (fault) {
       case "crashBefore":

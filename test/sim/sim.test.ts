@@ -48,6 +48,8 @@ beforeAll(() => {
 afterAll(() => undo());
 
 const outcomes: Outcome[] = [];
+const total = (counts: (outcome: Outcome) => ReadonlyMap<string, number>, name: string): number =>
+  outcomes.reduce((sum, outcome) => sum + (counts(outcome).get(name) ?? 0), 0);
 
 test(`${seeds.length} seeds of ${steps} steps keep every promise`, async () => {
   for (const seed of seeds) {
@@ -60,8 +62,6 @@ test(`${seeds.length} seeds of ${steps} steps keep every promise`, async () => {
 }, 300_000);
 
 test("together they met every kind of fault and every interesting event", () => {
-  const total = (counts: (outcome: Outcome) => ReadonlyMap<string, number>, name: string) =>
-    outcomes.reduce((sum, outcome) => sum + (counts(outcome).get(name) ?? 0), 0);
   const missing = [
     ...faultKinds.filter((kind) => total(({ faults }) => faults, kind) === 0),
     ...events.filter((event) => total((outcome) => outcome.events, event) === 0),
@@ -69,6 +69,14 @@ test("together they met every kind of fault and every interesting event", () => 
   expect(missing).toEqual([]);
   const all = outcomes.reduce((sum, outcome) => sum + outcome.steps, 0);
   expect(all).toBe(seeds.length * steps);
+});
+
+test("nearly every read ends with a verdict: of its answer, or of the reason why there is none", () => {
+  const asked = total(({ events }) => events, "read asked");
+  const judged = total(({ events }) => events, "read judged");
+  expect(asked).toBeGreaterThan(3_000);
+  // What is left: the process died while it was reading, or met nothing but faults.
+  expect((asked - judged) / asked).toBeLessThan(0.05);
 });
 
 test("a seed is one run: the same again, and the same in another process", async () => {

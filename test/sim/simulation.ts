@@ -64,7 +64,8 @@ export async function simulate(plan: Plan): Promise<Outcome> {
     scheduler.draining = true;
     scheduler.rates = noFaults;
     const { steps } = scheduler;
-    // After a violation the processes are still let go, so that nothing of them stays behind.
+    // After a violation the processes are still let go, so that nothing of them stays behind; the trace ends with it.
+    const trace = violation === null ? scheduler.trace : scheduler.trace.slice();
     await drain(scheduler, oracle, violation !== null);
     if (oracle.violation === null) await atRest(calm, memory, scene, queue);
     return {
@@ -74,7 +75,7 @@ export async function simulate(plan: Plan): Promise<Outcome> {
       faults: scheduler.faults,
       events: oracle.events,
       traceHash: scheduler.traceHash(),
-      trace: scheduler.trace,
+      trace,
     };
   } finally {
     oracle.close();

@@ -1,0 +1,75 @@
+/**
+ * Judging an error that a read ended with: each has to say something that the oracle knows to be so, or to come from a
+ * fault that was injected into this very read. Anything else is a broken promise, as a wrong answer would be.
+ */
+import type { SiltstoneError } from "../../lib/core/errors.ts";
+import { heldBytes } from "../../lib/engine/open-segments.ts";
+import { overlayDeltasMax } from "../../lib/engine/shard-reader.ts";
+import { horizonLeastMs, type Oracle } from "./oracle.ts";
+import { dueVersion, type ReadPromise, type ReadWindow } from "./reads.ts";
+
+/** What was asked, of whom. */
+export interface Asked extends ReadPromise {
+  readonly cacheBytesMax: number;
+}
+/** `injected`: the read met a fault of its own and is asked again. `true`: what it says is so. Else what is wrong with it. */
+export type ErrorVerdict = "injected" | "true" | { readonly wrong: string };
+
+export function judgeError(
+  oracle: Oracle,
+  window: ReadWindow,
+  asked: Asked,
+  error: SiltstoneError,
+): ErrorVerdict {
+  const { kind, message } = error;
+  if (kind === "unavailable" && message.includes("injected: ")) return "injected";
+  const isTrue =
+    (kind === "unavailable" &&
+      (saysNothingPublished(oracle, window, asked, message) ||
+        saysTooLarge(oracle, window, asked, message) ||
+        saysTooMuchUnmerged(oracle, window, asked, message))) ||
+    (kind === "corrupt" && saysBadDelta(oracle, asked, message));
+  return isTrue ? "true" : { wrong: `a ${asked.consistency} read failed with ${kind}: ${error.stack}` };
+}
+
+/** So it is when no shard owes the read a version; a read that promises writes has no business with it. */
+function saysNothingPublished(oracle: Oracle, window: ReadWindow, asked: Asked, message: string): boolean {
+  if (!message.includes("nothing has been published")) return false;
+  if (asked.consistency === "strong" || asked.tokens.length > 0) return false;
+  return window.currentVersions.every((_, shard) => dueVersion(oracle, window, asked, shard) === 0);
+}
+
+/** The version that it could not hold is one that may be read, and really takes that much. */
+function saysTooLarge(oracle: Oracle, window: ReadWindow, asked: Asked, message: string): boolean {
+  const [, name, needed, has] =
+    /(\S+\/\d+) needs (\d+) bytes of cache, this function has (\d+)/.exec(message) ?? [];
+  if (name === undefined || Number(has) !== asked.cacheBytesMax || Number(needed) <= asked.cacheBytesMax)
+    return false;
+  const due = dueVersion(oracle, window, asked, Number(name.split("/")[1]));
+  return [...oracle.shard(name).versions.values()].some(
+    ({ version, manifest }) =>
+      version >= due && manifest !== null && heldBytes(manifest.segments) === Number(needed),
+  );
+}
+
+/** There are that many deltas of which no version that may be read knows. */
+function saysTooMuchUnmerged(oracle: Oracle, window: ReadWindow, asked: Asked, message: string): boolean {
+  const [, name, deltas] = /(\S+\/\d+): (\d+) unmerged deltas/.exec(message) ?? [];
+  if (name === undefined || asked.consistency !== "strong" || Number(deltas) <= overlayDeltasMax)
+    return false;
+  const oldest = oracle.shard(name).versions.get(window.currentVersions[Number(name.split("/")[1])]!);
+  const unknown = [...oracle.deltas.values()].filter(
+    ({ shard, delta }) => shard === name && !oldest?.included.has(delta),
+  );
+  return unknown.length >= Number(deltas);
+}
+
+/** A read that promises writes cannot do without a delta that is damaged, beyond the horizon, or was put aside. */
+function saysBadDelta(oracle: Oracle, { consistency, tokens }: Asked, message: string): boolean {
+  if (consistency !== "strong" && tokens.length === 0) return false;
+  const [delta] = /[0-9A-HJKMNP-TV-Z]{26}/.exec(message) ?? [];
+  const known = oracle.deltas.get(delta ?? "");
+  if (known === undefined) return false;
+  const isOld = oracle.nowMs() - known.createdAtMs > horizonLeastMs;
+  return known.writes === null || isOld || known.quarantinedAt !== null;
+}
