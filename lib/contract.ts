@@ -64,6 +64,8 @@ export const metric = {
   produceErrors: "ProduceErrors",
   compactionSuccess: "CompactionSuccess",
   compactionFailure: "CompactionFailure",
+  /** Shards, collections and queues that a run failed on, while it did the rest. */
+  compactionFaults: "CompactionFaults",
   compactionDuration: "CompactionDuration",
   deltasMerged: "DeltasMerged",
   deltasPending: "DeltasPending",

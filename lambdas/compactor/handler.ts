@@ -1,6 +1,6 @@
 /**
  * The compactor function (lib/engine/compact.ts). `scheduled` ingests, `upkeep` merges and collects garbage, `manual`
- * does both. A run in which a shard failed finishes the others, reports, and then fails, so that CloudWatch sees it.
+ * does both. A run in which something failed does everything else, reports, and then fails, so that CloudWatch sees it.
  */
 import { awsWorld } from "../../lib/aws/aws-world.ts";
 import { parseEnvironment } from "../../lib/aws/environment.ts";
@@ -9,9 +9,8 @@ import { parseEvent } from "../../lib/aws/parse-event.ts";
 import { clearScratch, roomHere } from "../../lib/aws/scratch.ts";
 import { telemetry } from "../../lib/aws/telemetry.ts";
 import { metric } from "../../lib/contract.ts";
-import { SiltstoneError } from "../../lib/core/errors.ts";
 import { compact } from "../../lib/engine/compact.ts";
-import { noteRun, type RunSummary, summarizeRun } from "../../lib/engine/run-summary.ts";
+import { failureOf, noteRun, summarizeRun } from "../../lib/engine/run-summary.ts";
 import { checkCompactorEvent, compactorEvent } from "./event.ts";
 import { runMetrics } from "./metrics.ts";
 
@@ -51,21 +50,8 @@ export const handler = lambdaDoor(
     await noteRun(world.leases, summary).catch((error) =>
       service.logger.warn("run not noted", error as Error),
     );
-    if (summary.failed > 0) throw failureOf(summary);
+    const failure = failureOf(summary);
+    if (failure !== null) throw failure;
     return summary;
   },
 );
-
-/** Damage outranks what another run may mend. */
-function failureOf({ shards, failed }: RunSummary): SiltstoneError {
-  const problems = shards.flatMap(({ collection, shard, error }) =>
-    error ? [{ field: `${collection}/${shard}`, reason: `${error.kind}: ${error.message}` }] : [],
-  );
-  const kind = shards.some(({ error }) => error?.kind === "corrupt") ? "corrupt" : "unavailable";
-  const [first] = problems;
-  return new SiltstoneError(
-    kind,
-    `${failed} of ${shards.length} shards failed; ${first?.field}: ${first?.reason}`,
-    { problems },
-  );
-}

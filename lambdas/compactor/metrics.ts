@@ -10,12 +10,14 @@ export interface MetricLine {
 
 /** A failed run's CompactionFailure is the door's to count, with every other failure. */
 export function runMetrics(summary: RunSummary): MetricLine[] {
+  const failures = summary.failed + summary.faults.length + summary.faultsOmitted;
   const byCollection = Map.groupBy(summary.shards, ({ collection }) => collection);
   return [
     {
       collection: null,
       values: {
-        ...(summary.failed === 0 ? { [metric.compactionSuccess]: 1 } : {}),
+        ...(failures === 0 ? { [metric.compactionSuccess]: 1 } : {}),
+        [metric.compactionFaults]: failures,
         [metric.compactionDuration]: summary.milliseconds,
         [metric.messagesDeadLettered]: summary.messages.deadLettered,
         [metric.lockAcquisitionFailed]: summary.shards.filter(({ outcome }) => outcome === "locked").length,

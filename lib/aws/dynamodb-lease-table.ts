@@ -99,7 +99,16 @@ export class DynamoDbLeaseTable implements LeaseTable {
 
   async readNote(name: string): Promise<Readonly<Record<string, unknown>> | null> {
     const item = await this.#get(name, "note");
-    return item ? (JSON.parse(String(item.note)) as Record<string, unknown>) : null;
+    if (!item) return null;
+    try {
+      return JSON.parse(String(item.note)) as Record<string, unknown>;
+    } catch (error) {
+      throw corrupt(
+        `note ${name} in table ${this.#table}`,
+        "it is not JSON; the next run writes it anew",
+        error,
+      );
+    }
   }
 
   /** Puts `wanted` where exactly `row` (or nothing) is; false when it is not that any more. */
@@ -143,7 +152,10 @@ export class DynamoDbLeaseTable implements LeaseTable {
     ) {
       return { epoch, expiresAtMs, owner } as LeaseRow;
     }
-    throw corrupt(`lease ${name} in table ${this.#table}`, "epoch and expiresAtMs are not numbers");
+    throw corrupt(
+      `lease ${name} in table ${this.#table}`,
+      "epoch and expiresAtMs are not numbers; delete the item: epochs go on above the pointer's",
+    );
   }
 
   async #get(name: string, kind: "lease" | "note"): Promise<Record<string, unknown> | undefined> {

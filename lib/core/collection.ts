@@ -158,6 +158,10 @@ function problemsOf(collection: Collection): Problem[] {
   if (collection.embedder !== null && collection.embedder !== "lexical") {
     bad("embedder", `must be lexical or null, got ${JSON.stringify(collection.embedder)}`);
   }
+  const { createdAt } = collection;
+  if (typeof createdAt !== "string" || Number.isNaN(Date.parse(createdAt))) bad("createdAt", "is not a time");
+  if (typeof collection.fields !== "object" || collection.fields === null || Array.isArray(collection.fields))
+    bad("fields", "must be an object of names and types");
   const fields = Object.entries(collection.fields ?? {});
   if (fields.length > fieldsMax) bad("fields", `may be at most ${fieldsMax}, got ${fields.length}`);
   for (const [name, type] of fields) {

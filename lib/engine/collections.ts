@@ -1,4 +1,5 @@
 /** Creating, listing and deleting collections. */
+import pLimit from "p-limit";
 import {
   type Collection,
   type CollectionOptions,
@@ -98,11 +99,34 @@ async function collectionIfAny(store: ObjectStore, name: string): Promise<Collec
   }
 }
 
-/** Every collection of the bucket, by name. Folders without a collection.json are none. */
-export async function listCollections(store: ObjectStore): Promise<Collection[]> {
+/** Collections read side by side. */
+const readConcurrency = 16;
+
+export interface Listing {
+  /** By name. Folders without a collection.json are none. */
+  readonly collections: readonly Collection[];
+  /** Those whose configuration cannot be read or trusted: each concerns itself alone, whoever goes through all of them. */
+  readonly unreadable: readonly UnreadableCollection[];
+}
+export interface UnreadableCollection {
+  readonly name: string;
+  readonly error: SiltstoneError;
+}
+
+export async function listCollections(store: ObjectStore): Promise<Listing> {
   const names = (await store.listFolders("")).filter(isCollectionName);
-  const found = await Promise.all(names.map((name) => collectionIfAny(store, name)));
-  return found.filter((collection) => collection !== null);
+  const collections: Collection[] = [];
+  const unreadable: UnreadableCollection[] = [];
+  const limit = pLimit(readConcurrency);
+  const read = names.map((name) => limit(() => collectionIfAny(store, name)));
+  for (const [i, outcome] of (await Promise.allSettled(read)).entries()) {
+    if (outcome.status === "fulfilled") {
+      if (outcome.value !== null) collections.push(outcome.value);
+    } else if (outcome.reason instanceof SiltstoneError) {
+      unreadable.push({ name: names[i]!, error: outcome.reason });
+    } else throw outcome.reason;
+  }
+  return { collections, unreadable };
 }
 
 function isCollectionName(name: string): boolean {
@@ -119,9 +143,10 @@ function isCollectionName(name: string): boolean {
  * prefix. Safe to repeat after a crash. Returns how many objects were deleted.
  */
 export async function deleteCollection(store: ObjectStore, name: string): Promise<number> {
-  checkCollectionName(name);
-  await store.delete([collectionKey(name)]);
-  let deleted = 0;
+  const key = collectionKey(checkCollectionName(name));
+  // A configuration that cannot be read, or that is alone, is deleted like any other.
+  let deleted = (await store.head(key)) === null ? 0 : 1;
+  await store.delete([key]);
   for await (const page of store.list(collectionPrefix(name))) {
     const keys = page.map(({ key }) => key);
     for (let start = 0; start < keys.length; start += deleteBatch)

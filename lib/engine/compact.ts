@@ -1,7 +1,8 @@
 /**
  * One run of the compactor over every collection and shard.
  *
- *  1. Messages are received, a bounded number; what is no notification goes to the dead-letter queue with its reason.
+ *  1. Messages are received, a bounded number; what is no notification goes to the dead-letter queue with its reason
+ *     (lib/engine/inbox.ts). A run of one collection leaves the queue alone: its messages name all of them.
  *  2. Every shard is swept by a LIST of its deltas, which finds those whose message was lost; the shards that messages
  *     name come first. A shard without deltas costs that one request.
  *  3. Each shard with deltas is ingested (lib/engine/ingest.ts).
@@ -9,22 +10,23 @@
  *  5. Again from 1, while messages come or deltas are left, and there is time.
  *  6. On request: merging and garbage collection.
  *
- * One shard's failure does not keep the others from being compacted: it is reported, and the run fails at its end.
+ * Whatever fails concerns itself alone: a shard, a collection whose configuration is damaged, the queue, the dead-letter
+ * queue. The others are compacted, it is reported, and the run fails at its end.
  */
 import type { Collection } from "../core/collection.ts";
 import type { Room } from "../core/compactor-need.ts";
 import { isKind, SiltstoneError } from "../core/errors.ts";
 import { type ShardRef, shardName } from "../core/keys.ts";
-import { decodeNotification, type Notification } from "../core/notification.ts";
+import type { Notification } from "../core/notification.ts";
 import { type CollectReport, collectGarbage } from "./collect-garbage.ts";
 import { listCollections } from "./collections.ts";
+import { type Fault, Faults } from "./faults.ts";
 import { readCollection } from "./head.ts";
+import { type Fate, Inbox } from "./inbox.ts";
 import { type IngestReport, ingest } from "./ingest.ts";
 import { type MergeProgress, type MergeReport, merge } from "./merge.ts";
-import type { QueueMessage, World } from "./ports.ts";
+import type { World } from "./ports.ts";
 
-/** Messages held at a time; the queue hides them from others meanwhile. */
-const messagesMax = 1_000;
 const roundsMax = 1_000;
 
 export interface CompactRequest {
@@ -54,6 +56,8 @@ export interface ShardReport {
 
 export interface CompactReport {
   readonly shards: readonly ShardReport[];
+  /** What failed beside shards. */
+  readonly faults: readonly Fault[];
   readonly messages: { readonly settled: number; readonly deadLettered: number; readonly left: number };
   /** Unmerged deltas that are left for the next run. */
   readonly pending: number;
@@ -70,47 +74,50 @@ class Run {
   readonly #world: World;
   readonly #request: CompactRequest;
   readonly #shards = new Map<string, ShardReport>();
-  readonly #messages = { settled: 0, deadLettered: 0, left: 0 };
-  #unexpected: unknown = null;
+  readonly #faults = new Faults();
+  readonly #inbox: Inbox;
 
   constructor(world: World, request: CompactRequest) {
     this.#world = world;
     this.#request = request;
+    this.#inbox = new Inbox(world.queue, this.#faults);
   }
 
-  /** Throws what no shard's report can say. */
+  /** Throws what no report can say. */
   report(): CompactReport {
-    if (this.#unexpected !== null) throw this.#unexpected;
+    this.#faults.throwUnexpected();
     const shards = [...this.#shards.values()];
     const pending = shards.reduce((sum, shard) => sum + (shard.ingest?.pending.length ?? 0), 0);
-    return { shards, messages: this.#messages, pending };
+    return { shards, faults: this.#faults.list, messages: this.#inbox.counts, pending };
   }
 
   async ingestAll(): Promise<void> {
     for (let round = 0; round < roundsMax; round++) {
-      const inbox = await this.#receive();
-      const targets = await this.#targets(new Set(inbox.map(({ notice }) => shardName(notice))));
+      const hints = this.#request.collection === undefined ? await this.#inbox.receive() : [];
+      const targets = await this.#targets(new Set(hints.map(({ notice }) => shardName(notice))));
       for (const target of targets) await this.#ingestShard(target.collection, target.shard);
-      const settled = await this.#settle(inbox);
+      const settled = await this.#inbox.settle(hints, (notice) => this.#fateOf(notice));
       // A round that settled nothing has nothing that another round could change now.
       if (settled === 0 || this.#outOfTime()) return;
     }
   }
 
+  /** Merging that fails keeps no space from being given back. */
   async upkeepAll(): Promise<void> {
+    const { deadlineMs, onProgress, room } = this.#request;
     for (const { collection, shard } of await this.#targets(new Set())) {
       await this.#attempt(collection, shard, async () => {
-        const { deadlineMs, onProgress, room } = this.#request;
         const merged = await merge(this.#world, collection, shard, {
           deadlineMs,
           ...(onProgress ? { onProgress } : {}),
           ...(room ? { room } : {}),
         });
         this.#note(collection, shard, { merge: merged });
-        if (merged.shortage !== undefined)
-          this.#note(collection, shard, { error: { kind: "unavailable", message: merged.shortage } });
-        if (!this.#outOfTime())
-          this.#note(collection, shard, { collect: await collectGarbage(this.#world, collection, shard) });
+        if (merged.shortage !== undefined) throw new SiltstoneError("unavailable", merged.shortage);
+      });
+      if (this.#outOfTime()) continue;
+      await this.#attempt(collection, shard, async () => {
+        this.#note(collection, shard, { collect: await collectGarbage(this.#world, collection, shard) });
       });
     }
   }
@@ -123,9 +130,7 @@ class Run {
   async #targets(named: ReadonlySet<string>): Promise<{ collection: Collection; shard: number }[]> {
     const { collection: only, shard: onlyShard } = this.#request;
     const collections =
-      only === undefined
-        ? await listCollections(this.#world.store)
-        : [await readCollection(this.#world.store, only)];
+      only === undefined ? await this.#listCollections() : [await readCollection(this.#world.store, only)];
     const targets = collections.flatMap((collection) =>
       Array.from({ length: collection.shards }, (_, shard) => ({ collection, shard })),
     );
@@ -137,22 +142,25 @@ class Run {
     return wanted.sort((a, b) => rank(a) - rank(b));
   }
 
+  async #listCollections(): Promise<readonly Collection[]> {
+    const found = await this.#faults.attempt(listing, () => listCollections(this.#world.store));
+    for (const { name, error } of found?.unreadable ?? []) this.#faults.note(collectionPart(name), error);
+    return found?.collections ?? [];
+  }
+
   async #ingestShard(collection: Collection, shard: number): Promise<void> {
     await this.#attempt(collection, shard, async () => {
       const report = await ingest(this.#world, collection, shard, {
         outOfTime: () => this.#outOfTime(),
         room: this.#request.room,
       });
-      const name = shardName({ collection: collection.name, shard });
       // A round that succeeded makes up for an earlier one that did not.
-      const { error: _mended, ...known } = this.#shards.get(name) ?? {
-        collection: collection.name,
-        shard,
-        milliseconds: 0,
-      };
-      this.#shards.set(name, { ...known, ingest: known.ingest ? addReports(known.ingest, report) : report });
-      if (report.shortage !== undefined)
-        this.#note(collection, shard, { error: { kind: "unavailable", message: report.shortage } });
+      const { error: _mended, ...known } = this.#reportOf(collection, shard);
+      this.#shards.set(shardName(known), {
+        ...known,
+        ingest: known.ingest ? addReports(known.ingest, report) : report,
+      });
+      if (report.shortage !== undefined) throw new SiltstoneError("unavailable", report.shortage);
     });
   }
 
@@ -161,70 +169,53 @@ class Run {
     try {
       await work();
     } catch (error) {
-      // What the engine does not know (a full disk, a defect) must not starve the other shards either; it fails the run.
-      if (!(error instanceof SiltstoneError)) this.#unexpected ??= error;
+      if (!(error instanceof SiltstoneError)) this.#faults.unexpected(error);
       else this.#note(collection, shard, { error: { kind: error.kind, message: error.message } });
     } finally {
-      const before = this.#shards.get(shardName({ collection: collection.name, shard }))?.milliseconds ?? 0;
-      this.#note(collection, shard, { milliseconds: before + this.#world.clock.nowMs() - startMs });
+      const spentMs = this.#world.clock.nowMs() - startMs;
+      this.#note(collection, shard, {
+        milliseconds: this.#reportOf(collection, shard).milliseconds + spentMs,
+      });
     }
   }
 
-  #note(collection: Collection, shard: number, part: Partial<ShardReport>): void {
+  #reportOf(collection: Collection, shard: number): ShardReport {
     const ref: ShardRef = { collection: collection.name, shard };
-    this.#shards.set(shardName(ref), {
-      ...ref,
-      milliseconds: 0,
-      ...this.#shards.get(shardName(ref)),
-      ...part,
-    });
+    return this.#shards.get(shardName(ref)) ?? { ...ref, milliseconds: 0 };
   }
 
-  async #receive(): Promise<{ message: QueueMessage; notice: Notification }[]> {
-    const inbox: { message: QueueMessage; notice: Notification }[] = [];
-    while (inbox.length < messagesMax) {
-      const messages = await this.#world.queue.receive();
-      if (messages.length === 0) break;
-      for (const message of messages) {
-        const notice = decodeNotification(message.body);
-        if (!("reason" in notice)) inbox.push({ message, notice });
-        else await this.#deadLetter(message, notice.reason);
-      }
-    }
-    return inbox;
+  /** The first error of a shard stays: what follows from it says less. */
+  #note(collection: Collection, shard: number, part: Partial<ShardReport>): void {
+    const known = this.#reportOf(collection, shard);
+    const { error } = known;
+    this.#shards.set(shardName(known), { ...known, ...part, ...(error ? { error } : {}) });
   }
 
-  async #deadLetter(message: QueueMessage, reason: string): Promise<void> {
-    await this.#world.queue.deadLetter(message, reason);
-    await this.#world.queue.delete([message]);
-    this.#messages.deadLettered += 1;
+  /** A message is done with when its delta is merged or put aside. */
+  async #fateOf(notice: Notification): Promise<Fate> {
+    const swept = this.#shards.get(shardName(notice));
+    const isDone = swept?.ingest && !swept.error && !swept.ingest.pending.includes(notice.delta);
+    if (isDone) return { kind: "merged" };
+    if (swept !== undefined || (await this.#mayExist(notice))) return { kind: "left" };
+    return { kind: "senseless", reason: "its collection or shard does not exist" };
   }
 
-  /** Deletes the messages whose deltas are merged or put aside; the others come back by themselves. */
-  async #settle(inbox: readonly { message: QueueMessage; notice: Notification }[]): Promise<number> {
-    const done: QueueMessage[] = [];
-    for (const { message, notice } of inbox) {
-      const swept = this.#shards.get(shardName(notice));
-      if (swept?.ingest && !swept.error && !swept.ingest.pending.includes(notice.delta)) done.push(message);
-      else if (swept === undefined && !(await this.#exists(notice)))
-        await this.#deadLetter(message, "its collection or shard does not exist");
-    }
-    for (let start = 0; start < done.length; start += 10)
-      await this.#world.queue.delete(done.slice(start, start + 10));
-    this.#messages.settled += done.length;
-    this.#messages.left += inbox.length - done.length;
-    return done.length;
-  }
-
-  async #exists({ collection, shard }: Notification): Promise<boolean> {
+  /** False only when it is known. */
+  async #mayExist({ collection, shard }: Notification): Promise<boolean> {
+    const part = collectionPart(collection);
+    if (this.#faults.has(listing) || this.#faults.has(part)) return true;
     try {
       return shard < (await readCollection(this.#world.store, collection)).shards;
     } catch (error) {
       if (isKind(error, "notFound")) return false;
-      throw error;
+      this.#faults.note(part, error);
+      return true;
     }
   }
 }
+
+const listing = "collections";
+const collectionPart = (name: string): string => `collection ${name}`;
 
 const addReports = (a: IngestReport, b: IngestReport): IngestReport => ({
   ...b,

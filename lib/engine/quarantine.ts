@@ -36,12 +36,12 @@ async function readReason(
   shard: ShardRef,
   delta: string,
 ): Promise<{ reason: string; at: string }> {
-  const unknown = { reason: "unknown: the run that put it aside died before it wrote why", at: "" };
+  const unknown = { reason: "unknown: why it was put aside is missing or damaged", at: "" };
   const found = await store.get(quarantineReasonKey(shard, delta));
   if (found.kind !== "found") return unknown;
   try {
-    const { reason, at } = JSON.parse(found.body.toString("utf8")) as { reason: string; at: string };
-    return { reason, at };
+    const { reason, at } = JSON.parse(found.body.toString("utf8")) as { reason: unknown; at: unknown };
+    return typeof reason === "string" && typeof at === "string" ? { reason, at } : unknown;
   } catch {
     return unknown;
   }

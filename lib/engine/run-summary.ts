@@ -4,12 +4,17 @@
  */
 import pLimit from "p-limit";
 import type { CompactorSource } from "../contract.ts";
+import { SiltstoneError } from "../core/errors.ts";
 import { type ShardRef, shardName } from "../core/keys.ts";
 import type { CompactReport, ShardReport } from "./compact.ts";
+import type { Fault } from "./faults.ts";
 import type { LeaseTable } from "./ports.ts";
 
 /** Shards of one answer, at some 300 bytes each; those where something happened come first. */
 const shardsShownMax = 5_000;
+/** Of faults beside shards: a damaged bucket may have one for each collection. */
+const faultsShownMax = 100;
+const faultCharsMax = 1_000;
 const noteConcurrency = 8;
 
 export type ShardOutcome = "nothing" | "done" | "outOfTime" | "locked" | "overtaken" | "failed";
@@ -39,7 +44,11 @@ export interface RunSummary {
   readonly shards: readonly ShardSummary[];
   /** Shards that the list above leaves out. */
   readonly shardsOmitted: number;
+  /** Shards that failed. */
   readonly failed: number;
+  /** What failed beside shards, and how many more such faults there are. */
+  readonly faults: readonly Fault[];
+  readonly faultsOmitted: number;
   readonly messages: CompactReport["messages"];
   readonly pending: number;
 }
@@ -57,6 +66,10 @@ export function summarizeRun(
     shards: shards.slice(0, shardsShownMax),
     shardsOmitted: Math.max(0, shards.length - shardsShownMax),
     failed: all.filter(({ outcome }) => outcome === "failed").length,
+    faults: report.faults
+      .slice(0, faultsShownMax)
+      .map(({ message, ...rest }) => ({ ...rest, message: message.slice(0, faultCharsMax) })),
+    faultsOmitted: Math.max(0, report.faults.length - faultsShownMax),
     messages: report.messages,
     pending: report.pending,
   };
@@ -96,6 +109,30 @@ function outcomeOf({ ingest, merge, collect, error }: ShardReport): ShardOutcome
 }
 
 const isEventful = ({ outcome }: ShardSummary): boolean => outcome !== "nothing";
+
+/** What a run with failures fails with, once all else is done; null when there are none. */
+export function failureOf({ shards, failed, faults, faultsOmitted }: RunSummary): SiltstoneError | null {
+  const problems = [
+    ...shards.flatMap(({ collection, shard, error }) =>
+      error ? [{ ...error, part: shardName({ collection, shard }) }] : [],
+    ),
+    ...faults,
+  ];
+  const [first] = problems;
+  const others = faults.length + faultsOmitted;
+  if (first === undefined) return null;
+  const counts = [
+    ...(failed > 0 ? [`${failed} of ${shards.length} shards`] : []),
+    ...(others > 0 ? [`${others} other ${others === 1 ? "part" : "parts"}`] : []),
+  ];
+  // Damage outranks what another run may mend.
+  const kind = problems.some((one) => one.kind === "corrupt") ? "corrupt" : "unavailable";
+  return new SiltstoneError(
+    kind,
+    `${counts.join(" and ")} failed; ${first.part}: ${first.kind}: ${first.message}`,
+    { problems: problems.map(({ part, kind, message }) => ({ field: part, reason: `${kind}: ${message}` })) },
+  );
+}
 
 /** Note of the last run as a whole, and of a shard's last run that found something to do. */
 export const runNote = "run";

@@ -1,13 +1,13 @@
 /**
  * The state of a shard at a glance, for people: what is published, what waits, who holds which lease, how the last run
- * ended. Reads only; what cannot be read is part of the answer (`fault`), since that is when somebody looks.
+ * ended. Reads only; what cannot be read is part of the answer (`faults`), since that is when somebody looks.
  */
 import type { Collection } from "../core/collection.ts";
-import { isKind } from "../core/errors.ts";
 import { quarantinePrefix, type ShardRef, shardName, ulidTimeMs } from "../core/keys.ts";
 import { liveRowsUpperBound, snapshotBytes } from "../core/manifest.ts";
 import { listDeltas, listedMax, unmerged } from "./deltas.ts";
-import { readHead } from "./head.ts";
+import { type Fault, Faults } from "./faults.ts";
+import { type Head, readHead } from "./head.ts";
 import { collectLease, ingestLease, mergeLease } from "./lease.ts";
 import type { Lease, ObjectStore, World } from "./ports.ts";
 
@@ -34,25 +34,34 @@ export interface ShardStatus extends ShardRef {
     /** Age of the oldest one. */
     readonly oldestMs: number | null;
   } | null;
-  readonly quarantined: number;
+  readonly quarantined: number | null;
   /** Leases that somebody holds now. */
   readonly held: readonly (Lease & { readonly kind: LeaseKind })[];
   /** What the compactor noted at the end of its last run. */
   readonly lastRun: Readonly<Record<string, unknown>> | null;
-  readonly fault: string | null;
+  /** What is damaged or could not be read, by part; the others are as they were found. */
+  readonly faults: readonly Fault<StatusPart>[];
 }
+/** Of a shard's status. */
+export type StatusPart = "snapshot" | "backlog" | "quarantine" | "locks" | "last run";
 
 export async function shardStatus(world: World, collection: Collection, shard: number): Promise<ShardStatus> {
   const ref: ShardRef = { collection: collection.name, shard };
+  const faults = new Faults<StatusPart>();
+  const part = <T>(name: StatusPart, work: () => Promise<T>) => faults.attempt(name, work);
   const [published, quarantined, leases, lastRun] = await Promise.all([
-    publishedAndWaiting(world, collection, shard),
-    countQuarantined(world.store, ref),
-    shardLeases(world, ref),
-    world.leases.readNote(`run/${shardName(ref)}`),
+    part("snapshot", () => readHead(world.store, collection, shard)).then(async (head) => ({
+      snapshot: head && snapshotOf(head),
+      backlog: head && (await part("backlog", () => readBacklog(world, head))),
+    })),
+    part("quarantine", () => countQuarantined(world.store, ref)),
+    part("locks", () => shardLeases(world, ref)),
+    part("last run", () => world.leases.readNote(`run/${shardName(ref)}`)),
   ]);
+  faults.throwUnexpected();
   const nowMs = world.clock.nowMs();
-  const held = leases.filter((lease) => lease.expiresAtMs > nowMs);
-  return { ...ref, ...published, quarantined, held, lastRun };
+  const held = (leases ?? []).filter((lease) => lease.expiresAtMs > nowMs);
+  return { ...ref, ...published, quarantined, held, lastRun, faults: faults.list };
 }
 
 /** The shard's leases as they are stored, those that have run out included. */
@@ -66,40 +75,28 @@ export function leaseName(ref: ShardRef, kind: LeaseKind): string {
   return name(shardName(ref));
 }
 
-type PublishedAndWaiting = Pick<ShardStatus, "snapshot" | "backlog" | "fault">;
+function snapshotOf({ manifest }: Head): NonNullable<ShardStatus["snapshot"]> {
+  return {
+    version: manifest.version,
+    publishedAt: manifest.createdAt,
+    segments: manifest.segments.length,
+    flatSegments: manifest.segments.filter(({ kind }) => kind === "flat").length,
+    rows: liveRowsUpperBound(manifest),
+    tombstones: manifest.segments.reduce((sum, segment) => sum + segment.tombstones, 0),
+    bytes: snapshotBytes(manifest),
+  };
+}
 
-async function publishedAndWaiting(
-  world: World,
-  collection: Collection,
-  shard: number,
-): Promise<PublishedAndWaiting> {
-  try {
-    const { manifest } = await readHead(world.store, collection, shard);
-    const listed = await listDeltas(world.store, manifest, manifest.watermark);
-    const waiting = unmerged(listed, manifest);
-    const oldest = waiting[0]?.delta;
-    return {
-      snapshot: {
-        version: manifest.version,
-        publishedAt: manifest.createdAt,
-        segments: manifest.segments.length,
-        flatSegments: manifest.segments.filter(({ kind }) => kind === "flat").length,
-        rows: liveRowsUpperBound(manifest),
-        tombstones: manifest.segments.reduce((sum, segment) => sum + segment.tombstones, 0),
-        bytes: snapshotBytes(manifest),
-      },
-      backlog: {
-        deltas: waiting.length,
-        more: listed.length === listedMax,
-        bytes: waiting.reduce((sum, { bytes }) => sum + bytes, 0),
-        oldestMs: oldest === undefined ? null : Math.max(0, world.clock.nowMs() - ulidTimeMs(oldest)),
-      },
-      fault: null,
-    };
-  } catch (error) {
-    if (!isKind(error, "corrupt")) throw error;
-    return { snapshot: null, backlog: null, fault: error.message };
-  }
+async function readBacklog(world: World, { manifest }: Head): Promise<NonNullable<ShardStatus["backlog"]>> {
+  const listed = await listDeltas(world.store, manifest, manifest.watermark);
+  const waiting = unmerged(listed, manifest);
+  const oldest = waiting[0]?.delta;
+  return {
+    deltas: waiting.length,
+    more: listed.length === listedMax,
+    bytes: waiting.reduce((sum, { bytes }) => sum + bytes, 0),
+    oldestMs: oldest === undefined ? null : Math.max(0, world.clock.nowMs() - ulidTimeMs(oldest)),
+  };
 }
 
 async function countQuarantined(store: ObjectStore, ref: ShardRef): Promise<number> {

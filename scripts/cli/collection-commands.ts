@@ -13,10 +13,15 @@ import {
 } from "../../lib/core/collection.ts";
 import { invalid, SiltstoneError } from "../../lib/core/errors.ts";
 import { lexicalDims } from "../../lib/core/lexical-embedder.ts";
-import { createCollection, deleteCollection, listCollections } from "../../lib/engine/collections.ts";
+import {
+  createCollection,
+  deleteCollection,
+  listCollections,
+  type UnreadableCollection,
+} from "../../lib/engine/collections.ts";
 import { shardStatus } from "../../lib/engine/status.ts";
 import { integer, openCollection, shardsOf } from "./arguments.ts";
-import { exitCodes } from "./exit-code.ts";
+import { exitCodeOfFailures } from "./each-shard.ts";
 import type { Outcome } from "./outcome.ts";
 import type { Runner } from "./program.ts";
 import type { Session } from "./session.ts";
@@ -137,10 +142,10 @@ const fieldList = ({ fields }: Collection): string =>
 
 async function list(session: Session): Promise<Outcome> {
   const { world } = await session.open();
-  const collections = await listCollections(world.store);
-  if (collections.length === 0) {
+  const { collections, unreadable } = await listCollections(world.store);
+  if (collections.length + unreadable.length === 0) {
     return {
-      value: { collections },
+      value: { collections, unreadable: [] },
       text: "there are no collections",
       next: ["make one: silt collection create docs --dims 384 --metric cosine"],
     };
@@ -154,20 +159,38 @@ async function list(session: Session): Promise<Outcome> {
     moment(one.createdAt),
     fieldList(one),
   ]);
+  const damaged = unreadable.map((one) => [one.name, "DAMAGED", "", "", "", "", ""]);
   return {
-    value: { collections },
-    text: table(["NAME", "DIMS", "METRIC", "SHARDS", "EMBEDDING", "CREATED", "FIELDS"], rows),
+    value: { collections, unreadable: unreadable.map(unreadableOf) },
+    text: table(
+      ["NAME", "DIMS", "METRIC", "SHARDS", "EMBEDDING", "CREATED", "FIELDS"],
+      [...rows, ...damaged],
+    ),
+    next: unreadable.map(unreadableAdvice),
+    exitCode: exitCodeOfFailures(unreadable.map(({ error }) => error)),
   };
 }
+
+/** As JSON. */
+export const unreadableOf = ({ name, error: { kind, message } }: UnreadableCollection): object => ({
+  name,
+  kind,
+  message,
+});
+export const unreadableAdvice = ({ name, error }: UnreadableCollection): string =>
+  error.kind === "corrupt"
+    ? `${name} is damaged: ${error.message}; bring the object back (docs/runbook.md, "Corrupt"), or delete the ` +
+      `collection: silt collection delete ${name} --confirm ${name}`
+    : `${name} could not be looked at: ${error.message}`;
 
 async function describe(session: Session, name: string): Promise<Outcome> {
   const { world, collection } = await openCollection(session, name);
   const shards = [];
   for (const shard of shardsOf(collection, undefined))
     shards.push(await shardStatus(world, collection, shard));
-  const rows = shards.map(({ shard, snapshot, backlog, fault }) =>
+  const rows = shards.map(({ shard, snapshot, backlog, faults }) =>
     snapshot === null
-      ? [shard, `damaged: ${fault}`, "", "", "", ""]
+      ? [shard, `damaged: ${faults[0]?.message}`, "", "", "", ""]
       : [
           shard,
           snapshot.version,
@@ -182,7 +205,7 @@ async function describe(session: Session, name: string): Promise<Outcome> {
     value: { collection, shards },
     text: `${name}\n${configuration(collection)}\n\n${shown}`,
     next: [`records, exactly: silt count ${name}`],
-    ...(shards.some(({ fault }) => fault !== null) ? { exitCode: exitCodes.corrupt } : {}),
+    exitCode: exitCodeOfFailures(shards.flatMap(({ faults }) => faults)),
   };
 }
 

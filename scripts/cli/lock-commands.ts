@@ -3,6 +3,7 @@ import { type Command, Option } from "commander";
 import { invalid, SiltstoneError } from "../../lib/core/errors.ts";
 import { type LeaseKind, leaseKinds, leaseName, shardLeases } from "../../lib/engine/status.ts";
 import { integer, oneShard, openCollection, shardOption, shardsOf } from "./arguments.ts";
+import { eachShard, exitCodeOfFailures, failureLine } from "./each-shard.ts";
 import type { Outcome } from "./outcome.ts";
 import type { Runner } from "./program.ts";
 import type { Session } from "./session.ts";
@@ -41,12 +42,14 @@ export function addLockCommands(program: Command, run: Runner): void {
 async function show(session: Session, name: string, options: { shard?: number }): Promise<Outcome> {
   const { world, collection } = await openCollection(session, name);
   const nowMs = world.clock.nowMs();
-  const locks = [];
-  for (const shard of shardsOf(collection, options.shard)) {
-    for (const lease of await shardLeases(world, { collection: name, shard })) {
-      locks.push({ shard, ...lease, expired: lease.expiresAtMs <= nowMs });
-    }
-  }
+  const { done, failed } = await eachShard(shardsOf(collection, options.shard), async (shard) =>
+    (await shardLeases(world, { collection: name, shard })).map((lease) => ({
+      shard,
+      ...lease,
+      expired: lease.expiresAtMs <= nowMs,
+    })),
+  );
+  const locks = done.flat();
   const rows = locks.map(({ shard, kind, owner, epoch, expiresAtMs, expired }) => [
     `${name}/${shard}`,
     kind,
@@ -56,11 +59,14 @@ async function show(session: Session, name: string, options: { shard?: number })
   ]);
   const held = locks.find(({ expired }) => !expired);
   return {
-    value: { locks },
-    text:
+    value: { locks, failed },
+    text: [
       rows.length === 0
         ? `nobody holds a lock of ${name}`
         : table(["SHARD", "LOCK", "OWNER", "EPOCH", "HELD"], rows),
+      ...failed.map((one) => failureLine({ collection: name, shard: one.shard }, one)),
+    ].join("\n"),
+    exitCode: exitCodeOfFailures(failed),
     ...(held
       ? {
           next: [

@@ -45,7 +45,7 @@ async function findAll({ world, collection }: Opened, shard?: number): Promise<F
   const found: Found[] = [];
   for (const one of shardsOf(collection, shard)) {
     const listed = await listQuarantine(world.store, { collection: collection.name, shard: one });
-    found.push(...listed.map((delta) => ({ shard: one, ...delta })));
+    for (const delta of listed) found.push({ shard: one, ...delta });
   }
   return found;
 }

@@ -1,6 +1,7 @@
 /** silt snapshot list | inspect | diff | pin | unpin | rollback | repair */
 import type { Command } from "commander";
 import { SiltstoneError } from "../../lib/core/errors.ts";
+import { pinKey } from "../../lib/core/keys.ts";
 import { type Manifest, segmentBytes, snapshotBytes } from "../../lib/core/manifest.ts";
 import { readHead } from "../../lib/engine/head.ts";
 import {
@@ -15,6 +16,7 @@ import {
 } from "../../lib/engine/history.ts";
 import { repairPointer, rollback } from "../../lib/engine/rollback.ts";
 import { integer, type Opened, oneShard, openCollection, shardOption, shardsOf } from "./arguments.ts";
+import { eachShard, exitCodeOfFailures, failureLine } from "./each-shard.ts";
 import type { Outcome } from "./outcome.ts";
 import type { Runner } from "./program.ts";
 import type { Session } from "./session.ts";
@@ -75,27 +77,25 @@ const pinNames = (pins: readonly Pin[], { version: of }: Manifest): string[] =>
 
 async function list(session: Session, name: string, options: ShardOptions): Promise<Outcome> {
   const opened = await openCollection(session, name);
-  const versions = [];
-  for (const shard of shardsOf(opened.collection, options.shard)) {
+  const { done, failed } = await eachShard(shardsOf(opened.collection, options.shard), async (shard) => {
     const { chain, pins, current } = await historyOf(opened, shard);
-    for (const manifest of chain) {
-      versions.push({
-        shard,
-        version: manifest.version,
-        current: manifest.version === current,
-        pins: pinNames(pins, manifest),
-        cause: manifest.cause,
-        createdAt: manifest.createdAt,
-        epoch: manifest.epoch,
-        commit: manifest.commit,
-        segments: manifest.segments.length,
-        rows: manifest.segments.reduce((sum, segment) => sum + segment.rows, 0),
-        bytes: snapshotBytes(manifest),
-        ingestedRows: manifest.ledger.ingested.rows,
-      });
-    }
-  }
-  if (versions.length === 0) {
+    return chain.map((manifest) => ({
+      shard,
+      version: manifest.version,
+      current: manifest.version === current,
+      pins: pinNames(pins, manifest),
+      cause: manifest.cause,
+      createdAt: manifest.createdAt,
+      epoch: manifest.epoch,
+      commit: manifest.commit,
+      segments: manifest.segments.length,
+      rows: manifest.segments.reduce((sum, segment) => sum + segment.rows, 0),
+      bytes: snapshotBytes(manifest),
+      ingestedRows: manifest.ledger.ingested.rows,
+    }));
+  });
+  const versions = done.flat();
+  if (versions.length + failed.length === 0) {
     return {
       value: { versions },
       text: `nothing of ${name} is published yet`,
@@ -113,8 +113,12 @@ async function list(session: Session, name: string, options: ShardOptions): Prom
     bytes(one.bytes),
   ]);
   return {
-    value: { versions },
-    text: table(["SHARD", "VERSION", "", "CAUSE", "PUBLISHED", "SEGMENTS", "ROWS", "SIZE"], rows),
+    value: { versions, failed },
+    text: [
+      table(["SHARD", "VERSION", "", "CAUSE", "PUBLISHED", "SEGMENTS", "ROWS", "SIZE"], rows),
+      ...failed.map((one) => failureLine({ collection: name, shard: one.shard }, one)),
+    ].join("\n"),
+    exitCode: exitCodeOfFailures(failed),
   };
 }
 
@@ -244,16 +248,16 @@ async function removePin(
   const { world, collection } = await openCollection(session, name);
   const shard = oneShard(collection, options.shard);
   const ref = { collection: name, shard };
-  const found = (await listPins(world.store, ref)).find((one) => one.name === pinName);
-  if (!found)
+  // By its key alone: a damaged pin must go as well.
+  if ((await world.store.head(pinKey(ref, pinName))) === null)
     throw new SiltstoneError(
       "notFound",
       `${name}/${shard} has no pin ${pinName}; \`silt snapshot list ${name}\` shows them`,
     );
   await unpin(world.store, ref, pinName);
   return {
-    value: { shard, unpinned: found },
-    text: `version ${found.version} of ${name}/${shard} is pinned as ${pinName} no more; the next collection may remove it`,
+    value: { shard, unpinned: pinName },
+    text: `${name}/${shard} has the pin ${pinName} no more; the next collection may remove what it kept`,
   };
 }
 
@@ -287,19 +291,21 @@ async function goBack(
 
 async function repair(session: Session, name: string, options: ShardOptions): Promise<Outcome> {
   const { world, collection } = await openCollection(session, name);
-  const repairs = [];
-  for (const shard of shardsOf(collection, options.shard)) {
-    repairs.push({ shard, ...(await repairPointer(world, collection, shard)) });
-  }
+  const { done: repairs, failed } = await eachShard(shardsOf(collection, options.shard), async (shard) => ({
+    shard,
+    ...(await repairPointer(world, collection, shard)),
+  }));
   return {
-    value: { collection: name, repairs },
-    text: repairs
-      .map(({ shard, outcome, version: now }) =>
+    value: { collection: name, repairs, failed },
+    text: [
+      ...repairs.map(({ shard, outcome, version: now }) =>
         outcome === "intact"
           ? `${name}/${shard}: its pointer is there, at version ${now}; nothing was changed`
           : `${name}/${shard}: wrote its pointer anew, at version ${now}`,
-      )
-      .join("\n"),
+      ),
+      ...failed.map((one) => failureLine({ collection: name, shard: one.shard }, one)),
+    ].join("\n"),
     next: [`prove it: silt verify ${name}`],
+    exitCode: exitCodeOfFailures(failed),
   };
 }

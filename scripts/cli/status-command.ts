@@ -2,10 +2,12 @@
 import type { Command } from "commander";
 import pLimit from "p-limit";
 import { listCollections } from "../../lib/engine/collections.ts";
+import { Faults } from "../../lib/engine/faults.ts";
 import { runNote } from "../../lib/engine/run-summary.ts";
 import { type ShardStatus, shardStatus } from "../../lib/engine/status.ts";
 import { openCollection, shardsOf } from "./arguments.ts";
-import { exitCodes } from "./exit-code.ts";
+import { unreadableAdvice, unreadableOf } from "./collection-commands.ts";
+import { exitCodeOfFailures } from "./each-shard.ts";
 import type { Outcome } from "./outcome.ts";
 import type { Runner } from "./program.ts";
 import type { Session } from "./session.ts";
@@ -29,13 +31,13 @@ export function addStatusCommand(program: Command, run: Runner): void {
 async function status(session: Session, name: string | undefined): Promise<Outcome> {
   const deployment = await session.open();
   const { world } = deployment;
-  const collections =
+  const { collections, unreadable } =
     name === undefined
       ? await listCollections(world.store)
-      : [(await openCollection(session, name)).collection];
-  if (collections.length === 0) {
+      : { collections: [(await openCollection(session, name)).collection], unreadable: [] };
+  if (collections.length + unreadable.length === 0) {
     return {
-      value: { environment: deployment.environment, lastRun: null, shards: [], advice: [] },
+      value: { environment: deployment.environment, lastRun: null, shards: [], unreadable: [], advice: [] },
       text: "there are no collections",
       next: ["make one: silt collection create docs --dims 384 --metric cosine"],
     };
@@ -46,9 +48,20 @@ async function status(session: Session, name: string | undefined): Promise<Outco
       shardsOf(collection, undefined).map((shard) => limit(() => shardStatus(world, collection, shard))),
     ),
   );
-  const lastRun = await world.leases.readNote(runNote);
+  const faults = new Faults();
+  const lastRun = await faults.attempt("last run", () => world.leases.readNote(runNote));
+  faults.throwUnexpected();
   const nowMs = world.clock.nowMs();
-  const advice = shards.flatMap(adviceFor);
+  const advice = [
+    ...unreadable.map(unreadableAdvice),
+    ...faults.list.map(({ message }) => `what the last run did cannot be read: ${message}`),
+    ...shards.flatMap(adviceFor),
+  ];
+  const wrong = [
+    ...unreadable.map(({ error }) => error),
+    ...faults.list,
+    ...shards.flatMap((shard) => shard.faults),
+  ];
   const head = [
     "SHARD",
     "VERSION",
@@ -63,48 +76,53 @@ async function status(session: Session, name: string | undefined): Promise<Outco
     "LAST RUN",
   ];
   return {
-    value: { environment: deployment.environment, lastRun, shards, advice },
+    value: {
+      environment: deployment.environment,
+      lastRun,
+      shards,
+      unreadable: unreadable.map(unreadableOf),
+      advice,
+    },
     text: [
       `${deployment.environment}, ${moment(new Date(nowMs).toISOString())}; compactor: ${runText(lastRun, nowMs)}`,
       "",
-      table(
-        head,
-        shards.map((shard) => rowOf(shard, nowMs)),
-      ),
+      table(head, [
+        ...shards.map((shard) => rowOf(shard, nowMs)),
+        ...unreadable.map((one) => [one.name, "DAMAGED", ...head.slice(2).map(() => "-")]),
+      ]),
       ...(advice.length === 0 ? ["", "everything is in order"] : [""]),
     ].join("\n"),
     next: advice,
-    ...(shards.some(({ fault }) => fault !== null) ? { exitCode: exitCodes.corrupt } : {}),
+    exitCode: exitCodeOfFailures(wrong),
   };
 }
 
+/** What could not be looked at. */
+const unknown = "?";
+
 function rowOf(status: ShardStatus, nowMs: number): (string | number)[] {
-  const { snapshot, backlog } = status;
-  const name = `${status.collection}/${status.shard}`;
-  const lock = status.held.map(({ kind, epoch }) => `${kind} (epoch ${epoch})`).join(", ") || "free";
-  const last = runText(status.lastRun, nowMs);
-  if (snapshot === null || backlog === null) {
-    return [name, "DAMAGED", "-", "-", "-", "-", "-", "-", status.quarantined, lock, last];
-  }
-  const published = snapshot.version === 0 ? "never" : `${duration(ageOf(snapshot.publishedAt, nowMs))} ago`;
-  const oldest = backlog.oldestMs === null ? "-" : duration(backlog.oldestMs);
-  const deltas =
-    backlog.deltas === 0 ? "0" : `${backlog.deltas}${backlog.more ? "+" : ""} (${bytes(backlog.bytes)})`;
-  const { version, segments, rows } = snapshot;
+  const { snapshot, backlog, faults } = status;
+  const isDamaged = faults.some(({ part, kind }) => part === "snapshot" && kind === "corrupt");
+  const published =
+    snapshot === null || snapshot.version === 0
+      ? "never"
+      : `${duration(ageOf(snapshot.publishedAt, nowMs))} ago`;
+  const locks = status.held.map(({ kind, epoch }) => `${kind} (epoch ${epoch})`).join(", ") || "free";
   return [
-    name,
-    version,
-    published,
-    segments,
-    rows,
-    bytes(snapshot.bytes),
-    deltas,
-    oldest,
-    status.quarantined,
-    lock,
-    last,
+    `${status.collection}/${status.shard}`,
+    ...(snapshot === null
+      ? [isDamaged ? "DAMAGED" : unknown, unknown, unknown, unknown, unknown]
+      : [snapshot.version, published, snapshot.segments, snapshot.rows, bytes(snapshot.bytes)]),
+    backlog === null ? unknown : backlogText(backlog),
+    backlog === null ? unknown : backlog.oldestMs === null ? "-" : duration(backlog.oldestMs),
+    status.quarantined ?? unknown,
+    faults.some(({ part }) => part === "locks") ? unknown : locks,
+    faults.some(({ part }) => part === "last run") ? unknown : runText(status.lastRun, nowMs),
   ];
 }
+
+const backlogText = ({ deltas, more, bytes: size }: NonNullable<ShardStatus["backlog"]>): string =>
+  deltas === 0 ? "0" : `${deltas}${more ? "+" : ""} (${bytes(size)})`;
 
 const ageOf = (iso: unknown, nowMs: number): number => Math.max(0, nowMs - Date.parse(String(iso)));
 
@@ -118,12 +136,13 @@ function runText(note: Readonly<Record<string, unknown>> | null, nowMs: number):
 }
 
 function adviceFor(status: ShardStatus): string[] {
-  const { collection, shard, snapshot, backlog, quarantined, held, lastRun, fault } = status;
+  const { collection, shard, snapshot, backlog, quarantined, held, lastRun, faults } = status;
   const name = `${collection}/${shard}`;
   const advice: string[] = [];
-  if (fault !== null) {
-    advice.push(`${name} is damaged: ${fault}`);
-    if (!fault.includes("silt ")) advice.push(`see all of it: silt verify ${collection}`);
+  for (const { part, kind, message } of faults) {
+    const isDamaged = part === "snapshot" && kind === "corrupt";
+    advice.push(isDamaged ? `${name} is damaged: ${message}` : `${name}: ${part} cannot be read: ${message}`);
+    if (isDamaged && !message.includes("silt ")) advice.push(`see all of it: silt verify ${collection}`);
   }
   if (backlog?.oldestMs != null && backlog.oldestMs > lateMs) {
     const holder = held.find(({ kind }) => kind === "ingest");
@@ -132,7 +151,7 @@ function adviceFor(status: ShardStatus): string[] {
       : `compact now: silt compact ${collection}`;
     advice.push(`${name}: its oldest delta has waited for ${duration(backlog.oldestMs)}; ${why}`);
   }
-  if (quarantined > 0) {
+  if (quarantined !== null && quarantined > 0) {
     advice.push(
       `${name}: ${quarantined} unreadable deltas were put aside: silt quarantine list ${collection}`,
     );

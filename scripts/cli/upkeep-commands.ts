@@ -5,6 +5,7 @@ import { type CollectReport, collectGarbage } from "../../lib/engine/collect-gar
 import type { RunSummary, ShardSummary } from "../../lib/engine/run-summary.ts";
 import { type VerifyReport, verify } from "../../lib/engine/verify.ts";
 import { openCollection, shardOption, shardsOf } from "./arguments.ts";
+import { eachShard, exitCodeOfFailures, failureLine } from "./each-shard.ts";
 import { exitCodes } from "./exit-code.ts";
 import type { Outcome } from "./outcome.ts";
 import type { Runner } from "./program.ts";
@@ -164,34 +165,44 @@ async function verifyCollection(
 ): Promise<Outcome> {
   const { world, collection } = await openCollection(session, name);
   const shards = shardsOf(collection, options.shard);
-  const reports: VerifyReport[] = [];
   const progress = session.progress("verify");
-  for (const shard of shards) {
-    const report = await verify(world, collection, shard, (done, all) => {
-      // Parts in thousandths of a shard: shards differ in their number of segments.
-      const part = all === 0 ? 1 : done / all;
-      progress.update(
-        (reports.length + part) * 1000,
-        shards.length * 1000,
-        `${name}/${shard}: segment ${done} of ${all}`,
-      );
-    });
-    reports.push(report);
-    if (session.interrupted.aborted) break;
-  }
-  progress.stop();
+  const { done: reports, failed } = await eachShard(
+    shards,
+    (shard) =>
+      verify(world, collection, shard, (done, all) => {
+        // Parts in thousandths of a shard: shards differ in their number of segments.
+        const part = all === 0 ? 1 : done / all;
+        progress.update(
+          (shards.indexOf(shard) + part) * 1000,
+          shards.length * 1000,
+          `${name}/${shard}: segment ${done} of ${all}`,
+        );
+      }),
+    () => session.interrupted.aborted,
+  ).finally(() => progress.stop());
   const faults = reports.reduce((sum, report) => sum + report.faults.length, 0);
-  const complete = reports.length === shards.length;
+  const complete = reports.length + failed.length === shards.length;
+  const ok = faults + failed.length === 0 && complete;
   return {
-    value: { collection: name, ok: faults === 0 && complete, faults, shards: reports },
-    text: reports.map(verifyText).join("\n"),
+    value: { collection: name, ok, faults, shards: reports, failed },
+    text: [
+      ...reports.map(verifyText),
+      ...failed.map((one) => failureLine({ collection: name, shard: one.shard }, one)),
+    ].join("\n"),
     next:
       faults > 0
         ? [
             `${plural(faults, "fault")} found; go back to a sound version: silt snapshot list ${name}, or docs/runbook.md`,
           ]
         : [],
-    exitCode: faults > 0 ? exitCodes.corrupt : complete ? exitCodes.ok : exitCodes.interrupted,
+    exitCode:
+      faults > 0
+        ? exitCodes.corrupt
+        : failed.length > 0
+          ? exitCodeOfFailures(failed)
+          : complete
+            ? exitCodes.ok
+            : exitCodes.interrupted,
   };
 }
 
@@ -214,20 +225,22 @@ async function collect(
 ): Promise<Outcome> {
   const { world, collection } = await openCollection(session, name);
   const dryRun = options.dryRun === true;
-  const reports: (CollectReport & { shard: number })[] = [];
-  for (const shard of shardsOf(collection, options.shard)) {
-    reports.push({ shard, ...(await collectGarbage(world, collection, shard, { dryRun })) });
-    if (session.interrupted.aborted) break;
-  }
+  const { done: reports, failed } = await eachShard(
+    shardsOf(collection, options.shard),
+    async (shard) => ({ shard, ...(await collectGarbage(world, collection, shard, { dryRun })) }),
+    () => session.interrupted.aborted,
+  );
   const size = reports.reduce((sum, report) => sum + report.bytes, 0);
   const objects = reports.reduce((sum, report) => sum + report.keys.length, 0);
   const busy = reports.some(({ outcome }) => outcome === "locked" || outcome === "conflict");
   const late = reports.reduce((sum, { lateDeltas }) => sum + lateDeltas.length, 0);
   const lines = reports.flatMap((report) => collectLines(name, report, dryRun));
+  const failureLines = failed.map((one) => failureLine({ collection: name, shard: one.shard }, one));
   return {
-    value: { collection: name, dryRun, objects, bytes: size, shards: reports },
+    value: { collection: name, dryRun, objects, bytes: size, shards: reports, failed },
     text: [
       ...lines,
+      ...failureLines,
       `${dryRun ? "would delete" : "deleted"} ${plural(objects, "object")}, ${bytes(size)} of segments`,
     ].join("\n"),
     next: [
@@ -237,7 +250,7 @@ async function collect(
         : []),
       ...(busy ? ["somebody else collects or publishes: run it again in a moment"] : []),
     ],
-    exitCode: busy ? exitCodes.conflict : exitCodes.ok,
+    exitCode: failed.length > 0 ? exitCodeOfFailures(failed) : busy ? exitCodes.conflict : exitCodes.ok,
   };
 }
 

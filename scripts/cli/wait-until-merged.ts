@@ -1,6 +1,9 @@
-/** Waits until deltas are merged: until then only strong reads, and reads with their token, see them. */
+/**
+ * Waits until deltas are merged: until then only strong reads, and reads with their token, see them. A shard that is
+ * damaged keeps nobody from waiting for the others; it is said at the end.
+ */
 import type { Collection } from "../../lib/core/collection.ts";
-import { SiltstoneError } from "../../lib/core/errors.ts";
+import { isKind, SiltstoneError } from "../../lib/core/errors.ts";
 import type { World } from "../../lib/engine/ports.ts";
 import { listQuarantine } from "../../lib/engine/quarantine.ts";
 import { stillWaiting } from "../../lib/engine/status.ts";
@@ -11,7 +14,10 @@ const pollMs = 1_000;
 const standstillMaxMs = 10 * 60_000;
 const hintAfterMs = 20_000;
 
-/** Answers how many of them turned out to be unreadable. Throws `unavailable` when nothing moves any more. */
+/**
+ * Answers how many of them turned out to be unreadable. Throws `unavailable` when nothing moves any more, `corrupt` when
+ * a shard is damaged.
+ */
 export async function waitUntilMerged(
   session: Session,
   world: World,
@@ -26,11 +32,12 @@ export async function waitUntilMerged(
   const progress = session.progress("merge");
   let left = deltas.length;
   let movedMs = world.clock.nowMs();
+  const damaged: SiltstoneError[] = [];
   let hinted = false;
   try {
     while (left > 0) {
       if (session.interrupted.aborted) return null;
-      const now = await countLeft(world, collection, waiting);
+      const now = await countLeft(world, collection, waiting, damaged);
       if (now < left) movedMs = world.clock.nowMs();
       left = now;
       progress.update(
@@ -58,18 +65,28 @@ export async function waitUntilMerged(
   } finally {
     progress.stop();
   }
+  const [first] = damaged;
+  if (first) {
+    const others = damaged.length > 1 ? ` (and ${damaged.length - 1} more shards)` : "";
+    throw new SiltstoneError("corrupt", `${first.message}${others}; the other shards are merged`);
+  }
   return { quarantined: await countQuarantined(world, collection, deltas) };
 }
 
-/** Takes what is settled out of `waiting`. */
+/** Takes what is settled out of `waiting`, and what is damaged to `damaged`. */
 async function countLeft(
   world: World,
   collection: Collection,
   waiting: Map<number, Set<string>>,
+  damaged: SiltstoneError[],
 ): Promise<number> {
   let left = 0;
   for (const [shard, deltas] of waiting) {
-    const still = await stillWaiting(world, collection, shard, deltas);
+    const still = await stillWaiting(world, collection, shard, deltas).catch((error: unknown) => {
+      if (!isKind(error, "corrupt")) throw error;
+      damaged.push(error);
+      return [];
+    });
     if (still.length === 0) waiting.delete(shard);
     else waiting.set(shard, new Set(still));
     left += still.length;

@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { SiltstoneError } from "../../lib/core/errors.ts";
 import { deltaKey, pointerKey } from "../../lib/core/keys.ts";
 import { ingestLease } from "../../lib/engine/lease.ts";
 import { MemoryCli } from "./memory-deployment.ts";
@@ -216,6 +217,121 @@ test("status shows backlog and last run, and advises on what is wrong", async ()
     repairs: [{ outcome: "repaired", version: 1 }],
   });
   expect((await cli.run(["status"])).code).toBe(0);
+});
+
+test("a damaged collection is named by every command that goes through all of them, and can be deleted", async () => {
+  await filled();
+  const { store } = cli.world;
+  for (const body of ["{}", "hello", ""]) {
+    await store.put("a/collection.json", Buffer.from(body));
+    const status = await cli.run(["status", "--json"]);
+    expect(status.code).toBe(6);
+    expect(status.json()).toMatchObject({
+      shards: [{ collection: "docs", snapshot: { rows: expect.any(Number) }, faults: [] }],
+      unreadable: [{ name: "a", kind: "corrupt", message: expect.stringContaining("a/collection.json") }],
+      advice: [expect.stringContaining("silt collection delete a --confirm a")],
+    });
+    expect((await cli.run(["status"])).out).toMatch(/a +DAMAGED/);
+    expect(await cli.run(["status", "docs"])).toMatchObject({ code: 0 });
+    expect(await cli.run(["collection", "list"])).toMatchObject({
+      code: 6,
+      out: expect.stringMatching(/docs +8[\s\S]*a +DAMAGED[\s\S]*silt collection delete a/),
+    });
+    for (const command of [
+      ["status", "a"],
+      ["verify", "a"],
+      ["gc", "a"],
+      ["lock", "show", "a"],
+    ])
+      expect(await cli.run(command)).toMatchObject({
+        code: 6,
+        err: expect.stringContaining("a/collection.json"),
+      });
+    await put(4);
+    expect(await cli.run(["compact"])).toMatchObject({
+      code: 6,
+      err: expect.stringContaining("collection a corrupt: a/collection.json is corrupt"),
+    });
+    expect((await cli.run(["status", "docs", "--json"])).json()).toMatchObject({
+      shards: [{ backlog: { deltas: 0 } }],
+    });
+    expect(await cli.run(["collection", "delete", "a"])).toMatchObject({ code: 2 });
+    expect(await cli.run(["collection", "delete", "a", "--confirm", "a"])).toMatchObject({
+      code: 0,
+      out: "deleted a: 1 object\n",
+    });
+    expect(await cli.run(["status"])).toMatchObject({ code: 0 });
+  }
+});
+
+test("a damaged shard is its own fault in every command that goes through the shards", async () => {
+  await cli.run(["collection", "create", "docs", "--dims", String(dims), "--shards", "3"]);
+  const ids = Array.from({ length: 20 }, (_, n) => n);
+  await put(...ids);
+  await cli.run(["compact", "docs"]);
+  const { store } = cli.world;
+  store.bytes(pointerKey({ collection: "docs", shard: 1 }))![30]! ^= 1;
+  const failed = [{ shard: 1, kind: "corrupt", message: expect.stringContaining("docs/1/pointer.json") }];
+  const gc = await cli.run(["gc", "docs", "--json"]);
+  expect(gc).toMatchObject({ code: 6 });
+  expect(gc.json()).toMatchObject({ shards: [{ shard: 0 }, { shard: 2 }], failed });
+  const listed = await cli.run(["snapshot", "list", "docs", "--json"]);
+  expect(listed).toMatchObject({ code: 6 });
+  expect(listed.json()).toMatchObject({ versions: [{ shard: 0 }, { shard: 2 }], failed });
+  expect(await cli.run(["snapshot", "list", "docs"])).toMatchObject({
+    out: expect.stringContaining("docs/1 failed (corrupt): docs/1/pointer.json"),
+  });
+  expect(await cli.run(["snapshot", "repair", "docs"])).toMatchObject({
+    code: 6,
+    out: expect.stringMatching(/docs\/0: its pointer is there[\s\S]*docs\/2: its pointer is there/),
+  });
+  expect((await cli.run(["collection", "describe", "docs"])).out).toMatch(
+    /1 +damaged: docs\/1\/pointer.json/,
+  );
+  expect(await cli.run(["status"])).toMatchObject({
+    code: 6,
+    out: expect.stringMatching(/docs\/1 +DAMAGED/),
+  });
+  // Where nothing else was asked for, the command fails as its shard does.
+  expect(await cli.run(["gc", "docs", "--shard", "1"])).toMatchObject({
+    code: 6,
+    err: expect.stringContaining("docs/1/pointer.json"),
+  });
+});
+
+test("a damaged pin, reason, lock and note are shown as what they are, and the pin can be removed", async () => {
+  await filled();
+  const { store, leases } = cli.world;
+  await cli.run(["snapshot", "pin", "docs", "1"]);
+  store.bytes("docs/0/pins/v1.json")![30]! ^= 1;
+  expect(await cli.run(["gc", "docs"])).toMatchObject({
+    code: 6,
+    err: expect.stringContaining("pins/v1.json"),
+  });
+  expect(await cli.run(["snapshot", "unpin", "docs", "v1"])).toMatchObject({ code: 0 });
+  expect(await cli.run(["gc", "docs"])).toMatchObject({ code: 0 });
+
+  const delta = cli.world.clock.ulid();
+  for (const reason of ['{"reason":5,"at":{}}', "null", "hello", '{"reason":"why"}']) {
+    await store.put(`docs/0/quarantine/${delta}.arrow`, Buffer.from("no arrow"));
+    await store.put(`docs/0/quarantine/${delta}.json`, Buffer.from(reason));
+    expect(await cli.run(["quarantine", "list", "docs"])).toMatchObject({
+      code: 0,
+      out: expect.stringContaining("missing or damaged"),
+    });
+  }
+  await cli.run(["quarantine", "retry", "docs", "--all"]);
+  await cli.run(["compact", "docs"]);
+
+  const unreadable = new SiltstoneError("corrupt", "note run/docs/0 in table t is corrupt: it is not JSON");
+  leases.readNote = () => Promise.reject(unreadable);
+  leases.read = () => Promise.reject(unreadable);
+  expect(await cli.run(["status"])).toMatchObject({
+    code: 6,
+    out: expect.stringMatching(/docs\/0 +1 [\s\S]*\? +\?\n[\s\S]*locks cannot be read: note run\/docs\/0/),
+  });
+  expect(await cli.run(["lock", "show", "docs"])).toMatchObject({ code: 6 });
+  expect(await cli.run(["verify", "docs"])).toMatchObject({ code: 0 });
 });
 
 test("verify proves a sound snapshot, and exits with 6 on damage", async () => {

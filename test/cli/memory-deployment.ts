@@ -8,7 +8,7 @@ import { unreachable } from "../../lib/core/errors.ts";
 import { compact } from "../../lib/engine/compact.ts";
 import { produce } from "../../lib/engine/produce.ts";
 import { Reader } from "../../lib/engine/reader.ts";
-import { noteRun, summarizeRun } from "../../lib/engine/run-summary.ts";
+import { failureOf, noteRun, summarizeRun } from "../../lib/engine/run-summary.ts";
 import type { Deployment, FunctionRole } from "../../scripts/cli/deployment.ts";
 import { runCommandLine } from "../../scripts/cli/program.ts";
 import { type MemoryWorld, memoryWorld } from "../support/memory/world.ts";
@@ -84,6 +84,8 @@ export class MemoryCli {
     });
     const summary = summarizeRun(report, { source: call.source, startMs, endMs: this.world.clock.nowMs() });
     await noteRun(this.world.leases, summary);
+    const failure = failureOf(summary);
+    if (failure !== null) throw failure;
     return summary;
   }
 

@@ -100,11 +100,16 @@ export function compacting(deployed: Deployed): void {
       await deployed.answer("producer", { collection, records: [{ id: "a", vector: vectorOf(1) }] });
     }
     await deployed.world.store.put("damaged/0/pointer.json", Buffer.from("{}"));
+    await deployed.world.store.put("nonsense/collection.json", Buffer.from("hello"));
     const failure = await deployed.failure("compactor", { source: "scheduled" });
-    expect(failure).toMatchObject({ kind: "corrupt", problems: [{ field: "damaged/0" }] });
+    expect(failure).toMatchObject({
+      kind: "corrupt",
+      problems: [{ field: "damaged/0" }, { field: "collection nonsense" }],
+    });
     expect(failure.message).toMatch(
-      /^1 of \d+ shards failed; damaged\/0: corrupt: damaged\/0\/pointer\.json /,
+      /^1 of \d+ shards and 1 other part failed; damaged\/0: corrupt: damaged\/0\/pointer\.json /,
     );
+    expect(deployed.log("compactor")).toMatch(/"CompactionFaults":2/);
     expect(await count("sound")).toBe(1);
     expect(
       await deployed.world.leases.readNote(shardRunNote({ collection: "damaged", shard: 0 })),
@@ -113,5 +118,10 @@ export function compacting(deployed: Deployed): void {
       error: { kind: "corrupt" },
     });
     await deleteCollection(deployed.world.store, "damaged");
+    expect(await deleteCollection(deployed.world.store, "nonsense")).toBe(1);
+    expect(await deployed.answer("compactor", { source: "scheduled" })).toMatchObject({
+      failed: 0,
+      faults: [],
+    });
   });
 }

@@ -99,7 +99,8 @@ test("deleted with a crash at every effect, it is refused until the deletion is 
       () => true,
     );
     expect(index).toBeLessThan(40);
-    if (world.store.keys().length > 0)
+    // Once its configuration is gone, it is no collection, and not yet room for another one.
+    if (world.store.keys().length > 0 && world.store.bytes("docs/collection.json") === null)
       await expect(createCollection(world, options)).rejects.toMatchObject({ kind: "conflict" });
     await deleteCollection(world.store, "docs");
     expect(world.store.keys()).toEqual([]);

@@ -4,7 +4,7 @@ import { runMetrics } from "../../lambdas/compactor/metrics.ts";
 import { parseEvent } from "../../lib/aws/parse-event.ts";
 import type { CompactReport, ShardReport } from "../../lib/engine/compact.ts";
 import type { IngestReport } from "../../lib/engine/ingest.ts";
-import { noteRun, runNote, shardRunNote, summarizeRun } from "../../lib/engine/run-summary.ts";
+import { failureOf, noteRun, runNote, shardRunNote, summarizeRun } from "../../lib/engine/run-summary.ts";
 import { memoryWorld } from "../support/memory/world.ts";
 
 const refusal = (event: unknown): string => {
@@ -47,10 +47,10 @@ const shard = (collection: string, number: number, more: Partial<ShardReport>): 
   milliseconds: 5,
   ...more,
 });
-const summaryOf = (shards: readonly ShardReport[]) => {
+const summaryOf = (shards: readonly ShardReport[], faults: CompactReport["faults"] = []) => {
   const messages = { settled: 4, deadLettered: 1, left: 0 };
   const pending = shards.reduce((sum, { ingest }) => sum + (ingest?.pending.length ?? 0), 0);
-  const report: CompactReport = { shards, messages, pending };
+  const report: CompactReport = { shards, faults, messages, pending };
   return summarizeRun(report, { source: "scheduled", startMs: 1_000_000, endMs: 1_002_500 });
 };
 
@@ -99,6 +99,7 @@ test("metrics: the run once, each collection's own; a backlog nobody looked at i
     collection: null,
     values: {
       CompactionDuration: 2500,
+      CompactionFaults: 1,
       MessagesDeadLettered: 1,
       LockAcquisitionFailed: 1,
       DeltasPending: 2,
@@ -116,8 +117,31 @@ test("metrics: the run once, each collection's own; a backlog nobody looked at i
     },
     { collection: "bad", values: { DeltasMerged: 0, DeltasQuarantined: 0 } },
   ]);
+  const fault = { part: "queue: receive", kind: "unavailable" as const, message: "m".repeat(5_000) };
+  const queueless = summaryOf([], [fault]);
+  expect(queueless.faults[0]!.message).toHaveLength(1_000);
+  expect(runMetrics(queueless)[0]!.values).toEqual({
+    CompactionDuration: 2500,
+    CompactionFaults: 1,
+    MessagesDeadLettered: 1,
+    LockAcquisitionFailed: 0,
+  });
   const idle = summaryOf([]);
   expect(runMetrics(idle)[0]!.values).toMatchObject({ CompactionSuccess: 1, CompactionDuration: 2500 });
+});
+
+test("a run fails with everything that failed, damage first, and not at all when nothing did", () => {
+  expect(failureOf(mixed)).toMatchObject({
+    kind: "corrupt",
+    message: "1 of 4 shards failed; bad/0: corrupt: why",
+    problems: [{ field: "bad/0", reason: "corrupt: why" }],
+  });
+  const fault = { part: "queue: receive", kind: "unavailable" as const, message: "no answer" };
+  expect(failureOf(summaryOf([], [fault]))).toMatchObject({
+    kind: "unavailable",
+    message: "1 other part failed; queue: receive: unavailable: no answer",
+  });
+  expect(failureOf(summaryOf([]))).toBeNull();
 });
 
 test("notes: the run, and the shards where something happened", async () => {

@@ -65,9 +65,21 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "messages deleted before the commit",
     "lib/engine/compact.ts",
-    "if (swept?.ingest && !swept.error && !swept.ingest.pending.includes(notice.delta)) done.push(message);",
-    "if (swept) done.push(message);",
+    `if (isDone) return { kind: "merged" };`,
+    `if (swept) return { kind: "merged" };`,
   ),
+  {
+    name: "one damaged configuration stops every collection",
+    file: "lib/engine/collections.ts",
+    edits: [{ search: "outcome.reason instanceof SiltstoneError", replace: "outcome.reason === null" }],
+    test: "test/engine/contained.test.ts",
+  },
+  {
+    name: "a queue that fails stops every shard",
+    file: "lib/engine/faults.ts",
+    edits: [{ search: "      this.note(part, error);\n      return null;", replace: "      throw error;" }],
+    test: "test/engine/contained.test.ts",
+  },
   {
     // Each alone is covered by the others (docs/model.md).
     name: "nobody checks epochs, nor whether others ingested",
