@@ -7,18 +7,27 @@
  */
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
+import type { Readable } from "node:stream";
 import {
+  AbortMultipartUploadCommand,
+  CompleteMultipartUploadCommand,
+  CopyObjectCommand,
+  CreateMultipartUploadCommand,
   DeleteObjectsCommand,
   GetObjectCommand,
+  type GetObjectCommandOutput,
   HeadObjectCommand,
   ListObjectsV2Command,
   PutObjectCommand,
   type S3Client,
   type _Error as S3DeleteError,
+  UploadPartCopyCommand,
 } from "@aws-sdk/client-s3";
 import { Upload } from "@aws-sdk/lib-storage";
+import pLimit from "p-limit";
 import { corrupt, invalid, SiltstoneError } from "../core/errors.ts";
 import type {
+  BoundedGetResult,
   ByteRange,
   GetResult,
   ObjectEntry,
@@ -35,6 +44,13 @@ const deleteKeysMax = 1000;
 const uploadPartBytes = 8 * 1024 * 1024;
 /** Together with the part size this bounds the memory of an upload: 32 MiB. */
 const uploadPartsAtOnce = 4;
+/**
+ * A larger object is copied in parts of this size, or of as much more as their number demands. S3 copies up to 5 GB in one
+ * request, but sends no answer for so long that it looks like none.
+ */
+const copyPartBytes = 256 * 1024 * 1024;
+const copyPartsMax = 10_000;
+const copyPartsAtOnce = 16;
 /** A body that breaks off is asked for again; the SDK retries only up to the headers. */
 const bodyAttemptsMax = 3;
 /** 100 million keys: far above any prefix this product writes, a bound on a server that never ends a list. */
@@ -67,29 +83,56 @@ export class S3ObjectStore implements ObjectStore {
       ...(options.range ? { Range: rangeHeader(key, options.range) } : {}),
       ...(options.ifNoneMatch === undefined ? {} : { IfNoneMatch: options.ifNoneMatch }),
     });
+    const { start, limit } = options.range ?? { start: 0, limit: 0 };
+    try {
+      const { answer, body } = await this.#read(command, Number.POSITIVE_INFINITY);
+      return { kind: "found", body: body!, etag: answer.ETag! };
+    } catch (error) {
+      const status = statusOf(error);
+      if (status === 304) return { kind: "notModified" };
+      if (isAbsent(error)) return { kind: "absent" };
+      if (status === 416 && options.range) {
+        throw corrupt(
+          key,
+          `it ends before byte ${start}; bytes ${start} to ${limit - 1} were asked for`,
+          error,
+        );
+      }
+      throw this.#failure(error, "GetObject", key);
+    }
+  }
+
+  async getBounded(key: string, bytesMax: number): Promise<BoundedGetResult> {
+    try {
+      const command = new GetObjectCommand({ Bucket: this.#bucket, Key: key });
+      const { answer, body } = await this.#read(command, bytesMax);
+      if (body === null) return { kind: "tooLarge", bytes: answer.ContentLength! };
+      return { kind: "found", body, modifiedMs: answer.LastModified!.getTime() };
+    } catch (error) {
+      if (isAbsent(error)) return { kind: "absent" };
+      throw this.#failure(error, "GetObject", key);
+    }
+  }
+
+  /** The answer with its body; null, and the connection dropped, when that has more bytes. */
+  async #read(
+    command: GetObjectCommand,
+    bytesMax: number,
+  ): Promise<{ answer: GetObjectCommandOutput; body: Buffer | null }> {
     for (let attempt = 1; ; attempt++) {
       let answered = false;
       try {
         const answer = await this.#client.send(command);
         answered = true;
+        if (answer.ContentLength! > bytesMax) {
+          (answer.Body as Readable).destroy();
+          return { answer, body: null };
+        }
         const bytes = await answer.Body!.transformToByteArray();
         this.#traffic.read(bytes.length);
-        const body = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-        return { kind: "found", body, etag: answer.ETag! };
+        return { answer, body: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length) };
       } catch (error) {
-        if (answered && attempt < bodyAttemptsMax) continue;
-        const status = statusOf(error);
-        if (status === 304) return { kind: "notModified" };
-        if (isAbsent(error)) return { kind: "absent" };
-        if (status === 416 && options.range) {
-          const { start, limit } = options.range;
-          throw corrupt(
-            key,
-            `it ends before byte ${start}; bytes ${start} to ${limit - 1} were asked for`,
-            error,
-          );
-        }
-        throw this.#failure(error, "GetObject", key);
+        if (!answered || attempt === bodyAttemptsMax) throw error;
       }
     }
   }
@@ -137,6 +180,52 @@ export class S3ObjectStore implements ObjectStore {
     }
   }
 
+  async copy(from: string, to: string): Promise<{ bytes: number } | null> {
+    const source = await this.head(from);
+    if (source === null) return null;
+    const what = { Bucket: this.#bucket, Key: to, ...copySource(this.#bucket, from, source.etag) };
+    try {
+      // Neither tags nor metadata: a copy with tags takes rights that nothing else does.
+      if (source.bytes <= copyPartBytes)
+        await this.#client.send(
+          new CopyObjectCommand({ ...what, MetadataDirective: "REPLACE", TaggingDirective: "REPLACE" }),
+        );
+      else await this.#copyParts(what, source.bytes);
+      return source;
+    } catch (error) {
+      if (isAbsent(error)) return null;
+      throw this.#failure(error, "CopyObject", from);
+    }
+  }
+
+  async #copyParts(
+    { CopySource, CopySourceIfMatch, ...target }: { Bucket: string; Key: string } & CopySource,
+    bytes: number,
+  ): Promise<void> {
+    const { UploadId } = await this.#client.send(new CreateMultipartUploadCommand(target));
+    const upload = { ...target, UploadId };
+    const partBytes = Math.max(copyPartBytes, Math.ceil(bytes / copyPartsMax));
+    const limit = pLimit(copyPartsAtOnce);
+    const copyPart = async (PartNumber: number) => {
+      const start = (PartNumber - 1) * partBytes;
+      const CopySourceRange = `bytes=${start}-${Math.min(bytes, start + partBytes) - 1}`;
+      const answer = await this.#client.send(
+        new UploadPartCopyCommand({ ...upload, CopySource, CopySourceIfMatch, PartNumber, CopySourceRange }),
+      );
+      return { PartNumber, ETag: answer.CopyPartResult!.ETag! };
+    };
+    try {
+      const numbers = Array.from({ length: Math.ceil(bytes / partBytes) }, (_, i) => i + 1);
+      const Parts = await Promise.all(numbers.map((number) => limit(() => copyPart(number))));
+      await this.#client.send(new CompleteMultipartUploadCommand({ ...upload, MultipartUpload: { Parts } }));
+    } catch (error) {
+      limit.clearQueue();
+      // What is left of it the bucket's lifecycle rule removes.
+      await this.#client.send(new AbortMultipartUploadCommand(upload)).catch(() => {});
+      throw error;
+    }
+  }
+
   async *list(prefix: string, options: { startAfter?: string } = {}): AsyncIterable<readonly ObjectEntry[]> {
     let token: string | undefined;
     for (let pages = 0; pages < listPagesMax; pages++) {
@@ -144,7 +233,11 @@ export class S3ObjectStore implements ObjectStore {
         ...(token === undefined ? {} : { ContinuationToken: token }),
         ...(options.startAfter === undefined ? {} : { StartAfter: options.startAfter }),
       });
-      const entries = (page.Contents ?? []).map(({ Key, Size }) => ({ key: Key!, bytes: Size! }));
+      const entries = (page.Contents ?? []).map(({ Key, Size, LastModified }) => ({
+        key: Key!,
+        bytes: Size!,
+        modifiedMs: LastModified!.getTime(),
+      }));
       if (entries.length > 0) yield entries;
       token = page.NextContinuationToken;
       if (token === undefined) return;
@@ -207,7 +300,7 @@ export class S3ObjectStore implements ObjectStore {
     return failure(error, {
       call: `S3 ${operation}`,
       subject: this.#subject(key),
-      writes: operation === "PutObject" || operation === "DeleteObjects",
+      writes: operation === "PutObject" || operation === "CopyObject" || operation === "DeleteObjects",
       permission: permissions[operation],
     });
   }
@@ -218,6 +311,7 @@ const permissions = {
   GetObject: "s3:GetObject, and s3:ListBucket for keys that may be absent",
   HeadObject: "s3:GetObject, and s3:ListBucket for keys that may be absent",
   PutObject: "s3:PutObject, and s3:GetObject for a conditional write",
+  CopyObject: "s3:GetObject and s3:PutObject",
   ListObjectsV2: "s3:ListBucket",
   DeleteObjects: "s3:DeleteObject",
 } as const;
@@ -225,6 +319,16 @@ const permissions = {
 /** A bucket that does not exist answers 404 too, and must not look like a missing key. */
 const isAbsent = (error: unknown): boolean =>
   statusOf(error) === 404 && !(error instanceof Error && error.name === "NoSuchBucket");
+
+interface CopySource {
+  readonly CopySource: string;
+  readonly CopySourceIfMatch: string;
+}
+/** The source as it was looked at: what has another etag by now is not copied. */
+const copySource = (bucket: string, key: string, etag: string): CopySource => ({
+  CopySource: `${bucket}/${key.split("/").map(encodeURIComponent).join("/")}`,
+  CopySourceIfMatch: etag,
+});
 
 function conditionHeaders(condition: PutCondition | undefined): { IfNoneMatch?: "*"; IfMatch?: string } {
   if (!condition) return {};

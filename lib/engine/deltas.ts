@@ -1,25 +1,20 @@
-/** The unmerged deltas of a shard: finding them by LIST, reading them, and putting unreadable ones aside. */
+/** The unmerged deltas of a shard: finding them by LIST, reading them, and judging what is in them. */
 import pLimit from "p-limit";
 import type { Collection } from "../core/collection.ts";
 import { decodeDelta } from "../core/delta.ts";
-import type { DeltaHeader } from "../core/delta-header.ts";
+import { type DeltaHeader, deltaBytesMax } from "../core/delta-header.ts";
 import { corrupt, isKind, type SiltstoneError } from "../core/errors.ts";
-import {
-  deltaKey,
-  deltaOfKey,
-  deltaPrefix,
-  quarantinedDeltaKey,
-  quarantineReasonKey,
-  type ShardRef,
-  ulidTimeMs,
-} from "../core/keys.ts";
+import { deltaKey, deltaOfKey, deltaPrefix, type ShardRef, ulidTimeMs } from "../core/keys.ts";
 import type { Manifest } from "../core/manifest.ts";
+import { shown } from "../core/metadata.ts";
 import type { Row } from "../core/record.ts";
 import { rowProblem } from "../core/records.ts";
 import type { ObjectStore, World } from "./ports.ts";
 
 /** Deltas read at a time. */
 const readConcurrency = 16;
+/** A delta whose content does not prove itself is read again before it is judged: the GET may have flipped a bit. */
+const readsMax = 2;
 /** Deltas looked at in one LIST of a shard; what lies behind them waits for the next round. */
 export const listedMax = 20_000;
 /**
@@ -65,12 +60,7 @@ export type ReadDelta =
   | { readonly kind: "rows"; readonly delta: string; readonly rows: Row[] }
   /** Merged, or put aside, since it was listed. */
   | { readonly kind: "gone"; readonly delta: string }
-  | {
-      readonly kind: "unreadable";
-      readonly delta: string;
-      readonly error: SiltstoneError;
-      readonly body: Buffer;
-    };
+  | { readonly kind: "unreadable"; readonly delta: string; readonly error: SiltstoneError };
 
 /** Reads and proves deltas, a bounded number at a time, in the given order. */
 export async function readDeltas(
@@ -90,43 +80,28 @@ async function readDelta(
   delta: string,
 ): Promise<ReadDelta> {
   const key = deltaKey(shard, delta);
-  const found = await world.store.get(key);
-  if (found.kind !== "found") return { kind: "gone", delta };
-  try {
-    const { header, rows } = decodeDelta(found.body, { key, delta });
-    const fault =
-      misfit(collection, shard, header) ??
-      misfitRow(collection, rows) ??
-      tooOld(Math.min(header.createdAtMs, ulidTimeMs(delta)), world.clock.nowMs());
-    if (fault !== null) throw corrupt(key, fault);
-    return { kind: "rows", delta, rows };
-  } catch (error) {
-    if (isKind(error, "corrupt")) return { kind: "unreadable", delta, error, body: found.body };
-    throw error;
+  for (let reads = 1; ; reads++) {
+    const found = await world.store.getBounded(key, deltaBytesMax);
+    if (found.kind === "absent") return { kind: "gone", delta };
+    if (found.kind === "tooLarge") return { kind: "unreadable", delta, error: tooLarge(key, found.bytes) };
+    try {
+      const { header, rows } = decodeDelta(found.body, { key, delta });
+      const fault =
+        misfit(collection, shard, header) ??
+        misfitRow(collection, rows) ??
+        tooOld(Math.min(header.createdAtMs, ulidTimeMs(delta)), world.clock.nowMs());
+      if (fault !== null) return { kind: "unreadable", delta, error: corrupt(key, fault) };
+      return { kind: "rows", delta, rows };
+    } catch (error) {
+      if (!isKind(error, "corrupt")) throw error;
+      if (reads === readsMax) return { kind: "unreadable", delta, error };
+    }
   }
 }
 
-/** Copies an unreadable delta and its reason to quarantine/, and only then removes it from the backlog. */
-export async function quarantine(
-  world: World,
-  shard: ShardRef,
-  unreadable: ReadDelta & { kind: "unreadable" },
-): Promise<void> {
-  const { delta, body, error } = unreadable;
-  const reason = {
-    format: 1,
-    delta,
-    reason: error.message,
-    bytes: body.length,
-    at: new Date(world.clock.nowMs()).toISOString(),
-  };
-  await world.store.put(quarantinedDeltaKey(shard, delta), body);
-  await world.store.put(
-    quarantineReasonKey(shard, delta),
-    Buffer.from(`${JSON.stringify(reason, null, 2)}\n`),
-  );
-  await world.store.delete([deltaKey(shard, delta)]);
-}
+/** Judged before anything is read of it: no writer makes a delta of this size. */
+export const tooLarge = (key: string, bytes: number): SiltstoneError =>
+  corrupt(key, `it has ${bytes} bytes; a delta has at most ${deltaBytesMax}`);
 
 /** A delta of another collection, shard or embedding space must not be merged, however well-formed it is. */
 function misfit(collection: Collection, shard: ShardRef, header: DeltaHeader): string | null {
@@ -139,8 +114,7 @@ function misfit(collection: Collection, shard: ShardRef, header: DeltaHeader): s
   };
   for (const [field, value] of Object.entries(expected)) {
     const got = header[field as keyof typeof expected];
-    if (got !== value)
-      return `its ${field} is ${JSON.stringify(got)}, the collection's is ${JSON.stringify(value)}`;
+    if (got !== value) return `its ${field} is ${shown(got)}, the collection's is ${shown(value)}`;
   }
   return null;
 }

@@ -17,6 +17,7 @@
 import { addSums, Checksum, equalSums, type RowSum, sumOf } from "../core/checksum.ts";
 import type { Collection } from "../core/collection.ts";
 import { ingestNeed, type Room, shortageOf } from "../core/compactor-need.ts";
+import { deltaBytesMax } from "../core/delta-header.ts";
 import { corrupt, isKind, SiltstoneError } from "../core/errors.ts";
 import { fold } from "../core/fold.ts";
 import {
@@ -36,15 +37,16 @@ import {
   type ListedDelta,
   listDeltas,
   listedMax,
-  quarantine,
   type ReadDelta,
   readDeltas,
+  tooLarge,
   unmerged,
 } from "./deltas.ts";
 import { type Head, readHead } from "./head.ts";
 import { HeldLease, ingestLease } from "./lease.ts";
 import type { World } from "./ports.ts";
 import { type Change, publish } from "./publish.ts";
+import { quarantine } from "./quarantine.ts";
 
 /** One batch is held in memory whole: its Arrow bytes, its rows, and the segment being written. */
 const batchBytesMax = 96 * 1024 * 1024;
@@ -80,6 +82,8 @@ export interface IngestReport {
   readonly quarantined: number;
   /** Deltas that are still unmerged. */
   readonly pending: readonly string[];
+  /** Those of them that this run can do nothing about, and why; others are merged past them. */
+  readonly left: readonly { readonly delta: string; readonly reason: string }[];
   readonly oldestPendingMs: number | null;
 }
 
@@ -101,10 +105,12 @@ export async function ingest(
   let listedAtMs = world.clock.nowMs();
   let listed = await listDeltas(world.store, ref, first.manifest.watermark);
   const report = { version: first.manifest.version, deltas: 0, rows: 0, quarantined: 0 };
+  const left: LeftDeltas = new Map();
   const end = (outcome: IngestReport["outcome"], pending: readonly ListedDelta[]): IngestReport => ({
     outcome,
     ...report,
     pending: pending.map(({ delta }) => delta),
+    left: pending.flatMap(({ delta }) => (left.has(delta) ? [{ delta, reason: left.get(delta)! }] : [])),
     oldestPendingMs: pending.length === 0 ? null : ulidTimeMs(pending[0]!.delta),
   });
   if (listed.length === 0) return end("done", []);
@@ -122,13 +128,14 @@ export async function ingest(
     for (let batch = 0; batch < batchesMax; batch++) {
       await deleteApplied(world, ref, head, listed);
       const pending = unmerged(listed, head.manifest);
-      if (pending.length === 0) {
-        if (listed.length < listedMax) return end("done", []);
+      const ready = pending.filter(({ delta }) => !left.has(delta));
+      if (ready.length === 0) {
+        if (listed.length < listedMax || listed.length === pending.length) return end("done", pending);
       } else {
         if (outOfTime()) return end("outOfTime", pending);
-        const { taken, shortage } = takeBatch(collection, pending, room);
+        const { taken, shortage } = takeBatch(collection, ready, room);
         if (shortage !== null)
-          return { ...end("outOfRoom", pending), shortage: refusal(ref, pending[0]!, shortage) };
+          return { ...end("outOfRoom", pending), shortage: refusal(ref, ready[0]!, shortage) };
         try {
           const done = await ingestBatch(world, collection, ref, {
             head,
@@ -136,6 +143,7 @@ export async function ingest(
             listed,
             listedAtMs,
             taken,
+            left,
           });
           head = done.head;
           report.deltas += done.deltas;
@@ -173,6 +181,9 @@ async function deleteApplied(
   if (keys.length > 0) await world.store.delete(keys);
 }
 
+/** By delta, why this run leaves it in the backlog. */
+type LeftDeltas = Map<string, string>;
+
 interface Batch {
   readonly head: Head;
   readonly lease: HeldLease;
@@ -180,21 +191,19 @@ interface Batch {
   /** When that LIST began. */
   readonly listedAtMs: number;
   /** The deltas to read, oldest first. */
-  readonly taken: readonly string[];
+  readonly taken: readonly ListedDelta[];
+  readonly left: LeftDeltas;
 }
 
 async function ingestBatch(world: World, collection: Collection, shard: ShardRef, batch: Batch) {
-  const { taken } = batch;
-  const read: ReadDelta[] = [];
-  for (let start = 0; start < taken.length; start += readsPerCheck) {
-    await batch.lease.check();
-    read.push(...(await readDeltas(world, collection, shard, taken.slice(start, start + readsPerCheck))));
-  }
+  const read = await readBatch(world, collection, shard, batch);
   let quarantined = 0;
   for (const delta of read) {
     if (delta.kind !== "unreadable") continue;
-    await quarantine(world, shard, delta);
-    quarantined += 1;
+    await batch.lease.check();
+    const outcome = await quarantine(world, shard, delta);
+    if (outcome === "moved") quarantined += 1;
+    else if (outcome !== "gone") batch.left.set(delta.delta, outcome.left);
   }
   const good = read.filter((delta) => delta.kind === "rows");
   if (good.length === 0) return { head: batch.head, deltas: 0, rows: 0, quarantined };
@@ -218,16 +227,38 @@ async function ingestBatch(world: World, collection: Collection, shard: ShardRef
   return { head, deltas: deltas.length, rows: rows.length, quarantined };
 }
 
+async function readBatch(
+  world: World,
+  collection: Collection,
+  shard: ShardRef,
+  { taken, lease }: Batch,
+): Promise<ReadDelta[]> {
+  const fits = taken.filter(({ bytes }) => bytes <= deltaBytesMax).map(({ delta }) => delta);
+  const read: ReadDelta[] = [];
+  for (let start = 0; start < fits.length; start += readsPerCheck) {
+    await lease.check();
+    read.push(...(await readDeltas(world, collection, shard, fits.slice(start, start + readsPerCheck))));
+  }
+  const rest = taken.filter(({ bytes }) => bytes > deltaBytesMax);
+  return [
+    ...read,
+    ...rest.map(({ delta, bytes }): ReadDelta => {
+      return { kind: "unreadable", delta, error: tooLarge(deltaKey(shard, delta), bytes) };
+    }),
+  ];
+}
+
 /** The oldest deltas within a batch's bounds and what there is room for; `shortage` when not even one fits. */
 function takeBatch(
   collection: Collection,
   pending: readonly ListedDelta[],
   room: Room | undefined,
-): { taken: string[]; shortage: string | null } {
-  const taken: string[] = [];
+): { taken: ListedDelta[]; shortage: string | null } {
+  const taken: ListedDelta[] = [];
   let bytes = 0;
-  for (const { delta, bytes: more } of pending.slice(0, batchDeltasMax)) {
-    bytes += more;
+  for (const delta of pending.slice(0, batchDeltasMax)) {
+    // What is too large is not read.
+    if (delta.bytes <= deltaBytesMax) bytes += delta.bytes;
     const shortage = room ? shortageOf(ingestNeed(taken.length + 1, bytes, collection), room) : null;
     if (taken.length === 0 && shortage !== null) return { taken, shortage };
     if (taken.length > 0 && (bytes > batchBytesMax || shortage !== null)) break;

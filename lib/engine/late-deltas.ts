@@ -7,27 +7,25 @@ import type { Collection } from "../core/collection.ts";
 import { corrupt } from "../core/errors.ts";
 import { deltaKey, deltaOfKey, deltaPrefix, type ShardRef } from "../core/keys.ts";
 import type { Manifest } from "../core/manifest.ts";
-import { quarantine } from "./deltas.ts";
 import type { World } from "./ports.ts";
+import { quarantine } from "./quarantine.ts";
 
 /** Put aside by one run; the next goes on. */
 const lateMax = 1_000;
 
+/** Those that were put aside. */
 export async function quarantineLateDeltas(
   world: World,
   collection: Collection,
   manifest: Manifest,
 ): Promise<string[]> {
   const ref: ShardRef = { collection: collection.name, shard: manifest.shard };
-  const late = await listLateDeltas(world, ref, manifest.watermark);
-  for (const delta of late) {
-    const key = deltaKey(ref, delta);
-    const found = await world.store.get(key);
-    if (found.kind !== "found") continue;
-    const error = corrupt(key, "it was written too late to be acknowledged or merged");
-    await quarantine(world, ref, { kind: "unreadable", delta, error, body: found.body });
+  const moved: string[] = [];
+  for (const delta of await listLateDeltas(world, ref, manifest.watermark)) {
+    const error = corrupt(deltaKey(ref, delta), "it was written too late to be acknowledged or merged");
+    if ((await quarantine(world, ref, { delta, error })) === "moved") moved.push(delta);
   }
-  return late;
+  return moved;
 }
 
 async function listLateDeltas(world: World, ref: ShardRef, watermark: string): Promise<string[]> {

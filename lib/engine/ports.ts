@@ -13,6 +13,8 @@
 export interface ObjectStore {
   /** The whole object, or `range` of it (half open, in bytes). `ifNoneMatch` answers `notModified` when the etag still holds. */
   get(key: string, options?: { range?: ByteRange; ifNoneMatch?: string }): Promise<GetResult>;
+  /** As `get`, of an object that somebody else may have made: the body of one above `bytesMax` is not read. */
+  getBounded(key: string, bytesMax: number): Promise<BoundedGetResult>;
   /** Size and etag, or null when absent. */
   head(key: string): Promise<{ bytes: number; etag: string } | null>;
   /**
@@ -24,6 +26,11 @@ export interface ObjectStore {
   put(key: string, body: Uint8Array, condition?: PutCondition): Promise<PutResult>;
   /** Like an unconditional put, of a local file of any size; atomic. Keys written so are never written twice. */
   putFile(key: string, path: string): Promise<void>;
+  /**
+   * Copies an object of any size, as it is now, over whatever `to` holds; atomic, and its bytes do not pass through here.
+   * Null when `from` is absent.
+   */
+  copy(from: string, to: string): Promise<{ readonly bytes: number } | null>;
   /** Keys that start with `prefix` and are greater than `startAfter`, ascending, page by page. */
   list(prefix: string, options?: { startAfter?: string }): AsyncIterable<readonly ObjectEntry[]>;
   /** The distinct next path parts below `prefix` (which ends in "/" or is empty), ascending, without the slash. */
@@ -41,6 +48,10 @@ export type GetResult =
   | { readonly kind: "found"; readonly body: Buffer; readonly etag: string }
   | { readonly kind: "notModified" }
   | { readonly kind: "absent" };
+export type BoundedGetResult =
+  | { readonly kind: "found"; readonly body: Buffer; readonly modifiedMs: number }
+  | { readonly kind: "tooLarge"; readonly bytes: number }
+  | { readonly kind: "absent" };
 export type PutCondition = { readonly ifAbsent: true } | { readonly ifMatch: string };
 export type PutResult =
   | { readonly kind: "written"; readonly etag: string }
@@ -48,6 +59,8 @@ export type PutResult =
 export interface ObjectEntry {
   readonly key: string;
   readonly bytes: number;
+  /** When the store says that it was written, by its own clock, to the second. */
+  readonly modifiedMs: number;
 }
 
 /** At-least-once notifications: a message may be lost, doubled, late, and out of order. */

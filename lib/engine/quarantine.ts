@@ -1,5 +1,10 @@
-/** Deltas that were put aside: what they are, and putting them back. */
-import { SiltstoneError } from "../core/errors.ts";
+/**
+ * Deltas that were put aside: putting them there, what they are, and putting them back.
+ *
+ * Putting aside is a copy on the server, whatever the size: nothing of the object passes through here. The original goes
+ * when the copy and its reason are there; a crash before that leaves it in the backlog, and the next run does it again.
+ */
+import { isKind, SiltstoneError } from "../core/errors.ts";
 import {
   deltaKey,
   isUlid,
@@ -16,6 +21,56 @@ export interface Quarantined {
   readonly reason: string;
   readonly bytes: number;
   readonly at: string;
+}
+
+/** Copied in a minute or so. Whatever is larger is no delta that anybody waits for: it stays where it is, and is reported. */
+export const quarantinedBytesMax = 32 * 1024 ** 3;
+
+/**
+ * Moves a delta to quarantine/ with its reason; null when it is gone by now. What is answered instead says why it is
+ * still there: the caller goes on with the others.
+ */
+export async function quarantine(
+  world: World,
+  shard: ShardRef,
+  { delta, error }: { readonly delta: string; readonly error: SiltstoneError },
+): Promise<"moved" | "gone" | { readonly left: string }> {
+  try {
+    return (await moveToQuarantine(world, shard, delta, error.message)) ? "moved" : "gone";
+  } catch (failure) {
+    if (!isKind(failure, "unavailable") && !isKind(failure, "uncertain")) throw failure;
+    return { left: `${error.message}; it could not be put aside: ${failure.message}` };
+  }
+}
+
+async function moveToQuarantine(world: World, shard: ShardRef, delta: string, why: string): Promise<boolean> {
+  const { store, clock } = world;
+  const key = deltaKey(shard, delta);
+  const there = await store.head(key);
+  if (there === null) return false;
+  if (there.bytes > quarantinedBytesMax)
+    throw new SiltstoneError("unavailable", `${key} is too large to be copied; delete it by hand`);
+  const copyKey = quarantinedDeltaKey(shard, delta);
+  const copied = await store.copy(key, copyKey);
+  if (copied === null) return false;
+  if ((await store.head(copyKey))?.bytes !== copied.bytes)
+    throw new SiltstoneError("unavailable", `${copyKey} is not the copy that it should be`);
+  const at = new Date(clock.nowMs()).toISOString();
+  const reason = { format: 1, delta, reason: why, bytes: copied.bytes, at };
+  await putOnce(
+    store,
+    quarantineReasonKey(shard, delta),
+    Buffer.from(`${JSON.stringify(reason, null, 2)}\n`),
+  );
+  await store.delete([key]);
+  return true;
+}
+
+/** If absent: what is there already is of an earlier attempt, or newer than what a run that slept wants to write. */
+async function putOnce(store: ObjectStore, key: string, body: Uint8Array): Promise<void> {
+  const put = await store.put(key, body, { ifAbsent: true });
+  if (put.kind === "preconditionFailed" && (await store.head(key)) === null)
+    throw new SiltstoneError("unavailable", `${key} could not be written; nothing was changed, try again`);
 }
 
 export async function listQuarantine(store: ObjectStore, shard: ShardRef): Promise<Quarantined[]> {
@@ -57,10 +112,7 @@ export async function retryQuarantined(world: World, shard: ShardRef, delta: str
     throw new SiltstoneError("notFound", `${shardName(shard)} has no quarantined delta ${delta}`);
   const again = world.clock.ulid();
   const key = deltaKey(shard, again);
-  const put = await world.store.put(key, found.body, { ifAbsent: true });
-  if (put.kind === "preconditionFailed" && (await world.store.head(key)) === null) {
-    throw new SiltstoneError("unavailable", `${key} could not be written; nothing was changed, try again`);
-  }
+  await putOnce(world.store, key, found.body);
   await world.store.delete([quarantinedDeltaKey(shard, delta), quarantineReasonKey(shard, delta)]);
   return again;
 }

@@ -30,6 +30,8 @@ export interface ShardSummary extends ShardRef {
   /** Unmerged deltas that are left; null when the run did not look. */
   readonly pending: number | null;
   readonly oldestPendingSeconds: number | null;
+  /** Unmerged deltas that the run could do nothing about, and why the oldest of them. */
+  readonly left?: { readonly deltas: number; readonly reason: string };
   readonly merges: number;
   readonly collectedObjects: number;
   readonly collectedBytes: number;
@@ -92,6 +94,7 @@ function summarizeShard(report: ShardReport, nowMs: number): ShardSummary {
     merges: merge?.merges.length ?? 0,
     collectedObjects: collect?.outcome === "done" ? collect.keys.length : 0,
     collectedBytes: collect?.outcome === "done" ? collect.bytes : 0,
+    ...(ingest?.left[0] ? { left: { deltas: ingest.left.length, reason: ingest.left[0].reason } } : {}),
     ...(error ? { error } : {}),
   };
 }
@@ -104,7 +107,12 @@ function outcomeOf({ ingest, merge, collect, error }: ShardReport): ShardOutcome
   if (outcomes.includes("locked")) return "locked";
   if (outcomes.some((one) => one === "fenced" || one === "overtaken" || one === "conflict"))
     return "overtaken";
-  const worked = ingest?.deltas || ingest?.quarantined || merge?.merges.length || collect?.keys.length;
+  const worked =
+    ingest?.deltas ||
+    ingest?.quarantined ||
+    ingest?.left.length ||
+    merge?.merges.length ||
+    collect?.keys.length;
   return worked ? "done" : "nothing";
 }
 

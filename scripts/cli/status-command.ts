@@ -160,6 +160,9 @@ function adviceFor(status: ShardStatus): string[] {
     const { kind, message } = (lastRun.error ?? {}) as { kind?: string; message?: string };
     advice.push(`${name}: the last run failed (${kind}): ${message}`);
   }
+  const left = lastRun?.left as { deltas?: number; reason?: string } | undefined;
+  if (left !== undefined && backlog !== null && backlog.deltas > 0)
+    advice.push(`${name}: the last run left ${left.deltas} of its deltas unmerged: ${left.reason}`);
   if (snapshot !== null && snapshot.flatSegments > flatSegmentsMany) {
     advice.push(
       `${name}: ${snapshot.flatSegments} small segments wait to be merged: silt compact ${collection}`,

@@ -138,12 +138,15 @@ function compactOutcome({
     "COLLECTED",
     "LEFT",
   ];
-  const next = shards.flatMap(({ collection, shard, outcome, quarantined }) => [
+  const next = shards.flatMap(({ collection, shard, outcome, quarantined, left }) => [
     ...(outcome === "locked"
       ? [`another run holds ${collection}/${shard}: silt lock show ${collection}`]
       : []),
     ...(outcome === "outOfTime" ? [`${collection}/${shard} has more to do: run it again`] : []),
     ...(quarantined > 0 ? [`deltas were put aside: silt quarantine list ${collection}`] : []),
+    ...(left
+      ? [`${collection}/${shard}: ${plural(left.deltas, "delta")} stays unmerged: ${left.reason}`]
+      : []),
   ]);
   const { messages } = summary;
   const busy = shards.some(({ outcome }) => outcome === "locked" || outcome === "overtaken");

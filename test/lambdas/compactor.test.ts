@@ -37,6 +37,7 @@ const ingest = (more: Partial<IngestReport> = {}): IngestReport => ({
   rows: 20,
   quarantined: 1,
   pending: [],
+  left: [],
   oldestPendingMs: null,
   ...more,
 });

@@ -498,15 +498,60 @@ export const mutants: readonly Mutant[] = [
   ),
   mutant(
     "quarantine deletes before it copies",
-    "lib/engine/deltas.ts",
-    "  await world.store.put(quarantinedDeltaKey(shard, delta), body);\n",
-    "  await world.store.delete([deltaKey(shard, delta)]);\n  await world.store.put(quarantinedDeltaKey(shard, delta), body);\n",
+    "lib/engine/quarantine.ts",
+    "  const copied = await store.copy(key, copyKey);\n",
+    '  const read = await store.get(key);\n  await store.delete([key]);\n  if (read.kind === "found") await store.put(copyKey, read.body);\n  const copied = there;\n',
   ),
+  {
+    name: "quarantine deletes the original though its copy is not proved",
+    file: "lib/engine/quarantine.ts",
+    edits: [{ search: "?.bytes !== copied.bytes)", replace: "?.bytes === -1)" }],
+    test: "test/engine/quarantine.test.ts",
+  },
+  {
+    name: "one delta that cannot be put aside stops the shard",
+    file: "lib/engine/quarantine.ts",
+    edits: [
+      {
+        search: `if (!isKind(failure, "unavailable") && !isKind(failure, "uncertain")) throw failure;`,
+        replace: `if (!isKind(failure, "invalid")) throw failure;`,
+      },
+    ],
+    test: "test/engine/quarantine.test.ts",
+  },
+  {
+    name: "a delta is judged by one reading",
+    file: "lib/engine/deltas.ts",
+    edits: [{ search: "const readsMax = 2;", replace: "const readsMax = 1;" }],
+    test: "test/engine/quarantine.test.ts",
+  },
+  {
+    name: "a delta's size is not judged before it is read",
+    file: "lib/engine/ingest.ts",
+    edits: [
+      {
+        search: "const fits = taken.filter(({ bytes }) => bytes <= deltaBytesMax)",
+        replace: "const fits = taken.filter(({ bytes }) => bytes >= 0)",
+      },
+    ],
+    test: "test/engine/quarantine.test.ts",
+  },
+  {
+    name: "a delta is read whatever its size is by now",
+    file: "lib/engine/deltas.ts",
+    edits: [
+      {
+        search: "world.store.getBounded(key, deltaBytesMax)",
+        replace: "world.store.getBounded(key, Number.POSITIVE_INFINITY)",
+      },
+    ],
+    test: "test/engine/quarantine.test.ts",
+  },
   mutant(
     "quarantine retry trusts a refused PUT",
     "lib/engine/quarantine.ts",
-    `if (put.kind === "preconditionFailed" && (await world.store.head(key)) === null) {`,
-    `if (put.kind !== "written" && key === "") {`,
+    `if (put.kind === "preconditionFailed" && (await store.head(key)) === null)`,
+    `if (put.kind !== "written" && key === "")`,
   ),
   mutant(
     "a pin is not checked against the floor",

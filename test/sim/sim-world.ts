@@ -21,6 +21,7 @@ export function watchedStore(
   };
   return {
     get: (key, options) => store.get(key, options),
+    getBounded: (key, bytesMax) => store.getBounded(key, bytesMax),
     head: (key) => store.head(key),
     async put(key, body, condition) {
       if (condition !== undefined && later(key, () => put(key, Buffer.from(body), condition)))
@@ -30,6 +31,11 @@ export function watchedStore(
     async putFile(key, path) {
       await store.putFile(key, path);
       oracle.written(key, Buffer.alloc(0));
+    },
+    async copy(from, to) {
+      const copied = await store.copy(from, to);
+      if (copied !== null) oracle.written(to, Buffer.alloc(0));
+      return copied;
     },
     list: (prefix, options) => store.list(prefix, options),
     listFolders: (prefix) => store.listFolders(prefix),

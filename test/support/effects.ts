@@ -141,12 +141,14 @@ function storeWithEffects(store: ObjectStore, process: Process): ObjectStore {
     ({ port: "store", operation, key, writes: true }) as const;
   return {
     get: (key, options) => process.run(read("get", key), () => store.get(key, options)),
+    getBounded: (key, bytesMax) => process.run(read("get", key), () => store.getBounded(key, bytesMax)),
     head: (key) => process.run(read("head", key), () => store.head(key)),
     put: (key, body, condition) =>
       process.run({ ...write("put", key), conditional: condition !== undefined }, () =>
         store.put(key, body, condition),
       ),
     putFile: (key, path) => process.run(write("putFile", key), () => store.putFile(key, path)),
+    copy: (from, to) => process.run(write("copy", to), () => store.copy(from, to)),
     async *list(prefix, options): AsyncIterable<readonly ObjectEntry[]> {
       const pages = store.list(prefix, options)[Symbol.asyncIterator]();
       for (;;) {

@@ -25,6 +25,8 @@ export type Body =
   | { readonly kind: "files"; readonly files: readonly BodyFile[] };
 export interface BodyFile {
   readonly name: string;
+  /** Where the body's bytes begin in the file. @default 0 */
+  readonly start?: number;
   readonly bytes: number;
 }
 export interface ReceivedBody {
@@ -108,16 +110,23 @@ export class BodyFiles {
     return { handle: await open(join(this.folder, name), "wx"), name };
   }
 
-  /** A second body of the same bytes, without copying them: new names for the same files. */
-  duplicate(body: Body): Body {
-    if (body.kind === "inline") return body;
-    const files = body.files.map(({ name, bytes }) => {
+  /** A second body of bytes `start` to `limit - 1`, without copying them: new names for the same files. */
+  duplicate(body: Body, start: number, limit: number): Body {
+    if (body.kind === "inline") return { kind: "inline", data: body.data.subarray(start, limit) };
+    const files = slices(body.files, start, limit).map(({ name, ...slice }) => {
       const copy = randomUUID();
       linkSync(join(this.folder, name), join(this.folder, copy));
-      return { name: copy, bytes };
+      return { name: copy, ...slice };
     });
     this.syncFolder();
     return { kind: "files", files };
+  }
+
+  /** The same bytes, in a file of their own where they had none. */
+  async asFiles(body: Body): Promise<Body> {
+    if (body.kind === "files") return body;
+    const want = { algorithms: [], sha256: false, asFile: true };
+    return (await this.receive(Readable.from([body.data]), want)).body;
   }
 
   /** Bytes start to limit - 1 as a stream. The files are held until the stream closes. */
@@ -135,13 +144,8 @@ export class BodyFiles {
       if (limit > start) yield body.data.subarray(start, limit);
       return;
     }
-    let offset = 0;
-    for (const { name, bytes } of body.files) {
-      const from = Math.max(start - offset, 0);
-      const until = Math.min(limit - offset, bytes);
-      if (from < until) yield* createReadStream(join(this.folder, name), { start: from, end: until - 1 });
-      offset += bytes;
-    }
+    for (const { name, start: from, bytes } of slices(body.files, start, limit))
+      yield* createReadStream(join(this.folder, name), { start: from, end: from + bytes - 1 });
   }
 
   private letGo(name: string): void {
@@ -171,4 +175,15 @@ export class BodyFiles {
       closeSync(descriptor);
     }
   }
+}
+
+/** Bytes `start` to `limit - 1` of files one after the other. */
+function slices(files: readonly BodyFile[], start: number, limit: number): Required<BodyFile>[] {
+  let offset = 0;
+  return files.flatMap(({ name, start: begins = 0, bytes }) => {
+    const from = Math.max(start - offset, 0);
+    const until = Math.min(limit - offset, bytes);
+    offset += bytes;
+    return from < until ? [{ name, start: begins + from, bytes: until - from }] : [];
+  });
 }

@@ -133,7 +133,8 @@ export class Catalog {
       isDeleteMarker ? 1 : 0,
       object.bytes,
       object.etag,
-      this.nowMs(),
+      // S3 tells no finer time.
+      Math.floor(this.nowMs() / 1_000) * 1_000,
       JSON.stringify({ headers, checksums }),
       body.kind === "files" ? JSON.stringify(body.files) : null,
     );

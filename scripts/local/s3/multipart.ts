@@ -17,7 +17,15 @@ import {
 } from "./checksums.ts";
 import { writeCondition } from "./conditions.ts";
 import { S3Error } from "./error.ts";
-import { commit, keptHeaders, receiveVerified, type Storage, versionHeader } from "./objects.ts";
+import {
+  checkCopyBytes,
+  commit,
+  copySource,
+  keptHeaders,
+  receiveVerified,
+  type Storage,
+  versionHeader,
+} from "./objects.ts";
 import type { S3Request } from "./request.ts";
 import { xmlDocument, xmlElements, xmlText } from "./xml.ts";
 
@@ -82,17 +90,48 @@ export async function uploadPart(
   request: S3Request,
   source: AsyncIterable<Buffer>,
 ): Promise<Answer> {
-  const { catalog } = storage;
-  const { id } = findUpload(catalog, request);
-  const number = Number(request.query.get("partNumber"));
-  if (!Number.isInteger(number) || number < 1 || number > partNumberMax) {
-    throw new S3Error("InvalidArgument", `Part number must be an integer between 1 and ${partNumberMax}.`);
-  }
+  const number = partNumber(storage.catalog, request);
   const { body, bytes, md5, checksums } = await receiveVerified(storage, request, source);
   const etag = md5.toString("hex");
+  storePart(storage, request, { number, bytes, etag, checksums, body });
+  return { status: 200, headers: { etag: `"${etag}"`, ...checksumHeaders(checksums) } };
+}
+
+/** A part of another object's bytes. Its etag stands for the copied range: bytes are not read to hash them. */
+export async function uploadPartCopy(storage: Storage, request: S3Request): Promise<Answer> {
+  const number = partNumber(storage.catalog, request);
+  const source = copySource(storage, request);
+  const range = /^bytes=(\d+)-(\d+)$/.exec(String(request.headers["x-amz-copy-source-range"] ?? ""));
+  const { start, limit } = range
+    ? { start: Number(range[1]), limit: Number(range[2]) + 1 }
+    : { start: 0, limit: source.bytes };
+  if (start >= limit || limit > source.bytes)
+    throw new S3Error(
+      "InvalidArgument",
+      `Range specified is not valid for source object of size: ${source.bytes}`,
+    );
+  checkCopyBytes(limit - start);
+  const body = await storage.bodies.asFiles(storage.bodies.duplicate(source.body, start, limit));
+  const etag = createHash("md5").update(`${source.etag} ${start} ${limit}`).digest("hex");
+  storePart(storage, request, { number, bytes: limit - start, etag, checksums: {}, body });
+  const LastModified = new Date().toISOString();
+  return xmlAnswer(xmlDocument("CopyPartResult", { ETag: `"${etag}"`, LastModified }));
+}
+
+function partNumber(catalog: Catalog, request: S3Request): number {
+  findUpload(catalog, request);
+  const number = Number(request.query.get("partNumber"));
+  if (Number.isInteger(number) && number >= 1 && number <= partNumberMax) return number;
+  throw new S3Error("InvalidArgument", `Part number must be an integer between 1 and ${partNumberMax}.`);
+}
+
+/** Commits a part whose body is durable, in place of an earlier one of its number. */
+function storePart(storage: Storage, request: S3Request, part: Omit<Part, "modifiedMs">): void {
+  const { catalog } = storage;
+  const { number, bytes, etag, checksums, body } = part;
   commit(storage, body, () =>
     catalog.transaction(() => {
-      findUpload(catalog, request);
+      const { id } = findUpload(catalog, request);
       const old = partsOf(catalog, id).get(number);
       catalog
         .sql("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?, ?, ?, ?)")
@@ -100,7 +139,6 @@ export async function uploadPart(
       return { versionId: "null", isDeleteMarker: false, discarded: old ? [old.body] : [] };
     }),
   );
-  return { status: 200, headers: { etag: `"${etag}"`, ...checksumHeaders(checksums) } };
 }
 
 export async function completeUpload(

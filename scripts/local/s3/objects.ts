@@ -17,6 +17,8 @@ export interface Storage {
 }
 
 const deletesMax = 1000;
+/** S3 copies no more in one request. */
+const copyBytesMax = 5 * 1024 ** 3;
 
 /** Takes the request's body in and refuses it when a length or a checksum it came with is wrong. */
 export async function receiveVerified(
@@ -221,25 +223,35 @@ export async function deleteObjects(
   return xmlAnswer(xmlDocument("DeleteResult", isQuiet ? {} : { Deleted }));
 }
 
-export function copyObject(storage: Storage, request: S3Request): Answer {
-  const { headers } = request;
+/** The object that a copy is made of; S3 refuses one that is too large for a single request. */
+export function copySource({ catalog }: Storage, { headers }: S3Request): ObjectVersion {
   const from = /^\/?([^/]+)\/([^?]+)(?:\?versionId=(.+))?$/.exec(String(headers["x-amz-copy-source"]));
   if (!from) throw new S3Error("InvalidArgument", "x-amz-copy-source has to be bucket/key.");
-  const source = findReadable(
-    storage.catalog,
-    storage.catalog.bucket(from[1]!),
-    decodeKey(from[2]!),
-    from[3],
-  );
+  const source = findReadable(catalog, catalog.bucket(from[1]!), decodeKey(from[2]!), from[3]);
   checkReadCondition(source.etag, {
     "if-match": headers["x-amz-copy-source-if-match"] as string | undefined,
     "if-none-match": headers["x-amz-copy-source-if-none-match"] as string | undefined,
   });
+  return source;
+}
+
+export function checkCopyBytes(bytes: number): void {
+  if (bytes <= copyBytesMax) return;
+  throw new S3Error(
+    "InvalidRequest",
+    `The specified copy source is larger than the maximum allowable size for a copy source: ${copyBytesMax}`,
+  );
+}
+
+export function copyObject(storage: Storage, request: S3Request): Answer {
+  const { headers } = request;
+  const source = copySource(storage, request);
+  checkCopyBytes(source.bytes);
   const bucket = storage.catalog.bucket(request.bucket);
   const isReplaced = headers["x-amz-metadata-directive"] === "REPLACE";
   const condition = writeCondition(headers);
   const { bytes, etag, checksums } = source;
-  const body = storage.bodies.duplicate(source.body);
+  const body = storage.bodies.duplicate(source.body, 0, bytes);
   const object = {
     body,
     bytes,

@@ -37,6 +37,7 @@ const operations = {
     "PUT ": "PutObject",
     "PUT copy": "CopyObject",
     "PUT uploadId": "UploadPart",
+    "PUT uploadId copy": "UploadPartCopy",
     "POST uploads": "CreateMultipartUpload",
     "POST uploadId": "CompleteMultipartUpload",
     "DELETE ": "DeleteObject",
@@ -78,16 +79,12 @@ export function parseRequest(request: IncomingMessage): S3Request {
   const method = request.method ?? "GET";
   const subresource = subresources.find((name) => query.has(name));
   const isCopy = request.headers["x-amz-copy-source"] !== undefined;
-  if (isCopy && subresource !== undefined)
-    throw new S3Error("NotImplemented", "UploadPartCopy is not implemented.");
+  const what = [subresource, isCopy ? "copy" : undefined].filter((part) => part !== undefined).join(" ");
   const scope = bucket === "" ? "service" : key.length === 0 ? "bucket" : "object";
   const table: Readonly<Record<string, Operation>> = operations[scope];
-  const operation = table[`${method} ${isCopy ? "copy" : (subresource ?? "")}`];
+  const operation = table[`${method} ${what}`];
   if (operation === undefined) {
-    throw new S3Error(
-      "NotImplemented",
-      `${method} on a ${scope} with "${subresource ?? ""}" is not implemented.`,
-    );
+    throw new S3Error("NotImplemented", `${method} on a ${scope} with "${what}" is not implemented.`);
   }
   return { operation, bucket, key, query, headers: request.headers, body: request };
 }

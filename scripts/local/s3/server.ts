@@ -176,6 +176,8 @@ class Handler {
         return multipart.createUpload(storage, request);
       case "UploadPart":
         return multipart.uploadPart(storage, request, body);
+      case "UploadPartCopy":
+        return multipart.uploadPartCopy(storage, request);
       case "CompleteMultipartUpload":
         return multipart.completeUpload(storage, request, body);
       case "AbortMultipartUpload":

@@ -32,7 +32,7 @@ describe.each(s3Targets)("S3ObjectStore over %s", (name, open) => {
 
   objectStoreContract(name, async () => {
     const store = new S3ObjectStore(target.s3, target.bucket, new Traffic());
-    return { store, keysBelow: target.prefix, pageKeys: 1000 };
+    return { store, keysBelow: target.prefix, pageKeys: 1000, nowMs: Date.now };
   });
 
   test("traffic counts requests where they leave, and the bytes of bodies", async () => {

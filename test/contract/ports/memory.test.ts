@@ -7,7 +7,8 @@ import { deltaQueueContract } from "./queue.ts";
 
 for (const pageKeys of [1, 3, 1000]) {
   objectStoreContract(`memory, ${pageKeys} keys a page`, async () => {
-    return { store: memoryWorld({ pageKeys }).store, keysBelow: "contract/", pageKeys };
+    const { store, clock } = memoryWorld({ pageKeys });
+    return { store, keysBelow: "contract/", pageKeys, nowMs: () => clock.nowMs() };
   });
 }
 

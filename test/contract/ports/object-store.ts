@@ -12,6 +12,8 @@ export interface StoreUnderTest {
   /** Ends in "/"; everything the suite writes lies below. */
   readonly keysBelow: string;
   readonly pageKeys: number;
+  /** The store's own time, roughly: a clock of the suite may be a minute off. */
+  readonly nowMs: () => number;
 }
 
 const racers = 50;
@@ -21,12 +23,13 @@ export function objectStoreContract(name: string, makeStore: () => Promise<Store
     let store: ObjectStore;
     let root: string;
     let pageKeys: number;
+    let nowMs: () => number;
     let tests = 0;
 
     beforeEach(async () => {
       const made = await makeStore();
       store = made.store;
-      pageKeys = made.pageKeys;
+      ({ pageKeys, nowMs } = made);
       root = `${made.keysBelow}${++tests}/`;
     });
 
@@ -206,7 +209,7 @@ export function objectStoreContract(name: string, makeStore: () => Promise<Store
       const seen: { key: string; bytes: number }[] = [];
       for await (const page of store.list(`${root}pages/`)) {
         expect(page.length).toBeLessThanOrEqual(pageKeys);
-        seen.push(...page);
+        seen.push(...page.map(({ key, bytes }) => ({ key, bytes })));
       }
       expect(seen).toEqual(keys.map((key, i) => ({ key, bytes: i % 5 })));
       await store.delete(keys);
@@ -229,6 +232,62 @@ export function objectStoreContract(name: string, makeStore: () => Promise<Store
       expect(await store.listFolders(root)).toEqual(["a", "a.b", "b", "c"]);
       expect(await store.listFolders(`${root}a/`)).toEqual(["x"]);
       expect(await store.listFolders(`${root}none/`)).toEqual([]);
+    });
+
+    test("says when an object was written, by the store's clock, in whole seconds, and again when it is overwritten", async () => {
+      const written = async () => {
+        for await (const [entry] of store.list(`${root}a`)) return entry!.modifiedMs;
+        throw new Error("not listed");
+      };
+      const beforeMs = nowMs();
+      await store.put(`${root}a`, text("1"));
+      const firstMs = await written();
+      expect(firstMs % 1_000).toBe(0);
+      expect(Math.abs(firstMs - beforeMs)).toBeLessThan(60_000);
+      expect(await store.getBounded(`${root}a`, 1)).toEqual({
+        kind: "found",
+        body: text("1"),
+        modifiedMs: firstMs,
+      });
+      await store.put(`${root}a`, text("2"));
+      expect(await written()).toBeGreaterThanOrEqual(firstMs);
+    });
+
+    test("a bounded get reads what fits, and of what does not only its size", async () => {
+      await store.put(`${root}a`, text("stone"));
+      await store.put(`${root}empty`, Buffer.alloc(0));
+      await store.put(`${root}large`, Buffer.alloc(3_000_000, 1));
+      expect(await store.getBounded(`${root}a`, 5)).toMatchObject({ kind: "found", body: text("stone") });
+      expect(await store.getBounded(`${root}empty`, 0)).toMatchObject({
+        kind: "found",
+        body: Buffer.alloc(0),
+      });
+      for (let i = 0; i < 100; i++)
+        expect(await store.getBounded(`${root}large`, 2_999_999)).toEqual({
+          kind: "tooLarge",
+          bytes: 3_000_000,
+        });
+      expect(await store.getBounded(`${root}absent`, 5)).toEqual({ kind: "absent" });
+    });
+
+    test("a copy has the bytes of its source, over whatever was there; the source stays", async () => {
+      const every = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte));
+      const name = "ä b/c+d%20e～?.arrow";
+      for (const body of [Buffer.alloc(0), every, Buffer.alloc(1 << 20, every)]) {
+        await store.put(`${root}${name}`, body);
+        expect(await store.copy(`${root}${name}`, `${root}copy`)).toMatchObject({ bytes: body.length });
+        expect((await bodyOf(`${root}copy`)).equals(body)).toBe(true);
+        expect((await bodyOf(`${root}${name}`)).equals(body)).toBe(true);
+      }
+      expect(await listed(root)).toEqual(["copy", name]);
+      await store.put(`${root}${name}`, text("later"));
+      expect((await bodyOf(`${root}copy`)).length).toBe(1 << 20);
+    });
+
+    test("a copy of nothing copies nothing", async () => {
+      await store.put(`${root}to`, text("stays"));
+      expect(await store.copy(`${root}from`, `${root}to`)).toBeNull();
+      expect((await bodyOf(`${root}to`)).toString()).toBe("stays");
     });
 
     test("delete takes none, absent keys, and twice the same", async () => {

@@ -6,7 +6,9 @@
 import { readFileSync } from "node:fs";
 import { corrupt, invalid } from "../../../lib/core/errors.ts";
 import type {
+  BoundedGetResult,
   ByteRange,
+  Clock,
   GetResult,
   ObjectEntry,
   ObjectStore,
@@ -18,6 +20,7 @@ import type { Traffic } from "../../../lib/engine/traffic.ts";
 interface StoredObject {
   readonly body: Buffer;
   readonly etag: string;
+  readonly modifiedMs: number;
 }
 
 export class MemoryObjectStore implements ObjectStore {
@@ -25,11 +28,13 @@ export class MemoryObjectStore implements ObjectStore {
   /** Keys in byte order; always the same set as #objects. */
   readonly #keys: string[] = [];
   readonly #traffic: Traffic;
+  readonly #clock: Pick<Clock, "nowMs">;
   readonly #pageKeys: number;
   #writes = 0;
 
-  constructor(traffic: Traffic, options: { pageKeys: number }) {
+  constructor(traffic: Traffic, clock: Pick<Clock, "nowMs">, options: { pageKeys: number }) {
     this.#traffic = traffic;
+    this.#clock = clock;
     this.#pageKeys = options.pageKeys;
   }
 
@@ -57,6 +62,17 @@ export class MemoryObjectStore implements ObjectStore {
     return { kind: "found", body, etag: object.etag };
   }
 
+  async getBounded(key: string, bytesMax: number): Promise<BoundedGetResult> {
+    const object = this.#objects.get(key);
+    if (object !== undefined && object.body.length > bytesMax) {
+      this.#traffic.request();
+      return { kind: "tooLarge", bytes: object.body.length };
+    }
+    const found = await this.get(key);
+    if (found.kind !== "found") return { kind: "absent" };
+    return { kind: "found", body: found.body, modifiedMs: object!.modifiedMs };
+  }
+
   async head(key: string): Promise<{ bytes: number; etag: string } | null> {
     this.#traffic.request();
     const object = this.#objects.get(key);
@@ -71,6 +87,14 @@ export class MemoryObjectStore implements ObjectStore {
     this.#put(key, readFileSync(path));
   }
 
+  async copy(from: string, to: string): Promise<{ bytes: number } | null> {
+    const source = this.#objects.get(from);
+    this.#traffic.request();
+    if (source === undefined) return null;
+    this.#store(to, Buffer.from(source.body));
+    return { bytes: source.body.length };
+  }
+
   #put(key: string, body: Buffer, condition?: PutCondition): PutResult {
     this.#traffic.request();
     this.#traffic.wrote(body.length);
@@ -79,10 +103,16 @@ export class MemoryObjectStore implements ObjectStore {
     if (condition && "ifMatch" in condition && current?.etag !== condition.ifMatch) {
       return { kind: "preconditionFailed" };
     }
+    return { kind: "written", etag: this.#store(key, body) };
+  }
+
+  #store(key: string, body: Buffer): string {
     const etag = `"${(++this.#writes).toString(16).padStart(8, "0")}"`;
-    if (!current) this.#keys.splice(this.#lowerBound(key), 0, key);
-    this.#objects.set(key, { body, etag });
-    return { kind: "written", etag };
+    if (!this.#objects.has(key)) this.#keys.splice(this.#lowerBound(key), 0, key);
+    // To the second, as S3 says it.
+    const modifiedMs = Math.floor(this.#clock.nowMs() / 1_000) * 1_000;
+    this.#objects.set(key, { body, etag, modifiedMs });
+    return etag;
   }
 
   async *list(prefix: string, options: { startAfter?: string } = {}): AsyncIterable<readonly ObjectEntry[]> {
@@ -90,10 +120,15 @@ export class MemoryObjectStore implements ObjectStore {
     for (;;) {
       this.#traffic.request();
       const page = this.#keysAfter(prefix, after, this.#pageKeys);
-      if (page.length > 0) yield page.map((key) => ({ key, bytes: this.#objects.get(key)!.body.length }));
+      if (page.length > 0) yield page.map((key) => this.#entry(key));
       if (page.length < this.#pageKeys) return;
       after = page.at(-1)!;
     }
+  }
+
+  #entry(key: string): ObjectEntry {
+    const { body, modifiedMs } = this.#objects.get(key)!;
+    return { key, bytes: body.length, modifiedMs };
   }
 
   async listFolders(prefix: string): Promise<string[]> {

@@ -32,7 +32,7 @@ export function memoryWorld(options: MemoryWorldOptions = {}): MemoryWorld {
   });
   const traffic = new Traffic();
   return {
-    store: new MemoryObjectStore(traffic, { pageKeys: options.pageKeys ?? 1000 }),
+    store: new MemoryObjectStore(traffic, clock, { pageKeys: options.pageKeys ?? 1000 }),
     queue: new MemoryQueue(clock, { visibilityMs: options.visibilityMs ?? 960_000 }),
     leases: new MemoryLeases(),
     clock,
