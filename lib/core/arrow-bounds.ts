@@ -3,6 +3,11 @@
  * file: one flipped bit in the length of a list makes it loop over, or allocate, billions of entries. What passes here
  * holds one flat schema of known width, uncompressed record batches without dictionaries, and lengths that fit the file.
  *
+ * Everything in the file refers to bytes by offset, so that a small file may name the same bytes again and again: a text
+ * hundreds of times in its metadata, a body in each of a thousand batches. What is read of it grows with the names. So
+ * texts count as often as they are named, and no byte of the bodies may be named twice: what passes here becomes at most
+ * a few times the file's own size in memory.
+ *
  *   "ARROW1" 00 00 · schema message · record batch messages · footer · int32 footer length · "ARROW1"
  */
 import { Block } from "apache-arrow/fb/block";
@@ -11,7 +16,8 @@ import { Message } from "apache-arrow/fb/message";
 import { MessageHeader } from "apache-arrow/fb/message-header";
 import { RecordBatch } from "apache-arrow/fb/record-batch";
 import type { Schema } from "apache-arrow/fb/schema";
-import { ByteBuffer } from "flatbuffers";
+import { Type } from "apache-arrow/fb/type";
+import { ByteBuffer, Encoding } from "flatbuffers";
 
 const magic = Buffer.from("ARROW1");
 const magicPaddedBytes = 8;
@@ -19,6 +25,10 @@ const magicPaddedBytes = 8;
 const tailBytes = 4 + magic.length;
 const batchesMax = 1024;
 const metadataEntriesMax = 64;
+/** Of the footer, and of the metadata of each batch: ours have 1 KiB. */
+const metadataBytesMax = 256 * 1024;
+/** Of all texts in footer and batches, each as often as it is named. */
+const textBytesMax = 256 * 1024;
 /** The continuation mark 0xFFFFFFFF and the length, before each message. */
 const messagePrefixBytes = 8;
 
@@ -26,6 +36,13 @@ export interface ArrowShape {
   /** Columns of the schema, in order. A FixedSizeList counts as one, its only child is not counted. */
   readonly columns: number;
   readonly rowsMax: number;
+}
+
+/** What batch after batch adds up to. */
+interface Totals {
+  textBytes: number;
+  rows: number;
+  bodyBytes: number;
 }
 
 /** What is wrong with the file's structure, or null. Reads nothing outside `bytes`, and never throws. */
@@ -39,27 +56,54 @@ export function arrowFileProblem(bytes: Uint8Array, shape: ArrowShape): string |
   if (footerBytes < 8 || footerBytes > footerLimit - magicPaddedBytes) {
     return `its footer length ${footerBytes} does not fit its ${file.length} bytes`;
   }
+  if (footerBytes > metadataBytesMax)
+    return `its footer has ${footerBytes} bytes; at most ${metadataBytesMax} are allowed`;
   const footer = Footer.getRootAsFooter(
     new ByteBuffer(file.subarray(footerLimit - footerBytes, footerLimit)),
   );
   if (footer.dictionariesLength() !== 0) return "it has dictionaries";
   const schema = footer.schema();
   if (schema === null) return "it has no schema";
-  const schemaFault = schemaProblem(schema, shape);
+  const totals: Totals = { textBytes: 0, rows: 0, bodyBytes: 0 };
+  const schemaFault = schemaProblem(schema, shape, totals) ?? textProblem(totals);
   if (schemaFault !== null) return schemaFault;
   const batches = footer.recordBatchesLength();
   if (batches < 1 || batches > batchesMax)
     return `it has ${batches} record batches; 1 to ${batchesMax} are allowed`;
   for (let i = 0; i < batches; i++) {
     const block = footer.recordBatches(i, new Block());
-    const fault = batchProblem(file, Number(block?.offset() ?? -1n), shape);
+    const start = Number(block?.offset() ?? -1n);
+    const fault = batchProblem(file, start, shape, totals) ?? textProblem(totals);
     if (fault !== null) return `record batch ${i}: ${fault}`;
   }
   return null;
 }
 
-function schemaProblem(schema: Schema, { columns }: ArrowShape): string | null {
-  if (schema.customMetadataLength() > metadataEntriesMax) return "its schema has too many metadata entries";
+const textProblem = ({ textBytes }: Totals): string | null =>
+  textBytes > textBytesMax
+    ? `its metadata names texts of ${textBytes} bytes and more; at most ${textBytesMax} are allowed`
+    : null;
+
+/** Adds the texts of key-value metadata; false when it has too many entries. */
+function countEntries(metadata: Pick<Schema, "customMetadata" | "customMetadataLength">, totals: Totals) {
+  const entries = metadata.customMetadataLength();
+  if (entries > metadataEntriesMax) return false;
+  for (let i = 0; i < entries; i++) {
+    const entry = metadata.customMetadata(i);
+    totals.textBytes +=
+      lengthOf(entry?.key(Encoding.UTF8_BYTES)) + lengthOf(entry?.value(Encoding.UTF8_BYTES));
+  }
+  return true;
+}
+
+/** Of a text as bytes, which is not decoded for that. */
+const lengthOf = (text: string | Uint8Array | null | undefined): number => text?.length ?? 0;
+
+/** Types without texts or lists of their own. */
+const plainTypes: ReadonlySet<Type> = new Set([Type.Utf8, Type.Int, Type.FloatingPoint, Type.FixedSizeList]);
+
+function schemaProblem(schema: Schema, { columns }: ArrowShape, totals: Totals): string | null {
+  if (!countEntries(schema, totals)) return "its schema has too many metadata entries";
   if (schema.fieldsLength() !== columns)
     return `it has ${schema.fieldsLength()} columns instead of ${columns}`;
   for (let i = 0; i < columns; i++) {
@@ -70,13 +114,20 @@ function schemaProblem(schema: Schema, { columns }: ArrowShape): string | null {
     if (child?.childrenLength()) return `column ${i} is nested`;
     for (const one of [field, ...(child ? [child] : [])]) {
       if (one.dictionary() !== null) return `column ${i} has a dictionary`;
-      if (one.customMetadataLength() > metadataEntriesMax) return `column ${i} has too many metadata entries`;
+      if (!plainTypes.has(one.typeType())) return `column ${i} is of Arrow type ${one.typeType()}`;
+      if (!countEntries(one, totals)) return `column ${i} has too many metadata entries`;
+      totals.textBytes += lengthOf(one.name(Encoding.UTF8_BYTES));
     }
   }
   return null;
 }
 
-function batchProblem(file: Buffer, start: number, { columns, rowsMax }: ArrowShape): string | null {
+function batchProblem(
+  file: Buffer,
+  start: number,
+  { columns, rowsMax }: ArrowShape,
+  totals: Totals,
+): string | null {
   if (!(start >= magicPaddedBytes && start + messagePrefixBytes <= file.length))
     return `its offset ${start} is outside the file`;
   const current = file.readInt32LE(start) === -1;
@@ -84,9 +135,11 @@ function batchProblem(file: Buffer, start: number, { columns, rowsMax }: ArrowSh
   const metadataBytes = file.readInt32LE(metadataStart - 4);
   if (metadataBytes < 8 || metadataBytes > file.length - metadataStart)
     return `its metadata length is ${metadataBytes}`;
+  if (metadataBytes > metadataBytesMax)
+    return `its metadata has ${metadataBytes} bytes; at most ${metadataBytesMax} are allowed`;
   const bodyStart = metadataStart + metadataBytes;
   const message = Message.getRootAsMessage(new ByteBuffer(file.subarray(metadataStart, bodyStart)));
-  if (message.customMetadataLength() > metadataEntriesMax) return "it has too many metadata entries";
+  if (!countEntries(message, totals)) return "it has too many metadata entries";
   if (message.headerType() !== MessageHeader.RecordBatch)
     return `it is a message of type ${message.headerType()}`;
   const bodyBytes = Number(message.bodyLength());
@@ -97,6 +150,8 @@ function batchProblem(file: Buffer, start: number, { columns, rowsMax }: ArrowSh
   if (batch.variadicBufferCountsLength() !== 0) return "it has variadic buffers";
   if (batch.length() < 0n || batch.length() > BigInt(rowsMax))
     return `it has ${batch.length()} rows; at most ${rowsMax} are allowed`;
+  totals.rows += Number(batch.length());
+  if (totals.rows > rowsMax) return `it is beyond the ${rowsMax} rows that are allowed in all`;
   // One node a column and one for the child of a list; at most three buffers each.
   if (batch.nodesLength() > columns * 2) return `it has ${batch.nodesLength()} nodes`;
   if (batch.buffersLength() > columns * 6) return `it has ${batch.buffersLength()} buffers`;
@@ -108,6 +163,8 @@ function batchProblem(file: Buffer, start: number, { columns, rowsMax }: ArrowSh
     const { offset, length } = { offset: batch.buffers(i)!.offset(), length: batch.buffers(i)!.length() };
     if (offset < 0n || length < 0n || offset + length > BigInt(bodyBytes))
       return `buffer ${i} is outside its body`;
+    totals.bodyBytes += Number(length);
   }
+  if (totals.bodyBytes > file.length) return "its buffers name bytes that others have named already";
   return null;
 }

@@ -1,12 +1,14 @@
 /**
  * The header of a delta: what its Arrow schema metadata says, under keys that start with "siltstone." (docs/format.md).
  */
-import { corrupt } from "./errors.ts";
+import { corrupt, invalid } from "./errors.ts";
 
 export const deltaFormat = "1";
 /** A delta fits the memory of the smallest function that reads it; a larger write is several deltas. */
 export const deltaRowsMax = 65_536;
 export const deltaBytesMax = 64 * 1024 * 1024;
+/** Of `producer`, in UTF-8: the metadata of a delta is bounded (lib/core/arrow-bounds.ts). */
+const producerBytesMax = 1024;
 
 export interface DeltaHeader {
   /** Name of the collection, and the ULID of exactly that one: a collection made again under the name has another. */
@@ -36,7 +38,11 @@ const textKeys = [
 export const headerTexts = (header: DeltaHeader, count: number): string[] =>
   textKeys.map((key) => String(key === "count" ? count : header[key]));
 
+/** Throws `invalid` where the caller's part of it is too long. */
 export function encodeHeader(header: DeltaHeader, count: number, sha256: string): Map<string, string> {
+  const bytes = Buffer.byteLength(header.producer);
+  if (bytes > producerBytesMax)
+    throw invalid(`producer: has ${bytes} bytes; at most ${producerBytesMax} are allowed`);
   const texts = headerTexts(header, count);
   return new Map([
     [`${keyPrefix}format`, deltaFormat],

@@ -6,7 +6,7 @@ import type { Collection } from "./collection.ts";
 import type { DeltaRow } from "./delta.ts";
 import { deltaRowsMax } from "./delta-header.ts";
 import { invalid, type Problem, type SiltstoneError } from "./errors.ts";
-import { encodeMetadata, isPlainObject, metadataProblems, shown } from "./metadata.ts";
+import { encodeMetadata, isPlainObject, metadataBytesMax, metadataProblems, shown } from "./metadata.ts";
 import type { Metadata, Row } from "./record.ts";
 import { checkVector, vectorProblem } from "./vector.ts";
 
@@ -202,14 +202,17 @@ export function rowProblem(collection: Collection, row: Row): string | null {
   const reasons = [idProblem(row.id), documentProblem(row.document)];
   const vector = row.vector === null ? null : vectorProblem(collection, row.vector);
   reasons.push(vector === null ? null : `vector ${vector}`);
-  if (row.metadata !== null) {
-    const parsed = parsedJson(row.metadata);
-    reasons.push(
-      ...metadataProblems(collection.fields, parsed).map(({ field, reason }) => `${field} ${reason}`),
-    );
-  }
+  if (row.metadata !== null) reasons.push(metadataTextProblem(collection, row.metadata));
   const reason = reasons.find((one) => one !== null);
   return reason === undefined ? null : `row ${row.row}, id ${shown(row.id)}: ${reason}`;
+}
+
+/** The text is what is stored, so its length counts, and comes before anything parses it. */
+function metadataTextProblem({ fields }: Collection, text: string): string | null {
+  const bytes = Buffer.byteLength(text);
+  if (bytes > metadataBytesMax) return `metadata has ${bytes} bytes; at most ${metadataBytesMax} are allowed`;
+  const [problem] = metadataProblems(fields, parsedJson(text));
+  return problem === undefined ? null : `${problem.field} ${problem.reason}`;
 }
 
 /** The value, or undefined (which no metadata is) when the text is not JSON. */

@@ -526,6 +526,18 @@ export const mutants: readonly Mutant[] = [
     test: "test/engine/quarantine.test.ts",
   },
   {
+    name: "a text in a delta's metadata may be named any number of times",
+    file: "lib/core/arrow-bounds.ts",
+    edits: [{ search: "  textBytes > textBytesMax\n", replace: "  textBytes < 0\n" }],
+    test: "test/hostile/deltas.test.ts",
+  },
+  {
+    name: "the bytes of a delta's batches may be named any number of times",
+    file: "lib/core/arrow-bounds.ts",
+    edits: [{ search: "totals.bodyBytes > file.length", replace: "totals.bodyBytes < 0" }],
+    test: "test/hostile/deltas.test.ts",
+  },
+  {
     name: "a delta's size is not judged before it is read",
     file: "lib/engine/ingest.ts",
     edits: [
