@@ -3,6 +3,7 @@
  * row was lost on the way. What must hold of a manifest, and between a manifest and its parent, are plain functions
  * here: they are checked before every commit, and again by every reader and by `silt verify`.
  */
+import { bounds } from "./bounds.ts";
 import { addSums, equalSums, noRows, type RowSum } from "./checksum.ts";
 import type { Collection } from "./collection.ts";
 import { corrupt } from "./errors.ts";
@@ -10,10 +11,6 @@ import { isUlid, type SegmentFile, type ShardRef, shardName } from "./keys.ts";
 import { decodeSealed, encodeSealed } from "./sealed-json.ts";
 
 export const manifestFormat = 1;
-/** Deltas named in one manifest: a run that finds more leaves them for its next round. */
-export const appliedMax = 20_000;
-/** Far above what the merge planner ever lets stand. */
-export const segmentsMax = 1_000;
 
 export interface FileEntry {
   readonly bytes: number;
@@ -116,8 +113,10 @@ export function faultOf(manifest: Manifest): string | null {
   if (!Number.isSafeInteger(manifest.version) || manifest.version < 0)
     return `version ${manifest.version} is not one`;
   if (!isUlid(manifest.commit)) return `commit ${JSON.stringify(manifest.commit)} is not a ULID`;
-  if (segments.length > segmentsMax) return `it names ${segments.length} segments, more than ${segmentsMax}`;
-  if (applied.length > appliedMax) return `it names ${applied.length} deltas, more than ${appliedMax}`;
+  if (segments.length > bounds.segments)
+    return `it names ${segments.length} segments, more than ${bounds.segments}`;
+  if (applied.length > bounds.appliedDeltas)
+    return `it names ${applied.length} deltas, more than ${bounds.appliedDeltas}`;
   if (new Set(segments.map((segment) => segment.id)).size !== segments.length)
     return "a segment is named twice";
   for (const segment of segments) {

@@ -1,5 +1,6 @@
 /** The unmerged deltas of a shard: finding them by LIST, reading them, and judging what is in them. */
 import pLimit from "p-limit";
+import { bounds } from "../core/bounds.ts";
 import type { Collection } from "../core/collection.ts";
 import { decodeDelta } from "../core/delta.ts";
 import { type DeltaHeader, deltaBytesMax } from "../core/delta-header.ts";
@@ -15,8 +16,6 @@ import type { ObjectStore, World } from "./ports.ts";
 const readConcurrency = 16;
 /** A delta whose content does not prove itself is read again before it is judged: the GET may have flipped a bit. */
 const readsMax = 2;
-/** Deltas looked at in one LIST of a shard; what lies behind them waits for the next round. */
-export const listedMax = 20_000;
 /**
  * Tombstones live this long, and nothing older is ever applied: so a delete can never be undone by something that
  * arrives late (docs/protocol.md, "Horizon").
@@ -42,9 +41,9 @@ export async function listDeltas(
       const delta = deltaOfKey(shard, key);
       if (delta !== null) listed.push({ delta, bytes });
     }
-    if (listed.length >= listedMax) break;
+    if (listed.length >= bounds.listedDeltas) break;
   }
-  return listed.slice(0, listedMax);
+  return listed.slice(0, bounds.listedDeltas);
 }
 
 /**

@@ -14,6 +14,7 @@
  * A crash anywhere leaves garbage: unnamed segment files, or delta objects that the manifest names as applied, which
  * the next run deletes.
  */
+import { bounds } from "../core/bounds.ts";
 import { addSums, Checksum, equalSums, type RowSum, sumOf } from "../core/checksum.ts";
 import type { Collection } from "../core/collection.ts";
 import { ingestNeed, type Room, shortageOf } from "../core/compactor-need.ts";
@@ -33,15 +34,7 @@ import type { Segment } from "../core/manifest.ts";
 import type { Row } from "../core/record.ts";
 import { withFolder } from "../segment/files.ts";
 import { writeFlatSegment } from "../segment/write-flat.ts";
-import {
-  type ListedDelta,
-  listDeltas,
-  listedMax,
-  type ReadDelta,
-  readDeltas,
-  tooLarge,
-  unmerged,
-} from "./deltas.ts";
+import { type ListedDelta, listDeltas, type ReadDelta, readDeltas, tooLarge, unmerged } from "./deltas.ts";
 import { type Head, readHead } from "./head.ts";
 import { HeldLease, ingestLease } from "./lease.ts";
 import type { World } from "./ports.ts";
@@ -50,7 +43,6 @@ import { quarantine } from "./quarantine.ts";
 
 /** One batch is held in memory whole: its Arrow bytes, its rows, and the segment being written. */
 const batchBytesMax = 96 * 1024 * 1024;
-const batchDeltasMax = 2_000;
 /** Deltas read between two looks at the lease: a slow S3 must not cost it. */
 const readsPerCheck = 128;
 /**
@@ -130,7 +122,8 @@ export async function ingest(
       const pending = unmerged(listed, head.manifest);
       const ready = pending.filter(({ delta }) => !left.has(delta));
       if (ready.length === 0) {
-        if (listed.length < listedMax || listed.length === pending.length) return end("done", pending);
+        if (listed.length < bounds.listedDeltas || listed.length === pending.length)
+          return end("done", pending);
       } else {
         if (outOfTime()) return end("outOfTime", pending);
         const { taken, shortage } = takeBatch(collection, ready, room);
@@ -256,7 +249,7 @@ function takeBatch(
 ): { taken: ListedDelta[]; shortage: string | null } {
   const taken: ListedDelta[] = [];
   let bytes = 0;
-  for (const delta of pending.slice(0, batchDeltasMax)) {
+  for (const delta of pending.slice(0, bounds.batchDeltas)) {
     // What is too large is not read.
     if (delta.bytes <= deltaBytesMax) bytes += delta.bytes;
     const shortage = room ? shortageOf(ingestNeed(taken.length + 1, bytes, collection), room) : null;

@@ -3,15 +3,13 @@
  * not acknowledged (lib/engine/produce.ts), no LIST of the compactor finds it, and no reader reads it. So that it does
  * not lie there for ever, garbage collection puts it aside, where a person can look at it and put it back.
  */
+import { bounds } from "../core/bounds.ts";
 import type { Collection } from "../core/collection.ts";
 import { corrupt } from "../core/errors.ts";
 import { deltaKey, deltaOfKey, deltaPrefix, type ShardRef } from "../core/keys.ts";
 import type { Manifest } from "../core/manifest.ts";
 import type { World } from "./ports.ts";
 import { quarantine } from "./quarantine.ts";
-
-/** Put aside by one run; the next goes on. */
-const lateMax = 1_000;
 
 /** Those that were put aside. */
 export async function quarantineLateDeltas(
@@ -34,7 +32,7 @@ async function listLateDeltas(world: World, ref: ShardRef, watermark: string): P
     for (const { key } of page) {
       const delta = deltaOfKey(ref, key);
       if (delta === null) continue;
-      if (delta > watermark || late.length >= lateMax) return late;
+      if (delta > watermark || late.length >= bounds.lateDeltas) return late;
       late.push(delta);
     }
   }

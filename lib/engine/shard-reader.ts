@@ -12,6 +12,7 @@
  * Strong reads LIST the deltas first and read the pointer second: a delta that vanished before the LIST was committed
  * before it, so the pointer read later covers it.
  */
+import { bounds } from "../core/bounds.ts";
 import type { Collection } from "../core/collection.ts";
 import { corrupt, isKind, SiltstoneError } from "../core/errors.ts";
 import { quarantinedDeltaKey, type ShardRef, shardName } from "../core/keys.ts";
@@ -26,8 +27,7 @@ import { heldBytes, OpenSegments } from "./open-segments.ts";
 import type { World } from "./ports.ts";
 import { View } from "./view.ts";
 
-/** What a strong read lays over the view at most; a larger backlog is an error, never an omission. */
-export const overlayDeltasMax = 500;
+/** Likewise of the deltas that a strong read lays over its view (bounds.overlaidDeltas), their bytes. */
 export const overlayBytesMax = 64 * 1024 * 1024;
 /** A reader that is overtaken by a compactor or a collector looks again this often. */
 const attemptsMax = 5;
@@ -154,7 +154,7 @@ export class ShardReader {
       const view = await this.#refreshed();
       const pending = unmerged(listed, view.manifest);
       const bytes = pending.reduce((sum, delta) => sum + delta.bytes, 0);
-      if (pending.length > overlayDeltasMax || bytes > overlayBytesMax)
+      if (pending.length > bounds.overlaidDeltas || bytes > overlayBytesMax)
         throw this.#tooMuch(pending.length, bytes);
       const over = await this.#overlaid(
         view,
@@ -355,7 +355,7 @@ export class ShardReader {
     return new SiltstoneError(
       "unavailable",
       `${shardName(this.#ref)}: ${deltas} unmerged deltas (${bytes} bytes) are more than a strong read lays over ` +
-        `(${overlayDeltasMax} deltas, ${overlayBytesMax} bytes): wait for the compactor, or read with consistency eventual`,
+        `(${bounds.overlaidDeltas} deltas, ${overlayBytesMax} bytes): wait for the compactor, or read with consistency eventual`,
     );
   }
 

@@ -1,10 +1,11 @@
 /** ING-8: a query that is given a write's token sees the write, compacted or not. */
+
 import * as fc from "fast-check";
+import { bounds } from "../../lib/core/bounds.ts";
 import { createCollection } from "../../lib/engine/collections.ts";
 import { compact } from "../../lib/engine/compact.ts";
 import { produce } from "../../lib/engine/produce.ts";
 import { Reader } from "../../lib/engine/reader.ts";
-import { overlayDeltasMax } from "../../lib/engine/shard-reader.ts";
 import { effects } from "../support/effects.ts";
 import { memoryWorld } from "../support/memory/world.ts";
 
@@ -126,19 +127,19 @@ test("a token of a delta that was put aside is an error that says so, never an a
   await reader.close();
 });
 
-test(`a strong read lays over at most ${overlayDeltasMax} deltas; more are an error, never an omission`, async () => {
+test(`a strong read lays over at most ${bounds.overlaidDeltas} deltas; more are an error, never an omission`, async () => {
   const world = memoryWorld();
   await createCollection(world, { name: collection, dims: 4, metric: "l2" });
   const reader = new Reader(world, { refreshSeconds: 300, cacheBytesMax: 1e9, traffic: world.traffic });
   const put = (id: number) =>
     produce(world, { collection, records: [{ id: `r${id}`, vector: [id, 2, 3, 4] }] });
-  for (let id = 0; id < overlayDeltasMax; id++) await put(id);
+  for (let id = 0; id < bounds.overlaidDeltas; id++) await put(id);
   const count = () => reader.count({ collection, consistency: "strong" });
-  expect((await count()).count).toBe(overlayDeltasMax);
-  await put(overlayDeltasMax);
+  expect((await count()).count).toBe(bounds.overlaidDeltas);
+  await put(bounds.overlaidDeltas);
   await expect(count()).rejects.toMatchObject({
     kind: "unavailable",
-    message: expect.stringContaining(`${overlayDeltasMax + 1} unmerged deltas`),
+    message: expect.stringContaining(`${bounds.overlaidDeltas + 1} unmerged deltas`),
   });
   await reader.close();
 });

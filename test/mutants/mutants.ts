@@ -240,7 +240,7 @@ export const mutants: readonly Mutant[] = [
     edits: [
       {
         search: "        throw this.#tooMuch(pending.length, bytes);",
-        replace: "        pending.length = overlayDeltasMax;",
+        replace: "        pending.length = bounds.overlaidDeltas;",
       },
     ],
     test: "test/engine/token.test.ts",
@@ -254,7 +254,7 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "the first page of a LIST is taken for all",
     "lib/engine/deltas.ts",
-    "if (listed.length >= listedMax) break;",
+    "if (listed.length >= bounds.listedDeltas) break;",
     "break;",
   ),
   {

@@ -1,4 +1,5 @@
 /** What a simulated run is made of. All of it follows from the seed; shrinking takes parts away. */
+import { type Bounds, bounds as productBounds } from "../../lib/core/bounds.ts";
 import type { MergeLimits } from "../../lib/core/merge-plan.ts";
 import type { Retention } from "../../lib/engine/collect-garbage.ts";
 import { drawRates, type FaultRates, jumpsMs, longJumpsMs } from "./faults.ts";
@@ -23,6 +24,8 @@ export interface Plan {
   readonly ids: number;
   readonly pageKeys: number;
   readonly limits: MergeLimits;
+  /** The product's, or so small that a run meets them. */
+  readonly bounds: Bounds;
   readonly retention: Retention;
   /** Factor on the time between a process's rounds: slow runs meet long horizons, fast ones meet each other. */
   readonly tempo: number;
@@ -54,7 +57,8 @@ export function planOf(seed: number, steps: number): Plan {
     ids: chance.pick([4, 12, 24, 100]),
     pageKeys: chance.pick([1, 2, 7, 1000]),
     limits: {
-      flatSegmentsMax: chance.pick([1, 2, 4]),
+      // Many: versions of dozens of segments.
+      flatSegmentsMax: chance.pick([1, 2, 4, 30]),
       flatRowsMax: chance.pick([2, 5, 9]),
       growth: chance.pick([1, 4]),
       deadShareMax: 0.25,
@@ -62,6 +66,16 @@ export function planOf(seed: number, steps: number): Plan {
       segmentWeightMax: 1e9,
       clusteredComponentsMin: seed % 2 === 0 ? 1 : 1_000,
     },
+    bounds: chance.hits(0.5)
+      ? productBounds
+      : {
+          ...productBounds,
+          listedDeltas: 16,
+          appliedDeltas: 16,
+          batchDeltas: chance.pick([2, 5]),
+          overlaidDeltas: chance.pick([3, 8]),
+          lateDeltas: 2,
+        },
     retention: { versionsKept: chance.pick([1, 2, 5]), keptMs: hour, orphanMs: 24 * hour },
     tempo: chance.pick([0.2, 1, 1, 10, 60]),
   };

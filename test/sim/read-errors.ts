@@ -2,9 +2,9 @@
  * Judging an error that a read ended with: each has to say something that the oracle knows to be so, or to come from a
  * fault that was injected into this very read. Anything else is a broken promise, as a wrong answer would be.
  */
+import { bounds } from "../../lib/core/bounds.ts";
 import type { SiltstoneError } from "../../lib/core/errors.ts";
 import { heldBytes } from "../../lib/engine/open-segments.ts";
-import { overlayDeltasMax } from "../../lib/engine/shard-reader.ts";
 import { horizonLeastMs, type Oracle } from "./oracle.ts";
 import { dueVersion, type ReadPromise, type ReadWindow } from "./reads.ts";
 
@@ -55,7 +55,7 @@ function saysTooLarge(oracle: Oracle, window: ReadWindow, asked: Asked, message:
 /** There are that many deltas of which no version that may be read knows. */
 function saysTooMuchUnmerged(oracle: Oracle, window: ReadWindow, asked: Asked, message: string): boolean {
   const [, name, deltas] = /(\S+\/\d+): (\d+) unmerged deltas/.exec(message) ?? [];
-  if (name === undefined || asked.consistency !== "strong" || Number(deltas) <= overlayDeltasMax)
+  if (name === undefined || asked.consistency !== "strong" || Number(deltas) <= bounds.overlaidDeltas)
     return false;
   const oldest = oracle.shard(name).versions.get(window.currentVersions[Number(name.split("/")[1])]!);
   const unknown = [...oracle.deltas.values()].filter(

@@ -6,6 +6,7 @@ import { createCollection } from "../../lib/engine/collections.ts";
 import type { World } from "../../lib/engine/ports.ts";
 import { Crash, effects } from "../support/effects.ts";
 import { type MemoryWorld, memoryWorld } from "../support/memory/world.ts";
+import { underBounds } from "../support/small-bounds.ts";
 import { atRest } from "./at-rest.ts";
 import { type FaultKind, noFaults } from "./faults.ts";
 import { Oracle } from "./oracle.ts";
@@ -30,7 +31,9 @@ export interface Outcome {
 const drainStepsMax = 20_000;
 const dims = 4;
 
-export async function simulate(plan: Plan): Promise<Outcome> {
+export const simulate = (plan: Plan): Promise<Outcome> => underBounds(plan.bounds, () => simulateHere(plan));
+
+async function simulateHere(plan: Plan): Promise<Outcome> {
   const chance = new Chance(plan.seed ^ 0x5eed);
   const memory = memoryWorld({ seed: chance.seed(), pageKeys: plan.pageKeys });
   const oracle = new Oracle(memory.store, memory.clock);

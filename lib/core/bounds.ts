@@ -1,0 +1,31 @@
+/**
+ * How many deltas and segments the protocol takes at once. Each is read where it applies, every time: the simulator makes
+ * them small, so that runs of a few hundred steps meet them (test/sim/plan.ts). Nothing of the product changes them.
+ *
+ * - A LIST must see past what a dead run left: its batch, merged and not deleted. So a strong read, which refuses more
+ *   than `overlaidDeltas`, never mistakes a cut LIST for the whole: overlaid + batch < listed.
+ * - A manifest names as applied only what its LIST found: applied ≥ listed.
+ */
+export interface Bounds {
+  /** Deltas looked at in one LIST of a shard; what lies behind them waits for the next round. */
+  readonly listedDeltas: number;
+  /** Deltas named as applied in one manifest. */
+  readonly appliedDeltas: number;
+  /** Deltas ingested as one segment. */
+  readonly batchDeltas: number;
+  /** Deltas that a read lays over its view; a larger backlog is an error, never an omission. */
+  readonly overlaidDeltas: number;
+  /** Deltas that came too late, put aside by one collection; the next goes on. */
+  readonly lateDeltas: number;
+  /** Segments of one version: far above what the merge planner ever lets stand. */
+  readonly segments: number;
+}
+
+export const bounds: Bounds = {
+  listedDeltas: 20_000,
+  appliedDeltas: 20_000,
+  batchDeltas: 2_000,
+  overlaidDeltas: 500,
+  lateDeltas: 1_000,
+  segments: 1_000,
+};
