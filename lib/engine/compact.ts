@@ -191,11 +191,14 @@ class Run {
     this.#shards.set(shardName(known), { ...known, ...part, ...(error ? { error } : {}) });
   }
 
-  /** A message is done with when its delta is merged or put aside. */
+  /** A message is done with when its delta is merged or put aside: when the backlog, as far as it was looked at, lacks it. */
   async #fateOf(notice: Notification): Promise<Fate> {
     const swept = this.#shards.get(shardName(notice));
-    const isDone = swept?.ingest && !swept.error && !swept.ingest.pending.includes(notice.delta);
-    if (isDone) return { kind: "merged" };
+    if (swept?.ingest && !swept.error) {
+      const { pending, unseenAfter } = swept.ingest;
+      const isSeen = unseenAfter === null || notice.delta <= unseenAfter;
+      if (isSeen && !pending.includes(notice.delta)) return { kind: "merged" };
+    }
     if (swept !== undefined || (await this.#mayExist(notice))) return { kind: "left" };
     return { kind: "senseless", reason: "its collection or shard does not exist" };
   }

@@ -74,6 +74,8 @@ export interface IngestReport {
   readonly quarantined: number;
   /** Deltas that are still unmerged. */
   readonly pending: readonly string[];
+  /** Where the backlog is longer than one LIST: what is newer than this delta was not looked at. */
+  readonly unseenAfter: string | null;
   /** Those of them that this run can do nothing about, and why; others are merged past them. */
   readonly left: readonly { readonly delta: string; readonly reason: string }[];
   readonly oldestPendingMs: number | null;
@@ -102,6 +104,7 @@ export async function ingest(
     outcome,
     ...report,
     pending: pending.map(({ delta }) => delta),
+    unseenAfter: listed.length < bounds.listedDeltas ? null : listed.at(-1)!.delta,
     left: pending.flatMap(({ delta }) => (left.has(delta) ? [{ delta, reason: left.get(delta)! }] : [])),
     oldestPendingMs: pending.length === 0 ? null : ulidTimeMs(pending[0]!.delta),
   });

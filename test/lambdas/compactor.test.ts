@@ -39,6 +39,7 @@ const ingest = (more: Partial<IngestReport> = {}): IngestReport => ({
   pending: [],
   left: [],
   oldestPendingMs: null,
+  unseenAfter: null,
   ...more,
 });
 const nothing = { deltas: 0, rows: 0, quarantined: 0 };

@@ -65,8 +65,14 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "messages deleted before the commit",
     "lib/engine/compact.ts",
-    `if (isDone) return { kind: "merged" };`,
-    `if (swept) return { kind: "merged" };`,
+    "if (isSeen && !pending.includes(notice.delta))",
+    "if (isSeen || pending)",
+  ),
+  mutant(
+    "messages of what lies behind the LIST's end are deleted",
+    "lib/engine/compact.ts",
+    "const isSeen = unseenAfter === null || notice.delta <= unseenAfter;",
+    "const isSeen = unseenAfter !== notice.delta;",
   ),
   {
     name: "one damaged configuration stops every collection",
@@ -108,6 +114,12 @@ export const mutants: readonly Mutant[] = [
     "lib/engine/ingest.ts",
     "    applied: next,\n",
     "    applied: next.slice(0, 0),\n",
+  ),
+  mutant(
+    "applied never forgets",
+    "lib/engine/ingest.ts",
+    "manifest.applied.filter((delta) => listed.has(delta))",
+    'manifest.applied.filter((delta) => listed.has(delta) || delta !== "")',
   ),
   mutant("watermark without lag", "lib/engine/ingest.ts", "listedAtMs - watermarkLagMs", "listedAtMs"),
   mutant(
@@ -245,6 +257,18 @@ export const mutants: readonly Mutant[] = [
     ],
     test: "test/engine/token.test.ts",
   },
+  mutant(
+    "the overlay's cache is keyed by count and newest delta",
+    "lib/engine/shard-reader.ts",
+    "const key = deltas.join();",
+    "const key = [deltas.length, deltas.at(-1)].join();",
+  ),
+  mutant(
+    "the overlay's cache is keyed by its oldest and newest delta",
+    "lib/engine/shard-reader.ts",
+    "const key = deltas.join();",
+    "const key = [deltas[0], deltas.at(-1)].join();",
+  ),
   mutant(
     "a strong read shows what came too late to be acknowledged",
     "lib/engine/deltas.ts",

@@ -363,6 +363,8 @@ export class Oracle {
     for (const delta of added) {
       if (!this.deltas.get(delta)?.writes)
         this.violate(`${shard} version ${version} applied ${delta}, which is no readable delta`);
+      if (parent.included.has(delta))
+        this.violate(`${shard} version ${version} applied ${delta} a second time (conservation)`);
       if (parent.takenBack.has(delta))
         this.violate(`${shard} version ${version} brings back ${delta}, which a rollback took back`);
     }
