@@ -131,8 +131,7 @@ export class FanOut {
   }
 
   async stats(call: Call<"stats">, remainingMs: number) {
-    const asRead = { ...call, consistency: "bounded", maxAgeSeconds: 0 } as const;
-    return this.#read<Answer<"stats">, ReturnType<typeof mergeStats>>(asRead, remainingMs, {
+    return this.#read<Answer<"stats">, ReturnType<typeof mergeStats>>(call, remainingMs, {
       ask: (collection, ask) => ask(this.#groupsOf(collection), () => ({ op: "stats", ...questionOf(call) })),
       merge: mergeStats,
     });

@@ -140,8 +140,9 @@ export class Reader {
 
   async stats(request: { collection: string; part?: Part | undefined }) {
     const collection = await this.#cache.collection(request.collection, request.part);
-    const now = { ...request, consistency: "bounded", maxAgeSeconds: 0 } as const;
-    const answer = await this.#read(now, this.#view, (_, views) => ({
+    // Looks at every pointer now; what is damaged answers as eventual reads do, with a warning.
+    const viewOf = (reader: ShardReader) => reader.fresh(0, true);
+    const answer = await this.#read(request, viewOf, (_, views) => ({
       vectors: views.reduce((sum, view) => sum + view.liveRows, 0),
       bytes: views.reduce((sum, view) => sum + snapshotBytes(view.manifest), 0),
       manifests: views.map((view) => view.manifest),
@@ -239,7 +240,8 @@ export class Reader {
   ): Promise<View> => {
     if (consistency === "strong") return reader.strong();
     const maxAgeMs = (consistency === "bounded" ? maxAgeSeconds! : this.#options.refreshSeconds) * 1000;
-    return token ? reader.including(token, maxAgeMs) : reader.fresh(maxAgeMs, consistency === "eventual");
+    const tolerant = consistency === "eventual";
+    return token ? reader.including(token, maxAgeMs, tolerant) : reader.fresh(maxAgeMs, tolerant);
   };
 
   /** Likewise; a query that can do without graphs need not wait for them. */

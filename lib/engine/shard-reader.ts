@@ -96,18 +96,19 @@ export class ShardReader {
   }
 
   /**
-   * The view, checked against the pointer at most `maxAgeMs` ago. `tolerant`: when the check fails and there is a view,
-   * it serves; otherwise the failure is thrown.
+   * The view, known to be the newest at most `maxAgeMs` ago. `tolerant`: when that cannot be found out, or the newest
+   * version is damaged, the view that there is serves; otherwise the failure is thrown.
    */
   async fresh(maxAgeMs: number, tolerant: boolean): Promise<View> {
-    const ageMs = this.#world.clock.nowMs() - this.#triedAtMs;
+    // Who tolerates an older view waits before he tries again what failed; a bound is kept by success alone.
+    const sinceMs = tolerant ? this.#triedAtMs : this.#checkedAtMs;
+    const ageMs = this.#world.clock.nowMs() - sinceMs;
     if (this.#current === null || ageMs >= maxAgeMs || ageMs < 0) {
       try {
         await this.#refresh();
       } catch (error) {
-        if (this.#current === null || !(error instanceof SiltstoneError)) throw error;
-        const mayServe =
-          error.kind === "corrupt" ? await this.#isOurs() : tolerant && error.kind === "unavailable";
+        if (!tolerant || this.#current === null || !(error instanceof SiltstoneError)) throw error;
+        const mayServe = error.kind === "corrupt" ? await this.#isOurs() : error.kind === "unavailable";
         if (!mayServe) throw error;
         this.fault = error;
         this.#triedAtMs = this.#world.clock.nowMs();
@@ -168,13 +169,13 @@ export class ShardReader {
     );
   }
 
-  /** A view that holds exactly the given deltas, merged or laid over. */
-  async including(deltas: readonly string[], maxAgeMs: number): Promise<View> {
+  /** A view that holds exactly the given deltas, merged or laid over. Of the rest of it holds what `fresh` says. */
+  async including(deltas: readonly string[], maxAgeMs: number, tolerant: boolean): Promise<View> {
     for (let attempt = 0; attempt < attemptsMax; attempt++) {
       // The deltas are read first, the pointer second: one that is gone by then was committed before.
       const known = new Set(this.#current?.view.manifest.applied);
       const missing = deltas.filter((delta) => !known.has(delta));
-      if (missing.length === 0) return this.fresh(maxAgeMs, true);
+      if (missing.length === 0) return this.fresh(maxAgeMs, tolerant);
       const there: string[] = [];
       for (const read of await readDeltas(this.#world, this.#collection, this.#ref, missing)) {
         if (read.kind === "unreadable") throw read.error;

@@ -201,10 +201,11 @@ async function lookOnce(
       maxAgeMs: consistency === "eventual" ? 300_000 : 0,
       tokens: [],
       versions: answer.shards.map(({ version }) => version),
+      ageSeconds: answer.shards.map(({ ageSeconds }) => ageSeconds),
       ids,
       wants: () => true,
       found: new Map(answer.records.map(({ id, document }) => [id, document!])),
-      mayBeOld: answer.warning !== undefined,
+      warned: answer.warning !== undefined,
     });
     if (fault !== null) oracle.violate(fault);
   } catch (error) {

@@ -195,6 +195,26 @@ export const mutants: readonly Mutant[] = [
     "this.#current === null || ageMs >= maxAgeMs || ageMs < 0",
     "this.#current === null",
   ),
+  mutant(
+    "a failed check renews the view of a bounded read",
+    "lib/engine/shard-reader.ts",
+    "tolerant ? this.#triedAtMs : this.#checkedAtMs",
+    "this.#triedAtMs",
+  ),
+  mutant(
+    "a bounded read whose token is merged takes a view of any age",
+    "lib/engine/shard-reader.ts",
+    "if (missing.length === 0) return this.fresh(maxAgeMs, tolerant);",
+    "if (missing.length === 0) return this.fresh(maxAgeMs, true);",
+  ),
+  {
+    name: "a bounded read takes the version before a damaged one",
+    file: "lib/engine/shard-reader.ts",
+    edits: [
+      { search: "if (!tolerant || this.#current === null ||", replace: "if (this.#current === null ||" },
+    ],
+    test: "test/engine/freshness.test.ts",
+  },
   {
     name: "segments are closed while they are read",
     file: "lib/engine/shard-reader.ts",
@@ -212,8 +232,8 @@ export const mutants: readonly Mutant[] = [
     file: "lib/engine/shard-reader.ts",
     edits: [
       {
-        search: 'error.kind === "corrupt" ? await this.#isOurs() : tolerant',
-        replace: 'error.kind === "corrupt" || tolerant',
+        search: 'error.kind === "corrupt" ? await this.#isOurs() :',
+        replace: 'error.kind === "corrupt" ||',
       },
     ],
     test: "test/engine/collections.test.ts",
@@ -221,8 +241,8 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "a token is not looked at",
     "lib/engine/reader.ts",
-    "return token ? reader.including(token, maxAgeMs) :",
-    "return token === null ? reader.including(token, maxAgeMs) :",
+    "return token ? reader.including(token, maxAgeMs, tolerant) :",
+    "return token === null ? reader.including(token, maxAgeMs, tolerant) :",
   ),
   {
     name: "token read: pointer before the deltas",

@@ -201,8 +201,15 @@ export class ReadingProcess implements Actor {
       if (version < before) oracle.violate(`a reader saw version ${version} after ${before} (I6)`);
       this.#seen[shard] = Math.max(this.#seen[shard] ?? 0, version);
     });
-    const outcome = { ...asked, ids: idsOf(plan.ids), versions, found, wants };
-    const fault = readFault(oracle, window, { ...outcome, mayBeOld: answer.warning !== undefined });
+    const fault = readFault(oracle, window, {
+      ...asked,
+      ids: idsOf(plan.ids),
+      versions,
+      ageSeconds: answer.shards.map(({ ageSeconds }) => ageSeconds),
+      warned: answer.warning !== undefined,
+      found,
+      wants,
+    });
     if (fault !== null) oracle.violate(fault);
   }
 }

@@ -1,7 +1,8 @@
 /**
  * Judging what a reader was told, from what the oracle knows.
  *
- * - An eventual or bounded read at version v is exactly the content of v (I6), and v is not older than its age allows.
+ * - An eventual or bounded read at version v is exactly the content of v (I6), and v is not older than its age allows. Only
+ *   an eventual one may be, with a warning; and whoever answers, v is no older than the answer itself says.
  * - A read with tokens is exactly the content of v with the tokens' deltas laid over it.
  * - A strong read at v holds the content of v and every write acknowledged before the read began (I7). It may also hold
  *   writes that were on their way (unacknowledged, or acknowledged while it ran), and nothing else.
@@ -31,16 +32,17 @@ export interface ReadPromise {
   readonly tokens: readonly string[];
 }
 export interface ReadOutcome extends ReadPromise {
-  /** Version per shard, as the answer said. */
+  /** Version and age per shard, as the answer said. */
   readonly versions: readonly number[];
+  readonly ageSeconds: readonly number[];
+  /** The answer warns that a newer version may be there. */
+  readonly warned: boolean;
   /** Every id that was asked for. */
   readonly ids: readonly string[];
   /** Which of their records the read wanted: a filter, or all of them. */
   readonly wants: (document: string) => boolean;
   /** Document by id, or only how many there are. */
   readonly found: ReadonlyMap<string, string> | number;
-  /** An older view may serve: a check of the pointer failed. */
-  readonly mayBeOld: boolean;
 }
 
 export function beginRead(oracle: Oracle, collection: string, shards: number): ReadWindow {
@@ -60,8 +62,12 @@ export function readFault(oracle: Oracle, window: ReadWindow, read: ReadOutcome)
     const published = version === 0 ? zero(oracle, name) : oracle.shard(name).versions.get(version);
     if (!published) return `${what}: version ${version} of ${name} was never published`;
     const ids = read.ids.filter((id) => shardOf(id, read.versions.length) === shard);
-    const least =
-      read.mayBeOld && read.consistency !== "strong" ? 0 : dueVersion(oracle, window, read, shard);
+    const ageSeconds = read.ageSeconds[shard]!;
+    const stated = newestBefore(oracle, name, oracle.nowMs() - ageSeconds * 1000);
+    if (version < stated)
+      return `${what}: it saw version ${version} of ${name}, and ${stated} is older than ${ageSeconds} s`;
+    const isExcused = read.warned && read.consistency === "eventual";
+    const least = isExcused ? 0 : dueVersion(oracle, window, read, shard);
     if (version < least) return `${what}: it saw version ${version} of ${name}; at least ${least} was due`;
     const part: Part = { published, name, ids, wants: read.wants };
     const answers =
@@ -100,12 +106,15 @@ export function dueVersion(
   shard: number,
 ): number {
   if (consistency === "strong") return window.currentVersions[shard]!;
-  const dueMs = window.beganMs - maxAgeMs;
-  let least = 0;
-  for (const { version, atMs } of oracle.shard(`${collection}/${shard}`).versions.values()) {
-    if (atMs < dueMs) least = Math.max(least, version);
+  return newestBefore(oracle, `${collection}/${shard}`, window.beganMs - maxAgeMs);
+}
+
+function newestBefore(oracle: Oracle, shard: string, dueMs: number): number {
+  let newest = 0;
+  for (const { version, atMs } of oracle.shard(shard).versions.values()) {
+    if (atMs < dueMs) newest = Math.max(newest, version);
   }
-  return least;
+  return newest;
 }
 
 interface Part {
