@@ -1,40 +1,65 @@
 /**
- * Which DynamoDB emulator this machine runs: dynoxide (a static binary over SQLite) where its package is installed,
- * else dynalite (plain JavaScript over LevelDB). Both keep their tables on disk and survive a kill.
+ * DynamoDB: an emulator as a process of its own, and a guarded proxy on the stack's port before it (guarded-proxy.ts),
+ * which judges requests by the template's access rules. Both emulators keep their tables on disk and survive a kill.
  *
- * dynoxide answers every web page that asks (`Access-Control-Allow-Origin: *`) and cannot be told otherwise. So it
- * listens on an address that no page can guess, one of the 16 million of the loopback network, and a guarded proxy
- * stands on the stack's port (guarded-proxy.ts). dynalite-main.ts guards its own port.
+ * - dynoxide (a static binary over SQLite), where its package is installed. It answers every web page that asks
+ *   (`Access-Control-Allow-Origin: *`) and cannot be told otherwise, so it listens on an address that no page can guess:
+ *   one of the 16 million of the loopback network.
+ * - else dynalite (plain JavaScript over LevelDB), which dynalite-main.ts guards.
  */
 import { randomInt } from "node:crypto";
 import { existsSync, mkdirSync } from "node:fs";
+import type { Server } from "node:http";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
+import { createGuardedProxy } from "./guarded-proxy.ts";
+import { type AccessControl, accessKeyOf } from "./iam/access.ts";
+import { askedOfDynamoDb } from "./iam/requests.ts";
 import { freePort } from "./ports.ts";
+import { accountId } from "./resource-names.ts";
 
 export interface DynamoDbCommand {
   readonly emulator: "dynoxide" | "dynalite";
   readonly command: string;
   readonly args: readonly string[];
-  /** Where it listens; another address than the one asked for where a guarded proxy has to stand before it. */
+  /** Where it listens, behind the proxy. */
   readonly host: string;
   readonly port: number;
 }
 
-export async function dynamoDbCommand(folder: string, port: number): Promise<DynamoDbCommand> {
+export async function dynamoDbCommand(folder: string): Promise<DynamoDbCommand> {
   mkdirSync(folder, { recursive: true });
+  // Not the stack's port: dynoxide refuses one that anything listens on, on whatever address.
+  const port = await freePort(0);
   const dynoxide = dynoxidePath();
   if (dynoxide !== null) {
     const host = `127.${randomInt(1, 255)}.${randomInt(256)}.${randomInt(1, 255)}`;
-    // It refuses a port that anything listens on, on whatever address.
-    const own = await freePort(0);
     const file = join(folder, "dynoxide.db");
-    const args = ["serve", "--host", host, "--port", String(own), "--db-path", file];
-    return { emulator: "dynoxide", command: dynoxide, args, host, port: own };
+    const args = ["serve", "--host", host, "--port", String(port), "--db-path", file];
+    return { emulator: "dynoxide", command: dynoxide, args, host, port };
   }
   const settings = JSON.stringify({ folder: join(folder, "dynalite"), port });
   const args = [join(import.meta.dirname, "dynalite-main.ts"), settings];
   return { emulator: "dynalite", command: process.execPath, args, host: "127.0.0.1", port };
+}
+
+/** The server on the stack's own port. */
+export function createDynamoDbProxy(behind: DynamoDbCommand, access: AccessControl, region: string): Server {
+  const arnOf = (table: string) => `arn:aws:dynamodb:${region}:${accountId}:table/${table}`;
+  return createGuardedProxy(behind, ({ headers }, body) => {
+    const target = headers["x-amz-target"];
+    if (typeof target !== "string") return null; // No operation: the emulator says what is wrong.
+    let call: Readonly<Record<string, unknown>>;
+    try {
+      call = JSON.parse(body.toString("utf8")) as typeof call;
+    } catch {
+      return null;
+    }
+    const denial = access.denialOf(accessKeyOf(headers.authorization), askedOfDynamoDb(target, call, arnOf));
+    if (denial === null) return null;
+    const type = denial.kind === "unknownKey" ? "UnrecognizedClientException" : "AccessDeniedException";
+    return { __type: `com.amazon.coral.service#${type}`, message: denial.message };
+  });
 }
 
 function dynoxidePath(): string | null {

@@ -65,6 +65,14 @@ function nameResource(logicalId: string, resource: TemplateResource, options: Na
       if (url === undefined) throw new Error(`${logicalId}: no port was given to this function URL`);
       return { ref: logicalId, attributes: { FunctionUrl: url } };
     }
+    case "AWS::IAM::Role": {
+      const ref = named("RoleName", 64);
+      return { ref, attributes: { Arn: `arn:aws:iam::${accountId}:role/${ref}`, RoleId: ref } };
+    }
+    case "AWS::IAM::ManagedPolicy": {
+      const ref = `arn:aws:iam::${accountId}:policy/${named("ManagedPolicyName", 128)}`;
+      return { ref, attributes: { PolicyArn: ref } };
+    }
     case "AWS::Lambda::EventSourceMapping":
       return { ref: logicalId, attributes: { Id: logicalId } };
     case "AWS::Scheduler::Schedule": {

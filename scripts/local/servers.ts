@@ -45,8 +45,14 @@ export function createServers(options: ServersOptions): Readonly<Record<ServiceN
     host: "127.0.0.1",
     port: settings.port,
   });
-  const s3 = script("s3/main.ts", { folder: join(stateDir, "s3"), port: ports.s3, region, weather });
-  const sqs = script("sqs-main.ts", { port: ports.sqs, region });
+  const s3 = script("s3/main.ts", {
+    folder: join(stateDir, "s3"),
+    port: ports.s3,
+    region,
+    weather,
+    access: plan.access,
+  });
+  const sqs = script("sqs-main.ts", { port: ports.sqs, region, access: plan.access });
   return {
     s3: server("s3", s3, (settings) => provisionBuckets(settings, plan.buckets)),
     sqs: server("sqs", sqs, (settings) => provisionQueues(settings, plan.queues)),

@@ -2,6 +2,8 @@
  * What a template asks for, as a plan: pure, no server is touched. Whatever cannot be run is an error that names the
  * resource.
  */
+import type { AccessRules } from "./iam/access.ts";
+import { accessRules, judgedTypes } from "./iam/rules.ts";
 import type { EventSourceDefinition } from "./lambda/event-sources.ts";
 import type { FunctionDefinition } from "./lambda/function.ts";
 import type { UrlAuth } from "./lambda/function-url.ts";
@@ -22,6 +24,7 @@ export interface StackPlan {
   readonly urls: readonly { functionName: string; auth: UrlAuth; url: string }[];
   readonly schedules: readonly ScheduleDefinition[];
   readonly eventSources: readonly EventSourceDefinition[];
+  readonly access: AccessRules;
   readonly outputs: Readonly<Record<string, string>>;
 }
 
@@ -90,6 +93,10 @@ export function planStack(options: StackPlanOptions): StackPlan {
     })),
     schedules: planSchedules(resources),
     eventSources: planEventSources(resources),
+    access: accessRules(
+      judgedTypes.flatMap((type) => resources.of(type).map((found) => ({ ...found, type }))),
+      accountId,
+    ),
     outputs: Object.fromEntries(
       Object.entries(options.template.Outputs ?? {}).map(([name, { Value }]) => [
         name,
@@ -107,7 +114,8 @@ function planSchedules(resources: Resources): ScheduleDefinition[] {
     // Throws for what does not run locally.
     rateMs(expression);
     const functionName = resources.refOf("AWS::Lambda::Function", target.Arn, logicalId);
-    return [{ name: ref, expression, functionName, input: String(target.Input ?? "{}") }];
+    const roleArn = String(target.RoleArn);
+    return [{ name: ref, expression, functionName, roleArn, input: String(target.Input ?? "{}") }];
   });
 }
 

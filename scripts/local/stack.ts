@@ -11,11 +11,12 @@
 import type { ChildProcess } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { dynamoDbCommand } from "./dynamodb.ts";
-import { createGuardedProxy } from "./guarded-proxy.ts";
+import { createDynamoDbProxy, dynamoDbCommand } from "./dynamodb.ts";
 import { Guardian } from "./guardian.ts";
+import { AccessControl } from "./iam/access.ts";
 import { LambdaHost } from "./lambda/host.ts";
 import { freePort, type HeldPort, holdPort, listen } from "./ports.ts";
+import { accountId } from "./resource-names.ts";
 import type { Weather } from "./s3/weather.ts";
 import { createServers, type ServiceName } from "./servers.ts";
 import { functionUrlIds, planStack, type StackPlan } from "./stack-plan.ts";
@@ -119,19 +120,18 @@ async function startParts(
     sqsEndpoint: services.sqs,
   });
   const watch = (child: ChildProcess) => guardian.watch(child);
-  const dynamodb = await dynamoDbCommand(join(stateDir, "dynamodb"), taken.dynamodb);
+  const access = new AccessControl(plan.access, accountId);
+  const dynamodb = await dynamoDbCommand(join(stateDir, "dynamodb"));
   const { weather } = options;
   const servers = createServers({ stateDir, region, plan, ports: taken, dynamodb, weather, watch });
   started.push(...Object.values(servers).map((server) => () => server.stop()));
-  if (dynamodb.host !== "127.0.0.1") {
-    const proxy = createGuardedProxy(dynamodb);
-    if ((await listen(proxy, taken.dynamodb)) !== taken.dynamodb)
-      throw new Error(`The port ${taken.dynamodb} was taken while the stack started; start it again.`);
-    started.push(async () => {
-      proxy.closeAllConnections();
-      proxy.close();
-    });
-  }
+  const proxy = createDynamoDbProxy(dynamodb, access, region);
+  if ((await listen(proxy, taken.dynamodb)) !== taken.dynamodb)
+    throw new Error(`The port ${taken.dynamodb} was taken while the stack started; start it again.`);
+  started.push(async () => {
+    proxy.closeAllConnections();
+    proxy.close();
+  });
   await Promise.all(Object.values(servers).map((server) => server.start()));
   const lambda = await LambdaHost.start({
     port: ports.lambda,
@@ -140,6 +140,7 @@ async function startParts(
     logFolder: join(stateDir, "logs"),
     endpoints: endpointVariables(services),
     watch,
+    access,
   });
   started.push(() => lambda.stop());
   for (const held of urlPorts.values()) await held.release();

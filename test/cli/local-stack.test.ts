@@ -108,7 +108,7 @@ test("from a file to answers, with the scheduled compactor", async () => {
   });
   expect(await answer("status", "docs")).toMatchObject({
     environment: "local",
-    shards: [{ snapshot: { rows: count }, backlog: { deltas: 0 }, quarantined: 0, fault: null }],
+    shards: [{ snapshot: { rows: count }, backlog: { deltas: 0 }, quarantined: 0, faults: [] }],
   });
   expect(await answer("verify", "docs")).toMatchObject({ ok: true, shards: [{ rows: count, faults: [] }] });
 });

@@ -159,7 +159,10 @@ test("schedules run, soon and again, and rates are read", async () => {
   ]);
   expect(() => rateMs("cron(0 * * * ? *)")).toThrow("cron");
   const input = JSON.stringify({ do: "log", text: "scheduled run" });
-  host.startSchedules([{ name: "s", expression: "rate(1 minute)", functionName: "many", input }], 60);
+  host.startSchedules(
+    [{ name: "s", roleArn: "", expression: "rate(1 minute)", functionName: "many", input }],
+    60,
+  );
   const runs = () => {
     try {
       return readFileSync(join(folder, "logs", "many.log"), "utf8").split("scheduled run").length - 1;

@@ -4,7 +4,9 @@ import type { Template } from "../../scripts/local/template.ts";
 
 const fixture = join(import.meta.dirname, "../contract/lambda-fixture");
 
-export const codeFolders = { Worker: fixture, Web: fixture, Consumer: fixture };
+const role = { "Fn::GetAtt": ["Role", "Arn"] };
+
+export const codeFolders = { Worker: fixture, Web: fixture, Consumer: fixture, Poor: fixture };
 
 export const template: Template = {
   Parameters: { BootstrapVersion: { Default: "/cdk-bootstrap/version" } },
@@ -32,7 +34,20 @@ export const template: Template = {
         BillingMode: "PAY_PER_REQUEST",
       },
     },
-    Role: { Type: "AWS::IAM::Role", Properties: {} },
+    Role: {
+      Type: "AWS::IAM::Role",
+      Properties: {
+        Policies: [
+          {
+            PolicyName: "all",
+            PolicyDocument: {
+              Version: "2012-10-17",
+              Statement: { Effect: "Allow", Action: "*", Resource: "*" },
+            },
+          },
+        ],
+      },
+    },
     Worker: {
       Type: "AWS::Lambda::Function",
       Properties: {
@@ -41,7 +56,7 @@ export const template: Template = {
         MemorySize: 256,
         Timeout: 10,
         ReservedConcurrentExecutions: 2,
-        Role: { "Fn::GetAtt": ["Role", "Arn"] },
+        Role: role,
         Environment: {
           Variables: {
             BUCKET: { Ref: "Store" },
@@ -58,7 +73,7 @@ export const template: Template = {
     },
     Web: {
       Type: "AWS::Lambda::Function",
-      Properties: { Handler: "index.http", Runtime: "nodejs24.x", MemorySize: 256 },
+      Properties: { Handler: "index.http", Runtime: "nodejs24.x", MemorySize: 256, Role: role },
     },
     WebUrl: {
       Type: "AWS::Lambda::Url",
@@ -67,7 +82,35 @@ export const template: Template = {
     Mail: { Type: "AWS::SQS::Queue", Properties: { VisibilityTimeout: 1 } },
     Consumer: {
       Type: "AWS::Lambda::Function",
-      Properties: { Handler: "index.consume", Runtime: "nodejs24.x", MemorySize: 256 },
+      Properties: { Handler: "index.consume", Runtime: "nodejs24.x", MemorySize: 256, Role: role },
+    },
+    PoorRole: {
+      Type: "AWS::IAM::Role",
+      Properties: {
+        Policies: [
+          {
+            PolicyName: "little",
+            PolicyDocument: {
+              Version: "2012-10-17",
+              Statement: {
+                Effect: "Allow",
+                Action: ["s3:GetObject", "s3:DeleteObject"],
+                Resource: { "Fn::Join": ["", [{ "Fn::GetAtt": ["Store", "Arn"] }, "/mine/*"]] },
+              },
+            },
+          },
+        ],
+      },
+    },
+    /** May do next to nothing. */
+    Poor: {
+      Type: "AWS::Lambda::Function",
+      Properties: {
+        Handler: "index.handler",
+        Runtime: "nodejs24.x",
+        MemorySize: 256,
+        Role: { "Fn::GetAtt": ["PoorRole", "Arn"] },
+      },
     },
     MailToConsumer: {
       Type: "AWS::Lambda::EventSourceMapping",
@@ -82,7 +125,11 @@ export const template: Template = {
       Properties: {
         ScheduleExpression: "rate(1 minute)",
         State: "ENABLED",
-        Target: { Arn: { "Fn::GetAtt": ["Worker", "Arn"] }, Input: '{"do":"log","text":"tick"}' },
+        Target: {
+          Arn: { "Fn::GetAtt": ["Worker", "Arn"] },
+          RoleArn: role,
+          Input: '{"do":"log","text":"tick"}',
+        },
       },
     },
   },

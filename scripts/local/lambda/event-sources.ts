@@ -11,6 +11,7 @@ import {
   ReceiveMessageCommand,
   SQSClient,
 } from "@aws-sdk/client-sqs";
+import { accessKeyOfFunction } from "../iam/rules.ts";
 import type { FunctionPool } from "./function-pool.ts";
 
 export interface EventSourceDefinition {
@@ -41,7 +42,8 @@ export class EventSource {
     this.region = settings.region;
     this.sqs = new SQSClient({
       ...settings,
-      credentials: { accessKeyId: "local", secretAccessKey: "local" },
+      // Lambda polls by the rights of the function's role.
+      credentials: { accessKeyId: accessKeyOfFunction(definition.functionName), secretAccessKey: "local" },
     });
     this.done = this.poll(pool);
   }

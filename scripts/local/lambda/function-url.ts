@@ -4,6 +4,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { Denial } from "../iam/access.ts";
 import { guarded } from "../request-guard.ts";
 import { LambdaApiError, requestBytesMax } from "./function.ts";
 import type { FunctionPool } from "./function-pool.ts";
@@ -11,9 +12,18 @@ import { readBody } from "./invoke-api.ts";
 
 export type UrlAuth = "AWS_IAM" | "NONE";
 
-export function createFunctionUrl(pool: FunctionPool, auth: UrlAuth): Server {
+export function createFunctionUrl(
+  pool: FunctionPool,
+  auth: UrlAuth,
+  denialOf: (request: IncomingMessage) => Denial | null,
+): Server {
   const server = createServer(
     guarded((request, response) => {
+      // As AWS: nobody but who may learns anything.
+      if (auth === "AWS_IAM" && denialOf(request) !== null) {
+        request.resume();
+        return sendMessage(response, 403, "Forbidden");
+      }
       handle(pool, auth, request, response).catch((error) => {
         const status = error instanceof LambdaApiError ? error.status : 502;
         if (!response.headersSent)

@@ -45,11 +45,13 @@ export class LambdaApiError extends Error {
 }
 
 const statusOf = {
+  AccessDeniedException: 403,
   InvalidParameterValueException: 400,
   InvalidRequestContentException: 400,
   RequestTooLargeException: 413,
   ResourceNotFoundException: 404,
   ServiceException: 500,
   TooManyRequestsException: 429,
+  UnrecognizedClientException: 403,
 } as const;
 export type LambdaErrorCode = keyof typeof statusOf;

@@ -4,9 +4,12 @@
  */
 import type { ChildProcess } from "node:child_process";
 import { mkdirSync, rmSync, type WriteStream } from "node:fs";
-import type { Server } from "node:http";
+import type { IncomingMessage, Server } from "node:http";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { type AccessControl, accessKeyOf, type Denial } from "../iam/access.ts";
+import { askedOfInvoke, askedOfUrl } from "../iam/requests.ts";
+import { accessKeyOfRole } from "../iam/rules.ts";
 import { openLog } from "../log-file.ts";
 import { listen } from "../ports.ts";
 import { EventSource, type EventSourceDefinition } from "./event-sources.ts";
@@ -26,6 +29,8 @@ export interface LambdaHostOptions {
   /** AWS_ENDPOINT_URL_… of the other services; the host adds its own. */
   readonly endpoints: Readonly<Record<string, string>>;
   readonly watch: (child: ChildProcess) => void;
+  /** Who may invoke what. @default everyone may everything */
+  readonly access?: AccessControl;
   /** @default 5 minutes */
   readonly idleMs?: number;
   /** @default 64 */
@@ -72,6 +77,8 @@ export class LambdaHost {
       find: (name) => pools.get(name),
       all: () => [...pools.values()],
       invokeLater: (pool, payload) => void host?.invokeLater(pool, payload),
+      denialOf: (request, asked) =>
+        options.access?.denialOf(accessKeyOf(request.headers.authorization), asked) ?? null,
     });
     host = new LambdaHost(options, await listen(api, options.port), pools, api);
     return host;
@@ -103,7 +110,9 @@ export class LambdaHost {
 
   /** Serves a function under a URL of its own and returns it. */
   async addUrl(functionName: string, auth: UrlAuth, port: number): Promise<string> {
-    const server = createFunctionUrl(this.function(functionName), auth);
+    const server = createFunctionUrl(this.function(functionName), auth, (request) =>
+      this.denialOfUrl(functionName, request),
+    );
     const taken = await listen(server, port);
     this.servers.push(server);
     return `http://127.0.0.1:${taken}/`;
@@ -116,8 +125,21 @@ export class LambdaHost {
 
   startSchedules(definitions: readonly ScheduleDefinition[], fastestEveryMs: number | undefined): void {
     if (definitions.length === 0) return;
-    this.schedules.start(definitions, fastestEveryMs, (schedule) =>
-      this.invokeLater(this.function(schedule.functionName), Buffer.from(schedule.input)),
+    this.schedules.start(definitions, fastestEveryMs, async (schedule) => {
+      const pool = this.function(schedule.functionName);
+      const asked = askedOfInvoke(pool.definition.arn);
+      const denial = this.options.access?.denialOf(accessKeyOfRole(schedule.roleArn), asked) ?? null;
+      if (denial === null) await this.invokeLater(pool, Buffer.from(schedule.input));
+      else console.error(`schedule ${schedule.name}: ${denial.message}`);
+    });
+  }
+
+  /** A request that is not signed comes from whoever works here, as curl and browsers do not sign. */
+  private denialOfUrl(functionName: string, { headers }: IncomingMessage): Denial | null {
+    const accessKey = accessKeyOf(headers.authorization);
+    if (accessKey === null) return null;
+    return (
+      this.options.access?.denialOf(accessKey, askedOfUrl(this.function(functionName).definition.arn)) ?? null
     );
   }
 

@@ -1,5 +1,7 @@
 /** The part of Lambda's API that clients call: Invoke, and reading what functions there are. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { Asked, Denial } from "../iam/access.ts";
+import { askedOfInvoke } from "../iam/requests.ts";
 import { guarded } from "../request-guard.ts";
 import { eventBytesMax, type FunctionDefinition, LambdaApiError, requestBytesMax } from "./function.ts";
 import type { FunctionPool } from "./function-pool.ts";
@@ -7,6 +9,8 @@ import type { FunctionPool } from "./function-pool.ts";
 export interface InvokeTarget {
   find(name: string): FunctionPool | undefined;
   all(): FunctionPool[];
+  /** Why the sender of the request may not do what it asks; null when it may. */
+  denialOf(request: IncomingMessage, asked: readonly Asked[]): Denial | null;
   /** Runs an asynchronous invocation to its end, whatever that is. */
   invokeLater(pool: FunctionPool, payload: Buffer): void;
 }
@@ -33,11 +37,23 @@ async function handle(
   const match = functionsPath.exec(url.pathname);
   if (!match) throw new LambdaApiError("ResourceNotFoundException", `Not implemented here: ${url.pathname}`);
   const [, encodedName, action] = match;
+  const authorize = (asked: readonly Asked[]) => {
+    const denial = target.denialOf(request, asked);
+    if (denial === null) return;
+    const code = denial.kind === "unknownKey" ? "UnrecognizedClientException" : "AccessDeniedException";
+    throw new LambdaApiError(code, denial.message);
+  };
   if (encodedName === undefined) {
+    authorize([{ action: "lambda:ListFunctions", resource: "*" }]);
     sendJson(response, { Functions: target.all().map((pool) => configuration(pool.definition)) });
     return;
   }
   const pool = findFunction(target, decodeURIComponent(encodedName));
+  const { arn } = pool.definition;
+  if (action === "invocations") authorize(askedOfInvoke(arn));
+  else if (action === "configuration")
+    authorize([{ action: "lambda:GetFunctionConfiguration", resource: arn }]);
+  else authorize([{ action: "lambda:GetFunction", resource: arn }]);
   if (request.method === "GET" && action === "configuration")
     sendJson(response, configuration(pool.definition));
   else if (request.method === "GET" && action === undefined) sendJson(response, described(pool.definition));

@@ -13,6 +13,7 @@ import { randomUUID } from "node:crypto";
 import { mkdirSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
+import { accessKeyOfFunction } from "../iam/rules.ts";
 import { type FunctionDefinition, failed, logTailBytes, type Outcome } from "./function.ts";
 import { type Invocation, RuntimeApi } from "./runtime-api.ts";
 import { residentMegabytes } from "./sandbox-memory.ts";
@@ -122,7 +123,8 @@ export class Sandbox {
       TMPDIR: this.tmp,
       AWS_REGION: region,
       AWS_DEFAULT_REGION: region,
-      AWS_ACCESS_KEY_ID: "local",
+      // The other services know by it whose rights these are.
+      AWS_ACCESS_KEY_ID: accessKeyOfFunction(definition.name),
       AWS_SECRET_ACCESS_KEY: "local",
       AWS_SESSION_TOKEN: "local",
       AWS_EXECUTION_ENV: `AWS_Lambda_${definition.runtime}`,

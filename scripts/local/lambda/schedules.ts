@@ -7,6 +7,8 @@ export interface ScheduleDefinition {
   readonly name: string;
   readonly expression: string;
   readonly functionName: string;
+  /** The role that it invokes the function by. */
+  readonly roleArn: string;
   /** The event, as JSON text. */
   readonly input: string;
 }

@@ -17,6 +17,7 @@ export class S3Error extends Error {
 }
 
 const statusOf = {
+  AccessDenied: 403,
   BadDigest: 400,
   BucketAlreadyOwnedByYou: 409,
   BucketNotEmpty: 409,
@@ -24,6 +25,7 @@ const statusOf = {
   EntityTooSmall: 400,
   IncompleteBody: 400,
   InternalError: 500,
+  InvalidAccessKeyId: 403,
   InvalidArgument: 400,
   InvalidBucketName: 400,
   InvalidDigest: 400,

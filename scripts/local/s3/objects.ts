@@ -1,5 +1,6 @@
 /** Operations on single objects, and the list delete. */
 import { type Answer, xmlAnswer } from "./answer.ts";
+import type { Authorization } from "./authorization.ts";
 import { decodeAwsChunked } from "./aws-chunked.ts";
 import type { BodyFiles, ReceivedBody } from "./body-files.ts";
 import { readDocument } from "./buckets.ts";
@@ -8,8 +9,8 @@ import type { Bucket, Change, ObjectVersion } from "./catalog-rows.ts";
 import { announcedAlgorithms, checksumElements, checksumHeaders, verifyChecksums } from "./checksums.ts";
 import { checkReadCondition, writeCondition } from "./conditions.ts";
 import { S3Error } from "./error.ts";
-import { decodeKey, type S3Request } from "./request.ts";
-import { xmlDocument, xmlElements, xmlText } from "./xml.ts";
+import { copySourceOf, type S3Request } from "./request.ts";
+import { type XmlElement, xmlDocument, xmlElements, xmlText } from "./xml.ts";
 
 export interface Storage {
   readonly catalog: Catalog;
@@ -200,34 +201,41 @@ export function deleteObject(storage: Storage, request: S3Request): Answer {
 export async function deleteObjects(
   storage: Storage,
   request: S3Request,
-  source: AsyncIterable<Buffer>,
+  authorization: Authorization,
 ): Promise<Answer> {
   const bucket = storage.catalog.bucket(request.bucket);
-  const document = await readDocument(source);
+  const document = await readDocument(request.body);
   const asked = xmlElements(document, "Object");
   if (asked.length === 0 || asked.length > deletesMax) {
     throw new S3Error("MalformedXML", `The list has to name 1 to ${deletesMax} objects.`);
   }
   const isQuiet = xmlText(document, "Quiet") === "true";
   const condition = { ifMatch: undefined, ifNoneMatch: undefined };
-  const Deleted = asked.map((object) => {
+  const Deleted: XmlElement[] = [];
+  const refused: XmlElement[] = [];
+  for (const object of asked) {
     const Key = xmlText(object, "Key") ?? "";
     const VersionId = xmlText(object, "VersionId");
+    const Message = authorization.denialOfDelete(request, Key, VersionId);
+    if (Message !== null) {
+      refused.push({ Key, VersionId, Code: "AccessDenied", Message });
+      continue;
+    }
     const change = storage.catalog.delete(bucket, Buffer.from(Key), VersionId, condition);
     for (const old of change.discarded) storage.bodies.discard(old);
     const marker = change.isDeleteMarker
       ? { DeleteMarker: true, DeleteMarkerVersionId: change.versionId }
       : {};
-    return { Key, VersionId, ...marker };
-  });
-  return xmlAnswer(xmlDocument("DeleteResult", isQuiet ? {} : { Deleted }));
+    Deleted.push({ Key, VersionId, ...marker });
+  }
+  return xmlAnswer(xmlDocument("DeleteResult", { ...(isQuiet ? {} : { Deleted }), Error: refused }));
 }
 
 /** The object that a copy is made of; S3 refuses one that is too large for a single request. */
-export function copySource({ catalog }: Storage, { headers }: S3Request): ObjectVersion {
-  const from = /^\/?([^/]+)\/([^?]+)(?:\?versionId=(.+))?$/.exec(String(headers["x-amz-copy-source"]));
-  if (!from) throw new S3Error("InvalidArgument", "x-amz-copy-source has to be bucket/key.");
-  const source = findReadable(catalog, catalog.bucket(from[1]!), decodeKey(from[2]!), from[3]);
+export function copySource({ catalog }: Storage, request: S3Request): ObjectVersion {
+  const { headers } = request;
+  const { bucket, key, versionId } = copySourceOf(request)!;
+  const source = findReadable(catalog, catalog.bucket(bucket), key, versionId);
   checkReadCondition(source.etag, {
     "if-match": headers["x-amz-copy-source-if-match"] as string | undefined,
     "if-none-match": headers["x-amz-copy-source-if-none-match"] as string | undefined,

@@ -14,6 +14,12 @@ export interface S3Request {
   readonly body: IncomingMessage;
 }
 
+export interface CopySource {
+  readonly bucket: string;
+  readonly key: Buffer;
+  readonly versionId: string | undefined;
+}
+
 const keyBytesMax = 1024;
 
 const operations = {
@@ -97,6 +103,16 @@ function address(path: string): { bucket: string; key: Buffer } {
   const slash = path.indexOf("/", 1);
   if (slash < 0) return { bucket: decodeURIComponent(path.slice(1)), key: Buffer.alloc(0) };
   return { bucket: path.slice(1, slash), key: decodeKey(path.slice(slash + 1)) };
+}
+
+/** What a copy is made of; null for other requests. */
+export function copySourceOf({ headers }: Pick<S3Request, "headers">): CopySource | null {
+  const header = headers["x-amz-copy-source"];
+  if (header === undefined) return null;
+  const [, bucket, key, versionId] = /^\/?([^/]+)\/([^?]+)(?:\?versionId=(.+))?$/.exec(String(header)) ?? [];
+  if (bucket === undefined || key === undefined)
+    throw new S3Error("InvalidArgument", "x-amz-copy-source has to be bucket/key.");
+  return { bucket, key: decodeKey(key), versionId };
 }
 
 export function decodeKey(encoded: string): Buffer {

@@ -5,7 +5,8 @@
  * 2. Its checksums are compared; then one SQLite transaction checks the condition and names the body (catalog.ts).
  * 3. Only then the answer goes out. A kill before 2 leaves a file without a name, swept at the next start.
  *
- * A web page is refused (../request-guard.ts). Not here: IAM, signatures, TLS, encryption, lifecycle rules. `PUT /_local/weather` sets throttle and faults.
+ * A web page is refused (../request-guard.ts). Who may do what is judged by the access rules
+ * that it is given (authorization.ts). Not here: signatures, TLS, encryption, lifecycle rules. `PUT /_local/weather` sets throttle and faults.
  */
 import { randomBytes } from "node:crypto";
 import { mkdirSync } from "node:fs";
@@ -14,8 +15,11 @@ import type { AddressInfo } from "node:net";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { setTimeout as sleep } from "node:timers/promises";
+import { AccessControl, type AccessRules } from "../iam/access.ts";
 import { guarded } from "../request-guard.ts";
+import { accountId } from "../resource-names.ts";
 import type { Answer } from "./answer.ts";
+import { Authorization } from "./authorization.ts";
 import { BodyFiles } from "./body-files.ts";
 import * as buckets from "./buckets.ts";
 import { Catalog } from "./catalog.ts";
@@ -34,6 +38,8 @@ export interface S3ServerOptions {
   readonly port: number;
   readonly region: string;
   readonly weather?: Weather;
+  /** Who may do what. @default everyone may everything */
+  readonly access?: AccessRules;
 }
 export interface RunningS3 {
   readonly endpoint: string;
@@ -48,7 +54,7 @@ export async function startS3Server(options: S3ServerOptions): Promise<RunningS3
   const bodies = new BodyFiles(options.folder);
   const named = catalog.namedFiles();
   bodies.sweep((file) => named.has(file));
-  const handler = new Handler({ catalog, bodies }, options.region);
+  const handler = new Handler({ catalog, bodies }, options);
   handler.setWeather(options.weather ?? {});
   const server = createServer(guarded((request, response) => void handler.handle(request, response)));
   // SDK clients keep connections for long; a server that closes first makes them fail now and then.
@@ -81,13 +87,17 @@ class DroppedConnection extends Error {}
 class Handler {
   private readonly storage: Storage;
   private readonly region: string;
+  private readonly authorization: Authorization;
   private weather: Weather = {};
   private faults = new FaultSource(undefined);
   private totalPacer: Pacer | null = null;
 
-  constructor(storage: Storage, region: string) {
+  constructor(storage: Storage, { region, access }: Pick<S3ServerOptions, "region" | "access">) {
     this.storage = storage;
     this.region = region;
+    this.authorization = new Authorization(
+      access === undefined ? null : new AccessControl(access, accountId),
+    );
   }
 
   setWeather(weather: Weather): void {
@@ -131,7 +141,10 @@ class Handler {
       );
     }
     if (fault?.kind === "delay") await sleep(fault.delayMs ?? 0);
-    const answer = await this.perform(request);
+    this.authorization.check(request);
+    const answer = await this.perform(request).catch((error: unknown) => {
+      throw this.authorization.disclosed(request, error);
+    });
     if (fault?.kind === "lostAnswer") throw new DroppedConnection();
     return answer;
   }
@@ -171,7 +184,7 @@ class Handler {
       case "DeleteObject":
         return deleteObject(storage, request);
       case "DeleteObjects":
-        return deleteObjects(storage, request, body);
+        return deleteObjects(storage, request, this.authorization);
       case "CreateMultipartUpload":
         return multipart.createUpload(storage, request);
       case "UploadPart":
