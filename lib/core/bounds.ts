@@ -2,9 +2,10 @@
  * How many deltas and segments the protocol takes at once. Each is read where it applies, every time: the simulator makes
  * them small, so that runs of a few hundred steps meet them (test/sim/plan.ts). Nothing of the product changes them.
  *
- * - A LIST must see past what a dead run left: its batch, merged and not deleted. So a strong read, which refuses more
- *   than `overlaidDeltas`, never mistakes a cut LIST for the whole: overlaid + batch < listed.
- * - A manifest names as applied only what its LIST found: applied ≥ listed.
+ * - A LIST must see past what a dead run left: its batch, merged and not deleted. So a strong read that refuses more than
+ *   `overlaidDeltas` is not kept from its answer by a LIST that is cut: overlaid + batch < listed.
+ * - A manifest names as applied what its LIST found, and what a dead run left behind the end of a cut one: listed + batch
+ *   ≤ applied.
  */
 export interface Bounds {
   /** Deltas looked at in one LIST of a shard; what lies behind them waits for the next round. */
@@ -22,7 +23,7 @@ export interface Bounds {
 }
 
 export const bounds: Bounds = {
-  listedDeltas: 20_000,
+  listedDeltas: 16_000,
   appliedDeltas: 20_000,
   batchDeltas: 2_000,
   overlaidDeltas: 500,

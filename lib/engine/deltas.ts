@@ -46,6 +46,9 @@ export async function listDeltas(
   return listed.slice(0, bounds.listedDeltas);
 }
 
+/** Whether there may be more behind the last that was listed. */
+export const isCut = (listed: readonly ListedDelta[]): boolean => listed.length >= bounds.listedDeltas;
+
 /**
  * The listed deltas that are not part of the manifest yet. One below the watermark appeared too late to have been
  * acknowledged: nobody merges it, so nobody may read it either.

@@ -34,7 +34,15 @@ import type { Segment } from "../core/manifest.ts";
 import type { Row } from "../core/record.ts";
 import { withFolder } from "../segment/files.ts";
 import { writeFlatSegment } from "../segment/write-flat.ts";
-import { type ListedDelta, listDeltas, type ReadDelta, readDeltas, tooLarge, unmerged } from "./deltas.ts";
+import {
+  isCut,
+  type ListedDelta,
+  listDeltas,
+  type ReadDelta,
+  readDeltas,
+  tooLarge,
+  unmerged,
+} from "./deltas.ts";
 import { type Head, readHead } from "./head.ts";
 import { HeldLease, ingestLease } from "./lease.ts";
 import type { World } from "./ports.ts";
@@ -104,7 +112,7 @@ export async function ingest(
     outcome,
     ...report,
     pending: pending.map(({ delta }) => delta),
-    unseenAfter: listed.length < bounds.listedDeltas ? null : listed.at(-1)!.delta,
+    unseenAfter: endOf(listed),
     left: pending.flatMap(({ delta }) => (left.has(delta) ? [{ delta, reason: left.get(delta)! }] : [])),
     oldestPendingMs: pending.length === 0 ? null : ulidTimeMs(pending[0]!.delta),
   });
@@ -125,8 +133,7 @@ export async function ingest(
       const pending = unmerged(listed, head.manifest);
       const ready = pending.filter(({ delta }) => !left.has(delta));
       if (ready.length === 0) {
-        if (listed.length < bounds.listedDeltas || listed.length === pending.length)
-          return end("done", pending);
+        if (!isCut(listed) || listed.length === pending.length) return end("done", pending);
       } else {
         if (outOfTime()) return end("outOfTime", pending);
         const { taken, shortage } = takeBatch(collection, ready, room);
@@ -346,7 +353,9 @@ function ingestChange(
   if (already.length > 0)
     throw new SiltstoneError("fenced", `${shardName(manifest)}: another run has merged some of these deltas`);
   const listed = new Set(run.batch.listed.map(({ delta }) => delta));
-  const next = [...manifest.applied.filter((delta) => listed.has(delta)), ...run.deltas].sort();
+  const end = endOf(run.batch.listed);
+  const mayBeThere = (delta: string) => listed.has(delta) || (end !== null && delta > end);
+  const next = [...manifest.applied.filter(mayBeThere), ...run.deltas].sort();
   return {
     cause: "ingest",
     epoch: run.epoch,
@@ -359,6 +368,10 @@ function ingestChange(
     },
   };
 }
+
+/** Where a cut LIST ends: what is newer was not looked at. Null when it was all. */
+const endOf = (listed: readonly ListedDelta[]): string | null =>
+  isCut(listed) ? listed[listed.length - 1]!.delta : null;
 
 /**
  * Below every delta object that may still be there, merged or not, and well below the time of the LIST: a new delta

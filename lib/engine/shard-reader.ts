@@ -21,7 +21,7 @@ import type { Row } from "../core/record.ts";
 import type { OpenSegment } from "../segment/open-segment.ts";
 import { type ColdOffer, ColdStart } from "./cold-start.ts";
 import { ColdView } from "./cold-view.ts";
-import { listDeltas, readDeltas, unmerged } from "./deltas.ts";
+import { isCut, listDeltas, readDeltas, unmerged } from "./deltas.ts";
 import { readCollection, readManifestOf, readPointer } from "./head.ts";
 import { heldBytes, OpenSegments } from "./open-segments.ts";
 import type { World } from "./ports.ts";
@@ -157,6 +157,8 @@ export class ShardReader {
       const bytes = pending.reduce((sum, delta) => sum + delta.bytes, 0);
       if (pending.length > bounds.overlaidDeltas || bytes > overlayBytesMax)
         throw this.#tooMuch(pending.length, bytes);
+      // What it saw is merged by now; of what lay behind its end it says nothing.
+      if (isCut(listed)) continue;
       const over = await this.#overlaid(
         view,
         pending.map(({ delta }) => delta),

@@ -2,11 +2,10 @@
  * The state of a shard at a glance, for people: what is published, what waits, who holds which lease, how the last run
  * ended. Reads only; what cannot be read is part of the answer (`faults`), since that is when somebody looks.
  */
-import { bounds } from "../core/bounds.ts";
 import type { Collection } from "../core/collection.ts";
 import { quarantinePrefix, type ShardRef, shardName, ulidTimeMs } from "../core/keys.ts";
 import { liveRowsUpperBound, snapshotBytes } from "../core/manifest.ts";
-import { listDeltas, unmerged } from "./deltas.ts";
+import { isCut, listDeltas, unmerged } from "./deltas.ts";
 import { type Fault, Faults } from "./faults.ts";
 import { type Head, readHead } from "./head.ts";
 import { collectLease, ingestLease, mergeLease } from "./lease.ts";
@@ -94,7 +93,7 @@ async function readBacklog(world: World, { manifest }: Head): Promise<NonNullabl
   const oldest = waiting[0]?.delta;
   return {
     deltas: waiting.length,
-    more: listed.length === bounds.listedDeltas,
+    more: isCut(listed),
     bytes: waiting.reduce((sum, { bytes }) => sum + bytes, 0),
     oldestMs: oldest === undefined ? null : Math.max(0, world.clock.nowMs() - ulidTimeMs(oldest)),
   };

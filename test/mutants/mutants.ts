@@ -118,9 +118,20 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "applied never forgets",
     "lib/engine/ingest.ts",
-    "manifest.applied.filter((delta) => listed.has(delta))",
-    'manifest.applied.filter((delta) => listed.has(delta) || delta !== "")',
+    "manifest.applied.filter(mayBeThere)",
+    "manifest.applied",
   ),
+  {
+    name: "applied forgets what lies behind the LIST's end",
+    file: "lib/engine/ingest.ts",
+    edits: [
+      {
+        search: "listed.has(delta) || (end !== null && delta > end)",
+        replace: "listed.has(delta) || end === delta",
+      },
+    ],
+    test: "test/engine/cut-list.test.ts",
+  },
   mutant("watermark without lag", "lib/engine/ingest.ts", "listedAtMs - watermarkLagMs", "listedAtMs"),
   mutant(
     "watermark past what may still lie there",
@@ -277,6 +288,12 @@ export const mutants: readonly Mutant[] = [
     ],
     test: "test/engine/token.test.ts",
   },
+  mutant(
+    "a strong read takes a cut LIST for the whole backlog",
+    "lib/engine/shard-reader.ts",
+    "if (isCut(listed)) continue;",
+    "",
+  ),
   mutant(
     "the overlay's cache is keyed by count and newest delta",
     "lib/engine/shard-reader.ts",

@@ -71,7 +71,7 @@ export function planOf(seed: number, steps: number): Plan {
       : {
           ...productBounds,
           listedDeltas: 16,
-          appliedDeltas: 16,
+          appliedDeltas: 26,
           batchDeltas: chance.pick([2, 5]),
           overlaidDeltas: chance.pick([3, 8]),
           lateDeltas: 2,

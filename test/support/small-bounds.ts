@@ -10,8 +10,8 @@ export function boundsFault({
 }: Bounds): string | null {
   if (overlaidDeltas + batchDeltas >= listedDeltas)
     return `a cut LIST of ${listedDeltas} may hold nothing but a dead run's ${batchDeltas} and ${overlaidDeltas} to lay over`;
-  if (appliedDeltas < listedDeltas)
-    return `${listedDeltas} are listed, and only ${appliedDeltas} may be applied`;
+  if (listedDeltas + batchDeltas > appliedDeltas)
+    return `${listedDeltas} listed and ${batchDeltas} behind them, and only ${appliedDeltas} may be applied`;
   return null;
 }
 
