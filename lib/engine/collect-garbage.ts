@@ -1,8 +1,8 @@
 /**
  * Garbage collection: deletes what no kept version, pin, or possible writer needs.
  *
- *  1. Read the head, the manifests and the pins. Kept are: the last `versionsKept` published versions, everything
- *     published less than `keptMs` ago, and every pinned version.
+ *  1. Read the head, the manifests and the pins. Kept are the last published versions, everything that was superseded
+ *     a short while ago (lib/engine/retention.ts), and every pinned version.
  *  2. Raise the floor in the pointer, with If-Match, before anything is deleted. From then on no writer publishes an
  *     unpublished segment below floor.ulid, nobody rolls back below floor.version, and no pin below it succeeds. So
  *     what is garbage now stays garbage for ever, and a collector that sleeps here and goes on next week does no harm.
@@ -26,9 +26,8 @@ import {
 } from "../core/keys.ts";
 import type { Manifest } from "../core/manifest.ts";
 import type { Floor } from "../core/pointer.ts";
-import { type Head, readHead } from "./head.ts";
+import { type Head, readHead, readHeadIfPlaced } from "./head.ts";
 import {
-  commitTimeMs,
   type KnownManifests,
   listManifests,
   listPins,
@@ -41,20 +40,7 @@ import { quarantineLateDeltas } from "./late-deltas.ts";
 import { collectLease, HeldLease } from "./lease.ts";
 import type { World } from "./ports.ts";
 import { raiseFloor } from "./publish.ts";
-
-export interface Retention {
-  /** Published versions that are always kept, the current one included. */
-  readonly versionsKept: number;
-  /** Everything younger is kept. Longer than any reader or query needs to move on to a newer version. */
-  readonly keptMs: number;
-  /** Unpublished segments and manifests older than this are orphans. Longer than any run. */
-  readonly orphanMs: number;
-}
-export const defaultRetention: Retention = {
-  versionsKept: 5,
-  keptMs: 60 * 60_000,
-  orphanMs: 24 * 60 * 60_000,
-};
+import { defaultRetention, oldestKept, type Retention } from "./retention.ts";
 
 /** The floor is raised within one read and one write of the pointer: losing this often means something is wrong. */
 const attemptsMax = 12;
@@ -93,21 +79,22 @@ export async function collectGarbage(
   const lease = options.dryRun ? null : await HeldLease.acquire(world, collectLease(shardName(ref)));
   if (lease === null && !options.dryRun) return { outcome: "locked", ...nothing };
   try {
-    const head = await readHead(world.store, collection, shard);
+    const head = await readHeadIfPlaced(world.store, collection, shard);
+    if (head === null) return { outcome: "nothing", ...nothing };
     const lateDeltas = options.dryRun ? [] : await quarantineLateDeltas(world, collection, head.manifest);
     const known: KnownManifests = new Map();
     // Looked at before the floor rises, so that an idle shard costs no write.
     const history = await readHistory(world, head, known);
-    const floor = nextFloor(head, history.chain, retention, world.clock.nowMs());
-    const expected = await findGarbage(world, history, floor, known);
+    const kept = keptSince(history.chain, retention, world.clock.nowMs());
+    const expected = await findGarbage(world, history, kept, known);
     if (expected.keys.length === 0) return { outcome: "nothing", ...expected, lateDeltas };
     if (options.dryRun) return { outcome: "done", ...expected, lateDeltas };
 
-    const raised = await raiseOnNewest(world, collection, head, floor);
+    const raised = await raiseOnNewest(world, collection, head, kept);
     if (raised === null) return { outcome: "conflict", ...nothing, lateDeltas };
     const now = await readHistory(world, raised, known);
     // Only what was garbage before as well: a pin that was taken away in between may be what a rollback has just read.
-    const garbage = await findGarbage(world, now, raised.pointer.floor, known, new Set(expected.keys));
+    const garbage = await findGarbage(world, now, kept, known, new Set(expected.keys));
     await lease!.check();
     for (let start = 0; start < garbage.keys.length; start += deleteBatch) {
       await world.store.delete(garbage.keys.slice(start, start + deleteBatch));
@@ -118,16 +105,13 @@ export async function collectGarbage(
   }
 }
 
-/** The oldest version that is kept for its number or its age, and the orphans' bound. It never falls. */
-function nextFloor(head: Head, chain: readonly Manifest[], retention: Retention, nowMs: number): Floor {
-  const kept = chain.filter(
-    (manifest, i) => i < retention.versionsKept || nowMs - commitTimeMs(manifest) < retention.keptMs,
-  );
-  // A published version stays current until the next one: what readers may hold is one version older than `keptMs` ago.
-  const oldest = chain[Math.min(kept.length, chain.length - 1)]!;
-  const ulid = ulidFloor(nowMs - retention.orphanMs);
-  return higherFloor(head.pointer.floor, { version: oldest.version, ulid });
-}
+/** What this collector keeps. Not all that the floor gives up: after a repair, or a colleague's collection, that is higher. */
+type Kept = Pick<Floor, "version" | "ulid">;
+
+const keptSince = (chain: readonly Manifest[], retention: Retention, nowMs: number): Kept => ({
+  version: oldestKept(chain, retention, nowMs),
+  ulid: ulidFloor(nowMs - retention.orphanMs),
+});
 
 /**
  * Raises the floor on whatever the head is by now; null when that was lost too often. A shard that publishes many times
@@ -138,17 +122,17 @@ async function raiseOnNewest(
   world: World,
   collection: Collection,
   surveyed: Head,
-  floor: Floor,
+  kept: Kept,
 ): Promise<Head | null> {
   let head = surveyed;
   for (let attempt = 1; ; attempt++) {
-    const raised = await raiseFloor(world, head, higherFloor(head.pointer.floor, floor));
+    const raised = await raiseFloor(world, head, higherFloor(head.pointer.floor, kept));
     if (raised !== null || attempt === attemptsMax) return raised;
     head = await readHead(world.store, collection, surveyed.manifest.shard);
   }
 }
 
-const higherFloor = (now: Floor, wanted: Pick<Floor, "version" | "ulid">): Floor => ({
+const higherFloor = (now: Floor, wanted: Kept): Floor => ({
   version: Math.max(now.version, wanted.version),
   // biome-ignore lint/complexity/useMathMinMax: ULIDs are text
   ulid: wanted.ulid > now.ulid ? wanted.ulid : now.ulid,
@@ -171,7 +155,7 @@ async function readHistory(world: World, head: Head, known: KnownManifests): Pro
 async function findGarbage(
   world: World,
   { ref, names, chain }: History,
-  floor: Floor,
+  oldest: Kept,
   known: KnownManifests,
   among: ReadonlySet<string> | null = null,
 ) {
@@ -180,7 +164,7 @@ async function findGarbage(
   const published = new Set(chain.map(nameOf));
   const isKept = (name: ManifestName): boolean =>
     pinned.has(nameOf(name)) ||
-    (published.has(nameOf(name)) ? name.version >= floor.version : name.commit >= floor.ulid);
+    (published.has(nameOf(name)) ? name.version >= oldest.version : name.commit >= oldest.ulid);
 
   const keptNames = names.filter(isKept);
   const inChain = new Map(chain.map((manifest) => [nameOf(manifest), manifest]));
@@ -200,7 +184,7 @@ async function findGarbage(
     collected.flatMap((manifest) => manifest.segments.map((segment) => segment.id)),
   );
   const isGarbage = (segment: string): boolean =>
-    !live.has(segment) && (wasPublished.has(segment) || segment < floor.ulid);
+    !live.has(segment) && (wasPublished.has(segment) || segment < oldest.ulid);
 
   const keys: string[] = [];
   const segments = new Set<string>();

@@ -28,17 +28,16 @@ export async function createCollection(
 ): Promise<{ collection: Collection; created: boolean }> {
   const wanted = newCollection(options, world.clock.ulid(), world.clock.nowMs());
   const existing = await collectionIfAny(world.store, wanted.name);
-  if (existing === null) await refuseRemains(world.store, wanted.name);
-  const created = existing === null && (await claim(world.store, wanted));
-  const collection = created ? wanted : await readCollection(world.store, wanted.name);
+  if (existing === null) {
+    await refuseRemains(world.store, wanted.name);
+    await world.store.put(collectionKey(wanted.name), encodeCollection(wanted), { ifAbsent: true });
+  }
+  // Whose it is, is told by the id: a refused PUT may have been our own that won when its first answer was lost.
+  const collection = existing ?? (await readCollection(world.store, wanted.name));
+  const created = collection.id === wanted.id;
   if (!sameConfiguration(collection, wanted)) throw differs(collection, wanted);
   for (let shard = 0; shard < collection.shards; shard++) await placePointer(world.store, collection, shard);
   return { collection, created };
-}
-
-async function claim(store: ObjectStore, wanted: Collection): Promise<boolean> {
-  const put = await store.put(collectionKey(wanted.name), encodeCollection(wanted), { ifAbsent: true });
-  return put.kind === "written";
 }
 
 /**

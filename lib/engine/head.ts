@@ -48,7 +48,7 @@ export async function readPointer(
     case "notModified":
       return null;
     case "absent":
-      throw await missingPointer(store, ref);
+      throw await missingPointer(store, collection, ref);
     case "found": {
       const pointer = decodePointer(found.body, key, ref);
       if (pointer.collectionId !== collection.id) {
@@ -98,13 +98,52 @@ export async function readHead(store: ObjectStore, collection: Collection, shard
   }
 }
 
-/** A pointer is written when its collection is created: without one, the shard is damaged, never empty. */
-async function missingPointer(store: ObjectStore, shard: ShardRef): Promise<SiltstoneError> {
-  let manifests = 0;
-  for await (const page of store.list(manifestPrefix(shard))) manifests += page.length;
+/** The head; null while the collection is being created and this shard's pointer has yet to come. */
+export async function readHeadIfPlaced(
+  store: ObjectStore,
+  collection: Collection,
+  shard: number,
+): Promise<Head | null> {
+  try {
+    return await readHead(store, collection, shard);
+  } catch (error) {
+    const ref: ShardRef = { collection: collection.name, shard };
+    const isToCome =
+      isKind(error, "unavailable") &&
+      (await store.head(pointerKey(ref))) === null &&
+      (await countManifests(store, ref)) === 0;
+    if (isToCome) return null;
+    throw error;
+  }
+}
+
+/** A shard that has published, or whose collection is gone, and has no pointer is damaged, never empty. */
+async function missingPointer(
+  store: ObjectStore,
+  { name, id }: Collection,
+  shard: ShardRef,
+): Promise<SiltstoneError> {
+  const key = pointerKey(shard);
+  const manifests = await countManifests(store, shard);
+  const configuration = manifests > 0 ? null : await store.get(collectionKey(name));
+  const isBeingCreated =
+    configuration?.kind === "found" && decodeCollection(configuration.body, collectionKey(name)).id === id;
+  if (isBeingCreated) {
+    return new SiltstoneError(
+      "unavailable",
+      `${key} is not there yet: collection ${name} is being created; ` +
+        `if its creation failed, finish it: repeat \`silt collection create ${name}\` as it was`,
+    );
+  }
   return corrupt(
-    pointerKey(shard),
-    `it is missing, and ${manifests} manifests are there; ` +
-      `restore it with \`silt snapshot repair ${shard.collection} --shard ${shard.shard}\` (docs/runbook.md, "Lost pointer")`,
+    key,
+    `it is missing, and ${manifests} manifests are there; restore it with ` +
+      `\`silt snapshot repair ${name} --shard ${shard.shard}\` (docs/runbook.md, "Lost pointer")`,
   );
+}
+
+async function countManifests(store: ObjectStore, shard: ShardRef): Promise<number> {
+  let count = 0;
+  for await (const page of store.list(manifestPrefix(shard))) count += page.length;
+  return count;
 }

@@ -65,7 +65,7 @@ const readAhead = 16;
  */
 export async function publishedChain(
   store: ObjectStore,
-  head: Head,
+  head: Pick<Head, "manifest">,
   names: readonly ManifestName[],
   known: KnownManifests = new Map(),
 ): Promise<Manifest[]> {
@@ -128,7 +128,8 @@ function decodePin(body: Buffer, key: string): Pin {
 
 /**
  * Pins a published version: the collector keeps it, whatever its age. The pin is written first and the floor read
- * afterwards; a collector raises the floor first and lists pins afterwards: one of them sees the other.
+ * afterwards; a collector raises the floor first and lists pins afterwards: one of them sees the other. A repair in between
+ * may have put another manifest in the version's place.
  */
 export async function pinVersion(
   world: World,
@@ -156,11 +157,20 @@ export async function pinVersion(
       throw new SiltstoneError("conflict", `pin ${request.name} exists already; choose another name`);
     }
   }
-  if ((await readHead()).pointer.floor.version > pin.version) {
+  const now = await readHead();
+  const isAbove = now.pointer.floor.version <= pin.version;
+  const isKept =
+    isAbove && (now.manifest.commit === head.manifest.commit || (await isOnChain(world, now, pin)));
+  if (!isKept) {
     await world.store.delete([key]);
     throw noVersion(shard, request.version, chain);
   }
   return pin;
+}
+
+async function isOnChain(world: World, head: Head, { commit }: ManifestName): Promise<boolean> {
+  const chain = await publishedChain(world.store, head, await listManifests(world.store, head.manifest));
+  return chain.some((manifest) => manifest.commit === commit);
 }
 
 export const unpin = (store: ObjectStore, shard: ShardRef, name: string): Promise<void> =>

@@ -43,7 +43,7 @@ import {
   tooLarge,
   unmerged,
 } from "./deltas.ts";
-import { type Head, readHead } from "./head.ts";
+import { type Head, readHead, readHeadIfPlaced } from "./head.ts";
 import { HeldLease, ingestLease } from "./lease.ts";
 import type { World } from "./ports.ts";
 import { type Change, publish } from "./publish.ts";
@@ -103,7 +103,8 @@ export async function ingest(
   { outOfTime, room }: IngestOptions,
 ): Promise<IngestReport> {
   const ref: ShardRef = { collection: collection.name, shard };
-  const first = await readHead(world.store, collection, shard);
+  const first = await readHeadIfPlaced(world.store, collection, shard);
+  if (first === null) return notPlaced(world, collection, ref);
   let listedAtMs = world.clock.nowMs();
   let listed = await listDeltas(world.store, ref, first.manifest.watermark);
   const report = { version: first.manifest.version, deltas: 0, rows: 0, quarantined: 0 };
@@ -172,6 +173,23 @@ export async function ingest(
   }
 }
 
+/** A shard of a collection that is being created: nothing to do, unless somebody has written already. */
+async function notPlaced(world: World, collection: Collection, ref: ShardRef): Promise<IngestReport> {
+  const waiting = await listDeltas(world.store, ref, "");
+  if (waiting.length > 0) await readHead(world.store, collection, ref.shard); // Throws, and says why.
+  return {
+    outcome: "done",
+    version: 0,
+    deltas: 0,
+    rows: 0,
+    quarantined: 0,
+    pending: [],
+    unseenAfter: null,
+    left: [],
+    oldestPendingMs: null,
+  };
+}
+
 /** Deltas that a published manifest includes: left by a crash between the commit and their deletion. */
 async function deleteApplied(
   world: World,
@@ -215,7 +233,7 @@ async function ingestBatch(world: World, collection: Collection, shard: ShardRef
   const { segment, retired } = await writeSegment(world, collection, shard, rows);
   await batch.lease.check();
   const deltas = good.map(({ delta }) => delta);
-  const head = await publish(world, collection, batch.head, (head) =>
+  const { head } = await publish(world, collection, batch.head, (head) =>
     ingestChange(head, {
       segment,
       retired,

@@ -24,7 +24,7 @@ import type { MergeInput } from "../segment/merge-inputs.ts";
 import { type Merged, mergeSegments } from "../segment/merge-segments.ts";
 import { tombstoneKeepMs } from "./deltas.ts";
 import { fetchSegment } from "./fetch.ts";
-import { type Head, readHead } from "./head.ts";
+import { type Head, readHead, readHeadIfPlaced } from "./head.ts";
 import { checkConservation, uploadSegment } from "./ingest.ts";
 import { HeldLease, mergeLease } from "./lease.ts";
 import type { World } from "./ports.ts";
@@ -64,7 +64,9 @@ export async function merge(
 ): Promise<MergeReport> {
   const limits = options.limits ?? mergeLimits;
   const ref: ShardRef = { collection: collection.name, shard };
-  let head = await readHead(world.store, collection, shard);
+  const first = await readHeadIfPlaced(world.store, collection, shard);
+  if (first === null) return { outcome: "done", version: 0, merges: [] };
+  let head = first;
   const merges: { inputs: number; rows: number; grown: boolean }[] = [];
   const end = (outcome: MergeReport["outcome"]): MergeReport => ({
     outcome,
@@ -181,7 +183,7 @@ async function commitMerge(
     overtaken = !stillHolds(manifest, plan, merged);
     return overtaken ? null : mergeChange(manifest, plan, merged);
   });
-  return { head: published, merged: overtaken ? null : merged };
+  return { head: published.head, merged: overtaken ? null : merged };
 }
 
 /**

@@ -7,8 +7,9 @@
  *  3. The manifest is written under a key of its own. A crash here leaves garbage.
  *  4. The pointer is written with If-Match: the commit.
  *  5. When the answer is lost, or says that somebody else was first (which may have been our own first attempt), nothing
- *     is concluded: the head is read again and `propose` decides by what it finds there. So an attempt that won
- *     unnoticed is found done, and one that lost is rebased, unless garbage was collected in between.
+ *     is concluded: the head is read again. An attempt that won unnoticed is found by its own commit, in the head or
+ *     among its ancestors: nothing else tells it from the work of another. One that lost is proposed again on the new
+ *     head, unless garbage was collected in between.
  */
 
 import type { Collection } from "../core/collection.ts";
@@ -17,6 +18,7 @@ import { manifestKey, pointerKey } from "../core/keys.ts";
 import { encodeManifest, type Manifest, successionFault } from "../core/manifest.ts";
 import { encodePointer, type Floor, pointerTo } from "../core/pointer.ts";
 import { type Head, readHead } from "./head.ts";
+import { readManifest } from "./history.ts";
 import type { World } from "./ports.ts";
 
 /** What a proposal decides; version, parent, commit and the unchanging fields follow from the head. */
@@ -25,21 +27,27 @@ export type Change = Pick<Manifest, "cause" | "epoch" | "segments" | "applied" |
 /** Contenders for one pointer are a compactor, a merger and a collector: losing this often means something is wrong. */
 const attemptsMax = 12;
 
+export interface Publication {
+  /** The newest head that is known. */
+  readonly head: Head;
+  /** The version that this call published, on which others may have been built since; null when nothing was left to do. */
+  readonly own: Manifest | null;
+}
+
 /**
  * Publishes what `propose` answers on top of the newest head. `propose` must be pure; null means that nothing is left
- * to do, either because it never was or because an earlier attempt landed. Throws what `propose` throws; `conflict`
- * when a new segment is below the floor or contention does not end.
+ * to do. Throws what `propose` throws; `conflict` when a new segment is below the floor or contention does not end.
  */
 export async function publish(
   world: World,
   collection: Collection,
   head: Head,
   propose: (head: Head) => Change | null,
-): Promise<Head> {
+): Promise<Publication> {
   let current = head;
   for (let attempt = 0; attempt < attemptsMax; attempt++) {
     const change = propose(current);
-    if (change === null) return current;
+    if (change === null) return { head: current, own: null };
     // A first attempt may have won unnoticed, been undone by a rollback, and its segments been collected since.
     if (current.pointer.floor.generation !== head.pointer.floor.generation) {
       throw new SiltstoneError(
@@ -49,8 +57,9 @@ export async function publish(
     }
     const next = successor(current, change, world);
     const landed = await commit(world, current, next);
-    if (landed !== null) return landed;
+    if (landed !== null) return { head: landed, own: next };
     current = await readHead(world.store, collection, head.manifest.shard);
+    if (await isPublished(world, current, next)) return { head: current, own: next };
   }
   throw new SiltstoneError(
     "conflict",
@@ -95,6 +104,25 @@ async function commit(world: World, head: Head, next: Manifest): Promise<Head | 
   const pointer = pointerTo(next, head.pointer.floor);
   const etag = await movePointer(world, head, encodePointer(pointer));
   return etag === null ? null : { pointer, etag, manifest: next };
+}
+
+/**
+ * Whether a version is the head's own or one that the head was built on. One that was collected since is not found: then
+ * the floor's generation has changed, and nothing is proposed again.
+ */
+async function isPublished(
+  world: World,
+  { manifest: head }: Head,
+  { version, commit }: Manifest,
+): Promise<boolean> {
+  let at = head;
+  try {
+    while (at.version > version && at.parent !== null) at = await readManifest(world.store, head, at.parent);
+  } catch (error) {
+    if (isKind(error, "notFound")) return false;
+    throw error;
+  }
+  return at.commit === commit;
 }
 
 /** Raises the collector's floor on the same version; null when somebody moved the pointer meanwhile. */

@@ -14,9 +14,11 @@ import {
   readManifest,
   unpin,
 } from "../../lib/engine/history.ts";
-import { repairPointer, rollback } from "../../lib/engine/rollback.ts";
+import { repairPointer } from "../../lib/engine/repair.ts";
+import { rollback } from "../../lib/engine/rollback.ts";
 import { integer, type Opened, oneShard, openCollection, shardOption, shardsOf } from "./arguments.ts";
 import { eachShard, exitCodeOfFailures, failureLine } from "./each-shard.ts";
+import { exitCodes } from "./exit-code.ts";
 import type { Outcome } from "./outcome.ts";
 import type { Runner } from "./program.ts";
 import type { Session } from "./session.ts";
@@ -270,9 +272,8 @@ async function goBack(
   const { world, collection } = await openCollection(session, name);
   const shard = oneShard(collection, options.shard);
   const before = await readHead(world.store, collection, shard);
-  const head = await rollback(world, collection, shard, wanted);
-  const { version: now } = head.manifest;
-  const moved = now !== before.manifest.version;
+  const { version: now, outcome } = await rollback(world, collection, shard, wanted);
+  const moved = outcome === "done";
   return {
     value: { shard, from: before.manifest.version, to: wanted, version: now, moved },
     text: moved
@@ -295,17 +296,26 @@ async function repair(session: Session, name: string, options: ShardOptions): Pr
     shard,
     ...(await repairPointer(world, collection, shard)),
   }));
+  const damaged = repairs.filter(({ missingFiles }) => missingFiles > 0);
   return {
     value: { collection: name, repairs, failed },
     text: [
-      ...repairs.map(({ shard, outcome, version: now }) =>
+      ...repairs.map(({ shard, outcome, version: now, missingFiles }) =>
         outcome === "intact"
           ? `${name}/${shard}: its pointer is there, at version ${now}; nothing was changed`
-          : `${name}/${shard}: wrote its pointer anew, at version ${now}`,
+          : `${name}/${shard}: wrote its pointer anew, at version ${now}` +
+            (missingFiles > 0 ? `, of which ${plural(missingFiles, "file")} are missing` : ""),
       ),
       ...failed.map((one) => failureLine({ collection: name, shard: one.shard }, one)),
     ].join("\n"),
-    next: [`prove it: silt verify ${name}`],
-    exitCode: exitCodeOfFailures(failed),
+    next: [
+      `prove it: silt verify ${name}`,
+      ...damaged.map(
+        ({ shard }) =>
+          "restore the missing files from the bucket's noncurrent versions, or go back to a whole version: " +
+          `silt snapshot list ${name} --shard ${shard}`,
+      ),
+    ],
+    exitCode: damaged.length > 0 ? exitCodes.corrupt : exitCodeOfFailures(failed),
   };
 }

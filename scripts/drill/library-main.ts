@@ -10,8 +10,9 @@ import {
   SiltstoneError,
 } from "../../lib/aws/producer.ts";
 import { output } from "../../lib/contract.ts";
-import { type CollectReport, collectGarbage, type Retention } from "../../lib/engine/collect-garbage.ts";
+import { type CollectReport, collectGarbage } from "../../lib/engine/collect-garbage.ts";
 import { readCollection } from "../../lib/engine/head.ts";
+import type { Retention } from "../../lib/engine/retention.ts";
 
 export type LibraryTask =
   | { readonly kind: "produce"; readonly call: ProduceCall }

@@ -1,8 +1,9 @@
 /** What others do while an operation sleeps. */
 import { readCollection, readHead } from "../../lib/engine/head.ts";
-import { pinVersion, unpin } from "../../lib/engine/history.ts";
+import { listManifests, pinVersion, publishedChain, unpin } from "../../lib/engine/history.ts";
+import { repairPointer } from "../../lib/engine/repair.ts";
 import { rollback } from "../../lib/engine/rollback.ts";
-import { collectAll, ingestAll, mergeAll, name, type Stage, write } from "./scenarios.ts";
+import { collectAll, ingestAll, mergeAll, name, retention, type Stage, write } from "./scenarios.ts";
 
 export interface Race {
   readonly name: string;
@@ -30,6 +31,17 @@ const pin = async ({ world, oracle }: Stage) => {
     version: 1,
   });
   oracle.pins.set(made.name, { shard: `${name}/0`, version: made.version });
+};
+const loseAndRepair = async ({ world }: Stage) => {
+  await world.store.delete([`${name}/0/pointer.json`]);
+  await repairPointer(world, await readCollection(world.store, name), 0, retention);
+};
+/** To the oldest version there is. */
+const backToTheOldest = async ({ world }: Stage) => {
+  const collection = await readCollection(world.store, name);
+  const head = await readHead(world.store, collection, 0);
+  const chain = await publishedChain(world.store, head, await listManifests(world.store, head.manifest));
+  await rollback(world, collection, 0, chain.at(-1)!.version);
 };
 const takeOffPins = async ({ world, oracle }: Stage) => {
   for (const [made] of oracle.pins) await unpin(world.store, { collection: name, shard: 0 }, made);
@@ -66,6 +78,19 @@ export const races: readonly Race[] = [
   { name: "somebody pins", work: [pin] },
   { name: "somebody pins, and garbage is collected", work: [pass(26 * hour), pin, collect] },
   { name: "pins are taken off, and garbage is collected", work: [takeOffPins, pass(26 * hour), collect] },
+  { name: "the pointer is lost and repaired", work: [loseAndRepair] },
+  {
+    name: "a day passes, garbage is collected, the pointer is lost and repaired",
+    work: [pass(26 * hour), collect, loseAndRepair],
+  },
+  {
+    name: "the pointer is lost and repaired, and somebody rolls back",
+    work: [pass(2 * minute), loseAndRepair, backToTheOldest],
+  },
+  {
+    name: "the work is done, the pointer is lost and repaired, and somebody rolls back",
+    work: [pass(2 * minute), ingest, merge, loseAndRepair, backToTheOldest],
+  },
   { name: "the horizon passes over a merge", work: [pass(32 * day), merge] },
   {
     name: "the horizon passes: deletes are forgotten",

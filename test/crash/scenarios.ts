@@ -5,7 +5,7 @@
 import type { Collection } from "../../lib/core/collection.ts";
 import { deltaKey } from "../../lib/core/keys.ts";
 import type { MergeLimits } from "../../lib/core/merge-plan.ts";
-import { collectGarbage, type Retention } from "../../lib/engine/collect-garbage.ts";
+import { collectGarbage } from "../../lib/engine/collect-garbage.ts";
 import { createCollection } from "../../lib/engine/collections.ts";
 import { compact } from "../../lib/engine/compact.ts";
 import { readCollection, readHead } from "../../lib/engine/head.ts";
@@ -14,7 +14,9 @@ import { merge } from "../../lib/engine/merge.ts";
 import type { World } from "../../lib/engine/ports.ts";
 import { produce } from "../../lib/engine/produce.ts";
 import { listQuarantine, retryQuarantined } from "../../lib/engine/quarantine.ts";
-import { repairPointer, rollback } from "../../lib/engine/rollback.ts";
+import { repairPointer } from "../../lib/engine/repair.ts";
+import type { Retention } from "../../lib/engine/retention.ts";
+import { rollback } from "../../lib/engine/rollback.ts";
 import type { Oracle } from "../sim/oracle.ts";
 import { vectorOf } from "../sim/writes.ts";
 import type { MemoryWorld } from "../support/memory/world.ts";
@@ -236,7 +238,7 @@ export const scenarios: readonly Scenario[] = [
       await stage.world.store.delete([`${name}/0/pointer.json`]);
     },
     run: async (world) => {
-      await repairPointer(world, await collectionOf(world), 0);
+      await repairPointer(world, await collectionOf(world), 0, retention);
     },
   },
   {
@@ -249,7 +251,7 @@ export const scenarios: readonly Scenario[] = [
       await stage.world.store.delete([`${name}/0/pointer.json`]);
     },
     run: async (world) => {
-      await repairPointer(world, await collectionOf(world), 0);
+      await repairPointer(world, await collectionOf(world), 0, retention);
     },
   },
   { name: "quarantine", prepare: damagedDelta, run: ingestAll },

@@ -1,10 +1,11 @@
 /** SNP-4: garbage collection beside a writer that publishes faster than a shard is surveyed. */
 import { mergeLimits } from "../../lib/core/merge-plan.ts";
-import { collectGarbage, type Retention } from "../../lib/engine/collect-garbage.ts";
+import { collectGarbage } from "../../lib/engine/collect-garbage.ts";
 import { createCollection } from "../../lib/engine/collections.ts";
 import { compact } from "../../lib/engine/compact.ts";
 import { merge } from "../../lib/engine/merge.ts";
 import { produce } from "../../lib/engine/produce.ts";
+import type { Retention } from "../../lib/engine/retention.ts";
 import { rollback } from "../../lib/engine/rollback.ts";
 import { verify } from "../../lib/engine/verify.ts";
 import { effects } from "../support/effects.ts";
@@ -97,4 +98,26 @@ test("a rollback that wins the pointer first keeps what it brought back", async 
   expect(lost).toBe(true);
   expect(report.outcome).toBe("done");
   expect((await verify(world, collection, 0)).faults).toEqual([]);
+});
+
+test("a version that was superseded a minute ago is kept, however long its successor's publisher had slept", async () => {
+  const hour = 3_600_000;
+  const { world, collection } = await busyShard(2);
+  const sleeper = effects(world, async ({ operation, key }, moment) => {
+    if (moment === "before" && operation === "put" && key.endsWith("pointer.json"))
+      world.clock.advance(3 * hour);
+    return undefined;
+  });
+  await produce(world, { collection: name, records: [{ id: "r", vector: [3, 4] }] });
+  await compact(sleeper, { ingest: true, upkeep: false, deadlineMs: 9e15 });
+  await publish(world, 1);
+  world.clock.advance(60_000);
+  const kept = { versionsKept: 1, keptMs: hour, orphanMs: 24 * hour };
+  // Version 2 was current until a minute ago; version 1 was superseded three hours ago.
+  const collected = async () =>
+    (await collectGarbage(world, collection, 0, { retention: kept })).versionsCollected;
+  expect(await collected()).toEqual([1]);
+  expect((await verify(world, collection, 0)).faults).toEqual([]);
+  world.clock.advance(hour);
+  expect(await collected()).toEqual([2]);
 });

@@ -4,7 +4,7 @@ import { compact } from "../../lib/engine/compact.ts";
 import { readHead } from "../../lib/engine/head.ts";
 import { produce } from "../../lib/engine/produce.ts";
 import { Reader } from "../../lib/engine/reader.ts";
-import { repairPointer } from "../../lib/engine/rollback.ts";
+import { repairPointer } from "../../lib/engine/repair.ts";
 import { crashAt, type Effect, effects } from "../support/effects.ts";
 import { type MemoryWorld, memoryWorld } from "../support/memory/world.ts";
 
@@ -59,6 +59,52 @@ test("one that creates it slowly replaces nothing that was published meanwhile",
   });
   expect(await createCollection(slow, options)).toMatchObject({ created: true });
   expect(await idsIn(world)).toEqual(["a"]);
+});
+
+test("while it is being created, compaction finds nothing to do and reads are told to wait: nothing is corrupt", async () => {
+  const world = memoryWorld();
+  const request = { ingest: true, upkeep: true, deadlineMs: 9e15 };
+  const errors: unknown[] = [];
+  const kinds = new Set<string>();
+  const reader = new Reader(world, { refreshSeconds: 0, cacheBytesMax: 1e9, traffic: world.traffic });
+  const slow = effects(world, async (_effect, moment) => {
+    if (moment !== "before") return undefined;
+    const report = await compact(world, request);
+    errors.push(...report.shards.flatMap(({ error }) => error ?? []));
+    await reader.query({ collection: "docs", vector: [1, 2], topK: 1 }).catch(({ kind }) => kinds.add(kind));
+    return undefined;
+  });
+  await createCollection(slow, { ...options, shards: 3 });
+  await reader.close();
+  expect(errors).toEqual([]);
+  expect([...kinds].sort()).toEqual(["notFound", "unavailable"]);
+});
+
+test("half created, with writes waiting, compaction says what is missing; creating it again finishes it", async () => {
+  const world = memoryWorld();
+  const dying = effects(world, (effect, moment) => {
+    if (moment === "before" && putsPointer(effect)) throw new Error("died");
+    return undefined;
+  });
+  await expect(createCollection(dying, options)).rejects.toThrow("died");
+  await produce(world, { collection: "docs", records: [{ id: "a", vector: [1, 2] }] });
+  const { shards } = await compact(world, { ingest: true, upkeep: true, deadlineMs: 9e15 });
+  expect(shards[0]!.error).toMatchObject({
+    kind: "unavailable",
+    message: expect.stringContaining("silt collection create docs"),
+  });
+  await createCollection(world, options);
+  expect(await idsIn(world)).toEqual(["a"]);
+});
+
+test("a creation whose own PUT won unnoticed says that it created", async () => {
+  const world = memoryWorld();
+  const unnoticed = effects(world, ({ operation, key }, moment) =>
+    moment === "after" && operation === "put" && key === "docs/collection.json"
+      ? { kind: "answer", value: { kind: "preconditionFailed" } }
+      : undefined,
+  );
+  expect(await createCollection(unnoticed, options)).toMatchObject({ created: true });
 });
 
 test("of two that create it at once with different configurations one wins, and the other is told the difference", async () => {

@@ -8,6 +8,7 @@ import {
   type Actor,
   atRest,
   bit,
+  chainOf,
   has,
   type Manifest,
   type Mask,
@@ -93,7 +94,7 @@ function writeManifest(
 function movePointer(world: World, setup: Setup, index: number, writer: Writer): Step<World>[] {
   const actor = world.actors[index]!;
   const what = `${writer.name}: PUT of the pointer to c${actor.commit}`;
-  const unknown: Actor = { ...actor, at: "look", commit: -1 };
+  const unknown: Actor = { ...actor, at: "look" };
   const refused = { does: `${what}: refused, or lost on the way`, next: withActor(world, index, unknown) };
   if (setup.rules.ifMatch && !sameEtag(world.pointer, actor.head)) return [refused];
   const pointer: Pointer = { ...actor.head, commit: actor.commit };
@@ -129,11 +130,22 @@ function look(world: World, setup: Setup, index: number, writer: Writer): Step<W
   const does = `${writer.name}: reads the head again: c${head.commit}`;
   if (!has(world.manifestObjects, head.commit) && head.commit > 0)
     return [{ does: `${does}, whose manifest is missing`, next: withActor(world, index, atRest(actor)) }];
+  const forgotten: Actor = { ...actor, commit: -1 };
+  const done = (broken: string | null): Step<World>[] => [
+    {
+      does: `${does}, which has its change`,
+      next: withActor(world, index, writer.published(forgotten, head)),
+      broken,
+    },
+  ];
+  const isOwn = chainOf(world, head).includes(actor.commit);
+  if (setup.rules.ownCommit && isOwn) return done(null);
   const proposal = writer.propose(world, setup, actor, head);
-  if (proposal === "done")
-    return [
-      { does: `${does}, which has its change`, next: withActor(world, index, writer.published(actor, head)) },
-    ];
+  if (proposal === "done") {
+    // A merge and an ingest are known by what the head names; a rollback is not.
+    const isAnothers = writer.cause === "rollback" && !isOwn;
+    return done(isAnothers ? `report: a rollback takes c${head.commit} for its own` : null);
+  }
   if (proposal === "stop")
     return [
       {
@@ -143,7 +155,7 @@ function look(world: World, setup: Setup, index: number, writer: Writer): Step<W
     ];
   if (setup.rules.retryGeneration && head.generation !== actor.head.generation)
     return [{ does: `${does}; a collection began: stops`, next: withActor(world, index, atRest(actor)) }];
-  return [{ does, next: withActor(world, index, { ...actor, at: "propose", head }) }];
+  return [{ does, next: withActor(world, index, { ...forgotten, at: "propose", head }) }];
 }
 
 export const show = (letter: string, mask: Mask): string =>

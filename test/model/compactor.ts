@@ -9,6 +9,7 @@ import {
   type Manifest,
   manifestOf,
   members,
+  nextEpoch,
   type Pointer,
   type World,
   withActor,
@@ -67,7 +68,7 @@ export function compactorSteps(world: World, setup: Setup, index: number): Step<
     case "list":
       return [list(world, index)];
     case "lease": {
-      const epoch = world.epochs + 1;
+      const epoch = nextEpoch(world, setup);
       return [go(`takes the lease, epoch ${epoch}`, { at: "head", epoch }, { epochs: epoch })];
     }
     case "head": {

@@ -23,12 +23,18 @@ export const mutants: readonly Mutant[] = [
   { without: ["rollbackCopies"], configuration: "pins", finds: "I3" },
   { without: ["rollbackGeneration", "retryGeneration"], configuration: "pins", finds: "I3" },
   { without: ["retryGeneration"], configuration: "undo", finds: "I3" },
+  { without: ["ownCommit"], configuration: "rollbacks without a lock table", finds: "report" },
+  { without: ["repairFloor"], configuration: "repair", finds: "I" },
   { without: ["rebaseOverMerges"], configuration: "ingest", finds: "conservation" },
   { without: ["rebaseOverMerges", "alreadyApplied"], configuration: "ingest", finds: "conservation" },
 ];
 
 /** The same, in configurations that take longer: where a delta ingested twice leads to a wrong answer. */
 export const slowMutants: readonly Mutant[] = [
+  { without: ["repairOrphans"], configuration: "repair and merge", finds: "I3" },
+  { without: ["repairCopies"], configuration: "repair and merge", finds: "I3" },
+  { without: ["repairGeneration"], configuration: "repair and merge", finds: "I" },
+  { without: ["pinPublished"], configuration: "repair and pin", finds: "I8" },
   {
     without: ["rebaseOverMerges", "sleptTooLong"],
     configuration: "tombstones",

@@ -10,6 +10,7 @@ import {
   has,
   manifestOf,
   members,
+  nextEpoch,
   type Pointer,
   rowsOf,
   type World,
@@ -33,7 +34,7 @@ export function rollbackSteps(world: World, setup: Setup, index: number): Step<W
   switch (actor.at) {
     case "idle": {
       if (actor.runs === 0 || world.pointer.commit === 0) return [];
-      const epoch = world.epochs + 1;
+      const epoch = nextEpoch(world, setup);
       return [
         go(`takes the lease, epoch ${epoch}`, { at: "head", epoch, runs: actor.runs - 1 }, { epochs: epoch }),
       ];
@@ -91,7 +92,8 @@ function copy(world: World, setup: Setup, index: number): Step<World> {
 /** rollback.ts: the target's segments, on whatever head there is, unless somebody newer or a collection came between. */
 function rollbackChange(world: World, setup: Setup, actor: Actor, head: Pointer): Proposal {
   const manifest = manifestOf(world, head);
-  if (manifest.epoch === actor.epoch) return "done";
+  // As it was once: an epoch was taken for a holder's own.
+  if (!setup.rules.ownCommit && manifest.epoch === actor.epoch) return "done";
   if (manifest.epoch > actor.epoch) return "stop";
   if (setup.rules.rollbackGeneration && head.generation !== actor.head.generation) return "stop";
   const segments = actor.segment >= 0 ? bit(actor.segment) : world.manifests[actor.target]!.segments;
@@ -122,15 +124,18 @@ export function pinSteps(world: World, setup: Setup, index: number): Step<World>
       return [go(`writes the pin of c${commit}`, { ...actor, at }, { pins: world.pins | bit(commit) })];
     }
     case "check":
-      return isAboveFloor(world, commit)
+      return isAboveFloor(world, commit) && isPublished(world, setup, commit)
         ? [go(`finds c${commit} above the floor: it is pinned`, { ...actor, at: "pinned" })]
-        : [go(`finds c${commit} below the floor`, { ...actor, at: "unpin" })];
+        : [go(`finds c${commit} below the floor, or replaced`, { ...actor, at: "unpin" })];
     default: {
       const does = actor.at === "unpin" ? "takes its pin back" : "unpins";
       return [go(`${does}: c${commit}`, atRest(actor), { pins: world.pins & ~bit(commit) })];
     }
   }
 }
+
+const isPublished = (world: World, { rules }: Setup, commit: number): boolean =>
+  !rules.pinPublished || chainOf(world, world.pointer).includes(commit);
 
 const isAboveFloor = (world: World, commit: number): boolean =>
   world.manifests[commit]!.version >= world.pointer.floorVersion;

@@ -15,6 +15,7 @@ const kinds: readonly Actor["kind"][] = [
   "collector",
   "rollback",
   "pin",
+  "repair",
   "reader",
   "time",
 ];
@@ -56,8 +57,8 @@ class Renumbering {
 }
 
 export function packOf(cast: readonly Actor[]): (world: World) => string {
-  const historic = cast.some(({ kind }) => kind === "collector" || kind === "rollback" || kind === "pin");
-  const collected = cast.some(({ kind }) => kind === "collector");
+  const historic = cast.some(({ kind }) => ["collector", "rollback", "pin", "repair"].includes(kind));
+  const collected = cast.some(({ kind }) => kind === "collector" || kind === "repair");
   return (world) => pack(world, historic, collected);
 }
 

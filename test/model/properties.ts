@@ -17,6 +17,7 @@ export function faultOf(setup: Setup, world: World, before: World): string | nul
 function pointerFault(world: World, before: World): string | null {
   const [to, from] = [world.pointer, before.pointer];
   const [next, head] = [manifestOf(world, to), manifestOf(world, from)];
+  if (isRepair(world, before)) return null;
   if (to.commit !== from.commit && next.version !== head.version + 1)
     return `I2: the pointer went from version ${head.version} to ${next.version}`;
   if (to.commit !== from.commit && next.parent !== from.commit)
@@ -28,6 +29,10 @@ function pointerFault(world: World, before: World): string | null {
     to.floorSegments < from.floorSegments;
   return sank ? "I2: the floor sank" : null;
 }
+
+/** Whoever repairs does not know what was current: what must hold of his choice is that no row is lost. */
+const isRepair = (world: World, before: World): boolean =>
+  before.actors.some(({ kind, runs }, i) => kind === "repair" && runs > world.actors[i]!.runs);
 
 /** I3, and the half of I8 that is about kept versions: everything that a version at or above the floor names exists. */
 function missingFile(world: World): string | null {

@@ -12,6 +12,8 @@ export interface Rules {
   readonly pinsAfterFloor: boolean;
   /** A pin is written first, and the floor read afterwards (history.ts, pinVersion). */
   readonly floorAfterPin: boolean;
+  /** ... and then the version has to be the one that was pinned. */
+  readonly pinPublished: boolean;
   /** A rollback stops when a collection began since it read the head (rollback.ts). */
   readonly rollbackGeneration: boolean;
   /** A merge is published only while all of its inputs are live (merge.ts, stillHolds). */
@@ -36,8 +38,18 @@ export interface Rules {
   readonly rebaseOverMerges: boolean;
   /** What may have been published already is not published again once a collection began (publish). */
   readonly retryGeneration: boolean;
+  /** Whether an attempt landed is told by its own commit (publish.ts, isPublished), never by the epoch. */
+  readonly ownCommit: boolean;
   /** A pinned version below the floor is brought back by copying its segments under new names (keptSegments). */
   readonly rollbackCopies: boolean;
+  /** The floor of a repaired pointer is inferred from the rule of retention (repair.ts). */
+  readonly repairFloor: boolean;
+  /** ... and so is the moment before which orphans may be gone. */
+  readonly repairOrphans: boolean;
+  /** A repaired pointer has a generation that there never was. */
+  readonly repairGeneration: boolean;
+  /** What a sleeping collector may take for an orphan is published anew, with copies. */
+  readonly repairCopies: boolean;
 }
 
 export const allRules: Rules = {
@@ -46,6 +58,7 @@ export const allRules: Rules = {
   floorBeforeDelete: true,
   pinsAfterFloor: true,
   floorAfterPin: true,
+  pinPublished: true,
   rollbackGeneration: true,
   inputsLive: true,
   tombstonesHold: true,
@@ -58,7 +71,12 @@ export const allRules: Rules = {
   garbageBefore: true,
   rebaseOverMerges: true,
   retryGeneration: true,
+  ownCommit: true,
   rollbackCopies: true,
+  repairFloor: true,
+  repairOrphans: true,
+  repairGeneration: true,
+  repairCopies: true,
 };
 
 /** What one exploration covers. */
@@ -67,6 +85,8 @@ export interface Setup {
   readonly deltas: number;
   /** Commits that the shard has when all begins (worldWithPast). */
   readonly pastCommits: 0 | 2 | 3;
+  /** Whether the lock table may be lost at any moment: then two holders can have the same epoch. */
+  readonly tableLost: boolean;
   /** By delta: the older deltas whose rows it deletes; 0 for an upsert. */
   readonly deletes: readonly Mask[];
   /** Commits tried in one run; the engine tries more often, each time in the same way. */

@@ -9,6 +9,7 @@ import { pinSteps, rollbackSteps } from "./operator.ts";
 import { packOf } from "./pack.ts";
 import { faultOf } from "./properties.ts";
 import { readerSteps } from "./reader.ts";
+import { repairSteps } from "./repair.ts";
 import type { Setup } from "./rules.ts";
 import { type Actor, atRest, blank, type World, withActor, worldWithPast } from "./world.ts";
 
@@ -21,6 +22,7 @@ const stepsOf: Record<Kind, (world: World, setup: Setup, index: number) => reado
   collector: collectorSteps,
   rollback: rollbackSteps,
   pin: pinSteps,
+  repair: repairSteps,
   reader: readerSteps,
   time: timeSteps,
 };
@@ -34,7 +36,7 @@ export function modelOf(setup: Setup, cast: Cast, plain = false): Model<World> {
     ([kind, runs]) => runs.map((each): Actor => ({ ...blank, kind, runs: each })),
   );
   const initial = worldWithPast(actors, setup.pastCommits);
-  const collected = actors.some(({ kind }) => kind === "collector");
+  const collected = actors.some(({ kind }) => kind === "collector" || kind === "repair");
   return {
     initial,
     pack: plain ? JSON.stringify : packOf(actors),

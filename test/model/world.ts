@@ -41,7 +41,16 @@ export interface Manifest {
 }
 
 export interface Actor {
-  readonly kind: "producer" | "compactor" | "merger" | "collector" | "rollback" | "pin" | "reader" | "time";
+  readonly kind:
+    | "producer"
+    | "compactor"
+    | "merger"
+    | "collector"
+    | "rollback"
+    | "pin"
+    | "repair"
+    | "reader"
+    | "time";
   /** Where it is: its next effect. */
   readonly at: string;
   /** Runs that it may still begin. */
@@ -168,6 +177,10 @@ export const rowsOf = (world: World, segments: Mask): Mask =>
 
 export const sameEtag = (a: Pointer, b: Pointer): boolean =>
   a.commit === b.commit && a.generation === b.generation;
+
+/** The epoch of a lease that is taken now. The lock table gives the next one; when it was lost, the one above the pointer's. */
+export const nextEpoch = (world: World, { tableLost }: { readonly tableLost: boolean }): number =>
+  tableLost ? manifestOf(world, world.pointer).epoch + 1 : world.epochs + 1;
 
 /** Commits from the head back by parent, as far as their manifests exist (lib/engine/history.ts, publishedChain). */
 export function chainOf(world: World, pointer: Pointer): number[] {

@@ -47,9 +47,9 @@ export const mutants: readonly Mutant[] = [
     file: "lib/engine/ingest.ts",
     edits: [
       {
-        search: "  const head = await publish(world, collection, batch.head, (head) =>",
+        search: "  const { head } = await publish(world, collection, batch.head, (head) =>",
         replace:
-          "  await world.store.delete(deltas.map((delta) => deltaKey(shard, delta)));\n  const head = await publish(world, collection, batch.head, (head) =>",
+          "  await world.store.delete(deltas.map((delta) => deltaKey(shard, delta)));\n  const { head } = await publish(world, collection, batch.head, (head) =>",
       },
     ],
   },
@@ -436,8 +436,8 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "collection without raising the floor",
     "lib/engine/collect-garbage.ts",
-    "const raised = await raiseOnNewest(world, collection, head, floor);",
-    "const raised: Head | null = { ...head, pointer: { ...head.pointer, floor } };",
+    "const raised = await raiseOnNewest(world, collection, head, kept);",
+    "const raised: Head | null = { ...head };",
   ),
   {
     name: "garbage below a newer head is judged by the older survey",
@@ -454,20 +454,26 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "pins are not listed again after the floor rose",
     "lib/engine/collect-garbage.ts",
-    "const garbage = await findGarbage(world, now, raised.pointer.floor, known, new Set(expected.keys));",
+    "const garbage = await findGarbage(world, now, kept, known, new Set(expected.keys));",
     "const garbage = expected;",
   ),
   mutant(
     "collection keeps only the newest version",
-    "lib/engine/collect-garbage.ts",
-    "i < retention.versionsKept ||",
-    "i < 1 ||",
+    "lib/engine/retention.ts",
+    "chain[0]!.version - retention.versionsKept,",
+    "chain[0]!.version - 1,",
   ),
   mutant(
     "collection does not look at a version's age",
-    "lib/engine/collect-garbage.ts",
-    " || nowMs - commitTimeMs(manifest) < retention.keptMs",
+    "lib/engine/retention.ts",
+    " || nowMs - supersededMs(i) < retention.keptMs",
     "",
+  ),
+  mutant(
+    "a version's age counts from its successor's commit, however late that was published",
+    "lib/engine/retention.ts",
+    "(i < 2 ? nowMs : commitTimeMs(chain[i - 2]!))",
+    "(i < 1 ? nowMs : commitTimeMs(chain[i - 1]!))",
   ),
   mutant(
     "collection takes what a kept version names",
@@ -488,11 +494,30 @@ export const mutants: readonly Mutant[] = [
     "options.dryRun ? [] : []",
   ),
   mutant(
-    "rollback below the floor",
+    "rollback below the floor without copies",
     "lib/engine/rollback.ts",
-    "if (inChain && version >= head.pointer.floor.version) return inChain;",
-    "if (inChain) return inChain;",
+    "if (target.version >= head.pointer.floor.version) return target.segments;",
+    "if (target.version >= 0) return target.segments;",
   ),
+  {
+    name: "a rollback takes another's version of its epoch for its own",
+    file: "lib/engine/rollback.ts",
+    edits: [
+      {
+        search: "      if (manifest.epoch > lease.epoch)\n",
+        replace:
+          "      if (manifest.epoch === lease.epoch) return null;\n      if (manifest.epoch > lease.epoch)\n",
+      },
+      { search: "version: own!.version", replace: "version: own?.version ?? head.manifest.version + 1" },
+    ],
+    test: "test/engine/rollback.test.ts",
+  },
+  {
+    name: "a commit that won unnoticed is not looked for",
+    file: "lib/engine/publish.ts",
+    edits: [{ search: "if (await isPublished(world, current, next))", replace: "if (next.version < 0)" }],
+    test: "test/engine/rollback.test.ts",
+  },
   {
     // As above.
     name: "rollback beside a collection",
@@ -542,21 +567,75 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "repair replaces a pointer that is there again",
-    file: "lib/engine/rollback.ts",
+    file: "lib/engine/repair.ts",
     edits: [
       {
-        search: "world.store.put(pointerKey(ref), encodePointer(pointer), { ifAbsent: true });",
-        replace: "world.store.put(pointerKey(ref), encodePointer(pointer));",
+        search: "const put = await world.store.put(key, body, { ifAbsent: true });\n  if",
+        replace: "const put = await world.store.put(key, body);\n  if",
       },
     ],
     test: "test/engine/collections.test.ts",
   },
   mutant(
     "repair takes the newest manifest, published or not",
-    "lib/engine/rollback.ts",
-    "candidates.find((candidate) => candidate.missingDeltas === 0)",
-    "candidates[0]",
+    "lib/engine/repair.ts",
+    "candidates.filter(({ missingDeltas }) => missingDeltas === 0)",
+    "candidates.slice()",
   ),
+  {
+    name: "repair does not look whether files are there",
+    file: "lib/engine/repair.ts",
+    edits: [
+      {
+        search: "lossless.find(({ missingFiles }) => missingFiles === 0) ?? lossless[0]",
+        replace: "lossless[0]",
+      },
+    ],
+    test: "test/engine/repair.test.ts",
+  },
+  {
+    name: "repair gives up every older version",
+    file: "lib/engine/repair.ts",
+    edits: [
+      {
+        search: "Math.min(best.manifest.version, oldestKept(chain, retention, nowMs + skewMaxMs))",
+        replace: "best.manifest.version + oldestKept(chain, retention, nowMs) * 0",
+      },
+    ],
+    test: "test/engine/repair.test.ts",
+  },
+  mutant(
+    "repair lowers the floor below what a sleeping collector deletes",
+    "lib/engine/repair.ts",
+    "Math.min(best.manifest.version, oldestKept(chain, retention, nowMs + skewMaxMs))",
+    "oldestKept(chain, retention, nowMs) * 0",
+  ),
+  mutant(
+    "repair forgets which orphans may be gone",
+    "lib/engine/repair.ts",
+    "ulidFloor(nowMs + skewMaxMs - retention.orphanMs)",
+    "ulidFloor(0)",
+  ),
+  mutant(
+    "repair begins to count collections anew",
+    "lib/engine/repair.ts",
+    "generation: nowMs,",
+    "generation: 0,",
+  ),
+  {
+    name: "repair makes current what a sleeping collector takes for an orphan",
+    file: "lib/engine/repair.ts",
+    edits: [
+      { search: "isProven(best, candidates) || best.missingFiles > 0", replace: "best.missingFiles >= 0" },
+    ],
+    test: "test/engine/repair.test.ts",
+  },
+  {
+    name: "repair leaves to a sleeping ingestion the deltas that it passed over",
+    file: "lib/engine/repair.ts",
+    edits: [{ search: "leftOut(best, candidates, waiting)", replace: "[]" }],
+    test: "test/engine/repair.test.ts",
+  },
   mutant(
     "quarantine deletes before it copies",
     "lib/engine/quarantine.ts",
@@ -629,9 +708,15 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "a pin is not checked against the floor",
     "lib/engine/history.ts",
-    "if ((await readHead()).pointer.floor.version > pin.version) {",
-    "if (pin.version < 0) {",
+    "const isAbove = now.pointer.floor.version <= pin.version;",
+    "const isAbove = pin.version > 0;",
   ),
+  {
+    name: "a pin holds although a repair has put another manifest in its version's place",
+    file: "lib/engine/history.ts",
+    edits: [{ search: "|| (await isOnChain(world, now, pin)));", replace: "|| isOnChain.length > 0);" }],
+    test: "test/engine/repair.test.ts",
+  },
   {
     name: "creating again replaces a lost pointer by an empty one",
     file: "lib/engine/collections.ts",

@@ -17,7 +17,7 @@ import { ulidTimeMs } from "../../lib/core/keys.ts";
 import type { Manifest } from "../../lib/core/manifest.ts";
 import { decodeNotification } from "../../lib/core/notification.ts";
 import type { Pointer } from "../../lib/core/pointer.ts";
-import type { Retention } from "../../lib/engine/collect-garbage.ts";
+import type { Retention } from "../../lib/engine/retention.ts";
 import type { MemoryClock } from "../support/memory/clock.ts";
 import type { MemoryObjectStore } from "../support/memory/object-store.ts";
 import { contentOf, filesOf, moveFault, newest, noVersion, type Published, parseKey } from "./published.ts";
@@ -192,7 +192,9 @@ export class Oracle {
     for (const known of this.deltas.values()) {
       if (known.ackedAt === null || known.quarantinedAt !== null) continue;
       const waiting = this.#store.bytes(`${known.shard}/deltas/${known.delta}.arrow`) !== null;
-      if (!waiting && !this.#includes(known.shard, known.delta)) lost.push(known.delta);
+      // A repair puts a delta again under a new name.
+      const isElsewhere = () => this.#isElsewhere(known.shard, known.body, "");
+      if (!waiting && !this.#includes(known.shard, known.delta) && !isElsewhere()) lost.push(known.delta);
     }
     return lost;
   }
@@ -290,7 +292,7 @@ export class Oracle {
     const known = truth.byCommit.get(pointer.commit);
     const fault = before && moveFault(before, pointer, known !== undefined);
     if (fault) this.violate(`the pointer of ${shard} ${fault} (I2)`);
-    if (before && pointer.floor.version > before.floor.version) this.#checkFloor(shard, truth, pointer);
+    if (pointer.floor.version > (before?.floor.version ?? 0)) this.#checkFloor(shard, truth, pointer);
     const next = known ?? this.#publish(shard, pointer);
     if (next === null) return;
     truth.current = next;
@@ -301,8 +303,7 @@ export class Oracle {
   }
 
   /**
-   * The floor rises over no version that retention keeps: the last ones, and what was current not long ago, by the times
-   * of the commits. (A publisher that slept between its manifest and the pointer makes a new version look old.)
+   * The floor rises over no version that retention keeps: the last ones, and what was current not long ago.
    */
   #checkFloor(shard: string, { versions }: ShardTruth, { version, floor }: Pointer): void {
     if (this.retention === null) return;
@@ -310,7 +311,7 @@ export class Oracle {
     if (version - floor.version + 1 < Math.min(version, versionsKept))
       this.violate(`${shard}: the floor rose to ${floor.version} at version ${version} (I8)`);
     const next = versions.get(floor.version);
-    const ageMs = this.nowMs() - (next ? Math.min(next.atMs, ulidTimeMs(next.commit)) : 0);
+    const ageMs = this.nowMs() - (next?.atMs ?? 0);
     // Version 0 is nothing, and nobody goes back to it.
     if (floor.version > 1 && ageMs < keptMs - 2 * skewMaxMs)
       this.violate(

@@ -1,7 +1,7 @@
 /** What a simulated run is made of. All of it follows from the seed; shrinking takes parts away. */
 import { type Bounds, bounds as productBounds } from "../../lib/core/bounds.ts";
 import type { MergeLimits } from "../../lib/core/merge-plan.ts";
-import type { Retention } from "../../lib/engine/collect-garbage.ts";
+import type { Retention } from "../../lib/engine/retention.ts";
 import { drawRates, type FaultRates, jumpsMs, longJumpsMs } from "./faults.ts";
 import { Chance } from "./random.ts";
 
