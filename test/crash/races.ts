@@ -78,7 +78,6 @@ export const races: readonly Race[] = [
   { name: "somebody pins", work: [pin] },
   { name: "somebody pins, and garbage is collected", work: [pass(26 * hour), pin, collect] },
   { name: "pins are taken off, and garbage is collected", work: [takeOffPins, pass(26 * hour), collect] },
-  { name: "the pointer is lost and repaired", work: [loseAndRepair] },
   {
     name: "a day passes, garbage is collected, the pointer is lost and repaired",
     work: [pass(26 * hour), collect, loseAndRepair],
@@ -86,10 +85,6 @@ export const races: readonly Race[] = [
   {
     name: "the pointer is lost and repaired, and somebody rolls back",
     work: [pass(2 * minute), loseAndRepair, backToTheOldest],
-  },
-  {
-    name: "the work is done, the pointer is lost and repaired, and somebody rolls back",
-    work: [pass(2 * minute), ingest, merge, loseAndRepair, backToTheOldest],
   },
   { name: "the horizon passes over a merge", work: [pass(32 * day), merge] },
   {
