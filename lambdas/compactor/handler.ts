@@ -11,6 +11,7 @@ import { telemetry } from "../../lib/aws/telemetry.ts";
 import { metric } from "../../lib/contract.ts";
 import { compact } from "../../lib/engine/compact.ts";
 import { failureOf, noteRun, summarizeRun } from "../../lib/engine/run-summary.ts";
+import { Sweep } from "../../lib/engine/sweep.ts";
 import { checkCompactorEvent, compactorEvent } from "./event.ts";
 import { runMetrics } from "./metrics.ts";
 
@@ -24,6 +25,7 @@ clearScratch();
 const environment = parseEnvironment(process.env);
 const world = awsWorld(environment);
 const service = telemetry({ stage: environment.stage, service: "compactor" });
+const sweep = new Sweep();
 
 export const handler = lambdaDoor(
   { telemetry: service, failureMetric: metric.compactionFailure },
@@ -38,6 +40,7 @@ export const handler = lambdaDoor(
       ingest: source !== "upkeep",
       upkeep: source !== "scheduled",
       room: roomHere(process.env),
+      ...(source === "manual" || collection !== undefined ? {} : { sweep }),
       deadlineMs: startMs + context.getRemainingTimeInMillis() - deadlineMarginMs,
     });
     const summary = summarizeRun(report, { source, startMs, endMs: Date.now() });

@@ -13,8 +13,8 @@ import { failure } from "./failure.ts";
 /** SQS's own limit. */
 const batchMessagesMax = 10;
 /**
- * A short poll: it asks only some of SQS's servers and may miss messages, which the next run meets (deltas are found by
- * LIST). Waiting a second would be most of what an idle run costs, every minute.
+ * A short poll: it asks only some of SQS's servers and may miss messages, so a run asks twice, and the next one meets what
+ * it missed. Waiting a second would be most of what an idle run costs, every minute.
  */
 const waitSeconds = 0;
 /** An attribute counts towards the message's size; a reason this long says enough. */

@@ -1,7 +1,7 @@
 /**
  * How records come in: the producer function with its URL, and the queue that tells the compactor of new deltas.
  *
- * The queue carries hints, not data: a lost message costs a minute, since the compactor also lists the deltas.
+ * The queue carries hints, not data: a lost message costs ten minutes, since the compactor also lists the deltas.
  */
 import { Duration } from "aws-cdk-lib";
 import type { IGrantable } from "aws-cdk-lib/aws-iam";

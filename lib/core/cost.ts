@@ -45,6 +45,9 @@ export interface CostLine {
 
 const secondsOfMonth = 30 * 86_400;
 const upkeepSeconds = 300;
+/** An idle shard is looked at this often, its pointer too, and surveyed for garbage this often (lib/engine/sweep.ts). */
+const sweepSeconds = 600;
+const surveySeconds = 3_600;
 const gigabyte = 1e9;
 
 /** Measured by the benches trickle, import and warm-query (docs/performance.md), for one shard. */
@@ -59,13 +62,19 @@ export const measured = {
   /** A merging and collecting run of a shard that is written to. It reads the manifests of the last hour. */
   upkeepPutsAndLists: 13,
   upkeepGets: 110,
-  /** A run that finds nothing: one LIST for each collection and shard, and the pointer. */
-  idleGets: 3,
-  idleLists: 2,
+  /** Every run: the bucket's folders. */
+  runLists: 1,
+  /** A look at an idle shard: its deltas; by upkeep: its pointer. With every one of the latter a configuration. */
+  lookLists: 1,
+  upkeepLookGets: 2,
+  /** A survey of an idle shard: head, kept manifests; manifests, pins, segments, late deltas. */
+  surveyGets: 10,
+  surveyLists: 4,
   /** Milliseconds of a warm query in a function, its overhead included. */
   queryMs: 5,
   produceMs: 30,
   ingestMs: 1_500,
+  /** A run that finds nothing, and the survey of a shard. */
   idleMs: 150,
   /** Rows of 384 dims inserted into a graph in a second on one processor. */
   insertRowsPerSecond: 1_000,
@@ -110,13 +119,17 @@ export function monthlyCost(workload: Workload): CostLine[] {
   const stored = vectors * (rowBytes(workload) + clusterBytes(workload));
   const shards = shardsOf(workload);
   const calls = writes / workload.rowsPerWrite;
-  // A call writes a delta to each shard that its rows are of; a run sweeps every shard.
+  // A call writes a delta to each shard that its rows are of; a run looks at those, and at one other at least.
   const deltas = calls * Math.min(shards, workload.rowsPerWrite);
   const runs = secondsOfMonth / ingestSeconds;
   const upkeepRuns = secondsOfMonth / upkeepSeconds;
   const busyRuns = Math.min(runs * shards, deltas);
   const busyUpkeeps = Math.min(upkeepRuns * shards, deltas);
-  const idleRuns = (runs + upkeepRuns) * shards - busyRuns - busyUpkeeps;
+  const turns = (all: number, busy: number, seconds: number): number =>
+    Math.max(0, Math.min(all * shards - busy, Math.max(all, (secondsOfMonth / seconds) * shards)));
+  const looks = turns(runs, busyRuns, sweepSeconds);
+  const upkeepLooks = turns(upkeepRuns, busyUpkeeps, sweepSeconds);
+  const surveys = Math.max(0, (secondsOfMonth / surveySeconds) * shards - busyUpkeeps);
   const merged = writes * rowBytes(workload) * measured.writeAmplification;
   const perGbSecond = prices[workload.architecture === "arm" ? "lambdaGbSecondArm" : "lambdaGbSecondX86"];
   const coldBytes = vectors * residentRowBytes(workload);
@@ -130,13 +143,16 @@ export function monthlyCost(workload: Workload): CostLine[] {
     queries * workload.strongShare * shards +
     busyRuns * measured.ingestLists +
     busyUpkeeps * measured.upkeepPutsAndLists +
-    idleRuns * measured.idleLists;
+    (runs + upkeepRuns) * measured.runLists +
+    looks * measured.lookLists +
+    surveys * measured.surveyLists;
   const gets =
     calls * measured.produceGets +
     deltas +
     busyRuns * measured.ingestGets +
     busyUpkeeps * measured.upkeepGets +
-    idleRuns * measured.idleGets +
+    upkeepLooks * measured.upkeepLookGets +
+    surveys * measured.surveyGets +
     merged / partBytes +
     pointerReads +
     workload.coldStarts * (coldBytes / partBytes + 3 * shards);
@@ -175,21 +191,23 @@ export function monthlyCost(workload: Workload): CostLine[] {
     lambdaSeconds(
       "ingesting",
       processorGb,
-      (busyRuns * measured.ingestMs + (idleRuns + busyUpkeeps) * measured.idleMs) / 1000,
+      (busyRuns * measured.ingestMs + (runs + upkeepRuns + busyUpkeeps + surveys) * measured.idleMs) / 1000,
       runs + upkeepRuns,
     ),
     lambdaSeconds("merging", processorGb, insertSeconds, 0),
     {
       service: "SQS",
       what: "send, receive, delete",
-      dollars: millions(deltas * 2.2 + runs) * prices.sqsPerMillion,
+      // Two empty answers end a run's receiving.
+      dollars: millions(deltas * 2.2 + runs * 2) * prices.sqsPerMillion,
     },
     {
       service: "DynamoDB",
       what: "leases and run notes",
       dollars:
-        millions(busyRuns * 3 + runs * shards) * prices.dynamoWritePerMillion +
-        millions(busyRuns) * prices.dynamoReadPerMillion,
+        millions(busyRuns * 4 + (busyUpkeeps + surveys) * 2 + runs + upkeepRuns) *
+          prices.dynamoWritePerMillion +
+        millions(busyRuns + busyUpkeeps + surveys) * prices.dynamoReadPerMillion,
     },
   ];
 }

@@ -113,7 +113,15 @@ export interface UnreadableCollection {
 }
 
 export async function listCollections(store: ObjectStore): Promise<Listing> {
-  const names = (await store.listFolders("")).filter(isCollectionName);
+  return readCollections(store, await collectionNames(store));
+}
+
+/** Folders that may be collections, ascending. */
+export async function collectionNames(store: ObjectStore): Promise<string[]> {
+  return (await store.listFolders("")).filter(isCollectionName);
+}
+
+export async function readCollections(store: ObjectStore, names: readonly string[]): Promise<Listing> {
   const collections: Collection[] = [];
   const unreadable: UnreadableCollection[] = [];
   const limit = pLimit(readConcurrency);

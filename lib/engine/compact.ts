@@ -3,31 +3,36 @@
  *
  *  1. Messages are received, a bounded number; what is no notification goes to the dead-letter queue with its reason
  *     (lib/engine/inbox.ts). A run of one collection leaves the queue alone: its messages name all of them.
- *  2. Every shard is swept by a LIST of its deltas, which finds those whose message was lost; the shards that messages
- *     name come first. A shard without deltas costs that one request.
- *  3. Each shard with deltas is ingested (lib/engine/ingest.ts).
+ *  2. The shards whose turn it is are looked at by a LIST of their deltas, which finds those whose message was lost
+ *     (lib/engine/sweep.ts). A shard without deltas costs that one request.
+ *  3. Each shard that a message names, or where something waits, is ingested (lib/engine/ingest.ts).
  *  4. A message is deleted only when its delta is not in the backlog any more.
- *  5. Again from 1, while messages come or deltas are left, and there is time.
- *  6. On request: merging and garbage collection.
+ *  5. Again from 1 for the shards that messages name, while messages come and there is time.
+ *  6. On request: merging and garbage collection, in turns as well.
  *
  * Whatever fails concerns itself alone: a shard, a collection whose configuration is damaged, the queue, the dead-letter
  * queue. The others are compacted, it is reported, and the run fails at its end.
  */
+import pLimit from "p-limit";
 import type { Collection } from "../core/collection.ts";
 import type { Room } from "../core/compactor-need.ts";
 import { isKind, SiltstoneError } from "../core/errors.ts";
 import { type ShardRef, shardName } from "../core/keys.ts";
 import type { Notification } from "../core/notification.ts";
-import { type CollectReport, collectGarbage } from "./collect-garbage.ts";
-import { listCollections } from "./collections.ts";
+import type { Turns } from "../core/turns.ts";
+import { collectGarbage } from "./collect-garbage.ts";
 import { type Fault, Faults } from "./faults.ts";
-import { readCollection } from "./head.ts";
-import { type Fate, Inbox } from "./inbox.ts";
-import { type IngestReport, ingest } from "./ingest.ts";
-import { type MergeProgress, type MergeReport, merge } from "./merge.ts";
+import { type Head, readCollection } from "./head.ts";
+import { type Fate, type Hint, Inbox, receiving } from "./inbox.ts";
+import { ingest } from "./ingest.ts";
+import { type MergeProgress, merge } from "./merge.ts";
 import type { World } from "./ports.ts";
+import { type ShardPart, type ShardReport, ShardReports } from "./shard-reports.ts";
+import { Sweep } from "./sweep.ts";
 
 const roundsMax = 1_000;
+/** Shards looked at side by side. */
+const looksAtOnce = 16;
 
 export interface CompactRequest {
   /** Only this collection, and only this shard of it; by default all. */
@@ -40,22 +45,15 @@ export interface CompactRequest {
   readonly onProgress?: (progress: MergeProgress) => void;
   /** No batch is read and no merge begins that is estimated to need more than this. @default no bound */
   readonly room?: Room;
-}
-
-export interface ShardReport {
-  readonly collection: string;
-  readonly shard: number;
-  /** Time spent on this shard. */
-  readonly milliseconds: number;
-  readonly ingest?: IngestReport;
-  readonly merge?: MergeReport;
-  readonly collect?: CollectReport;
-  /** Why this shard failed, where it did. */
-  readonly error?: { readonly kind: string; readonly message: string };
+  /** What earlier runs of this process have seen; they and this one are of all collections. @default nothing: every shard is looked at */
+  readonly sweep?: Sweep;
 }
 
 export interface CompactReport {
+  /** Those that were looked at, or that the run had no time for. */
   readonly shards: readonly ShardReport[];
+  /** Shards whose turn it was not. */
+  readonly resting: number;
   /** What failed beside shards. */
   readonly faults: readonly Fault[];
   readonly messages: { readonly settled: number; readonly deadLettered: number; readonly left: number };
@@ -65,60 +63,94 @@ export interface CompactReport {
 
 export async function compact(world: World, request: CompactRequest): Promise<CompactReport> {
   const run = new Run(world, request);
+  await run.readCollections();
   if (request.ingest) await run.ingestAll();
   if (request.upkeep) await run.upkeepAll();
   return run.report();
 }
 
+const listing = "collections";
+const collectionPart = (name: string): string => `collection ${name}`;
+
 class Run {
   readonly #world: World;
   readonly #request: CompactRequest;
-  readonly #shards = new Map<string, ShardReport>();
+  readonly #sweep: Sweep;
   readonly #faults = new Faults();
   readonly #inbox: Inbox;
+  readonly #reports: ShardReports;
+  readonly #collections = new Map<string, Collection>();
+  /** All shards in question, by name. */
+  readonly #shards = new Map<string, ShardRef>();
+  /** Collections that a message named, and that were not listed. */
+  readonly #lookedUp = new Set<string>();
 
   constructor(world: World, request: CompactRequest) {
     this.#world = world;
     this.#request = request;
+    this.#sweep = request.sweep ?? new Sweep();
     this.#inbox = new Inbox(world.queue, this.#faults);
+    this.#reports = new ShardReports(world.clock, this.#faults);
   }
 
   /** Throws what no report can say. */
   report(): CompactReport {
     this.#faults.throwUnexpected();
-    const shards = [...this.#shards.values()];
-    const pending = shards.reduce((sum, shard) => sum + (shard.ingest?.pending.length ?? 0), 0);
-    return { shards, faults: this.#faults.list, messages: this.#inbox.counts, pending };
+    const shards = this.#reports.list;
+    return {
+      shards,
+      resting: this.#shards.size - shards.length,
+      faults: this.#faults.list,
+      messages: this.#inbox.counts,
+      pending: shards.reduce((sum, shard) => sum + (shard.ingest?.pending.length ?? 0), 0),
+    };
   }
 
-  async ingestAll(): Promise<void> {
-    for (let round = 0; round < roundsMax; round++) {
-      const hints = this.#request.collection === undefined ? await this.#inbox.receive() : [];
-      const targets = await this.#targets(new Set(hints.map(({ notice }) => shardName(notice))));
-      for (const target of targets) await this.#ingestShard(target.collection, target.shard);
-      const settled = await this.#inbox.settle(hints, (notice) => this.#fateOf(notice));
-      // A round that settled nothing has nothing that another round could change now.
-      if (settled === 0 || this.#outOfTime()) return;
+  async readCollections(): Promise<void> {
+    const { collection: only, shard } = this.#request;
+    if (only === undefined) {
+      const purpose = this.#request.ingest ? "ingest" : "upkeep";
+      const found = await this.#faults.attempt(listing, () => this.#sweep.collections(this.#world, purpose));
+      for (const { name, error } of found?.unreadable ?? []) this.#faults.note(collectionPart(name), error);
+      for (const collection of found?.collections ?? []) this.#add(collection);
+      return;
+    }
+    this.#add(await readCollection(this.#world.store, only), shard);
+    if (this.#shards.size === 0)
+      throw new SiltstoneError("notFound", `collection ${only} has no shard ${shard}`);
+  }
+
+  #add(collection: Collection, only?: number): void {
+    this.#collections.set(collection.name, collection);
+    for (let shard = 0; shard < collection.shards; shard++) {
+      const ref = { collection: collection.name, shard };
+      if (only === undefined || shard === only) this.#shards.set(shardName(ref), ref);
     }
   }
 
-  /** Merging that fails keeps no space from being given back. */
+  async ingestAll(): Promise<void> {
+    const takesMessages = this.#request.collection === undefined;
+    const receive = () => (takesMessages ? this.#inbox.receive() : Promise.resolve([]));
+    let hints = await receive();
+    let named = await this.#named(hints);
+    // Meanwhile, so that neither waits for the other's end.
+    const looking = this.#look(this.#inTurn(this.#sweep.deltas).filter((ref) => !named.has(ref)));
+    for (let round = 0; round < roundsMax; round++) {
+      const ingested = new Set<string>();
+      for (const ref of named) if (await this.#ingest(ref, null)) ingested.add(shardName(ref));
+      if (round === 0) for (const [ref, head] of await looking) await this.#ingest(ref, head);
+      const settled = await this.#inbox.settle(hints, (notice) => this.#fateOf(notice, ingested));
+      // A round that settled nothing has nothing that another round could change now.
+      if (settled === 0 || this.#outOfTime()) return;
+      hints = await receive();
+      named = await this.#named(hints);
+    }
+  }
+
   async upkeepAll(): Promise<void> {
-    const { deadlineMs, onProgress, room } = this.#request;
-    for (const { collection, shard } of await this.#targets(new Set())) {
-      await this.#attempt(collection, shard, async () => {
-        const merged = await merge(this.#world, collection, shard, {
-          deadlineMs,
-          ...(onProgress ? { onProgress } : {}),
-          ...(room ? { room } : {}),
-        });
-        this.#note(collection, shard, { merge: merged });
-        if (merged.shortage !== undefined) throw new SiltstoneError("unavailable", merged.shortage);
-      });
-      if (this.#outOfTime()) continue;
-      await this.#attempt(collection, shard, async () => {
-        this.#note(collection, shard, { collect: await collectGarbage(this.#world, collection, shard) });
-      });
+    for (const ref of this.#inTurn(this.#sweep.upkeep)) {
+      if (this.#outOfTime()) this.#unseen(ref);
+      else await this.#upkeep(ref);
     }
   }
 
@@ -126,103 +158,146 @@ class Run {
     return this.#world.clock.nowMs() >= this.#request.deadlineMs;
   }
 
-  /** Every shard in question, those named first in front. */
-  async #targets(named: ReadonlySet<string>): Promise<{ collection: Collection; shard: number }[]> {
-    const { collection: only, shard: onlyShard } = this.#request;
-    const collections =
-      only === undefined ? await this.#listCollections() : [await readCollection(this.#world.store, only)];
-    const targets = collections.flatMap((collection) =>
-      Array.from({ length: collection.shards }, (_, shard) => ({ collection, shard })),
-    );
-    const wanted = targets.filter(({ shard }) => onlyShard === undefined || shard === onlyShard);
-    if (only !== undefined && wanted.length === 0)
-      throw new SiltstoneError("notFound", `collection ${only} has no shard ${onlyShard}`);
-    const rank = ({ collection, shard }: (typeof targets)[number]) =>
-      named.has(`${collection.name}/${shard}`) ? 0 : 1;
-    return wanted.sort((a, b) => rank(a) - rank(b));
+  #unseen(ref: ShardRef): void {
+    this.#reports.note(ref, { look: { kind: "unseen" } });
   }
 
-  async #listCollections(): Promise<readonly Collection[]> {
-    const found = await this.#faults.attempt(listing, () => listCollections(this.#world.store));
-    for (const { name, error } of found?.unreadable ?? []) this.#faults.note(collectionPart(name), error);
-    return found?.collections ?? [];
+  /** Those that this run looks at; all of them when no message says which. */
+  #inTurn(turns: Turns): ShardRef[] {
+    const taken = turns.take([...this.#shards.keys()], this.#world.clock.nowMs());
+    const names = this.#faults.has(receiving) ? [...this.#shards.keys()] : taken;
+    return names.map((name) => this.#shards.get(name)!);
   }
 
-  async #ingestShard(collection: Collection, shard: number): Promise<void> {
-    await this.#attempt(collection, shard, async () => {
-      const report = await ingest(this.#world, collection, shard, {
+  /** The shards that messages name, those included that came since the collections were listed. */
+  async #named(hints: readonly Hint[]): Promise<Set<ShardRef>> {
+    const named = new Set<ShardRef>();
+    for (const { notice } of hints) {
+      if (!this.#shards.has(shardName(notice))) await this.#lookUp(notice.collection);
+      const ref = this.#shards.get(shardName(notice));
+      if (ref) named.add(ref);
+    }
+    return named;
+  }
+
+  async #lookUp(name: string): Promise<void> {
+    if (this.#faults.has(listing) || this.#lookedUp.has(name)) return;
+    this.#lookedUp.add(name);
+    const part = collectionPart(name);
+    const collection = await this.#faults.attempt(part, () => this.#sweep.readAnew(this.#world, name));
+    if (collection !== null) this.#add(collection);
+  }
+
+  /** Where something waits, with the head where it was read. */
+  async #look(shards: readonly ShardRef[]): Promise<Map<ShardRef, Head | null>> {
+    const found = new Map<ShardRef, Head | null>();
+    const limit = pLimit(looksAtOnce);
+    const look = async (ref: ShardRef): Promise<void> => {
+      if (this.#outOfTime()) return this.#unseen(ref);
+      const isDone = await this.#attempt(ref, async (collection) => {
+        const { isIdle, head } = await this.#sweep.look(this.#world, collection, ref.shard);
+        if (!isIdle) found.set(ref, head);
+        return isIdle ? { look: { kind: "idle", version: head?.manifest.version ?? null } } : {};
+      });
+      this.#saw(this.#sweep.deltas, ref, { isRestless: !isDone || found.has(ref) });
+    };
+    await Promise.all(shards.map((ref) => limit(() => look(ref))));
+    return found;
+  }
+
+  /** True when its backlog is known now. */
+  async #ingest(ref: ShardRef, head: Head | null): Promise<boolean> {
+    if (this.#outOfTime()) {
+      this.#unseen(ref);
+      return false;
+    }
+    const result = { isKnown: false, isRestless: true };
+    await this.#attempt(ref, async (collection) => {
+      const report = await ingest(this.#world, collection, ref.shard, {
         outOfTime: () => this.#outOfTime(),
         room: this.#request.room,
+        head: head?.pointer.collectionId === collection.id ? head : null,
       });
-      // A round that succeeded makes up for an earlier one that did not.
-      const { error: _mended, ...known } = this.#reportOf(collection, shard);
-      this.#shards.set(shardName(known), {
-        ...known,
-        ingest: known.ingest ? addReports(known.ingest, report) : report,
-      });
+      this.#reports.noteIngest(ref, report);
       if (report.shortage !== undefined) throw new SiltstoneError("unavailable", report.shortage);
+      result.isKnown = true;
+      result.isRestless = report.deltas + report.quarantined + report.pending.length > 0;
+      return {};
+    });
+    this.#saw(this.#sweep.deltas, ref, result);
+    return result.isKnown;
+  }
+
+  /** Merging that fails keeps no space from being given back. */
+  async #upkeep(ref: ShardRef): Promise<void> {
+    const { deadlineMs, onProgress, room } = this.#request;
+    const { shard } = ref;
+    let etag: string | null = null;
+    const isKnown = await this.#attempt(ref, async (collection) => {
+      etag = await this.#sweep.changed(this.#world, collection, shard);
+      return {};
+    });
+    if (isKnown && etag === null) return this.#saw(this.#sweep.upkeep, ref, { isRestless: false });
+    let isQuiet = isKnown;
+    await this.#attempt(ref, async (collection) => {
+      isQuiet = false;
+      const merged = await merge(this.#world, collection, shard, {
+        deadlineMs,
+        ...(onProgress ? { onProgress } : {}),
+        ...(room ? { room } : {}),
+      });
+      this.#reports.note(ref, { merge: merged });
+      if (merged.shortage !== undefined) throw new SiltstoneError("unavailable", merged.shortage);
+      isQuiet = isKnown && merged.outcome === "done" && merged.merges.length === 0;
+      return {};
+    });
+    if (this.#outOfTime()) return;
+    await this.#attempt(ref, async (collection) => {
+      const collect = await collectGarbage(this.#world, collection, shard);
+      isQuiet &&= collect.outcome === "nothing" && collect.lateDeltas.length === 0;
+      if (isQuiet) this.#sweep.surveyed(this.#world, collection, shard, etag!);
+      return { collect };
+    });
+    this.#saw(this.#sweep.upkeep, ref, { isRestless: !isQuiet });
+  }
+
+  #saw(turns: Turns, ref: ShardRef, { isRestless }: { isRestless: boolean }): void {
+    turns.saw(shardName(ref), this.#world.clock.nowMs(), { isRestless });
+  }
+
+  /**
+   * Does a part of a shard's work. A collection that was deleted, or made again, since its configuration was read is no
+   * damage: its shard is none any more, or another one.
+   */
+  #attempt(ref: ShardRef, work: (collection: Collection) => Promise<ShardPart>): Promise<boolean> {
+    return this.#reports.attempt(ref, async () => {
+      const collection = this.#collections.get(ref.collection)!;
+      try {
+        return await work(collection);
+      } catch (error) {
+        if (!isKind(error, "corrupt") && !isKind(error, "notFound")) throw error;
+        const now = await this.#sweep.readAnew(this.#world, ref.collection);
+        if (now?.id === collection.id) throw error;
+        if (now !== null && ref.shard < now.shards) {
+          this.#collections.set(now.name, now);
+          return work(now);
+        }
+        this.#shards.delete(shardName(ref));
+        return null;
+      }
     });
   }
 
-  async #attempt(collection: Collection, shard: number, work: () => Promise<void>): Promise<void> {
-    const startMs = this.#world.clock.nowMs();
-    try {
-      await work();
-    } catch (error) {
-      if (!(error instanceof SiltstoneError)) this.#faults.unexpected(error);
-      else this.#note(collection, shard, { error: { kind: error.kind, message: error.message } });
-    } finally {
-      const spentMs = this.#world.clock.nowMs() - startMs;
-      this.#note(collection, shard, {
-        milliseconds: this.#reportOf(collection, shard).milliseconds + spentMs,
-      });
-    }
-  }
-
-  #reportOf(collection: Collection, shard: number): ShardReport {
-    const ref: ShardRef = { collection: collection.name, shard };
-    return this.#shards.get(shardName(ref)) ?? { ...ref, milliseconds: 0 };
-  }
-
-  /** The first error of a shard stays: what follows from it says less. */
-  #note(collection: Collection, shard: number, part: Partial<ShardReport>): void {
-    const known = this.#reportOf(collection, shard);
-    const { error } = known;
-    this.#shards.set(shardName(known), { ...known, ...part, ...(error ? { error } : {}) });
-  }
-
   /** A message is done with when its delta is merged or put aside: when the backlog, as far as it was looked at, lacks it. */
-  async #fateOf(notice: Notification): Promise<Fate> {
-    const swept = this.#shards.get(shardName(notice));
-    if (swept?.ingest && !swept.error) {
-      const { pending, unseenAfter } = swept.ingest;
+  async #fateOf(notice: Notification, ingested: ReadonlySet<string>): Promise<Fate> {
+    const name = shardName(notice);
+    if (ingested.has(name)) {
+      const { pending, unseenAfter } = this.#reports.of(notice).ingest!;
       const isSeen = unseenAfter === null || notice.delta <= unseenAfter;
       if (isSeen && !pending.includes(notice.delta)) return { kind: "merged" };
     }
-    if (swept !== undefined || (await this.#mayExist(notice))) return { kind: "left" };
+    const isUnknown = this.#faults.has(listing) || this.#faults.has(collectionPart(notice.collection));
+    if (this.#shards.has(name) || isUnknown) return { kind: "left" };
     return { kind: "senseless", reason: "its collection or shard does not exist" };
   }
-
-  /** False only when it is known. */
-  async #mayExist({ collection, shard }: Notification): Promise<boolean> {
-    const part = collectionPart(collection);
-    if (this.#faults.has(listing) || this.#faults.has(part)) return true;
-    try {
-      return shard < (await readCollection(this.#world.store, collection)).shards;
-    } catch (error) {
-      if (isKind(error, "notFound")) return false;
-      this.#faults.note(part, error);
-      return true;
-    }
-  }
 }
-
-const listing = "collections";
-const collectionPart = (name: string): string => `collection ${name}`;
-
-const addReports = (a: IngestReport, b: IngestReport): IngestReport => ({
-  ...b,
-  deltas: a.deltas + b.deltas,
-  rows: a.rows + b.rows,
-  quarantined: a.quarantined + b.quarantined,
-});

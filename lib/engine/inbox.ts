@@ -8,6 +8,8 @@ import type { DeltaQueue, QueueMessage } from "./ports.ts";
 
 /** Messages held at a time; the queue hides them from others meanwhile. */
 const messagesMax = 1_000;
+/** A queue with few messages may answer that it has none (SQS asks only some of its servers): it is asked once more. */
+const emptyAnswersMax = 2;
 /** Forgotten by one call. */
 const deleteBatch = 10;
 
@@ -42,9 +44,10 @@ export class Inbox {
   /** What is no notification goes to the dead-letter queue with its reason. */
   async receive(): Promise<Hint[]> {
     const hints: Hint[] = [];
-    while (hints.length < messagesMax) {
+    for (let empty = 0; empty < emptyAnswersMax && hints.length < messagesMax; ) {
       const messages = await this.#faults.attempt(receiving, () => this.#queue.receive());
-      if (messages === null || messages.length === 0) break;
+      if (messages === null) break;
+      empty = messages.length === 0 ? empty + 1 : 0;
       for (const message of messages) {
         const notice = decodeNotification(message.body);
         if (!("reason" in notice)) hints.push({ message, notice });

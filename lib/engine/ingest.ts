@@ -94,16 +94,18 @@ export interface IngestOptions {
   readonly outOfTime: () => boolean;
   /** Batches are kept so small that they are estimated to fit. @default no bound */
   readonly room?: Room | undefined;
+  /** The shard's head, where the caller has just read it. */
+  readonly head?: Head | null | undefined;
 }
 
 export async function ingest(
   world: World,
   collection: Collection,
   shard: number,
-  { outOfTime, room }: IngestOptions,
+  { outOfTime, room, head: known }: IngestOptions,
 ): Promise<IngestReport> {
   const ref: ShardRef = { collection: collection.name, shard };
-  const first = await readHeadIfPlaced(world.store, collection, shard);
+  const first = known ?? (await readHeadIfPlaced(world.store, collection, shard));
   if (first === null) return notPlaced(world, collection, ref);
   let listedAtMs = world.clock.nowMs();
   let listed = await listDeltas(world.store, ref, first.manifest.watermark);

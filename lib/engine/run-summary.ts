@@ -6,9 +6,10 @@ import pLimit from "p-limit";
 import type { CompactorSource } from "../contract.ts";
 import { SiltstoneError } from "../core/errors.ts";
 import { type ShardRef, shardName } from "../core/keys.ts";
-import type { CompactReport, ShardReport } from "./compact.ts";
+import type { CompactReport } from "./compact.ts";
 import type { Fault } from "./faults.ts";
 import type { LeaseTable } from "./ports.ts";
+import type { ShardReport } from "./shard-reports.ts";
 
 /** Shards of one answer, at some 300 bytes each; those where something happened come first. */
 const shardsShownMax = 5_000;
@@ -21,7 +22,7 @@ export type ShardOutcome = "nothing" | "done" | "outOfTime" | "locked" | "overta
 
 export interface ShardSummary extends ShardRef {
   readonly outcome: ShardOutcome;
-  /** Version after the run; null when the shard failed before it was read. */
+  /** Version after the run; null when it was not read. */
   readonly version: number | null;
   readonly milliseconds: number;
   readonly deltas: number;
@@ -46,6 +47,8 @@ export interface RunSummary {
   readonly shards: readonly ShardSummary[];
   /** Shards that the list above leaves out. */
   readonly shardsOmitted: number;
+  /** Shards that were not looked at, since their turn had not come. */
+  readonly resting: number;
   /** Shards that failed. */
   readonly failed: number;
   /** What failed beside shards, and how many more such faults there are. */
@@ -67,6 +70,7 @@ export function summarizeRun(
     milliseconds: run.endMs - run.startMs,
     shards: shards.slice(0, shardsShownMax),
     shardsOmitted: Math.max(0, shards.length - shardsShownMax),
+    resting: report.resting,
     failed: all.filter(({ outcome }) => outcome === "failed").length,
     faults: report.faults
       .slice(0, faultsShownMax)
@@ -78,18 +82,19 @@ export function summarizeRun(
 }
 
 function summarizeShard(report: ShardReport, nowMs: number): ShardSummary {
-  const { collection, shard, milliseconds, ingest, merge, collect, error } = report;
+  const { collection, shard, milliseconds, look, ingest, merge, collect, error } = report;
   const oldestMs = ingest?.oldestPendingMs ?? null;
+  const idleVersion = look?.kind === "idle" ? look.version : null;
   return {
     collection,
     shard,
     outcome: outcomeOf(report),
-    version: merge?.version ?? ingest?.version ?? null,
+    version: merge?.version ?? ingest?.version ?? idleVersion,
     milliseconds,
     deltas: ingest?.deltas ?? 0,
     rows: ingest?.rows ?? 0,
     quarantined: ingest?.quarantined ?? 0,
-    pending: ingest?.pending.length ?? null,
+    pending: ingest?.pending.length ?? (look?.kind === "idle" ? 0 : null),
     oldestPendingSeconds: oldestMs === null ? null : Math.max(0, (nowMs - oldestMs) / 1000),
     merges: merge?.merges.length ?? 0,
     collectedObjects: collect?.outcome === "done" ? collect.keys.length : 0,
@@ -100,10 +105,10 @@ function summarizeShard(report: ShardReport, nowMs: number): ShardSummary {
 }
 
 /** The part that needs attention most stands for the whole. */
-function outcomeOf({ ingest, merge, collect, error }: ShardReport): ShardOutcome {
+function outcomeOf({ look, ingest, merge, collect, error }: ShardReport): ShardOutcome {
   if (error) return "failed";
   const outcomes = [ingest?.outcome, merge?.outcome, collect?.outcome];
-  if (outcomes.includes("outOfTime")) return "outOfTime";
+  if (look?.kind === "unseen" || outcomes.includes("outOfTime")) return "outOfTime";
   if (outcomes.includes("locked")) return "locked";
   if (outcomes.some((one) => one === "fenced" || one === "overtaken" || one === "conflict"))
     return "overtaken";

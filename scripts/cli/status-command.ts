@@ -5,6 +5,7 @@ import { listCollections } from "../../lib/engine/collections.ts";
 import { Faults } from "../../lib/engine/faults.ts";
 import { runNote } from "../../lib/engine/run-summary.ts";
 import { type ShardStatus, shardStatus } from "../../lib/engine/status.ts";
+import { sweepMs } from "../../lib/engine/sweep.ts";
 import { openCollection, shardsOf } from "./arguments.ts";
 import { unreadableAdvice, unreadableOf } from "./collection-commands.ts";
 import { exitCodeOfFailures } from "./each-shard.ts";
@@ -15,8 +16,8 @@ import { bytes, duration, moment, table } from "./text.ts";
 
 /** Shards looked at side by side. */
 const concurrency = 8;
-/** The compactor runs every minute: a delta that waited for five was passed over. */
-const lateMs = 5 * 60_000;
+/** The compactor finds a delta without its message within ten minutes and a run: one that waited for longer was passed over. */
+const lateMs = sweepMs + 5 * 60_000;
 /** Upkeep runs every five minutes and merges beyond eight flat segments. */
 const flatSegmentsMany = 24;
 

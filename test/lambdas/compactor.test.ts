@@ -2,9 +2,10 @@
 import { checkCompactorEvent, compactorEvent } from "../../lambdas/compactor/event.ts";
 import { runMetrics } from "../../lambdas/compactor/metrics.ts";
 import { parseEvent } from "../../lib/aws/parse-event.ts";
-import type { CompactReport, ShardReport } from "../../lib/engine/compact.ts";
+import type { CompactReport } from "../../lib/engine/compact.ts";
 import type { IngestReport } from "../../lib/engine/ingest.ts";
 import { failureOf, noteRun, runNote, shardRunNote, summarizeRun } from "../../lib/engine/run-summary.ts";
+import type { ShardReport } from "../../lib/engine/shard-reports.ts";
 import { memoryWorld } from "../support/memory/world.ts";
 
 const refusal = (event: unknown): string => {
@@ -52,7 +53,7 @@ const shard = (collection: string, number: number, more: Partial<ShardReport>): 
 const summaryOf = (shards: readonly ShardReport[], faults: CompactReport["faults"] = []) => {
   const messages = { settled: 4, deadLettered: 1, left: 0 };
   const pending = shards.reduce((sum, { ingest }) => sum + (ingest?.pending.length ?? 0), 0);
-  const report: CompactReport = { shards, faults, messages, pending };
+  const report: CompactReport = { shards, resting: 0, faults, messages, pending };
   return summarizeRun(report, { source: "scheduled", startMs: 1_000_000, endMs: 1_002_500 });
 };
 

@@ -75,6 +75,65 @@ export const mutants: readonly Mutant[] = [
     "const isSeen = unseenAfter !== notice.delta;",
   ),
   {
+    name: "a shard that no message names is never looked at",
+    file: "lib/core/turns.ts",
+    edits: [
+      {
+        search: "...resting.slice(0, Math.max(share, late)).map(({ name }) => name)",
+        replace: "...resting.slice(0, 0).map(({ name }) => name)",
+      },
+    ],
+    test: "test/engine/sweep.test.ts",
+  },
+  {
+    name: "what skipped runs left out is not due",
+    file: "lib/core/turns.ts",
+    edits: [{ search: "Math.max(share, late)", replace: "Math.min(share, 1)" }],
+    test: "test/engine/sweep.test.ts",
+  },
+  {
+    name: "a shard where something was found rests",
+    file: "lib/core/turns.ts",
+    edits: [
+      {
+        search: "this.#seen.set(name, { atMs: nowMs, isRestless });",
+        replace: "this.#seen.set(name, { atMs: nowMs, isRestless: isRestless && false });",
+      },
+    ],
+    test: "test/engine/sweep.test.ts",
+  },
+  {
+    name: "shards rest although the queue does not answer",
+    file: "lib/engine/compact.ts",
+    edits: [{ search: "this.#faults.has(receiving) ?", replace: "this.#faults.has(listing) ?" }],
+    test: "test/engine/sweep.test.ts",
+  },
+  {
+    name: "a collection that was made again is what it was",
+    file: "lib/engine/compact.ts",
+    edits: [
+      { search: "if (now?.id === collection.id) throw error;", replace: "if (now !== null) throw error;" },
+    ],
+    test: "test/engine/sweep.test.ts",
+  },
+  {
+    name: "upkeep does not see that a pointer moved",
+    file: "lib/engine/sweep.ts",
+    edits: [
+      {
+        search: "if (read !== null) return read.etag;",
+        replace: "if (read !== null && known === undefined) return read.etag;",
+      },
+    ],
+    test: "test/engine/sweep.test.ts",
+  },
+  {
+    name: "a message is settled by what an earlier round found",
+    file: "lib/engine/compact.ts",
+    edits: [{ search: "if (ingested.has(name)) {", replace: "if (this.#reports.of(notice).ingest) {" }],
+    test: "test/engine/sweep.test.ts",
+  },
+  {
     name: "one damaged configuration stops every collection",
     file: "lib/engine/collections.ts",
     edits: [{ search: "outcome.reason instanceof SiltstoneError", replace: "outcome.reason === null" }],

@@ -13,6 +13,7 @@ import type { World } from "../../lib/engine/ports.ts";
 import { produce } from "../../lib/engine/produce.ts";
 import { listQuarantine, retryQuarantined } from "../../lib/engine/quarantine.ts";
 import { rollback } from "../../lib/engine/rollback.ts";
+import { Sweep } from "../../lib/engine/sweep.ts";
 import type { MemoryLeases } from "../support/memory/leases.ts";
 import type { Oracle } from "./oracle.ts";
 import type { Plan, ProcessKind } from "./plan.ts";
@@ -52,8 +53,10 @@ export function actorOf(kind: ProcessKind, scene: Scene, world: World, chance: C
   switch (kind) {
     case "producer":
       return actor(20 * second, () => produceRound(scene, world, chance));
-    case "compactor":
-      return actor(60 * second, () => compactRound(scene, world));
+    case "compactor": {
+      const sweep = new Sweep();
+      return actor(60 * second, () => compactRound(scene, world, sweep));
+    }
     case "merger":
       return actor(2 * minute, () => mergeRound(scene, world, chance));
     case "collector":
@@ -106,8 +109,8 @@ async function produceRound(scene: Scene, world: World, chance: Chance): Promise
   scene.tokens.push({ token: answer.token!, deltas: answer.deltas.map(({ delta }) => delta) });
 }
 
-async function compactRound(scene: Scene, world: World): Promise<void> {
-  const request = { ingest: true, upkeep: false, deadlineMs: world.clock.nowMs() + deadlineMs };
+async function compactRound(scene: Scene, world: World, sweep: Sweep): Promise<void> {
+  const request = { ingest: true, upkeep: false, deadlineMs: world.clock.nowMs() + deadlineMs, sweep };
   const report = await expecting(scene, ["unavailable", "uncertain", "conflict"], () =>
     compact(world, request),
   );
