@@ -1,139 +1,89 @@
 /**
- * `npm run mutants [-- --only TEXT] [--json]`: plants one protocol fault at a time in a copy of the sources and asks
- * the crash points and the simulator (or a named test) whether they notice. A fault that nothing catches means that
- * the tests are not good enough; a fault whose text is not found any more has to be written anew. Both end with exit
- * code 1. The working tree is never touched.
+ * `npm run mutants [-- --only TEXT] [--jobs N] [--write] [--json]`: plants one fault at a time into the sources as they are
+ * loaded (test/mutants/plant.ts), and asks the simulator, races and crash points, or a named test, whether they notice. A
+ * fault that nothing catches means that the tests are not good enough; one whose text is not found any more has to be
+ * written anew. Both end with exit code 1. No file of the working tree is touched, unless `--write` is given after a
+ * whole run: then test/mutants/caught.json (where the next run looks first) and the table in docs/protocol.md are.
  */
-import { execFile } from "node:child_process";
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import { parseArgs, promisify } from "node:util";
+import { parseArgs } from "node:util";
 import Table from "cli-table3";
-import { type Mutant, mutants } from "../test/mutants/mutants.ts";
-import type { Verdict } from "../test/mutants/probe.ts";
+import { mutants } from "../test/mutants/mutants.ts";
+import { root } from "../test/mutants/plant.ts";
+import type { Catch } from "../test/mutants/probe.ts";
+import { type Caught, caughtFile, type Trial, tryAll } from "../test/mutants/trial.ts";
 
 const { values } = parseArgs({
   options: {
     only: { type: "string", default: "" },
     seeds: { type: "string", default: "150" },
+    jobs: { type: "string", default: String(availableParallelism()) },
+    write: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
   },
 });
-const root = join(import.meta.dirname, "..");
-const run = promisify(execFile);
 
-interface Row {
-  readonly name: string;
-  readonly file: string;
-  readonly verdict: Verdict | null;
-  readonly seconds: number;
-}
+const started = performance.now();
+const trials = await tryAll(
+  mutants.filter(({ name }) => name.includes(values.only)),
+  {
+    seeds: Number(values.seeds),
+    count: Number(values.jobs),
+    onTrial: ({ mutant: { name }, verdict, seconds }) =>
+      process.stderr.write(
+        `${verdict ? "caught" : "MISSED"} ${name} (${nameOf(verdict?.by)}, ${seconds} s)\n`,
+      ),
+  },
+);
+const minutes = (performance.now() - started) / 60_000;
+if (values.json) process.stdout.write(`${JSON.stringify(trials)}\n`);
+else process.stdout.write(`${tableOf(trials)}\n${trials.length} faults in ${minutes.toFixed(1)} minutes\n`);
+process.exitCode = trials.every(({ verdict }) => verdict !== null) ? 0 : 1;
+if (values.write && values.only === "") write(trials);
 
-if (existsSync("/dev/shm") && process.env.TMPDIR === undefined) process.env.TMPDIR = "/dev/shm";
-const copy = mkdtempSync(join(tmpdir(), "siltstone-mutants-"));
-const rows: Row[] = [];
-try {
-  const parts = [
-    "lib",
-    "test",
-    "native",
-    "scripts",
-    "lambdas",
-    "bin",
-    "package.json",
-    "jest.config.js",
-    "tsconfig.json",
-  ];
-  for (const part of parts) cpSync(join(root, part), join(copy, part), { recursive: true });
-  symlinkSync(join(root, "node_modules"), join(copy, "node_modules"));
-  for (const mutant of mutants) plant(mutant)(); // All of them still fit, before the first is tried.
-  for (const mutant of mutants.filter(({ name }) => name.includes(values.only))) {
-    const started = performance.now();
-    const restore = plant(mutant);
-    const verdict = mutant.test === undefined ? await probe() : await jest(mutant.test);
-    restore();
-    const row = {
-      name: mutant.name,
-      file: mutant.file,
-      verdict,
-      seconds: Math.round((performance.now() - started) / 1000),
-    };
-    rows.push(row);
-    process.stderr.write(
-      `${verdict ? "caught" : "MISSED"} ${mutant.name} (${verdict?.by ?? "by nothing"})\n`,
-    );
-  }
-} finally {
-  rmSync(copy, { recursive: true, force: true });
-}
-if (values.json) process.stdout.write(`${JSON.stringify(rows)}\n`);
-else process.stdout.write(`${tableOf(rows)}\n`);
-process.exitCode = rows.every(({ verdict }) => verdict !== null) ? 0 : 1;
-
-/** Returns what takes the fault out again. */
-function plant({ name, file, edits }: Mutant): () => void {
-  const originals = new Map<string, string>();
-  for (const edit of edits) {
-    const path = join(copy, edit.file ?? file);
-    const source = readFileSync(path, "utf8");
-    if (!originals.has(path)) originals.set(path, source);
-    const found = source.split(edit.search).length - 1;
-    if (found !== 1)
-      throw new Error(`mutant "${name}": its text occurs ${found} times in ${edit.file ?? file}, not once`);
-    writeFileSync(
-      path,
-      source.replace(edit.search, () => edit.replace),
-    );
-  }
-  return () => {
-    for (const [path, source] of originals) writeFileSync(path, source);
-  };
-}
-
-async function probe(): Promise<Verdict | null> {
-  const probeFile = join(copy, "test/mutants/probe.ts");
-  try {
-    const { stdout } = await run(process.execPath, [probeFile, values.seeds], {
-      cwd: copy,
-      timeout: 1_200_000,
-    });
-    return JSON.parse(stdout.trim().split("\n").at(-1)!) as Verdict | null;
-  } catch (error) {
-    return {
-      by: "the process ended",
-      steps: 0,
-      message: String((error as { stderr?: string }).stderr ?? error).slice(0, 400),
-    };
+function nameOf(by: Catch | undefined): string {
+  switch (by?.suite) {
+    case undefined:
+      return "nothing";
+    case "simulator":
+      return `simulator, seed ${by.seed}`;
+    case "test":
+      return by.path;
+    case "process":
+      return "the process ended";
+    default:
+      return by!.suite;
   }
 }
 
-async function jest(path: string): Promise<Verdict | null> {
-  const bin = join(copy, "node_modules/jest/bin/jest.js");
-  try {
-    await run(process.execPath, [bin, "--rootDir", copy, path], { cwd: copy, timeout: 1_200_000 });
-    return null;
-  } catch (error) {
-    const text = String((error as { stderr?: string }).stderr ?? error);
-    if (!text.includes("●")) throw error;
-    return { by: path, steps: 0, message: /● (.*)/.exec(text)?.[1] ?? "" };
-  }
-}
-
-function tableOf(all: readonly Row[]): string {
+function tableOf(all: readonly Trial[]): string {
   const table = new Table({
-    head: ["planted fault", "file", "caught by", "after", "what it said"],
-    colWidths: [36, 30, 24, 12, 60],
+    head: ["planted fault", "file", "caught by", "s", "what it said"],
+    colWidths: [36, 30, 24, 7, 60],
     wordWrap: true,
   });
-  for (const { name, file, verdict } of all) {
-    table.push([
-      name,
-      file,
-      verdict?.by ?? "NOTHING",
-      verdict ? String(verdict.steps) : "",
-      (verdict?.message ?? "").split("\n", 1).join("").slice(0, 160),
-    ]);
+  for (const { mutant, verdict, seconds } of all) {
+    const said = (verdict?.message ?? "").split("\n", 1).join("").slice(0, 160);
+    table.push([mutant.name, mutant.file, nameOf(verdict?.by), String(seconds), said]);
   }
   return table.toString();
+}
+
+function write(all: readonly Trial[]): void {
+  const caught: Record<string, Caught> = {};
+  for (const { mutant, verdict, seconds } of all)
+    if (verdict !== null) caught[mutant.name] = { by: verdict.by, seconds };
+  writeFileSync(caughtFile, `${JSON.stringify(caught, null, 2)}\n`);
+  const path = join(root, "docs/protocol.md");
+  const rows = all.map(({ mutant, verdict }) => `| ${mutant.name} | ${nameOf(verdict?.by)} |\n`).join("");
+  const text = readFileSync(path, "utf8");
+  writeFileSync(
+    path,
+    text.replace(
+      /(\| planted fault \| caught by \|\n\|---\|---\|\n)(?:\|.*\n)*/,
+      (_, head: string) => `${head}${rows}`,
+    ),
+  );
 }
