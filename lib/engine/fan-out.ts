@@ -174,7 +174,11 @@ export class FanOut {
     const isEmpty = !promised && answers.every(({ snapshotVersion }) => snapshotVersion === 0);
     if (failed.length > 0 && (!call.allowPartial || answers.length === 0 || isEmpty))
       throw failureOf(collection, failed);
-    if (isEmpty) throw nothingPublished(collection.name);
+    if (isEmpty) {
+      const warning = answers.find((answer) => answer.warning !== undefined)?.warning;
+      if (warning !== undefined) throw new SiltstoneError("unavailable", warning);
+      throw nothingPublished(collection.name);
+    }
     return {
       ...how.merge(answers),
       ...mergeProvenance(answers),

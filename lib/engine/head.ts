@@ -75,15 +75,13 @@ export async function readManifestOf(
   if (manifest.version !== pointer.version || manifest.commit !== pointer.commit) {
     throw corrupt(pointer.manifest, "its version or commit is not the one in the pointer");
   }
-  if (
-    manifest.collectionId !== collection.id ||
-    manifest.dims !== collection.dims ||
-    manifest.metric !== collection.metric
-  ) {
+  if (!fitsCollection(manifest, collection))
     throw corrupt(pointer.manifest, "it does not fit the collection's configuration");
-  }
   return manifest;
 }
+
+export const fitsCollection = (manifest: Manifest, { id, dims, metric }: Collection): boolean =>
+  manifest.collectionId === id && manifest.dims === dims && manifest.metric === metric;
 
 /** Looks again when the pointer moved between the two reads: a slow reader's manifest may have been collected. */
 export async function readHead(store: ObjectStore, collection: Collection, shard: number): Promise<Head> {

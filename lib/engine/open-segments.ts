@@ -5,6 +5,7 @@
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Collection } from "../core/collection.ts";
+import { isKind } from "../core/errors.ts";
 import { fold } from "../core/fold.ts";
 import type { ShardRef } from "../core/keys.ts";
 import { type Segment, segmentBytes } from "../core/manifest.ts";
@@ -28,6 +29,8 @@ export class OpenSegments {
   readonly #folder: string;
   readonly #open = new Map<string, OpenSegment>();
   #retired: OpenSegment[] = [];
+  /** Those that were damaged when they were last fetched. */
+  readonly #damaged = new Set<string>();
   readonly #vectorsFetched = new WeakMap<OpenSegment, Promise<void>>();
   static #opened = 0;
 
@@ -52,6 +55,11 @@ export class OpenSegments {
       if (result.status === "fulfilled") this.#open.set(result.value.segment.id, result.value);
     for (const result of opened) if (result.status === "rejected") throw result.reason;
     return segments.map((segment) => this.#open.get(segment.id)!);
+  }
+
+  /** Whether none of them was found damaged: asked before others are fetched that would be in vain. */
+  mayBeWhole(segments: readonly Segment[]): boolean {
+    return !segments.some(({ id }) => this.#damaged.has(id));
   }
 
   /** Unmerged rows become a segment just as the compactor would make them one, so that they are searched the same way. */
@@ -110,8 +118,11 @@ export class OpenSegments {
     const folder = join(this.#folder, `${segment.id}-${++OpenSegments.#opened}`);
     const arrived = fetchSegment(this.#store, this.#ref, segment, searchedFiles(segment), folder);
     try {
-      return await OpenSegment.open(folder, this.#collection, segment, arrived);
+      const opened = await OpenSegment.open(folder, this.#collection, segment, arrived);
+      this.#damaged.delete(segment.id);
+      return opened;
     } catch (error) {
+      if (isKind(error, "corrupt")) this.#damaged.add(segment.id);
       await arrived.catch(() => {}); // Nothing is written into a folder that is deleted.
       await rm(folder, { recursive: true, force: true });
       throw error;

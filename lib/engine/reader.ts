@@ -193,7 +193,7 @@ export class Reader {
         readers.map(async (reader, i) => {
           const view = await viewOf(reader, request, tokens.get(shards[i]!));
           // Now: while this call waits for other shards, another may refresh this one.
-          return { view, state: { fault: reader.fault, checkedAtMs: reader.checkedAtMs } };
+          return { view, state: { fault: reader.fault, asOfMs: reader.asOfMs } };
         }),
       );
       const views = taken.map(({ view }) => view);
@@ -219,7 +219,7 @@ export class Reader {
       shards: views.map(({ manifest: { shard, version } }, i) => ({
         shard,
         version,
-        ageSeconds: Math.max(0, (this.#world.clock.nowMs() - states[i]!.checkedAtMs) / 1000),
+        ageSeconds: Math.max(0, (this.#world.clock.nowMs() - states[i]!.asOfMs) / 1000),
       })),
       consistency,
       segments: views.reduce((sum, view) => sum + view.segments.length, 0),

@@ -3,7 +3,8 @@
  *
  * Refresh: conditional GET of the pointer; when it moved, the manifest, and the files of the segments that are not open
  * yet, verified; the new view is built beside the old one and swapped in. One refresh at a time, whoever waits. When the
- * new version is corrupt, the old view goes on serving and the fault is reported.
+ * new version is damaged, the newest whole one before it serves (fallback.ts), or the view that there was, and the fault is
+ * reported.
  *
  * The first view of a shard takes seconds when its graphs are large. Meanwhile queries that can do without them get a
  * cold view (lib/engine/cold-view.ts); the graphs are fetched from when the first of those queries was answered, so that
@@ -17,11 +18,13 @@ import type { Collection } from "../core/collection.ts";
 import { corrupt, isKind, SiltstoneError } from "../core/errors.ts";
 import { quarantinedDeltaKey, type ShardRef, shardName } from "../core/keys.ts";
 import { isClustered, type Manifest, type Segment } from "../core/manifest.ts";
+import type { Pointer } from "../core/pointer.ts";
 import type { Row } from "../core/record.ts";
 import type { OpenSegment } from "../segment/open-segment.ts";
 import { type ColdOffer, ColdStart } from "./cold-start.ts";
 import { ColdView } from "./cold-view.ts";
 import { isCut, listDeltas, readDeltas, unmerged } from "./deltas.ts";
+import { versionsBefore } from "./fallback.ts";
 import { readCollection, readManifestOf, readPointer } from "./head.ts";
 import { heldBytes, OpenSegments } from "./open-segments.ts";
 import type { World } from "./ports.ts";
@@ -45,10 +48,12 @@ export class ShardReader {
   readonly #ref: ShardRef;
   readonly #options: ShardReaderOptions;
   readonly #segments: OpenSegments;
-  #current: { readonly view: View; readonly etag: string } | null = null;
-  /** When the view was last seen to be the newest, and when that was last tried. */
+  /** The etag is that of the pointer that names the view's version; null when the newest is another, which is damaged. */
+  #current: { readonly view: View; readonly etag: string | null } | null = null;
+  /** When the newest version was last found to be the one that serves, and when that was last tried. */
   #checkedAtMs = Number.NEGATIVE_INFINITY;
   #triedAtMs = Number.NEGATIVE_INFINITY;
+  #asOfMs = Number.NEGATIVE_INFINITY;
   #refreshing: Promise<void> | null = null;
   readonly #cold = new ColdStart();
   #failedAtMs = Number.NEGATIVE_INFINITY;
@@ -75,8 +80,9 @@ export class ShardReader {
   get bytes(): number {
     return Math.max(this.#segments.bytes, this.#reserved);
   }
-  get checkedAtMs(): number {
-    return this.#checkedAtMs;
+  /** When what serves was last known to be the newest version. */
+  get asOfMs(): number {
+    return this.#asOfMs;
   }
   get view(): View | null {
     return this.#current?.view ?? null;
@@ -107,25 +113,42 @@ export class ShardReader {
       try {
         await this.#refresh();
       } catch (error) {
-        if (!tolerant || this.#current === null || !(error instanceof SiltstoneError)) throw error;
-        const mayServe = error.kind === "corrupt" ? await this.#isOurs() : error.kind === "unavailable";
-        if (!mayServe) throw error;
-        this.fault = error;
-        this.#triedAtMs = this.#world.clock.nowMs();
+        if (!tolerant) throw error;
+        return this.#instead(error);
       }
     }
     return this.#current!.view;
   }
 
+  /** The older view that serves where the newest version cannot; throws the reason where none may. */
+  async #instead(error: unknown): Promise<View> {
+    if (!(error instanceof SiltstoneError) || this.#current === null) throw error;
+    const { view } = this.#current;
+    // Where damage hides whatever was published, nothing is no answer.
+    const mayServe =
+      error.kind === "corrupt"
+        ? view.manifest.version > 0 && (await this.#isOurs())
+        : error.kind === "unavailable";
+    if (!mayServe) throw error;
+    this.fault = error;
+    this.#triedAtMs = this.#world.clock.nowMs();
+    return this.#current.view;
+  }
+
   /** As `fresh`, for a query that can do without graphs: while the first view is being fetched, a cold one. */
   async soon(maxAgeMs: number): Promise<View | ColdView> {
     if (this.#current !== null) return this.fresh(maxAgeMs, true);
-    const offer = await this.#coldOffer(maxAgeMs);
+    let offer: ColdOffer | null;
+    try {
+      offer = await this.#coldOffer(maxAgeMs);
+    } catch (error) {
+      return this.#instead(error);
+    }
     if (offer === null) return this.fresh(maxAgeMs, true);
     const askedAtMs = this.#world.clock.nowMs();
     if (askedAtMs - this.#checkedAtMs > maxAgeMs) {
       if (await this.#moved(offer.etag)) return this.fresh(maxAgeMs, true);
-      this.#checkedAtMs = Math.max(this.#checkedAtMs, askedAtMs);
+      this.#foundNewest(Math.max(this.#checkedAtMs, askedAtMs));
     }
     return offer.view;
   }
@@ -237,7 +260,8 @@ export class ShardReader {
       this.#cold.offer = null;
     } catch (error) {
       this.#failedAtMs = this.#world.clock.nowMs();
-      if (this.#cold.offer !== null && error instanceof SiltstoneError) this.fault = error;
+      if (error instanceof SiltstoneError && (error.kind === "corrupt" || this.#cold.offer !== null))
+        this.fault = error;
       throw error;
     } finally {
       this.#refreshing = null;
@@ -254,7 +278,7 @@ export class ShardReader {
         this.#world.store,
         this.#collection,
         this.#ref.shard,
-        this.#current?.etag,
+        this.#current?.etag ?? undefined,
       );
       if (read !== null) {
         if (read.pointer.version < this.#newest) {
@@ -263,19 +287,46 @@ export class ShardReader {
             `its pointer went back from version ${this.#newest} to ${read.pointer.version}`,
           );
         }
+        let manifest: Manifest | null = null;
         try {
-          const manifest = await readManifestOf(this.#world.store, this.#collection, read.pointer);
+          manifest = await readManifestOf(this.#world.store, this.#collection, read.pointer);
           await this.#swap(manifest, read.etag, askedAtMs);
         } catch (error) {
+          if (!isKind(error, "corrupt")) throw error;
           // A slow reader may be overtaken by the collector: then the pointer names a newer version by now.
-          if (!isKind(error, "corrupt") || attempt === attemptsMax || !(await this.#moved(read.etag)))
-            throw error;
-          continue;
+          if (attempt < attemptsMax && (await this.#moved(read.etag))) continue;
+          await this.#fallBack(read.pointer, manifest);
+          throw error;
         }
       }
       this.fault = null;
-      this.#checkedAtMs = askedAtMs;
+      this.#foundNewest(askedAtMs);
       this.#triedAtMs = askedAtMs;
+      return;
+    }
+  }
+
+  #foundNewest(askedAtMs: number): void {
+    this.#checkedAtMs = askedAtMs;
+    this.#asOfMs = askedAtMs;
+  }
+
+  /** Makes the newest whole version before a damaged one current; where none is newer than the view, nothing. */
+  async #fallBack(pointer: Pointer, damaged: Manifest | null): Promise<void> {
+    const above = this.#current?.view.manifest.version ?? 0;
+    const older = versionsBefore(this.#world.store, this.#collection, pointer, { damaged, above });
+    for await (const { manifest, newestUntilMs } of older) {
+      if (!this.#segments.mayBeWhole(manifest.segments)) continue;
+      try {
+        await this.#swap(manifest, null);
+      } catch (error) {
+        if (!isKind(error, "corrupt")) throw error;
+        continue;
+      }
+      // What a cold answer found to be the newest is damaged: no bound may count from there.
+      this.#checkedAtMs = Number.NEGATIVE_INFINITY;
+      this.#asOfMs = newestUntilMs;
+      this.#cold.offer = null;
       return;
     }
   }
@@ -284,8 +335,8 @@ export class ShardReader {
     return (await readPointer(this.#world.store, this.#collection, this.#ref.shard, etag)) !== null;
   }
 
-  /** Opens what is new, builds the view beside the old one, and makes it current. */
-  async #swap(manifest: Manifest, etag: string, askedAtMs: number): Promise<void> {
+  /** Opens what is new, builds the view beside the old one, and makes it current. Meanwhile a cold view of the newest may serve. */
+  async #swap(manifest: Manifest, etag: string | null, askedAtMs = 0): Promise<void> {
     if (this.#current?.view.manifest.commit === manifest.commit) {
       this.#current = { view: this.#current.view, etag };
       return;
@@ -293,7 +344,7 @@ export class ShardReader {
     const bytes = heldBytes(manifest.segments);
     this.#options.makeRoom(this, bytes);
     this.#reserved = bytes;
-    if (this.#cold.isWanted) {
+    if (this.#cold.isWanted && etag !== null) {
       await this.#cold.answer(
         () => this.#coldOf(manifest, etag, askedAtMs),
         () => this.#readers > 0,
@@ -301,7 +352,7 @@ export class ShardReader {
     }
     const view = new View(manifest, await this.#openAll(manifest.segments));
     this.#current = { view, etag };
-    this.#newest = manifest.version;
+    this.#newest = Math.max(this.#newest, manifest.version);
     this.#segments.keepOnly(manifest.segments);
   }
 
@@ -313,7 +364,7 @@ export class ShardReader {
     try {
       const opened = await this.#openAll(flats);
       const view = await ColdView.open(this.#world.store, this.#collection, manifest, opened);
-      this.#checkedAtMs = askedAtMs;
+      this.#foundNewest(askedAtMs);
       this.#newest = manifest.version;
       return { view, etag };
     } catch (error) {

@@ -278,8 +278,10 @@ test.each(["collection.json", "pointer.json"] as const)("%s of a later format sa
 });
 
 test.each(read.filter((kind) => !["collection.json", "delta", "vectors.f32 of a graph"].includes(kind)))(
-  "%s: damaged in a new version, a warm reader serves the one it has, with a warning, and recovers",
+  "%s: damaged in a new version, a warm reader serves the newest whole one, with a warning, and recovers",
   async (kind) => {
+    // Versions 2 and 3 are new to it as well: 4 adds the flat segment, 3 the graph; without the pointer nobody knows.
+    const version = kind === "pointer.json" ? 1 : kind === "index.hnsw" || kind.endsWith("graph") ? 2 : 3;
     const key = stage.files[kind];
     const expected = ["r3", "r0", "r1", "r2", "r4"].sort();
     const { warm, world } = await prepare();
@@ -291,9 +293,9 @@ test.each(read.filter((kind) => !["collection.json", "delta", "vectors.f32 of a 
       bytes[bytes.length >> 1]! ^= 1;
       await damaged(itsKey, bytes, async () => {
         const answer = await warm.query(question);
-        expect(answer.snapshotVersion).toBe(1);
+        expect(answer.snapshotVersion).toBe(version);
         expect(answer.warning).toContain(itsKey);
-        expect(answer.results.map(({ id }) => id).sort()).toEqual(expected);
+        if (version === 1) expect(answer.results.map(({ id }) => id).sort()).toEqual(expected);
         expect(warm.health().status).toBe("degraded");
         expectNamed(await caught(() => warm.query({ ...question, consistency: "strong" })), itsKey, "strong");
       });

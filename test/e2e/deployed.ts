@@ -122,6 +122,13 @@ export class Deployed {
     return { status: response.status, body: await response.json() };
   }
 
+  /** The next call of the function meets a process that has just started. */
+  async killProcesses(name: FunctionName): Promise<void> {
+    const pool = this.stack.lambda.function(this.#functionName(name));
+    for (const pid of pool.pids) process.kill(pid, "SIGKILL");
+    await eventually(async () => (pool.pids.length === 0 ? true : undefined));
+  }
+
   async send(body: string): Promise<void> {
     await this.#sqs!.send(new SendMessageCommand({ QueueUrl: this.output("queueUrl"), MessageBody: body }));
   }

@@ -1,4 +1,5 @@
 /** Asking: every operation, over direct invocation and over the URL, and what an answer costs. */
+import { metric } from "../../lib/contract.ts";
 import { segmentKey } from "../../lib/core/keys.ts";
 import { embedText } from "../../lib/core/lexical-embedder.ts";
 import { createCollection } from "../../lib/engine/collections.ts";
@@ -193,10 +194,17 @@ export function querying(deployed: Deployed): void {
     const fallback = { snapshotVersion, warning: expect.stringContaining(key) };
     expect(await ask({ op: "stats" })).toMatchObject({ vectors: count, ...fallback });
     expect(await ask({ op: "count" })).toMatchObject({ count, ...fallback });
-    expect(await deployed.http("query", "/health")).toMatchObject({
-      status: 200,
-      body: { status: "degraded" },
-    });
+    const degraded = { status: 200, body: { status: "degraded" } };
+    expect(await deployed.http("query", "/health")).toMatchObject(degraded);
+    // A process that has just started does no worse.
+    for (const start of [1, 2]) {
+      await deployed.killProcesses("query");
+      const call = start === 1 ? { vector: vectorOf(5), topK: 1 } : { op: "get", ids: ["r5"] };
+      expect(await ask(call)).toMatchObject(fallback);
+      expect(await ask({ op: "count" })).toMatchObject({ count, ...fallback });
+      expect(await deployed.http("query", "/health")).toMatchObject(degraded);
+    }
+    expect(deployed.log("query")).toMatch(new RegExp(`"${metric.snapshotFallback}":1[,}]`));
     await deployed.world.store.put(key, found.body);
     expect(await ask({ op: "count", ...fresh })).toMatchObject({ count: count + 1 });
     expect((await deployed.http("query", "/health")).body.status).toBe("ok");

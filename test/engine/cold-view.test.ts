@@ -177,10 +177,16 @@ test("a cold view is checked against the pointer like any other", async () => {
   await reader.close();
 });
 
+/** Of the one version before the merge, so that nothing whole is left to fall back to (fallback.test.ts). */
+async function loseVersionBefore(world: MemoryWorld): Promise<void> {
+  await world.store.delete(world.store.keys(`${name}/0/manifests/000000000001`));
+}
+
 test("a failed load is tried again by the next query", async () => {
   const { world, mergeAll } = await collectionOf("cosine");
   await write(world, range(0, 100));
   await mergeAll();
+  await loseVersionBefore(world);
   const key = world.store.keys().find((one) => one.endsWith("index.hnsw"))!;
   const graph = Buffer.from(world.store.bytes(key)!);
   await world.store.delete([key]);
@@ -299,6 +305,7 @@ test("a graph that cannot be loaded: plain queries go on, with a warning, and it
   const { world, mergeAll } = await collectionOf("cosine");
   await write(world, range(0, 100));
   await mergeAll();
+  await loseVersionBefore(world);
   const key = world.store.keys().find((one) => one.endsWith("index.hnsw"))!;
   const bytes = Buffer.from(world.store.bytes(key)!);
   bytes[200]! ^= 1;

@@ -265,25 +265,59 @@ export const mutants: readonly Mutant[] = [
     "this.#current === null || ageMs >= maxAgeMs || ageMs < 0",
     "this.#current === null",
   ),
-  mutant(
-    "a failed check renews the view of a bounded read",
-    "lib/engine/shard-reader.ts",
-    "tolerant ? this.#triedAtMs : this.#checkedAtMs",
-    "this.#triedAtMs",
-  ),
-  mutant(
-    "a bounded read whose token is merged takes a view of any age",
-    "lib/engine/shard-reader.ts",
-    "if (missing.length === 0) return this.fresh(maxAgeMs, tolerant);",
-    "if (missing.length === 0) return this.fresh(maxAgeMs, true);",
-  ),
+  {
+    name: "a failed check renews the view of a bounded read",
+    file: "lib/engine/shard-reader.ts",
+    edits: [{ search: "tolerant ? this.#triedAtMs : this.#checkedAtMs", replace: "this.#triedAtMs" }],
+    test: "test/engine/freshness.test.ts",
+  },
+  {
+    name: "a bounded read whose token is merged takes a view of any age",
+    file: "lib/engine/shard-reader.ts",
+    edits: [
+      {
+        search: "if (missing.length === 0) return this.fresh(maxAgeMs, tolerant);",
+        replace: "if (missing.length === 0) return this.fresh(maxAgeMs, true);",
+      },
+    ],
+    test: "test/engine/freshness.test.ts",
+  },
   {
     name: "a bounded read takes the version before a damaged one",
     file: "lib/engine/shard-reader.ts",
-    edits: [
-      { search: "if (!tolerant || this.#current === null ||", replace: "if (this.#current === null ||" },
-    ],
+    edits: [{ search: "        if (!tolerant) throw error;\n", replace: "" }],
     test: "test/engine/freshness.test.ts",
+  },
+  {
+    name: "a version that was never published serves while the newest is damaged",
+    file: "lib/engine/fallback.ts",
+    edits: [{ search: "if (manifests.length === 1 && only)", replace: "if (only)" }],
+    test: "test/engine/fallback.test.ts",
+  },
+  {
+    name: "a version below the floor serves while the newest is damaged",
+    file: "lib/engine/fallback.ts",
+    edits: [
+      {
+        search: "Math.max(above + 1, pointer.floor.version, pointer",
+        replace: "Math.max(above + 1, pointer",
+      },
+    ],
+    test: "test/engine/fallback.test.ts",
+  },
+  {
+    name: "a bound counts from a cold answer whose version is damaged",
+    file: "lib/engine/shard-reader.ts",
+    edits: [{ search: "      this.#checkedAtMs = Number.NEGATIVE_INFINITY;\n", replace: "" }],
+    test: "test/engine/fallback.test.ts",
+  },
+  {
+    name: "a lost pointer behind version 0 is nothing published",
+    file: "lib/engine/shard-reader.ts",
+    edits: [
+      { search: "view.manifest.version > 0 && (await this.#isOurs())", replace: "await this.#isOurs()" },
+    ],
+    test: "test/engine/fallback.test.ts",
   },
   {
     name: "segments are closed while they are read",
@@ -302,8 +336,8 @@ export const mutants: readonly Mutant[] = [
     file: "lib/engine/shard-reader.ts",
     edits: [
       {
-        search: 'error.kind === "corrupt" ? await this.#isOurs() :',
-        replace: 'error.kind === "corrupt" ||',
+        search: "view.manifest.version > 0 && (await this.#isOurs())",
+        replace: "view.manifest.version > 0",
       },
     ],
     test: "test/engine/collections.test.ts",
