@@ -7,10 +7,11 @@
  *     a process that was killed half way would say less, and try again. Otherwise their files are fetched and verified.
  *  3. They are merged on local disk; the sum of all rows that came in must equal kept plus retired.
  *  4. The output is uploaded, and published on whatever head there is by then, when every input is still part of it.
- *     Rows that were superseded meanwhile are shadowed by their version, as always.
+ *     Rows that were superseded meanwhile are shadowed by their version, as always. When tombstones were dropped, and
+ *     something came in that may be older than one of them, it is merged once more, from the same files, keeping them.
  *  5. Again, while there is something to merge and time.
  */
-import { mkdir } from "node:fs/promises";
+import { mkdir, rm } from "node:fs/promises";
 import { addSums, equalSums, type RowSum } from "../core/checksum.ts";
 import type { Collection } from "../core/collection.ts";
 import { mergedFiles, mergeNeed, type Room, shortageOf } from "../core/compactor-need.ts";
@@ -81,7 +82,9 @@ export async function merge(
       head = await readHead(world.store, collection, shard);
       const plan = planMerge(head.manifest, limits);
       if (plan === null) return end("done");
-      if (world.clock.nowMs() + mergeMs(head.manifest, plan) > options.deadlineMs) return end("outOfTime");
+      const takesMs = mergeMs(head.manifest, plan);
+      const leftMs = options.deadlineMs - world.clock.nowMs();
+      if (takesMs > leftMs) return end("outOfTime");
       const shortage = options.room ? shortageOf(mergeNeed(head.manifest, plan), options.room) : null;
       if (shortage !== null) return { ...end("outOfRoom"), shortage: refusal(ref, plan, shortage) };
       const step = await mergeOnce(world, collection, ref, {
@@ -89,6 +92,7 @@ export async function merge(
         plan,
         lease,
         limits,
+        dropsTombstones: plan.whole && (collection.ordering === "arrival" || takesMs * 2 <= leftMs),
         onProgress: options.onProgress,
       });
       head = step.head;
@@ -110,6 +114,8 @@ interface Step {
   readonly plan: MergePlan;
   readonly lease: HeldLease;
   readonly limits: MergeLimits;
+  /** Where versions are the source's, only when there is time to merge twice: any ingestion may undo the first try. */
+  readonly dropsTombstones: boolean;
   readonly onProgress: ((progress: MergeProgress) => void) | undefined;
 }
 
@@ -117,10 +123,10 @@ async function mergeOnce(
   world: World,
   collection: Collection,
   shard: ShardRef,
-  { head, plan, lease, limits, onProgress }: Step,
-) {
+  step: Step,
+): Promise<{ head: Head; merged: Merged | null }> {
+  const { head, plan, lease } = step;
   const inputs = plan.inputs.map((id) => head.manifest.segments.find((segment) => segment.id === id)!);
-  const id = world.clock.ulid();
   return withFolder(async (folder) => {
     const fetched: MergeInput[] = [];
     for (const segment of inputs) {
@@ -137,24 +143,49 @@ async function mergeOnce(
       }
       fetched.push(input);
     }
-    const output = `${folder}/out`;
-    await mkdir(output);
-    const merged = await mergeSegments(output, collection, fetched, {
-      id,
-      limits,
-      dropTombstonesBeforeMs: plan.whole ? world.clock.nowMs() - tombstoneKeepMs : 0,
-      breathe: async (done, all) => {
-        await new Promise((resolve) => setImmediate(resolve));
-        await lease.check();
-        if (all > 0) onProgress?.({ shard: shardName(shard), done, all });
-      },
-    });
-    checkConservation(shard, { cameIn: merged.cameIn, kept: merged.segment.sum, retired: merged.retired });
-    checkInputs(shard, inputs, merged.cameIn);
-    await uploadSegment(world, shard, merged.segment, output);
-    await lease.check();
-    return commitMerge(world, collection, shard.shard, plan, merged);
+    const dropBeforeMs = step.dropsTombstones ? world.clock.nowMs() - tombstoneKeepMs : 0;
+    for (const dropTombstonesBeforeMs of [dropBeforeMs, 0]) {
+      const merged = await build(world, collection, shard, { step, folder, fetched, dropTombstonesBeforeMs });
+      const committed = await commitMerge(world, collection, shard.shard, plan, merged);
+      if (committed.outcome !== "undercut")
+        return { head: committed.head, merged: committed.outcome === "merged" ? merged : null };
+    }
+    throw new Error("a merge that dropped nothing was undercut");
   });
+}
+
+/** Merges the fetched inputs, proves that no row is lost, and uploads the output. */
+async function build(
+  world: World,
+  collection: Collection,
+  shard: ShardRef,
+  from: {
+    readonly step: Step;
+    readonly folder: string;
+    readonly fetched: readonly MergeInput[];
+    readonly dropTombstonesBeforeMs: number;
+  },
+): Promise<Merged> {
+  const { lease, limits, onProgress } = from.step;
+  const output = `${from.folder}/out`;
+  await rm(output, { recursive: true, force: true });
+  await mkdir(output);
+  const merged = await mergeSegments(output, collection, from.fetched, {
+    id: world.clock.ulid(),
+    limits,
+    dropTombstonesBeforeMs: from.dropTombstonesBeforeMs,
+    breathe: async (done, all) => {
+      await new Promise((resolve) => setImmediate(resolve));
+      await lease.check();
+      if (all > 0) onProgress?.({ shard: shardName(shard), done, all });
+    },
+  });
+  checkConservation(shard, { cameIn: merged.cameIn, kept: merged.segment.sum, retired: merged.retired });
+  const inputs = from.fetched.map(({ segment }) => segment);
+  checkInputs(shard, inputs, merged.cameIn);
+  await uploadSegment(world, shard, merged.segment, output);
+  await lease.check();
+  return merged;
 }
 
 /** The inputs as read must be the inputs as published. */
@@ -176,25 +207,26 @@ async function commitMerge(
   plan: MergePlan,
   merged: Merged,
 ) {
-  let overtaken = false;
+  let outcome = "merged" as MergeOutcome;
   const head = await readHead(world.store, collection, shard);
   const published = await publish(world, collection, head, ({ manifest }) => {
-    if (manifest.segments.some((segment) => segment.id === merged.segment.id)) return null;
-    overtaken = !stillHolds(manifest, plan, merged);
-    return overtaken ? null : mergeChange(manifest, plan, merged);
+    outcome = outcomeOn(manifest, plan, merged);
+    return outcome === "merged" ? mergeChange(manifest, plan, merged) : null;
   });
-  return { head: published.head, merged: overtaken ? null : merged };
+  // One that landed unnoticed, and was built upon since, is merged whatever the last look said.
+  return { head: published.head, outcome: published.own === null ? outcome : "merged" };
 }
 
-/**
- * Revalidation: every input is still live; and when tombstones were dropped, nothing came in meanwhile that could be
- * older than one of them.
- */
-function stillHolds(manifest: Manifest, plan: MergePlan, merged: Merged): boolean {
+/** `undercut`: a tombstone was dropped, and something came in meanwhile that could be older than it. */
+type MergeOutcome = "merged" | "overtaken" | "undercut";
+
+/** Revalidation: what has become of the shard since the merge was planned. */
+function outcomeOn(manifest: Manifest, plan: MergePlan, merged: Merged): MergeOutcome {
   const inputs = new Set(plan.inputs);
   const live = manifest.segments.filter((segment) => inputs.has(segment.id)).length;
+  if (live !== inputs.size) return "overtaken";
   const others = manifest.segments.filter((segment) => !inputs.has(segment.id));
-  return live === inputs.size && others.every((segment) => segment.minVersion > merged.droppedVersionMax);
+  return others.every((segment) => segment.minVersion > merged.droppedVersionMax) ? "merged" : "undercut";
 }
 
 function mergeChange(manifest: Manifest, plan: MergePlan, merged: Merged): Change {

@@ -10,10 +10,11 @@ export interface Mutant {
   readonly test?: string;
 }
 
-const mutant = (name: string, file: string, search: string, replace: string): Mutant => ({
+const mutant = (name: string, file: string, search: string, replace: string, test?: string): Mutant => ({
   name,
   file,
   edits: [{ search, replace }],
+  ...(test === undefined ? {} : { test }),
 });
 
 export const mutants: readonly Mutant[] = [
@@ -492,8 +493,8 @@ export const mutants: readonly Mutant[] = [
     file: "lib/engine/merge.ts",
     edits: [
       {
-        search: "return live === inputs.size && others.every(",
-        replace: "return live >= 0 && others.every(",
+        search: "if (live !== inputs.size) return",
+        replace: "if (live < 0) return",
       },
       {
         file: "lib/core/manifest.ts",
@@ -502,16 +503,28 @@ export const mutants: readonly Mutant[] = [
       },
     ],
   },
+  {
+    name: "a merge that was undercut is given up, again and again",
+    file: "lib/engine/merge.ts",
+    edits: [{ search: "of [dropBeforeMs, 0]) {", replace: "of [dropBeforeMs, dropBeforeMs]) {" }],
+    test: "test/engine/merge.test.ts",
+  },
+  mutant(
+    "a merge forgets tombstones that something newer undercuts",
+    "lib/engine/merge.ts",
+    `others.every((segment) => segment.minVersion > merged.droppedVersionMax) ? "merged" : "undercut"`,
+    `others.length >= 0 ? "merged" : "undercut"`,
+  ),
   mutant(
     "merge drops tombstones at once",
     "lib/engine/merge.ts",
-    "plan.whole ? world.clock.nowMs() - tombstoneKeepMs : 0",
-    "plan.whole ? world.clock.nowMs() : 0",
+    "step.dropsTombstones ? world.clock.nowMs() - tombstoneKeepMs : 0",
+    "step.dropsTombstones ? world.clock.nowMs() : 0",
   ),
   mutant(
     "merge of a part drops tombstones",
     "lib/engine/merge.ts",
-    "plan.whole ? world.clock.nowMs() - tombstoneKeepMs : 0",
+    "step.dropsTombstones ? world.clock.nowMs() - tombstoneKeepMs : 0",
     "world.clock.nowMs() - tombstoneKeepMs",
   ),
   mutant(
@@ -567,6 +580,7 @@ export const mutants: readonly Mutant[] = [
     "lib/engine/retention.ts",
     "(i < 2 ? nowMs : commitTimeMs(chain[i - 2]!))",
     "(i < 1 ? nowMs : commitTimeMs(chain[i - 1]!))",
+    "test/engine/collect-garbage.test.ts",
   ),
   mutant(
     "collection takes what a kept version names",
