@@ -1,7 +1,11 @@
 /** What the query function is asked: one strict shape for each operation. */
 import * as z from "zod/mini";
-import { parseEvent } from "../../lib/aws/parse-event.ts";
+import { listOf, parseEvent } from "../../lib/aws/parse-event.ts";
+import { shardsMax } from "../../lib/core/collection.ts";
 import { invalid } from "../../lib/core/errors.ts";
+import { shown } from "../../lib/core/metadata.ts";
+import { idBytesMax } from "../../lib/core/records.ts";
+import { idsMax } from "../../lib/engine/view.ts";
 
 export const operations = ["query", "get", "count", "stats", "health", "ping"] as const;
 export type Operation = (typeof operations)[number];
@@ -10,22 +14,22 @@ export type Operation = (typeof operations)[number];
 const tokensMax = 100;
 
 const collection = z.string();
+/** No longer in UTF-16 units than in bytes. */
+const id = z.string().check(z.maxLength(idBytesMax));
 /** What a query function with groups asks one of them for. */
-const part = z.optional(z.strictObject({ collectionId: z.string(), shards: z.array(z.number()) }));
+const part = z.optional(z.strictObject({ collectionId: z.string(), shards: listOf(z.number(), shardsMax) }));
 const waiting = { deadlineMs: z.optional(z.number()), part };
 const allowPartial = z.optional(z.boolean());
-const include = z.optional(z.array(z.enum(["document", "metadata", "vector"])));
+const parts = ["document", "metadata", "vector"] as const;
+const include = z.optional(listOf(z.enum(parts), parts.length));
 const freshness = {
   consistency: z.optional(z.enum(["eventual", "bounded", "strong"])),
   maxAgeSeconds: z.optional(z.number()),
   atLeast: z.optional(
-    z.union([
-      z.pipe(
-        z.string(),
-        z.transform((token) => [token]),
-      ),
-      z.array(z.string()).check(z.maxLength(tokensMax)),
-    ]),
+    z.pipe(
+      z.transform((tokens: unknown) => (typeof tokens === "string" ? [tokens] : tokens)),
+      listOf(z.string(), tokensMax),
+    ),
   ),
 };
 
@@ -35,12 +39,12 @@ const shapes = {
     op: z.optional(z.literal("query")),
     collection,
     vector: z.optional(z.unknown()),
-    id: z.optional(z.string()),
+    id: z.optional(id),
     text: z.optional(z.string()),
     topK: z.optional(z.number()),
     filter: z.optional(z.unknown()),
     minScore: z.optional(z.number()),
-    excludeIds: z.optional(z.array(z.string())),
+    excludeIds: z.optional(listOf(id, idsMax)),
     include,
     allowPartial,
     ...waiting,
@@ -49,7 +53,7 @@ const shapes = {
   get: z.strictObject({
     op: z.literal("get"),
     collection,
-    ids: z.array(z.string()),
+    ids: listOf(id, idsMax),
     include,
     ...waiting,
     ...freshness,
@@ -75,7 +79,7 @@ export function parseQueryEvent(event: unknown): QueryEvent {
   const given = (event as { op?: unknown } | null)?.op ?? "query";
   const op = operations.find((known) => known === given);
   if (op === undefined) {
-    const reason = `must be one of ${operations.join(", ")}, got ${JSON.stringify(given)?.slice(0, 80)}`;
+    const reason = `must be one of ${operations.join(", ")}, got ${shown(given)}`;
     throw invalid(`op: ${reason}`, [{ field: "op", reason }]);
   }
   const { op: _op, ...call } = parseEvent<{ op?: unknown }>(

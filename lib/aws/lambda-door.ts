@@ -10,7 +10,7 @@
  * An error that is no SiltstoneError is a defect: kind "internal" (500), its details in the log only.
  */
 import { type ErrorKind, httpStatus, invalid, type Problem, SiltstoneError } from "../core/errors.ts";
-import { checkDepth, parseJson } from "./json-text.ts";
+import { checkJsonBounds, parseJson } from "./json-text.ts";
 import type { MetricName, Telemetry } from "./telemetry.ts";
 
 /** Lambda's cap on a call and on an answer, less room for the envelope. */
@@ -46,7 +46,7 @@ export function lambdaDoor(
     const url = isUrlEvent(event);
     try {
       const call = url ? urlCall(event) : event;
-      checkDepth(call);
+      checkJsonBounds(call);
       const result = await answer(call, context);
       const body = JSON.stringify(result);
       // Over a URL the body is a string inside the reply, where its quotes are escaped once more.
@@ -112,6 +112,8 @@ function reportFailure(
   return { kind, message, problems, ...(omitted > 0 ? { problemsOmitted: omitted } : {}) };
 }
 
+const pathCharsMax = 80;
+
 /** The parts of a function URL's event that matter here. */
 interface UrlEvent {
   readonly rawPath?: string;
@@ -131,22 +133,28 @@ function isUrlEvent(event: unknown): event is UrlEvent {
 
 function urlCall(event: UrlEvent): unknown {
   const { method } = event.requestContext.http;
-  const path = event.rawPath ?? "/";
+  const path = String(event.rawPath ?? "/");
+  if (path.length > pathCharsMax)
+    throw invalid(`path: has ${path.length} characters; none that is served has`);
   if (method === "GET") {
     // A function URL ends in "/", so that `${URL}/health` has two.
     const op = path.replaceAll(/^\/+|\/+$/g, "");
     return { ...event.queryStringParameters, ...(op === "" ? {} : { op }) };
   }
-  if (method !== "POST") throw invalid(`method: ${method} is not served; use POST with a JSON body, or GET`);
-  if (path !== "/") throw invalid(`path: ${path.slice(0, 80)} is not served; POST to /`);
+  if (method !== "POST")
+    throw invalid(`method: ${method.slice(0, 20)} is not served; use POST with a JSON body, or GET`);
+  if (path !== "/") throw invalid(`path: ${path} is not served; POST to /`);
   return parseJson(bodyText(event));
 }
 
 function bodyText({ body = "", isBase64Encoded = false }: UrlEvent): string {
-  const bytes = Buffer.from(body, isBase64Encoded ? "base64" : "utf8");
-  if (bytes.length === 0) throw bodyProblem("is empty; a JSON object is expected");
-  if (bytes.length > bodyBytesMax)
-    throw bodyProblem(`has ${bytes.length} bytes; at most ${bodyBytesMax} are taken`);
+  // Whoever invokes the function directly may write an event of this form himself.
+  if (typeof body !== "string") throw bodyProblem("is not text");
+  const bytes = isBase64Encoded ? Buffer.from(body, "base64") : null;
+  const length = bytes?.length ?? Buffer.byteLength(body);
+  if (length === 0) throw bodyProblem("is empty; a JSON object is expected");
+  if (length > bodyBytesMax) throw bodyProblem(`has ${length} bytes; at most ${bodyBytesMax} are taken`);
+  if (bytes === null) return body;
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {

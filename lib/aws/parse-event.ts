@@ -12,6 +12,9 @@ const problemsInMessage = 10;
 const fieldLengthMax = 200;
 const reasonLengthMax = 300;
 
+/** A list of bounded length. zod judges the length before the entries: a wrong list is one problem, not one for each. */
+export const listOf = <T>(entry: z.ZodMiniType<T>, max: number) => z.array(entry).check(z.maxLength(max));
+
 export function parseEvent<T>(schema: z.ZodMiniType<T>, value: unknown): T {
   const parsed = z.safeParse(schema, value);
   if (parsed.success) return parsed.data;

@@ -13,6 +13,7 @@
 import type { FieldType } from "./collection.ts";
 import { unreachable } from "./errors.ts";
 import type { ComparisonOp, Filter, FilterValue } from "./filter.ts";
+import { type Condition, valuesOf } from "./filter-cost.ts";
 import type { Metadata } from "./record.ts";
 
 export type SqlValue = string | number | null;
@@ -131,6 +132,14 @@ function expression(filter: Filter, take: (value: FilterValue) => "?"): string {
     default:
       return unreachable(filter);
   }
+}
+
+/** Entries that a condition on a list field reads, counted up to a number, which is the last parameter. */
+export function entriesToSql(condition: Condition): { sql: string; parameters: (string | number)[] } {
+  const values = valuesOf(condition);
+  const list = values.map(() => "?").join(",");
+  const entries = `SELECT 1 FROM ${quoted(condition.field)} WHERE value IN (${list}) LIMIT ?`;
+  return { sql: `SELECT count(*) FROM (${entries})`, parameters: values.map(sqlValue) };
 }
 
 /** Not correlated: SQLite reads the labels from the table's index and looks up exactly those rows. */

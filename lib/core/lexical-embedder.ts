@@ -14,6 +14,7 @@
  *     finished like MurmurHash3); the sum is scaled to length 1.
  */
 import { invalid } from "./errors.ts";
+import { documentBytesMax } from "./records.ts";
 
 export const lexicalEmbeddingVersion = "lexical-1";
 export const lexicalDims = 384;
@@ -22,6 +23,8 @@ const gramMax = 5;
 /** Weight of all n-grams of one word together, beside 1 for the word itself. */
 const gramShare = 0.8;
 const wordCharsMax = 64;
+/** UTF-8 bytes: as much as a document. */
+export const textBytesMax = documentBytesMax;
 
 const stopwords = new Set(
   (
@@ -38,9 +41,16 @@ const unspacedPattern =
 // biome-ignore lint/suspicious/noControlCharactersInRegex: all of ASCII
 const asciiPattern = /^[\u0000-\u007f]*$/;
 const accentPattern = /[\u0300-\u036f]/g;
+/** The accents that part no others from their letter: dropped before the text is normalised, they leave it the same. */
+const joiningAccentPattern = /[\u0300-\u034e\u0350-\u036f]/g;
+/** More marks on a letter than any script has: Unicode's stream-safe text (UAX #15) ends there as well. */
+const excessMarksPattern = /(\p{M}{30})\p{M}+/gu;
 
-/** A vector of length 1. Throws `invalid` when the text has no letter and no digit. */
+/** A vector of length 1. Throws `invalid` when the text is too long, or has no letter and no digit. */
 export function embedText(text: string, dims: number = lexicalDims): Float32Array {
+  const bytes = Buffer.byteLength(text);
+  if (bytes > textBytesMax)
+    throw invalid(`text: has ${bytes} UTF-8 bytes; at most ${textBytesMax} are embedded`);
   const sum = new Float64Array(dims);
   const counted = countedWords(text);
   if (counted.size === 0) throw invalid("text: there is no letter or digit in it to embed");
@@ -68,10 +78,14 @@ function countedWords(text: string): Map<string, number> {
   return counts;
 }
 
-/** Lower case, compatibility forms folded, accents (U+0300 to U+036F) dropped. */
+/**
+ * Lower case, compatibility forms folded, accents (U+0300 to U+036F) dropped. Putting the marks of one letter in order takes
+ * the square of their number, so that they are few before it begins.
+ */
 function normalised(text: string): string {
   if (asciiPattern.test(text)) return text.toLowerCase();
-  return text.normalize("NFKD").toLowerCase().replace(accentPattern, "").normalize("NFKC");
+  const ordinary = text.replace(joiningAccentPattern, "").replace(excessMarksPattern, "$1");
+  return ordinary.normalize("NFKD").toLowerCase().replace(accentPattern, "").normalize("NFKC");
 }
 
 /** A run that may hold scripts without spaces: what lies between such stretches is a word, they are cut themselves. */

@@ -65,11 +65,11 @@ function fromList(value: unknown, dims: number): Float32Array | string {
 
 function fromBase64(text: string, dims: number): Float32Array | string {
   const bytes = dims * 4;
-  const expected = Math.ceil(bytes / 3) * 4;
-  const digits = text.replace(/=+$/, "").length;
-  if (text.length > expected || Math.floor((digits * 3) / 4) !== bytes) {
-    return `base64 of ${Math.floor((digits * 3) / 4)} bytes instead of ${bytes} (${dims} float32)`;
-  }
+  const padding = text.endsWith("==") ? 2 : text.endsWith("=") ? 1 : 0;
+  const given = Math.floor(((text.length - padding) * 3) / 4);
+  // The length comes before the pattern, so that what is looked at is as long as a vector.
+  if (text.length > Math.ceil(bytes / 3) * 4 || given !== bytes)
+    return `base64 of ${given} bytes instead of ${bytes} (${dims} float32)`;
   if (!base64Pattern.test(text)) return "is not base64 (A-Z a-z 0-9 + / and = at the end)";
   // Copied into memory of its own: a buffer from Node's pool may begin at any byte, a Float32Array only at every fourth.
   const vector = new Float32Array(dims);

@@ -6,7 +6,7 @@ import type { Collection, Metric } from "../core/collection.ts";
 import { invalid, SiltstoneError } from "../core/errors.ts";
 import { type Filter, parseFilter } from "../core/filter.ts";
 import type { Metadata } from "../core/record.ts";
-import { decodeToken } from "../core/token.ts";
+import { decodeToken, namedDeltasMax, tooManyNamed } from "../core/token.ts";
 
 export const topKMax = 1_000;
 export const topKDefault = 10;
@@ -146,14 +146,19 @@ export function shardsToRead({ name, shards }: Collection, part: Part | undefine
 /** Deltas that the tokens name, by shard. */
 export function tokensByShard(collection: Collection, tokens: readonly string[]): Map<number, string[]> {
   const byShard = new Map<number, string[]>();
+  let named = 0;
   for (const text of tokens) {
     const token = decodeToken(text);
     if (token.collection !== collection.name)
       throw invalid(`atLeast: the token is of collection ${token.collection}, not ${collection.name}`);
+    named += token.deltas.length;
+    if (named > namedDeltasMax) throw tooManyNamed();
     for (const { shard, delta } of token.deltas) {
       if (shard >= collection.shards)
         throw invalid(`atLeast: the token names shard ${shard}; ${collection.name} has ${collection.shards}`);
-      byShard.set(shard, [...(byShard.get(shard) ?? []), delta]);
+      const known = byShard.get(shard);
+      if (known) known.push(delta);
+      else byShard.set(shard, [delta]);
     }
   }
   return byShard;

@@ -6,6 +6,8 @@
  */
 import type { Collection } from "../core/collection.ts";
 import { invalid, isKind, SiltstoneError } from "../core/errors.ts";
+import type { Filter } from "../core/filter.ts";
+import { checkFilterCost } from "../core/filter-cost.ts";
 import { ulidTimeMs } from "../core/keys.ts";
 import { embedText } from "../core/lexical-embedder.ts";
 import { snapshotBytes } from "../core/manifest.ts";
@@ -83,14 +85,21 @@ export class Reader {
   ): Promise<{ results: QueryResult[] | null; queryVector?: string } & Provenance> {
     const topK = checkTopK(request.topK);
     return this.#read(request, viewOf, async (collection, views, readers) => {
-      const filter = checkFilter(collection, request.filter);
-      const excludeIds = checkIds("excludeIds", request.excludeIds ?? []);
+      const filter = filterOver(collection, views, request.filter);
+      const excludeIds = Map.groupBy(checkIds("excludeIds", request.excludeIds ?? []), (id) =>
+        shardOf(id, collection.shards),
+      );
       const given = this.#queryVector(collection, views, request);
       const query = collection.metric === "cosine" ? normalised(given) : given;
       const asked =
         request.part && request.id !== undefined ? { queryVector: vectorToBase64(given) } : undefined;
       if (topK === 0) return { results: [], ...asked };
-      const lists = await Promise.all(views.map((view) => search(view, query, { topK, filter, excludeIds })));
+      const lists = await Promise.all(
+        views.map((view) => {
+          const excluded = excludeIds.get(view.manifest.shard) ?? [];
+          return search(view, query, { topK, filter, excludeIds: excluded });
+        }),
+      );
       if (!lists.every((list) => list !== null)) return { results: null };
       const least = checkMinScore(request.minScore);
       const best = mergeTopK(lists, topK);
@@ -133,7 +142,7 @@ export class Reader {
     request: Freshness & { collection: string; filter?: unknown },
   ): Promise<{ count: number } & Provenance> {
     return this.#read(request, this.#view, (collection, views) => {
-      const filter = checkFilter(collection, request.filter);
+      const filter = filterOver(collection, views, request.filter);
       return { count: views.reduce((sum, view) => sum + view.count(filter), 0) };
     });
   }
@@ -300,6 +309,22 @@ async function fetchGivenVectors(
     const [, reader] = [...readers].find(([view]) => view.segments.includes(segment))!;
     await reader.fetchGivenVectors(segment);
   }
+}
+
+/** The filter of a request, once it is known that the views can answer it in time. */
+function filterOver(
+  collection: Collection,
+  views: readonly (View | ColdView)[],
+  json: unknown,
+): Filter | null {
+  const filter = checkFilter(collection, json);
+  if (filter === null) return null;
+  const segments = views.flatMap((view) => (view instanceof View ? view.segments : []));
+  checkFilterCost(
+    filter,
+    segments.filter((segment) => !segment.hasLabelsOf(filter)),
+  );
+  return filter;
 }
 
 /** The nearest hits of a view; null when it is cold and cannot tell, or what it reads is damaged. */

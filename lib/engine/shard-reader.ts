@@ -13,6 +13,8 @@
  * Strong reads LIST the deltas first and read the pointer second: a delta that vanished before the LIST was committed
  * before it, so the pointer read later covers it.
  */
+
+import pLimit from "p-limit";
 import { bounds } from "../core/bounds.ts";
 import type { Collection } from "../core/collection.ts";
 import { corrupt, isKind, SiltstoneError } from "../core/errors.ts";
@@ -34,6 +36,7 @@ import { View } from "./view.ts";
 export const overlayBytesMax = 64 * 1024 * 1024;
 /** A reader that is overtaken by a compactor or a collector looks again this often. */
 const attemptsMax = 5;
+const headsAtOnce = 16;
 
 export interface ShardReaderOptions {
   /** Folder for segment files; emptied by close(). */
@@ -202,11 +205,13 @@ export class ShardReader {
       const missing = deltas.filter((delta) => !known.has(delta));
       if (missing.length === 0) return this.fresh(maxAgeMs, tolerant);
       const there: string[] = [];
+      const gone: string[] = [];
       for (const read of await readDeltas(this.#world, this.#collection, this.#ref, missing)) {
         if (read.kind === "unreadable") throw read.error;
-        if (read.kind === "rows") there.push(read.delta);
-        else await this.#refuseQuarantined(read.delta);
+        (read.kind === "rows" ? there : gone).push(read.delta);
       }
+      const limit = pLimit(headsAtOnce);
+      await Promise.all(gone.map((delta) => limit(() => this.#refuseQuarantined(delta))));
       const view = await this.#refreshed();
       const applied = new Set(view.manifest.applied);
       const over = await this.#overlaid(

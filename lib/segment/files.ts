@@ -36,8 +36,9 @@ export async function withFolder<T>(work: (folder: string) => Promise<T>): Promi
 export class VectorFile {
   readonly #fd: number;
   readonly #dims: number;
-  readonly #block: Float32Array;
   readonly #rows: number;
+  readonly #ahead: number;
+  #block: Float32Array | null = null;
   #start = 0;
   #limit = 0;
 
@@ -45,14 +46,14 @@ export class VectorFile {
     this.#fd = openSync(path, "r");
     this.#dims = dims;
     this.#rows = statSync(path).size / (dims * 4);
-    const ahead = Math.floor(Math.min(readBytes / (dims * 4), this.#rows));
-    this.#block = new Float32Array(Math.max(1, ahead) * dims);
+    this.#ahead = Math.max(1, Math.floor(Math.min(readBytes / (dims * 4), this.#rows)));
   }
 
   /** A view that is overwritten by later calls. */
   at(label: number): Float32Array {
+    this.#block ??= new Float32Array(this.#ahead * this.#dims);
     if (label < this.#start || label >= this.#limit) {
-      const ahead = label === this.#limit ? this.#block.length / this.#dims : 1;
+      const ahead = label === this.#limit ? this.#ahead : 1;
       const count = Math.min(ahead, this.#rows - label);
       const bytes = count * this.#dims * 4;
       const got = count > 0 ? readSync(this.#fd, this.#block, 0, bytes, label * this.#dims * 4) : 0;

@@ -10,7 +10,8 @@ import { join } from "node:path";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { Collection } from "../core/collection.ts";
 import type { Filter } from "../core/filter.ts";
-import { filterToSql } from "../core/filter-sql.ts";
+import type { Condition } from "../core/filter-cost.ts";
+import { entriesToSql, filterToSql } from "../core/filter-sql.ts";
 import type { Segment } from "../core/manifest.ts";
 import { compareOrder, type RowOrder } from "../core/record.ts";
 import { normalised } from "../core/vector.ts";
@@ -204,11 +205,26 @@ export class OpenSegment {
     return bytes === null ? all : all.filter((label) => bytes[label] === 1);
   }
 
+  get rows(): number {
+    return this.segment.rows;
+  }
+
+  /** Whether the labels of a filter are kept: then it costs nothing. */
+  hasLabelsOf(filter: Filter): boolean {
+    return this.#filters.has(filterKey(filter));
+  }
+
+  /** Entries of the condition's list field that equal one of its values; at most `max` are counted. */
+  countEntries(condition: Condition, max: number): number {
+    const { sql, parameters } = entriesToSql(condition);
+    return (arraysOf(this.#db, sql).get(...parameters, max) as unknown as [number])[0];
+  }
+
   #labelsOf(filter: Filter): Uint32Array {
-    const { sql, parameters } = filterToSql(filter);
-    const key = JSON.stringify([sql, parameters]);
+    const key = filterKey(filter);
     const known = this.#filters.get(key);
     if (known) return known;
+    const { sql, parameters } = filterToSql(filter);
     const labels = labelsOf(this.#db, `SELECT json_group_array(label) FROM rows WHERE ${sql}`, parameters);
     if (this.#filters.size >= cachedFiltersMax) this.#filters.delete(this.#filters.keys().next().value!);
     this.#filters.set(key, labels);
@@ -235,12 +251,14 @@ export class OpenSegment {
   givenVector(label: number): Float32Array {
     const vectors = new VectorFile(join(this.folder, "vectors.f32"), this.#collection.dims);
     try {
-      return vectors.at(label).slice();
+      return vectors.rows(label, label + 1);
     } finally {
       vectors.close();
     }
   }
 }
+
+const filterKey = (filter: Filter): string => JSON.stringify(filter);
 
 /** Whether `labels`, ascending, has this one. */
 function holds(labels: Uint32Array, label: number): boolean {

@@ -368,7 +368,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "token read: a delta that was put aside is passed over",
     file: "lib/engine/shard-reader.ts",
-    edits: [{ search: "else await this.#refuseQuarantined(read.delta);", replace: "" }],
+    edits: [{ search: "limit(() => this.#refuseQuarantined(delta))", replace: "limit(async () => delta)" }],
     test: "test/engine/token.test.ts",
   },
   {
@@ -382,6 +382,73 @@ export const mutants: readonly Mutant[] = [
     ],
     test: "test/engine/token.test.ts",
   },
+  ...(
+    [
+      [
+        "a vector's base64 is matched before its length is looked at",
+        "lib/core/vector.ts",
+        "if (text.length > Math.ceil(bytes / 3) * 4 || given !== bytes)",
+        'if (text.replace(/=+$/, "").length < 0 || given !== bytes)',
+      ],
+      [
+        "a token is decoded however long it is",
+        "lib/core/token.ts",
+        "  if (text.length > tokenCharsMax) throw tooManyNamed();\n",
+        "",
+      ],
+      [
+        "the tokens of a call are not counted together",
+        "lib/engine/read-request.ts",
+        "    if (named > namedDeltasMax) throw tooManyNamed();\n",
+        "",
+      ],
+      [
+        "a list of a call has any length",
+        "lib/aws/parse-event.ts",
+        "z.array(entry).check(z.maxLength(max))",
+        "max > 0 ? z.array(entry) : z.array(entry)",
+      ],
+      [
+        "JSON is parsed before its bounds are looked at",
+        "lib/aws/json-text.ts",
+        "  if (text.length >= scannedUnitsMin) refuseMistake(text);\n",
+        "",
+      ],
+      [
+        "values that Lambda has parsed have no bounds",
+        "lib/aws/json-text.ts",
+        "    if (value.length > jsonEntriesMax) throw refusal(tooManyEntries);\n",
+        "",
+      ],
+      [
+        "a filter runs whatever it costs",
+        "lib/core/filter-cost.ts",
+        "if (total > limit) throw tooCostly",
+        "if (total < 0) throw tooCostly",
+      ],
+      [
+        "what a filter reads of lists costs nothing",
+        "lib/core/filter-cost.ts",
+        "const cost = table.countEntries(condition, max) * perEntry;",
+        "const cost = table.countEntries(condition, max) * 0;",
+      ],
+      [
+        "a text of any length is embedded",
+        "lib/core/lexical-embedder.ts",
+        "if (bytes > textBytesMax)",
+        "if (bytes < 0)",
+      ],
+      [
+        "any number of marks is put in order",
+        "lib/core/lexical-embedder.ts",
+        `.replace(excessMarksPattern, "$1")`,
+        "",
+      ],
+    ] as const
+  ).map(([name, file, search, replace]) => ({
+    ...mutant(name, file, search, replace),
+    test: "test/hostile/query-limits.test.ts",
+  })),
   mutant(
     "a strong read takes a cut LIST for the whole backlog",
     "lib/engine/shard-reader.ts",

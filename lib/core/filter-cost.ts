@@ -1,0 +1,114 @@
+/**
+ * What a filter costs, worked out before it runs: SQLite cannot be stopped in the middle of a statement, and a function
+ * that it holds answers nobody.
+ *
+ * 1. A condition costs by its kind for each row that it may be asked of, and each segment takes time to ask: both are known
+ *    from the rows and the filter alone.
+ * 2. A condition on a list also reads every entry that equals one of its values. Where there may be too many, they are
+ *    counted in the index, and only as far as the limit goes.
+ *
+ * The limit grows with rows and segments: how long a modest filter takes over a large collection is for who sized it; what is
+ * bounded is how often a caller can multiply that. Times are of one processor, measured over 100,000 rows and rounded up
+ * (docs/filters.md); that an index answers a condition faster is not counted on.
+ */
+import { invalid, type SiltstoneError } from "./errors.ts";
+import type { Filter, FilterValue } from "./filter.ts";
+import { fieldListMax } from "./metadata.ts";
+
+/** One condition of a filter. */
+export type Condition = Exclude<Filter, { readonly op: "and" | "or" }>;
+
+/** Rows that a filter would be asked of: a segment's. */
+export interface FilterTable {
+  readonly rows: number;
+  /** Entries of the condition's list field that equal one of its values; at most `max` are counted. */
+  countEntries(condition: Condition, max: number): number;
+}
+
+const microsecondsMax = 700_000;
+const microsecondsPerRowMax = 3;
+const microsecondsPerTableMax = 4_000;
+
+/** Microseconds: for each table and each condition and value to ask it, and each row to scan. */
+const perTable = 100;
+const perCondition = 20;
+const perValue = 3;
+const perScannedRow = 0.1;
+/** For each row: one comparison, or one look-up among values or among a list's matches; texts by their length as well. */
+const perComparison = 0.025;
+const perLookUp = 0.25;
+const perComparedByte = 0.0001;
+const perLookedUpByte = 0.001;
+/** For each entry of a list field that equals a value: it is put into a set of matches. */
+const perEntry = 0.6;
+
+/** Throws `invalid`, naming what costs most, when the filter costs more than one may over these tables. */
+export function checkFilterCost(filter: Filter, tables: readonly FilterTable[]): void {
+  const conditions = conditionsOf(filter);
+  const rows = tables.reduce((sum, table) => sum + table.rows, 0);
+  const limit = microsecondsMax + rows * microsecondsPerRowMax + tables.length * microsecondsPerTableMax;
+  const costs = conditions.map((condition) => staticCost(condition, rows, tables.length));
+  let total = tables.length * perTable + rows * perScannedRow + costs.reduce((sum, cost) => sum + cost, 0);
+  const refuseAbove = () => {
+    if (total > limit) throw tooCostly(conditions, costs, { rows, total, limit });
+  };
+  refuseAbove();
+  const readers = [...conditions.entries()].filter(
+    ([, { type, op }]) => type === "string[]" && op !== "exists",
+  );
+  const entriesMax = readers.reduce((sum, [, condition]) => sum + rows * entriesPerRowMax(condition), 0);
+  if (total + entriesMax * perEntry <= limit) return;
+  for (const [i, condition] of readers) {
+    for (const table of tables) {
+      const max = Math.ceil((limit - total) / perEntry) + 1;
+      const cost = table.countEntries(condition, max) * perEntry;
+      costs[i]! += cost;
+      total += cost;
+      refuseAbove();
+    }
+  }
+}
+
+function conditionsOf(filter: Filter): Condition[] {
+  return "parts" in filter ? filter.parts.flatMap(conditionsOf) : [filter];
+}
+
+const entriesPerRowMax = (condition: Condition): number => Math.min(valuesOf(condition).length, fieldListMax);
+
+function staticCost(condition: Condition, rows: number, tables: number): number {
+  const values = valuesOf(condition);
+  const isLookUp = condition.type === "string[]" || condition.op === "in" || condition.op === "nin";
+  const bytes = Math.max(
+    0,
+    ...values.map((value) => (typeof value === "string" ? Buffer.byteLength(value) : 0)),
+  );
+  const perRow = isLookUp ? perLookUp + bytes * perLookedUpByte : perComparison + bytes * perComparedByte;
+  return rows * perRow + tables * (perCondition + values.length * perValue);
+}
+
+/** What it compares with. */
+export function valuesOf(condition: Condition): readonly FilterValue[] {
+  if (condition.op === "exists") return [];
+  return "values" in condition ? condition.values : [condition.value];
+}
+
+/** Conditions of one kind on one field are named together: eighty of them are the reason, not the last. */
+function tooCostly(
+  conditions: readonly Condition[],
+  costs: readonly number[],
+  { rows, total, limit }: { rows: number; total: number; limit: number },
+): SiltstoneError {
+  const kinds = new Map<string, { cost: number; times: number }>();
+  for (const [i, { op, field }] of conditions.entries()) {
+    const kind = kinds.get(`$${op} on ${field}`) ?? { cost: 0, times: 0 };
+    kind.cost += costs[i]!;
+    kind.times += 1;
+    kinds.set(`$${op} on ${field}`, kind);
+  }
+  const [most, { cost, times }] = [...kinds].sort(([, a], [, b]) => b.cost - a.cost)[0]!;
+  const seconds = (microseconds: number) => `${(microseconds / 1e6).toFixed(1)} s`;
+  const reason =
+    `would take at least ${seconds(total)} over ${rows} rows, and a filter may take ${seconds(limit)} there; most of it, ` +
+    `${seconds(cost)}, is ${most}${times > 1 ? `, ${times} times` : ""}: use fewer conditions or values, or rarer ones`;
+  return invalid(`filter: ${reason}`, [{ field: "filter", reason }]);
+}
