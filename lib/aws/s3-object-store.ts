@@ -110,7 +110,9 @@ export class S3ObjectStore implements ObjectStore {
       return { kind: "found", body, modifiedMs: answer.LastModified!.getTime() };
     } catch (error) {
       if (isAbsent(error)) return { kind: "absent" };
-      throw this.#failure(error, "GetObject", key);
+      const failed = this.#failure(error, "GetObject", key);
+      if (isRefusal(error)) return { kind: "refused", error: failed };
+      throw failed;
     }
   }
 
@@ -319,6 +321,12 @@ const permissions = {
 /** A bucket that does not exist answers 404 too, and must not look like a missing key. */
 const isAbsent = (error: unknown): boolean =>
   statusOf(error) === 404 && !(error instanceof Error && error.name === "NoSuchBucket");
+
+/** Asking for it again brings the same answer. */
+function isRefusal(error: unknown): boolean {
+  const status = statusOf(error);
+  return status === 400 || status === 403;
+}
 
 interface CopySource {
   readonly CopySource: string;

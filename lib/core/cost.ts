@@ -205,9 +205,9 @@ export function monthlyCost(workload: Workload): CostLine[] {
       service: "DynamoDB",
       what: "leases and run notes",
       dollars:
-        millions(busyRuns * 4 + (busyUpkeeps + surveys) * 2 + runs + upkeepRuns) *
+        millions(busyRuns * 6 + (busyUpkeeps + surveys) * 2 + runs + upkeepRuns) *
           prices.dynamoWritePerMillion +
-        millions(busyRuns + busyUpkeeps + surveys) * prices.dynamoReadPerMillion,
+        millions(busyRuns * 2 + busyUpkeeps + surveys) * prices.dynamoReadPerMillion,
     },
   ];
 }

@@ -211,14 +211,16 @@ function appendRows(rows: Row[], columns: Columns, at: { delta: string; dims: nu
       for (let j = 0; j < at.dims; j++)
         if (!child.getValid(i * at.dims + j)) throw bad("its vector has a null in it");
     }
+    // A writer may say what it deletes; of a delete only its order is kept.
+    const [kept, described] = op === "upsert" ? [document, metadata] : [null, null];
     rows.push({
       id: textOf(id),
       version,
       delta: at.delta,
       row: rows.length,
       vector,
-      document: document ? textOf(document) : null,
-      metadata: metadata ? textOf(metadata) : null,
+      document: kept ? textOf(kept) : null,
+      metadata: described ? textOf(described) : null,
     });
   }
 }

@@ -135,6 +135,7 @@ class Run {
     let named = await this.#named(hints);
     // Meanwhile, so that neither waits for the other's end.
     const looking = this.#look(this.#inTurn(this.#sweep.deltas).filter((ref) => !named.has(ref)));
+    looking.catch(() => {}); // Awaited below; what comes first may throw.
     for (let round = 0; round < roundsMax; round++) {
       const ingested = new Set<string>();
       for (const ref of named) if (await this.#ingest(ref, null)) ingested.add(shardName(ref));

@@ -49,6 +49,10 @@ export async function listDeltas(
 /** Whether there may be more behind the last that was listed. */
 export const isCut = (listed: readonly ListedDelta[]): boolean => listed.length >= bounds.listedDeltas;
 
+/** Where a cut LIST ends: what is newer was not looked at. Null when it was all. */
+export const endOf = (listed: readonly ListedDelta[]): string | null =>
+  isCut(listed) ? listed[listed.length - 1]!.delta : null;
+
 /**
  * The listed deltas that are not part of the manifest yet. One below the watermark appeared too late to have been
  * acknowledged: nobody merges it, so nobody may read it either.
@@ -62,7 +66,9 @@ export type ReadDelta =
   | { readonly kind: "rows"; readonly delta: string; readonly rows: Row[] }
   /** Merged, or put aside, since it was listed. */
   | { readonly kind: "gone"; readonly delta: string }
-  | { readonly kind: "unreadable"; readonly delta: string; readonly error: SiltstoneError };
+  | { readonly kind: "unreadable"; readonly delta: string; readonly error: SiltstoneError }
+  /** The store does not give it to us: it may be whole, and stays where it is. */
+  | { readonly kind: "left"; readonly delta: string; readonly error: SiltstoneError };
 
 /** Reads and proves deltas, a bounded number at a time, in the given order. */
 export async function readDeltas(
@@ -85,6 +91,7 @@ async function readDelta(
   for (let reads = 1; ; reads++) {
     const found = await world.store.getBounded(key, deltaBytesMax);
     if (found.kind === "absent") return { kind: "gone", delta };
+    if (found.kind === "refused") return { kind: "left", delta, error: found.error };
     if (found.kind === "tooLarge") return { kind: "unreadable", delta, error: tooLarge(key, found.bytes) };
     try {
       const { header, rows } = decodeDelta(found.body, { key, delta });

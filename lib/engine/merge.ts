@@ -26,10 +26,10 @@ import { type Merged, mergeSegments } from "../segment/merge-segments.ts";
 import { tombstoneKeepMs } from "./deltas.ts";
 import { fetchSegment } from "./fetch.ts";
 import { type Head, readHead, readHeadIfPlaced } from "./head.ts";
-import { checkConservation, uploadSegment } from "./ingest.ts";
 import { HeldLease, mergeLease } from "./lease.ts";
 import type { World } from "./ports.ts";
 import { type Change, publish } from "./publish.ts";
+import { checkConservation, uploadSegment } from "./upload.ts";
 
 /** Merges of one run of one shard: each makes the segments fewer. */
 const mergesMax = 32;

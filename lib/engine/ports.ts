@@ -5,6 +5,7 @@
  * Expected outcomes are values. What is thrown is a SiltstoneError: `unavailable` when nothing can have happened or the
  * call was a read, `uncertain` when a write may have happened.
  */
+import type { SiltstoneError } from "../core/errors.ts";
 
 /**
  * Objects by key, strongly consistent: a read or list that begins after a write was answered sees it.
@@ -51,6 +52,8 @@ export type GetResult =
 export type BoundedGetResult =
   | { readonly kind: "found"; readonly body: Buffer; readonly modifiedMs: number }
   | { readonly kind: "tooLarge"; readonly bytes: number }
+  /** It is there, but the store will not give it to us: no right to it or to its key, an archive. Others may be given. */
+  | { readonly kind: "refused"; readonly error: SiltstoneError }
   | { readonly kind: "absent" };
 export type PutCondition = { readonly ifAbsent: true } | { readonly ifMatch: string };
 export type PutResult =
@@ -96,7 +99,10 @@ export interface LeaseTable {
   read(name: string): Promise<Lease | null>;
   /** Takes the lease from exactly the owner and epoch named; false when they no longer hold it. */
   forceRelease(name: string, expected: { owner: string; epoch: number }): Promise<boolean>;
-  /** A small record kept beside the leases, for people (last run of a shard); never read by the protocol. */
+  /**
+   * A small record kept beside the leases: the last run of a shard, for people, and what a run is about to do, so that the
+   * next one knows what it died of (lib/engine/attempts.ts). What is published never depends on one.
+   */
   note(name: string, value: Readonly<Record<string, unknown>>): Promise<void>;
   readNote(name: string): Promise<Readonly<Record<string, unknown>> | null>;
 }

@@ -34,12 +34,13 @@ export async function quarantine(
   world: World,
   shard: ShardRef,
   { delta, error }: { readonly delta: string; readonly error: SiltstoneError },
-): Promise<"moved" | "gone" | { readonly left: string }> {
+): Promise<"moved" | "gone" | { readonly left: SiltstoneError }> {
   try {
     return (await moveToQuarantine(world, shard, delta, error.message)) ? "moved" : "gone";
   } catch (failure) {
     if (!isKind(failure, "unavailable") && !isKind(failure, "uncertain")) throw failure;
-    return { left: `${error.message}; it could not be put aside: ${failure.message}` };
+    const reason = `${error.message}; it could not be put aside: ${failure.message}`;
+    return { left: new SiltstoneError(failure.kind, reason, { cause: failure }) };
   }
 }
 

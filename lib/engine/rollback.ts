@@ -13,10 +13,10 @@ import { withFolder } from "../segment/files.ts";
 import { fetchSegment } from "./fetch.ts";
 import { type Head, readHead } from "./head.ts";
 import { listManifests, listPins, noVersion, publishedChain, readManifest } from "./history.ts";
-import { uploadSegment } from "./ingest.ts";
 import { HeldLease, ingestLease } from "./lease.ts";
 import type { World } from "./ports.ts";
 import { publish } from "./publish.ts";
+import { uploadSegment } from "./upload.ts";
 
 export interface Rollback {
   /** The version that has the content now: the one made here, or the current one when that had it already. */

@@ -38,6 +38,9 @@ export const overlayBytesMax = 64 * 1024 * 1024;
 const attemptsMax = 5;
 const headsAtOnce = 16;
 
+/** By delta, what one read has read of the backlog. */
+type KnownRows = Map<string, readonly Row[]>;
+
 export interface ShardReaderOptions {
   /** Folder for segment files; emptied by close(). */
   readonly folder: string;
@@ -175,6 +178,7 @@ export class ShardReader {
 
   /** A view that holds every write that was acknowledged before the call. */
   async strong(): Promise<View> {
+    const known: KnownRows = new Map();
     for (let attempt = 0; attempt < attemptsMax; attempt++) {
       const watermark = this.#current?.view.manifest.watermark ?? "0".repeat(26);
       const listed = await listDeltas(this.#world.store, this.#ref, watermark);
@@ -188,6 +192,7 @@ export class ShardReader {
       const over = await this.#overlaid(
         view,
         pending.map(({ delta }) => delta),
+        known,
       );
       if (over !== null) return over;
     }
@@ -199,6 +204,7 @@ export class ShardReader {
 
   /** A view that holds exactly the given deltas, merged or laid over. Of the rest of it holds what `fresh` says. */
   async including(deltas: readonly string[], maxAgeMs: number, tolerant: boolean): Promise<View> {
+    const read: KnownRows = new Map();
     for (let attempt = 0; attempt < attemptsMax; attempt++) {
       // The deltas are read first, the pointer second: one that is gone by then was committed before.
       const known = new Set(this.#current?.view.manifest.applied);
@@ -206,9 +212,10 @@ export class ShardReader {
       if (missing.length === 0) return this.fresh(maxAgeMs, tolerant);
       const there: string[] = [];
       const gone: string[] = [];
-      for (const read of await readDeltas(this.#world, this.#collection, this.#ref, missing)) {
-        if (read.kind === "unreadable") throw read.error;
-        (read.kind === "rows" ? there : gone).push(read.delta);
+      for (const one of await readDeltas(this.#world, this.#collection, this.#ref, missing)) {
+        if ("error" in one) throw one.error;
+        (one.kind === "rows" ? there : gone).push(one.delta);
+        if (one.kind === "rows") read.set(one.delta, one.rows);
       }
       const limit = pLimit(headsAtOnce);
       await Promise.all(gone.map((delta) => limit(() => this.#refuseQuarantined(delta))));
@@ -217,6 +224,7 @@ export class ShardReader {
       const over = await this.#overlaid(
         view,
         there.filter((delta) => !applied.has(delta)),
+        read,
       );
       if (over !== null) return over;
     }
@@ -384,17 +392,21 @@ export class ShardReader {
     return this.#segments.open(segments);
   }
 
-  /** The view with the deltas over it; null when one of them is gone by now and the caller has to look again. */
-  async #overlaid(view: View, deltas: readonly string[]): Promise<View | null> {
+  /**
+   * The view with the deltas over it; null when one of them is gone by now and the caller has to look again. What was read
+   * by then is in `known`: looking again is quick, however small the batches are that a compactor takes meanwhile.
+   */
+  async #overlaid(view: View, deltas: readonly string[], known: KnownRows): Promise<View | null> {
     if (deltas.length === 0) return view;
     const key = deltas.join();
     if (this.#overlay?.key !== key) {
-      const rows: Row[] = [];
-      for (const read of await readDeltas(this.#world, this.#collection, this.#ref, deltas)) {
-        if (read.kind === "gone") return null;
-        if (read.kind === "unreadable") throw read.error;
-        for (const row of read.rows) rows.push(row);
+      const unread = deltas.filter((delta) => !known.has(delta));
+      for (const read of await readDeltas(this.#world, this.#collection, this.#ref, unread)) {
+        if ("error" in read) throw read.error;
+        if (read.kind === "rows") known.set(read.delta, read.rows);
       }
+      if (!deltas.every((delta) => known.has(delta))) return null;
+      const rows = deltas.flatMap((delta) => known.get(delta)!);
       const segment = await this.#segments.openRows(this.#world.clock.ulid(), rows);
       if (this.#overlay) this.#segments.retire(this.#overlay.segment);
       this.#overlay = { key, segment };

@@ -45,12 +45,12 @@ export const mutants: readonly Mutant[] = [
   ),
   {
     name: "deltas deleted before the commit",
-    file: "lib/engine/ingest.ts",
+    file: "lib/engine/ingest-batch.ts",
     edits: [
       {
-        search: "  const { head } = await publish(world, collection, batch.head, (head) =>",
+        search: "    const { head } = await publish(world, collection, batch.head, (head) =>",
         replace:
-          "  await world.store.delete(deltas.map((delta) => deltaKey(shard, delta)));\n  const { head } = await publish(world, collection, batch.head, (head) =>",
+          "    await world.store.delete(deltas.map((delta) => deltaKey(shard, delta)));\n    const { head } = await publish(world, collection, batch.head, (head) =>",
       },
     ],
   },
@@ -59,7 +59,11 @@ export const mutants: readonly Mutant[] = [
     name: "deltas never deleted, neither by their run nor by the next",
     file: "lib/engine/ingest.ts",
     edits: [
-      { search: "  await world.store.delete(deltas.map((delta) => deltaKey(shard, delta)));\n", replace: "" },
+      {
+        file: "lib/engine/ingest-batch.ts",
+        search: "    await world.store.delete(deltas.map((delta) => deltaKey(shard, delta)));\n",
+        replace: "",
+      },
       { search: "if (keys.length > 0) await world.store.delete(keys);", replace: "void keys;" },
     ],
   },
@@ -149,7 +153,7 @@ export const mutants: readonly Mutant[] = [
   {
     // Each alone is covered by the others (docs/model.md).
     name: "nobody checks epochs, nor whether others ingested",
-    file: "lib/engine/ingest.ts",
+    file: "lib/engine/ingest-batch.ts",
     edits: [
       { search: "if (manifest.epoch > run.epoch) {", replace: "if (manifest.epoch < 0) {" },
       {
@@ -171,19 +175,19 @@ export const mutants: readonly Mutant[] = [
   ),
   mutant(
     "applied deltas are not recorded",
-    "lib/engine/ingest.ts",
+    "lib/engine/ingest-batch.ts",
     "    applied: next,\n",
     "    applied: next.slice(0, 0),\n",
   ),
   mutant(
     "applied never forgets",
-    "lib/engine/ingest.ts",
+    "lib/engine/ingest-batch.ts",
     "manifest.applied.filter(mayBeThere)",
     "manifest.applied",
   ),
   {
     name: "applied forgets what lies behind the LIST's end",
-    file: "lib/engine/ingest.ts",
+    file: "lib/engine/ingest-batch.ts",
     edits: [
       {
         search: "listed.has(delta) || (end !== null && delta > end)",
@@ -192,22 +196,22 @@ export const mutants: readonly Mutant[] = [
     ],
     test: "test/engine/cut-list.test.ts",
   },
-  mutant("watermark without lag", "lib/engine/ingest.ts", "listedAtMs - watermarkLagMs", "listedAtMs"),
+  mutant("watermark without lag", "lib/engine/ingest-batch.ts", "listedAtMs - watermarkLagMs", "listedAtMs"),
   mutant(
     "watermark past what may still lie there",
-    "lib/engine/ingest.ts",
+    "lib/engine/ingest-batch.ts",
     "const oldest = listed[0]?.delta;",
     "const oldest = listed.find(() => false)?.delta;",
   ),
   mutant(
     "watermark from the time of the commit",
-    "lib/engine/ingest.ts",
+    "lib/engine/ingest-batch.ts",
     "nextWatermark(manifest.watermark, run.batch)",
     "nextWatermark(manifest.watermark, { ...run.batch, listed: [], listedAtMs: run.nowMs })",
   ),
   mutant(
     "a run that slept goes on",
-    "lib/engine/ingest.ts",
+    "lib/engine/ingest-batch.ts",
     "if (run.nowMs - run.batch.listedAtMs > batchMsMax) {",
     "if (run.nowMs < 0) {",
   ),
@@ -246,12 +250,14 @@ export const mutants: readonly Mutant[] = [
       },
     ],
   },
-  mutant(
-    "strong read forgives a vanished delta",
-    "lib/engine/shard-reader.ts",
-    `if (read.kind === "gone") return null;`,
-    `if (read.kind === "gone") continue;`,
-  ),
+  {
+    name: "strong read forgives a vanished delta",
+    file: "lib/engine/shard-reader.ts",
+    edits: [
+      { search: "      if (!deltas.every((delta) => known.has(delta))) return null;\n", replace: "" },
+      { search: "known.get(delta)!", replace: "known.get(delta) ?? []" },
+    ],
+  },
   {
     name: "a view goes back",
     file: "lib/engine/shard-reader.ts",
@@ -530,7 +536,7 @@ export const mutants: readonly Mutant[] = [
         replace: "return { kept: [...last.values()].slice(0, 3), superseded };",
       },
       {
-        file: "lib/engine/ingest.ts",
+        file: "lib/engine/upload.ts",
         search: "if (equalSums(sums.cameIn, accounted)) return;",
         replace: "if (accounted) return;",
       },
@@ -834,6 +840,89 @@ export const mutants: readonly Mutant[] = [
     test: "test/engine/quarantine.test.ts",
   },
   {
+    name: "a batch that makes no segment stops its shard",
+    file: "lib/engine/ingest-batch.ts",
+    edits: [
+      {
+        search: "if (made instanceof Error) return { ...nothing, fault: { deltas, error: made } };",
+        replace: "if (made instanceof Error) throw made;",
+      },
+    ],
+    test: "test/engine/bad-deltas.test.ts",
+  },
+  {
+    name: "a delta is blamed for what no delta could do",
+    file: "lib/engine/ingest.ts",
+    edits: [
+      {
+        search: "if (!(await canMakeSegments(this.#world, this.#collection, this.#ref))) throw error;",
+        replace: "void canMakeSegments;",
+      },
+    ],
+    test: "test/engine/bad-deltas.test.ts",
+  },
+  {
+    name: "a delta is blamed for what the machine lacks",
+    file: "lib/engine/ingest-batch.ts",
+    edits: [
+      {
+        search: "if (!(error instanceof Error) || isOfMachine(error)) throw error;",
+        replace: "if (!(error instanceof Error)) throw error;\n  void isOfMachine;",
+      },
+    ],
+    test: "test/engine/bad-deltas.test.ts",
+  },
+  {
+    name: "what a delete says beside its id must be stored",
+    file: "lib/core/delta.ts",
+    edits: [
+      {
+        search: 'op === "upsert" ? [document, metadata] : [null, null]',
+        replace: "[document, metadata]",
+      },
+    ],
+    test: "test/engine/bad-deltas.test.ts",
+  },
+  {
+    name: "nobody finds out what kills runs",
+    file: "lib/engine/ingest.ts",
+    edits: [
+      {
+        search: "if (attempts.culprit !== null) {",
+        replace: "if (attempts.culprit === shardName(this.#ref)) {",
+      },
+    ],
+    test: "test/engine/bad-deltas.test.ts",
+  },
+  {
+    name: "suspects are taken together with what came since",
+    file: "lib/engine/attempts.ts",
+    edits: [
+      {
+        search: "return ready.slice(0, limit < 0 ? most : Math.min(most, limit));",
+        replace: "return ready.slice(0, limit === -2 ? limit : most);",
+      },
+    ],
+    test: "test/engine/bad-deltas.test.ts",
+  },
+  mutant(
+    "a delta of which one run died is put aside",
+    "lib/engine/attempts.ts",
+    "isAlone && before.isDeadly && before.deltas.has(only!) ? only! : null",
+    "isAlone ? only! : null",
+  ),
+  {
+    name: "a delta that the store refuses to give stops its shard",
+    file: "lib/engine/deltas.ts",
+    edits: [
+      {
+        search: 'if (found.kind === "refused") return { kind: "left", delta, error: found.error };',
+        replace: 'if (found.kind === "refused") throw found.error;',
+      },
+    ],
+    test: "test/engine/bad-deltas.test.ts",
+  },
+  {
     name: "a delta is judged by one reading",
     file: "lib/engine/deltas.ts",
     edits: [{ search: "const readsMax = 2;", replace: "const readsMax = 1;" }],
@@ -853,7 +942,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a delta's size is not judged before it is read",
-    file: "lib/engine/ingest.ts",
+    file: "lib/engine/ingest-batch.ts",
     edits: [
       {
         search: "const fits = taken.filter(({ bytes }) => bytes <= deltaBytesMax)",

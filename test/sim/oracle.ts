@@ -42,6 +42,8 @@ export interface KnownDelta {
   ackedAt: number | null;
   /** When it was put aside, so that nobody has to see it any more; null when it was not. */
   quarantinedAt: number | null;
+  /** Batches with it that some compactor has begun. */
+  attempts: number;
 }
 
 interface ShardTruth {
@@ -139,6 +141,17 @@ export class Oracle {
     }
     if (kind === "quarantine" && name.endsWith(".arrow"))
       this.#quarantined(shard, name.replace(".arrow", ""));
+    if (kind === "quarantine" && name.endsWith(".json"))
+      this.#quarantinedFor(shard, JSON.parse(body.toString("utf8")) as { delta: string; reason: string });
+  }
+
+  /** What a compactor notes before it takes a batch. */
+  noted(name: string, { batch }: { readonly batch?: readonly string[] }): void {
+    if (!name.startsWith("attempt/")) return;
+    for (const delta of batch ?? []) {
+      const known = this.deltas.get(delta);
+      if (known) known.attempts += 1;
+    }
   }
 
   deleting(key: string): void {
@@ -228,6 +241,7 @@ export class Oracle {
       writtenAt: this.#now,
       ackedAt: null,
       quarantinedAt: null,
+      attempts: 0,
     });
   }
 
@@ -240,18 +254,22 @@ export class Oracle {
 
   #quarantined(shard: string, delta: string): void {
     const known = this.deltas.get(delta);
-    const ageMs = known ? this.nowMs() - known.createdAtMs : 0;
-    if (
-      known?.writes &&
-      !this.#isLate(shard, delta) &&
-      ageMs < horizonLeastMs &&
-      this.#store.bytes(`${shard}/deltas/${delta}.arrow`) !== null
-    ) {
-      this.violate(`delta ${delta} of ${shard} is readable and ${ageMs / dayMs} days old, and was put aside`);
-    }
     if (known) known.quarantinedAt ??= this.#now;
     this.count("quarantine");
     if (known?.writes && this.#isLate(shard, delta)) this.count("late delta put aside");
+  }
+
+  /** A readable delta is put aside when it is too old, came too late, or has killed two runs. */
+  #quarantinedFor(shard: string, { delta, reason }: { delta: string; reason: string }): void {
+    const known = this.deltas.get(delta);
+    if (!known?.writes || this.#store.bytes(`${shard}/deltas/${delta}.arrow`) === null) return;
+    const ageMs = this.nowMs() - known.createdAtMs;
+    const killed = reason.includes("two runs of the compactor died") && known.attempts >= 2;
+    if (killed) this.count("delta that killed runs put aside");
+    if (killed || this.#isLate(shard, delta) || ageMs >= horizonLeastMs) return;
+    this.violate(
+      `delta ${delta} of ${shard} is readable, ${ageMs / dayMs} days old and was taken ${known.attempts} times, and was put aside: ${reason}`,
+    );
   }
 
   /** Below the low watermark, and never acknowledged. */

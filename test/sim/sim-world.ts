@@ -1,5 +1,12 @@
 /** The ports below the injected faults: the store in memory, watched by the oracle, and a queue that does what SQS may do. */
-import type { DeltaQueue, ObjectStore, PutCondition, QueueMessage, World } from "../../lib/engine/ports.ts";
+import type {
+  DeltaQueue,
+  LeaseTable,
+  ObjectStore,
+  PutCondition,
+  QueueMessage,
+  World,
+} from "../../lib/engine/ports.ts";
 import type { MemoryWorld } from "../support/memory/world.ts";
 import type { Oracle } from "./oracle.ts";
 import type { Chance } from "./random.ts";
@@ -43,6 +50,22 @@ export function watchedStore(
       for (const key of keys) oracle.deleting(key);
       await store.delete(keys);
     },
+  };
+}
+
+/** The lease table, whose notes the oracle hears. */
+function watchedLeases(leases: LeaseTable, oracle: Oracle): LeaseTable {
+  return {
+    acquire: (name, request) => leases.acquire(name, request),
+    extend: (lease, request) => leases.extend(lease, request),
+    release: (lease) => leases.release(lease),
+    read: (name) => leases.read(name),
+    forceRelease: (name, expected) => leases.forceRelease(name, expected),
+    async note(name, value) {
+      await leases.note(name, value);
+      oracle.noted(name, value);
+    },
+    readNote: (name) => leases.readNote(name),
   };
 }
 
@@ -121,5 +144,6 @@ export function worldOf(
   const store = watchedStore(memory.store, oracle, (key, perform) =>
     scheduler.takesEffectLater(key, process.name, perform),
   );
-  return { store, queue, leases: memory.leases, clock: memory.clock.fork(process) };
+  const leases = watchedLeases(memory.leases, oracle);
+  return { store, queue, leases, clock: memory.clock.fork(process) };
 }

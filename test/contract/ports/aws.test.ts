@@ -1,11 +1,15 @@
 /** The contracts of the ports over the AWS adapters: on the local servers, and on real AWS when CONTRACT_AWS=1. */
+import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CreateBucketCommand, S3Client } from "@aws-sdk/client-s3";
 import { type AwsNames, awsWorld } from "../../../lib/aws/aws-world.ts";
 import { S3ObjectStore } from "../../../lib/aws/s3-object-store.ts";
 import { systemClock } from "../../../lib/aws/system-clock.ts";
+import type { SiltstoneError } from "../../../lib/core/errors.ts";
 import type { LeaseTable } from "../../../lib/engine/ports.ts";
 import { Traffic } from "../../../lib/engine/traffic.ts";
 import { startS3Server } from "../../../scripts/local/s3/server.ts";
@@ -55,6 +59,31 @@ describe.each(s3Targets)("S3ObjectStore over %s", (name, open) => {
     await expect(store.get("key")).rejects.toMatchObject(failure);
     await expect(store.put("key", Buffer.alloc(1), { ifMatch: '"x"' })).rejects.toMatchObject(failure);
   });
+});
+
+test.each([
+  [403, "InvalidObjectState", "refused"],
+  [403, "AccessDenied", "refused"],
+  [400, "InvalidRequest", "refused"],
+  [404, "NoSuchKey", "absent"],
+  [500, "InternalError", "unavailable"],
+])("S3 answers a GET with %i %s: %s", async (status, code, expected) => {
+  const server = createServer((_, response) => {
+    response.writeHead(status, { "content-type": "application/xml" });
+    response.end(`<Error><Code>${code}</Code><Message>told so</Message></Error>`);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const s3 = new S3Client({ endpoint, region: "us-east-1", credentials: localCredentials, maxAttempts: 1 });
+  const store = new S3ObjectStore(s3, "bucket", new Traffic());
+  const outcome = await store.getBounded("key", 10).then(
+    (found) => found.kind,
+    (error: SiltstoneError) => error.kind,
+  );
+  expect(outcome).toBe(expected);
+  s3.destroy();
+  server.close();
 });
 
 const providers: { name: string; start: (() => Promise<RunningServer>) | null; queue: boolean }[] = [
