@@ -64,7 +64,12 @@ export async function collectGarbage(
   world: World,
   collection: Collection,
   shard: number,
-  options: { dryRun?: boolean; retention?: Retention } = {},
+  options: {
+    dryRun?: boolean;
+    retention?: Retention;
+    /** Looks for late deltas from the very beginning, as other runs do once a day. */
+    thorough?: boolean;
+  } = {},
 ): Promise<CollectReport> {
   const ref: ShardRef = { collection: collection.name, shard };
   const retention = options.retention ?? defaultRetention;
@@ -81,7 +86,9 @@ export async function collectGarbage(
   try {
     const head = await readHeadIfPlaced(world.store, collection, shard);
     if (head === null) return { outcome: "nothing", ...nothing };
-    const lateDeltas = options.dryRun ? [] : await quarantineLateDeltas(world, collection, head.manifest);
+    const lateDeltas = options.dryRun
+      ? []
+      : await quarantineLateDeltas(world, collection, head.manifest, options.thorough === true);
     const known: KnownManifests = new Map();
     // Looked at before the floor rises, so that an idle shard costs no write.
     const history = await readHistory(world, head, known);

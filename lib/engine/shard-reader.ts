@@ -180,7 +180,9 @@ export class ShardReader {
   async strong(): Promise<View> {
     const known: KnownRows = new Map();
     for (let attempt = 0; attempt < attemptsMax; attempt++) {
-      const watermark = this.#current?.view.manifest.watermark ?? "0".repeat(26);
+      // A LIST from the very beginning would walk over the delete markers of all that was ever merged.
+      if (this.#current === null) await this.#refresh();
+      const { watermark } = this.#current!.view.manifest;
       const listed = await listDeltas(this.#world.store, this.#ref, watermark);
       const view = await this.#refreshed();
       const pending = unmerged(listed, view.manifest);

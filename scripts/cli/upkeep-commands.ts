@@ -230,7 +230,10 @@ async function collect(
   const dryRun = options.dryRun === true;
   const { done: reports, failed } = await eachShard(
     shardsOf(collection, options.shard),
-    async (shard) => ({ shard, ...(await collectGarbage(world, collection, shard, { dryRun })) }),
+    async (shard) => ({
+      shard,
+      ...(await collectGarbage(world, collection, shard, { dryRun, thorough: true })),
+    }),
     () => session.interrupted.aborted,
   );
   const size = reports.reduce((sum, report) => sum + report.bytes, 0);

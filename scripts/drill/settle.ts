@@ -150,7 +150,10 @@ async function collectShard(
 ): Promise<void> {
   let last = "";
   for (let i = 0; i < collectionsMax; i++) {
-    const { outcome, keys } = await collectGarbage(world, collection, shard, { retention: keepNothing });
+    const { outcome, keys } = await collectGarbage(world, collection, shard, {
+      retention: keepNothing,
+      thorough: true,
+    });
     if (outcome === "nothing") return;
     if (outcome === "done") tally.count("objects collected at the end", keys.length);
     if (outcome === "locked") await releaseLocks();

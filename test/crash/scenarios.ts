@@ -80,7 +80,7 @@ export async function mergeAll(world: World): Promise<void> {
   await merge(world, await collectionOf(world), 0, { deadlineMs: world.clock.nowMs() + hour, limits });
 }
 export async function collectAll(world: World): Promise<void> {
-  await collectGarbage(world, await collectionOf(world), 0, { retention });
+  await collectGarbage(world, await collectionOf(world), 0, { retention, thorough: true });
 }
 
 /** Two versions, an hour apart, and two deltas that wait. */

@@ -670,9 +670,15 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "late deltas are left lying",
     "lib/engine/collect-garbage.ts",
-    "options.dryRun ? [] : await quarantineLateDeltas(world, collection, head.manifest)",
-    "options.dryRun ? [] : []",
+    "await quarantineLateDeltas(world, collection, head.manifest, options.thorough === true)",
+    "[]",
   ),
+  {
+    name: "what came very late is never looked for",
+    file: "lib/engine/late-deltas.ts",
+    edits: [{ search: "thorough || isTurn(collection, manifest, world.clock.nowMs())", replace: "thorough" }],
+    test: "test/engine/late-deltas.test.ts",
+  },
   mutant(
     "rollback below the floor without copies",
     "lib/engine/rollback.ts",

@@ -44,9 +44,11 @@ export async function atRest(
     memory.clock.advance(48 * hour);
     await settle();
     for (const { shard } of shards)
-      await collectGarbage(world, collection, shard, { retention: plan.retention });
+      await collectGarbage(world, collection, shard, { retention: plan.retention, thorough: true });
     const again = await Promise.all(
-      shards.map(({ shard }) => collectGarbage(world, collection, shard, { retention: plan.retention })),
+      shards.map(({ shard }) =>
+        collectGarbage(world, collection, shard, { retention: plan.retention, thorough: true }),
+      ),
     );
     for (const { outcome, keys } of again)
       if (outcome !== "nothing")
