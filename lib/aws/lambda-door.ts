@@ -9,13 +9,13 @@
  *
  * An error that is no SiltstoneError is a defect: kind "internal" (500), its details in the log only.
  */
+import { answerBytesMax, answerTooLarge } from "../core/answer-size.ts";
 import { type ErrorKind, httpStatus, invalid, type Problem, SiltstoneError } from "../core/errors.ts";
 import { checkJsonBounds, parseJson } from "./json-text.ts";
 import type { MetricName, Telemetry } from "./telemetry.ts";
 
-/** Lambda's cap on a call and on an answer, less room for the envelope. */
+/** Lambda's cap on a call. */
 export const bodyBytesMax = 6 * 1024 * 1024;
-export const answerBytesMax = bodyBytesMax - 4096;
 
 /** What the functions use of Lambda's context. */
 export interface InvocationContext {
@@ -48,9 +48,7 @@ export function lambdaDoor(
       const call = url ? urlCall(event) : event;
       checkJsonBounds(call);
       const result = await answer(call, context);
-      const body = JSON.stringify(result);
-      // Over a URL the body is a string inside the reply, where its quotes are escaped once more.
-      checkAnswerSize(Buffer.byteLength(url ? JSON.stringify(body) : body));
+      const body = boundedJson(result, url);
       return url ? urlReply(200, body) : result;
     } catch (error) {
       const failure = reportFailure(error, options, context);
@@ -165,10 +163,42 @@ function bodyText({ body = "", isBase64Encoded = false }: UrlEvent): string {
 const bodyProblem = (reason: string): SiltstoneError =>
   invalid(`body: ${reason}`, [{ field: "body", reason }]);
 
-function checkAnswerSize(bytes: number): void {
-  if (bytes <= answerBytesMax) return;
-  const most = `a Lambda answers with at most ${answerBytesMax}`;
-  throw invalid(`the answer has ${bytes} bytes, and ${most}: lower topK, ask for fewer ids, or include less`);
+/** An answer as JSON, measured record by record. Over a URL it is a text in the reply, where it is escaped once more. */
+function boundedJson(answer: object, url: boolean): string {
+  const pieces: string[] = [];
+  let bytes = url ? 2 : 0;
+  const add = (piece: string, tooLarge = answerTooLarge) => {
+    bytes += url ? Buffer.byteLength(JSON.stringify(piece)) - 2 : Buffer.byteLength(piece);
+    if (bytes > answerBytesMax) throw tooLarge();
+    pieces.push(piece);
+  };
+  let separator = "{";
+  for (const [key, value] of Object.entries(answer) as [string, unknown][]) {
+    if (value === undefined) continue;
+    add(`${separator}${JSON.stringify(key)}:`);
+    separator = ",";
+    if (!Array.isArray(value)) {
+      add(JSON.stringify(value));
+      continue;
+    }
+    add("[");
+    for (const [i, record] of value.entries()) {
+      const tooLarge = () =>
+        answerTooLarge({ added: i, records: value.length, largest: largestPart(record) });
+      add(`${i === 0 ? "" : ","}${JSON.stringify(record) ?? "null"}`, tooLarge);
+    }
+    add("]");
+  }
+  add(separator === "{" ? "{}" : "}");
+  return pieces.join("");
+}
+
+/** Of a record that did not fit: the name of its part with most JSON. */
+function largestPart(record: unknown): string {
+  const sizes = Object.entries((record ?? {}) as object).map(
+    ([part, value]: [string, unknown]): [string, number] => [part, JSON.stringify(value)?.length ?? 0],
+  );
+  return sizes.sort(([, a], [, b]) => b - a)[0]?.[0] ?? "text";
 }
 
 const urlReply = (statusCode: number, body: string): UrlReply => ({

@@ -4,6 +4,7 @@
  * One reader serves any number of collections and shards (lib/engine/shard-cache.ts). A request first makes its views
  * fresh enough for its consistency (lib/engine/shard-reader.ts), then searches them without a pause.
  */
+import { AnswerSize, vectorJsonBytesMin } from "../core/answer-size.ts";
 import type { Collection } from "../core/collection.ts";
 import { invalid, isKind, SiltstoneError } from "../core/errors.ts";
 import type { Filter } from "../core/filter.ts";
@@ -15,7 +16,7 @@ import type { Metadata } from "../core/record.ts";
 import { shardOf } from "../core/shard-of.ts";
 import { mergeTopK } from "../core/top-k.ts";
 import { checkVector, normalised, vectorToBase64 } from "../core/vector.ts";
-import type { AnswerRow, OpenSegment } from "../segment/open-segment.ts";
+import type { OpenSegment } from "../segment/open-segment.ts";
 import { type ColdHit, ColdView, coldTopKMax } from "./cold-view.ts";
 import { listDeltas, unmerged } from "./deltas.ts";
 import type { World } from "./ports.ts";
@@ -105,8 +106,10 @@ export class Reader {
       const best = mergeTopK(lists, topK);
       const hits = best.filter((hit) => scoreOf(collection.metric, hit.distance) >= least);
       await fetchGivenVectors(readers, hits, request.include);
-      const results = hits.map(({ segment, row, distance }): QueryResult => {
-        const { id, version, ...rest } = recordOf(segment, row, request.include);
+      const toRecord = recordMaker(collection, hits.length, request.include);
+      const results = hits.map((hit): QueryResult => {
+        const { distance } = hit;
+        const { id, version, ...rest } = toRecord(hit);
         return { id, score: scoreOf(collection.metric, distance), distance, version, ...rest };
       });
       return { results, ...asked };
@@ -130,10 +133,7 @@ export class Reader {
         else found.push(hit);
       }
       await fetchGivenVectors(readers, found, request.include);
-      const records = found.map(({ segment, label }) =>
-        recordOf(segment, segment.row(label), request.include),
-      );
-      return { records, missing };
+      return { records: found.map(recordMaker(collection, found.length, request.include)), missing };
     });
   }
 
@@ -340,19 +340,33 @@ async function search(
   });
 }
 
-function recordOf(
-  segment: OpenSegment | null,
-  row: AnswerRow,
+/** Makes records of what was found, with what the answer includes of them, as long as they fit into it. */
+function recordMaker(
+  { dims }: Collection,
+  records: number,
   include: readonly Include[] = includeDefault,
-): ReadRecord {
-  return {
-    id: row.id,
-    version: row.version,
-    ...(include.includes("document") ? { document: row.document } : {}),
-    ...(include.includes("metadata")
-      ? { metadata: row.metadata === null ? null : (JSON.parse(row.metadata) as Metadata) }
-      : {}),
-    ...(include.includes("vector") ? { vector: Array.from(segment!.givenVector(row.label)) } : {}),
+): (found: Found | ColdHit) => ReadRecord {
+  const [document, metadata, vector] = (["document", "metadata", "vector"] as const).map((part) =>
+    include.includes(part),
+  );
+  const size = new AnswerSize(records);
+  return (found) => {
+    const row = found.segment === null ? found.row : found.segment.row(found.label, { document: document! });
+    size.add({
+      id: row.id.length,
+      ...(document ? { document: row.document?.length ?? 0 } : {}),
+      ...(metadata ? { metadata: row.metadata?.length ?? 0 } : {}),
+      ...(vector ? { vector: vectorJsonBytesMin(dims) } : {}),
+    });
+    return {
+      id: row.id,
+      version: row.version,
+      ...(document ? { document: row.document } : {}),
+      ...(metadata
+        ? { metadata: row.metadata === null ? null : (JSON.parse(row.metadata) as Metadata) }
+        : {}),
+      ...(vector ? { vector: Array.from(found.segment!.givenVector(row.label)) } : {}),
+    };
   };
 }
 

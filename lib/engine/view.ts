@@ -8,31 +8,28 @@ import { invalid } from "../core/errors.ts";
 import type { Filter } from "../core/filter.ts";
 import type { Manifest } from "../core/manifest.ts";
 import { compareOrder } from "../core/record.ts";
-import type { Alive, AnswerRow, OpenSegment } from "../segment/open-segment.ts";
+import type { Alive, OpenSegment } from "../segment/open-segment.ts";
 
 export interface Found {
   readonly segment: OpenSegment;
   readonly label: number;
 }
 
-/** A result whose row is read when it is asked for: of a hit that does not make it to the answer, usually never. */
+/** A result whose id is read when it is asked for, and kept; its row is read when it goes into an answer. */
 export class ViewHit implements Found {
   readonly segment: OpenSegment;
   readonly label: number;
   readonly distance: number;
-  #row: AnswerRow | undefined;
+  #id: string | undefined;
 
   constructor(segment: OpenSegment, { label, distance }: { label: number; distance: number }) {
     this.segment = segment;
     this.label = label;
     this.distance = distance;
   }
-  get row(): AnswerRow {
-    this.#row ??= this.segment.row(this.label);
-    return this.#row;
-  }
   get id(): string {
-    return this.row.id;
+    this.#id ??= this.segment.idOf(this.label);
+    return this.#id;
   }
 }
 

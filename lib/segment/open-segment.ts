@@ -34,6 +34,8 @@ export interface FoundRow extends RowOrder {
   readonly label: number | null;
 }
 
+type AnswerColumns = [id: string, version: number, document: string | null, metadata: string | null];
+
 /** What of a row goes into an answer. */
 export type AnswerRow = Omit<StoredRow, "delta" | "row">;
 
@@ -49,6 +51,7 @@ export class OpenSegment {
   readonly #vectors: Float32Array | null;
   readonly #graph: Graph | null;
   readonly #selectRow: StatementSync;
+  readonly #selectId: StatementSync;
   readonly #selectOrder: StatementSync;
   readonly #filters = new Map<string, Uint32Array>();
 
@@ -64,7 +67,12 @@ export class OpenSegment {
     this.#db = parts.db;
     this.#graph = parts.graph;
     this.#vectors = parts.graph === null ? residentVectors(folder, collection) : null;
-    this.#selectRow = arraysOf(this.#db, "SELECT id, version, document, metadata FROM rows WHERE label = ?");
+    // A document that is not asked for is not read.
+    this.#selectRow = arraysOf(
+      this.#db,
+      "SELECT id, version, iif(?2, document, NULL), metadata FROM rows WHERE label = ?1",
+    );
+    this.#selectId = arraysOf(this.#db, "SELECT id FROM rows WHERE label = ?");
     this.#selectOrder = this.#db.prepare(
       `SELECT label, version, delta, row FROM rows WHERE id = ?1
        UNION ALL SELECT NULL, version, delta, row FROM tombstones WHERE id = ?1`,
@@ -236,8 +244,12 @@ export class OpenSegment {
     return (this.#selectOrder.get(id) as unknown as FoundRow | undefined) ?? null;
   }
 
-  row(label: number): AnswerRow {
-    const row = this.#selectRow.get(label) as unknown as [string, number, string | null, string | null];
+  idOf(label: number): string {
+    return (this.#selectId.get(label) as unknown as [string])[0];
+  }
+
+  row(label: number, { document }: { document: boolean }): AnswerRow {
+    const row = this.#selectRow.get(label, Number(document)) as unknown as AnswerColumns;
     return { label, id: row[0], version: row[1], document: row[2], metadata: row[3] };
   }
 

@@ -1,8 +1,9 @@
 import * as z from "zod/mini";
-import { answerBytesMax, type LambdaHandler, lambdaDoor, type UrlReply } from "../../lib/aws/lambda-door.ts";
+import { type LambdaHandler, lambdaDoor, type UrlReply } from "../../lib/aws/lambda-door.ts";
 import { parseEvent } from "../../lib/aws/parse-event.ts";
 import { type Telemetry, telemetry } from "../../lib/aws/telemetry.ts";
 import { metric } from "../../lib/contract.ts";
+import { answerBytesMax } from "../../lib/core/answer-size.ts";
 import { invalid, SiltstoneError } from "../../lib/core/errors.ts";
 
 const context = { awsRequestId: "request-1", getRemainingTimeInMillis: () => 1_000 };

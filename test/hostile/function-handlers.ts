@@ -1,6 +1,9 @@
 /** The functions' own handlers over a world in memory: everything but AWS is what deploys. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { InvocationContext, LambdaHandler, UrlReply } from "../../lib/aws/lambda-door.ts";
-import { env } from "../../lib/contract.ts";
+import { env, groupFunctionsEnv } from "../../lib/contract.ts";
 import type { MemoryWorld } from "../support/memory/world.ts";
 
 const context: InvocationContext = { awsRequestId: "request-1", getRemainingTimeInMillis: () => 30_000 };
@@ -11,35 +14,40 @@ export interface Answer {
   // biome-ignore lint/suspicious/noExplicitAny: answers are JSON, and matched by the tests
   readonly body: any;
 }
+export type FunctionName = "query" | "producer";
 
 export interface Handlers {
   /** By direct invocation. */
-  invoke(name: "query" | "producer", event: unknown): Promise<Answer>;
+  invoke(name: FunctionName, event: unknown): Promise<Answer>;
   /** By POST to the function's URL. */
-  post(name: "query" | "producer", body: string): Promise<Answer>;
+  post(name: FunctionName, body: string): Promise<Answer>;
+  /** Removes what they keep in their temporary folder. */
+  remove(): void;
 }
 
-export async function handlersOver(world: MemoryWorld): Promise<Handlers> {
+/** With `groups`, the query function asks that many others, each a module of its own. */
+export function handlersOver(world: MemoryWorld, { groups = 0 } = {}): Handlers {
+  const folder = mkdtempSync(join(tmpdir(), "siltstone-functions-"));
   Object.assign(process.env, {
+    TMPDIR: folder,
     [env.stage]: "dev",
     [env.bucket]: "siltstone-dev",
     [env.table]: "Siltstone-dev-Table",
     [env.queueUrl]: "http://127.0.0.1:1/queue",
     [env.deadLetterQueueUrl]: "http://127.0.0.1:1/dead",
-    POWERTOOLS_DEV: "false",
   });
   jest.doMock("../../lib/aws/aws-world.ts", () => ({ awsWorld: () => world }));
   jest.doMock("../../lib/aws/producer.ts", () => ({ producerWorld: () => world }));
-  // The temporary folder of a machine is not a function's: nothing is cleared in it.
+  // The temporary folder is shared with the test: nothing is cleared in it.
   jest.doMock("../../lib/aws/scratch.ts", () => ({ clearScratch: () => {} }));
-  const handlers: Record<string, LambdaHandler> = {
-    query: jest.requireActual("../../lambdas/query/handler.ts").handler,
-    producer: jest.requireActual("../../lambdas/producer/handler.ts").handler,
-  };
+  const names = Array.from({ length: groups }, (_, group) => `Group${group}`);
+  const ofGroups = new Map(names.map((name) => [name, loaded("query")]));
+  jest.doMock("@aws-sdk/client-lambda", () => lambdaOf(ofGroups));
+  const handlers = { query: loaded("query", names), producer: loaded("producer") };
   return {
     async invoke(name, event) {
       try {
-        return { status: 200, body: await handlers[name]!(event, context) };
+        return { status: 200, body: await handlers[name](event, context) };
       } catch (error) {
         const { kind, ...failure } = JSON.parse((error as Error).message) as { kind: string };
         return { status: kind === "internal" ? 500 : 400, body: { kind, ...failure } };
@@ -47,8 +55,41 @@ export async function handlersOver(world: MemoryWorld): Promise<Handlers> {
     },
     async post(name, body) {
       const event = { version: "2.0", rawPath: "/", requestContext: { http: { method: "POST" } }, body };
-      const reply = (await handlers[name]!(event, context)) as UrlReply;
+      const reply = (await handlers[name](event, context)) as UrlReply;
       return { status: reply.statusCode, body: JSON.parse(reply.body) };
     },
+    remove: () => rmSync(folder, { recursive: true, force: true }),
   };
 }
+
+function loaded(name: FunctionName, groups: readonly string[] = []): LambdaHandler {
+  process.env[groupFunctionsEnv] = groups.join(",");
+  let handler: LambdaHandler | undefined;
+  jest.isolateModules(() => {
+    ({ handler } = jest.requireActual<{ handler: LambdaHandler }>(`../../lambdas/${name}/handler.ts`));
+  });
+  return handler!;
+}
+
+/** What the SDK's client of Lambda does with the functions: events and answers are JSON, an error is its name and message. */
+const lambdaOf = (functions: ReadonlyMap<string, LambdaHandler>) => ({
+  InvokeCommand: class {
+    readonly input: unknown;
+    constructor(input: unknown) {
+      this.input = input;
+    }
+  },
+  LambdaClient: class {
+    async send({ input }: { input: { FunctionName: string; Payload: Buffer } }): Promise<object> {
+      const event = JSON.parse(input.Payload.toString()) as unknown;
+      try {
+        const answer = await functions.get(input.FunctionName)!(event, context);
+        return { Payload: Buffer.from(JSON.stringify(answer)) };
+      } catch (error) {
+        const { name, message } = error as Error;
+        const payload = JSON.stringify({ errorType: name, errorMessage: message });
+        return { FunctionError: "Unhandled", Payload: Buffer.from(payload) };
+      }
+    }
+  },
+});

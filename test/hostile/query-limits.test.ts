@@ -37,9 +37,11 @@ beforeAll(async () => {
   }
   await produce(world, { collection: "texts", records: [{ id: "a", vector: [1, ...Array(63).fill(0)] }] });
   await compact(world, { ingest: true, upkeep: false, deadlineMs: world.clock.nowMs() + 1e9 });
-  handlers = await handlersOver(world);
+  handlers = handlersOver(world);
   for (const call of [query({}), { collection: "texts", text: "warm" }]) await handlers.invoke("query", call);
 });
+
+afterAll(() => handlers.remove());
 
 const tagsOf = (n: number, count: number) => Array.from({ length: count }, (_, i) => `t${(n + i * 7) % 100}`);
 const query = (more: object) => ({ collection: "docs", vector: [1, 0, 0, 0], ...more });

@@ -455,6 +455,24 @@ export const mutants: readonly Mutant[] = [
     ...mutant(name, file, search, replace),
     test: "test/hostile/query-limits.test.ts",
   })),
+  {
+    ...mutant(
+      "records of an answer are not counted while they are built",
+      "lib/core/answer-size.ts",
+      "if (this.#bytes > answerBytesMax) {",
+      "if (this.#bytes < 0) {",
+    ),
+    test: "test/hostile/answer-size.test.ts",
+  },
+  {
+    ...mutant(
+      "an answer is made whole before it is measured",
+      "lib/aws/lambda-door.ts",
+      "    if (bytes > answerBytesMax) throw tooLarge();\n",
+      "",
+    ),
+    test: "test/hostile/answer-size.test.ts",
+  },
   mutant(
     "a strong read takes a cut LIST for the whole backlog",
     "lib/engine/shard-reader.ts",
