@@ -18,6 +18,7 @@ const collection = z.string();
 const id = z.string().check(z.maxLength(idBytesMax));
 /** What a query function with groups asks one of them for. */
 const part = z.optional(z.strictObject({ collectionId: z.string(), shards: listOf(z.number(), shardsMax) }));
+const embeddingVersion = z.optional(z.string());
 const waiting = { deadlineMs: z.optional(z.number()), part };
 const allowPartial = z.optional(z.boolean());
 const parts = ["document", "metadata", "vector"] as const;
@@ -38,6 +39,7 @@ const shapes = {
   query: z.strictObject({
     op: z.optional(z.literal("query")),
     collection,
+    embeddingVersion,
     vector: z.optional(z.unknown()),
     id: z.optional(id),
     text: z.optional(z.string()),
@@ -53,6 +55,7 @@ const shapes = {
   get: z.strictObject({
     op: z.literal("get"),
     collection,
+    embeddingVersion,
     ids: listOf(id, idsMax),
     include,
     ...waiting,
@@ -61,12 +64,13 @@ const shapes = {
   count: z.strictObject({
     op: z.literal("count"),
     collection,
+    embeddingVersion,
     filter: z.optional(z.unknown()),
     allowPartial,
     ...waiting,
     ...freshness,
   }),
-  stats: z.strictObject({ op: z.literal("stats"), collection, ...waiting }),
+  stats: z.strictObject({ op: z.literal("stats"), collection, embeddingVersion, ...waiting }),
   health: z.strictObject({ op: z.literal("health") }),
   ping: z.strictObject({ op: z.literal("ping") }),
 };

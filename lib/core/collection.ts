@@ -3,6 +3,7 @@
  * change any of it, make another collection and move an alias.
  */
 import { corrupt, invalid, type Problem } from "./errors.ts";
+import { shown } from "./metadata.ts";
 import { decodeSealed, encodeSealed } from "./sealed-json.ts";
 
 export const collectionFormat = 1;
@@ -104,6 +105,19 @@ export function newCollection(options: CollectionOptions, id: string, createdAtM
     );
   }
   return collection;
+}
+
+/** Whether a call may go to the collection: it names another embedding space, or none. */
+export const isOfSpace = ({ embeddingVersion }: Collection, asked: string | undefined): boolean =>
+  asked === undefined || asked === embeddingVersion;
+
+/** Throws `invalid`, naming both. */
+export function checkEmbeddingVersion(collection: Collection, asked: string | undefined): void {
+  if (isOfSpace(collection, asked)) return;
+  const reason =
+    `collection ${collection.name} holds ${shown(collection.embeddingVersion)}, got ${shown(asked)}; ` +
+    "vectors of two models cannot be mixed";
+  throw invalid(`embeddingVersion: ${reason}`, [{ field: "embeddingVersion", reason }]);
 }
 
 /** What makes two configurations the same collection: everything but the id and the time of creation. */

@@ -10,7 +10,12 @@
  * What is wrong with the call is thrown as a group said it. A group that fails, or is silent when the time is over,
  * fails the call; with `allowPartial` the answer is what the others have, and says which shards it lacks.
  */
-import { type Collection, checkCollectionName } from "../core/collection.ts";
+import {
+  type Collection,
+  checkCollectionName,
+  checkEmbeddingVersion,
+  isOfSpace,
+} from "../core/collection.ts";
 import { httpStatus, invalid, isKind, SiltstoneError } from "../core/errors.ts";
 import { shardOf } from "../core/shard-of.ts";
 import { readCollection } from "./head.ts";
@@ -159,7 +164,7 @@ export class FanOut {
     const startedMs = performance.now();
     if (call.part !== undefined) throw invalid("part: this function asks the query groups for their parts");
     const limitMs = startedMs + Math.min(checkDeadline(call.deadlineMs), remainingMs);
-    const collection = await this.#collection(call.collection);
+    const collection = await this.#collection(call.collection, call.embeddingVersion);
     const consistency = checkConsistency(call);
     const promised = consistency === "strong" || tokensByShard(collection, call.atLeast ?? []).size > 0;
     const outcomes = await how
@@ -209,11 +214,13 @@ export class FanOut {
     );
   }
 
-  async #collection(name: string): Promise<Collection> {
+  /** One that seems to be of another embedding space may have been made again since it was cached. */
+  async #collection(name: string, embeddingVersion: string | undefined): Promise<Collection> {
     const known = this.#collections.get(checkCollectionName(name));
-    if (known) return known;
+    if (known && isOfSpace(known, embeddingVersion)) return known;
     const collection = await readCollection(this.#options.store, name);
     this.#collections.set(name, collection);
+    checkEmbeddingVersion(collection, embeddingVersion);
     return collection;
   }
 

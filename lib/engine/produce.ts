@@ -8,9 +8,9 @@
  * A crash before the last PUT was answered acknowledges nothing; the caller repeats the call, and repeated rows change
  * nothing.
  */
-import type { Collection } from "../core/collection.ts";
+import { type Collection, checkEmbeddingVersion } from "../core/collection.ts";
 import { type DeltaRow, encodeDelta } from "../core/delta.ts";
-import { invalid, isKind, type Problem, SiltstoneError } from "../core/errors.ts";
+import { isKind, type Problem, SiltstoneError } from "../core/errors.ts";
 import { deltaKey, type ShardRef, ulidTimeMs } from "../core/keys.ts";
 import { encodeNotification } from "../core/notification.ts";
 import { checkRecords, type RecordsCall } from "../core/records.ts";
@@ -57,12 +57,7 @@ export const deltaPutMaxMs = 15 * 60_000;
 
 export async function produce(world: ProduceWorld, call: ProduceCall): Promise<ProduceAnswer> {
   const collection = await readCollection(world.store, call.collection);
-  if (call.embeddingVersion !== undefined && call.embeddingVersion !== collection.embeddingVersion) {
-    throw invalid(
-      `embeddingVersion: collection ${collection.name} holds ${JSON.stringify(collection.embeddingVersion)}, ` +
-        `got ${JSON.stringify(call.embeddingVersion)}; vectors of two models cannot be mixed`,
-    );
-  }
+  checkEmbeddingVersion(collection, call.embeddingVersion);
   const { rows, rejected } = checkRecords(collection, call, world.clock.nowMs());
   const deltas: { shard: number; delta: string; bytes: number }[] = [];
   let notified = true;

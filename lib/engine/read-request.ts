@@ -26,6 +26,8 @@ export interface Part {
 export interface Freshness {
   /** Default: the whole collection. */
   readonly part?: Part | undefined;
+  /** When given, it must be the collection's: an answer of another embedding space means nothing to the caller. */
+  readonly embeddingVersion?: string | undefined;
   /** `eventual` (default): the cached view. `bounded`: at most maxAgeSeconds old. `strong`: every acknowledged write. */
   readonly consistency?: Consistency | undefined;
   /** For `bounded`: seconds since the pointer was read, 0 to 300. */

@@ -28,7 +28,6 @@ import {
   type Freshness,
   type Include,
   nothingPublished,
-  type Part,
   type Provenance,
   type QueryRequest,
   type QueryResult,
@@ -147,8 +146,8 @@ export class Reader {
     });
   }
 
-  async stats(request: { collection: string; part?: Part | undefined }) {
-    const collection = await this.#cache.collection(request.collection, request.part);
+  async stats(request: Pick<Freshness, "part" | "embeddingVersion"> & { collection: string }) {
+    const collection = await this.#cache.collection(request.collection, request);
     // Looks at every pointer now; what is damaged answers as eventual reads do, with a warning.
     const viewOf = (reader: ShardReader) => reader.fresh(0, true);
     const answer = await this.#read(request, viewOf, (_, views) => ({
@@ -193,7 +192,7 @@ export class Reader {
     const started = performance.now();
     const before = this.#options.traffic.snapshot();
     const consistency = checkConsistency(request);
-    const collection = await this.#cache.collection(request.collection, request.part);
+    const collection = await this.#cache.collection(request.collection, request);
     const tokens = tokensByShard(collection, request.atLeast ?? []);
     const shards = shardsToRead(collection, request.part);
     const readers = shards.map((shard) => this.#cache.shard(collection, shard));

@@ -6,13 +6,21 @@ import { mkdtempSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Collection, checkCollectionName } from "../core/collection.ts";
+import {
+  type Collection,
+  checkCollectionName,
+  checkEmbeddingVersion,
+  isOfSpace,
+} from "../core/collection.ts";
 import { isKind, SiltstoneError } from "../core/errors.ts";
 import { shardName } from "../core/keys.ts";
 import { readCollection } from "./head.ts";
 import type { World } from "./ports.ts";
-import { madeAgain, type Part } from "./read-request.ts";
+import { type Freshness, madeAgain } from "./read-request.ts";
 import { ShardReader } from "./shard-reader.ts";
+
+/** Which collection of a name a call means. */
+type Meant = Pick<Freshness, "part" | "embeddingVersion">;
 
 export class ShardCache {
   readonly #world: World;
@@ -37,16 +45,20 @@ export class ShardCache {
     await rm(this.#folder, { recursive: true, force: true });
   }
 
-  /** Throws `notFound`; `invalid` when a part is asked of another collection of that name. */
-  async collection(name: unknown, part?: Part): Promise<Collection> {
+  /**
+   * Throws `notFound`, `conflict` when a part is asked of another collection of that name, and `invalid` when another
+   * embedding space is. The collection may have been made again since it was cached, so that it is looked up before.
+   */
+  async collection(name: unknown, { part, embeddingVersion }: Meant = {}): Promise<Collection> {
     const checked = checkCollectionName(name);
     const known = this.#collections.get(checked);
     const isMeant = ({ id }: Collection) => part === undefined || id === part.collectionId;
-    if (known && isMeant(known)) return known;
+    if (known && isMeant(known) && isOfSpace(known, embeddingVersion)) return known;
     const collection = await readCollection(this.#world.store, checked);
     if (known && known.id !== collection.id) await this.#forget(known);
     this.#collections.set(checked, collection);
     if (!isMeant(collection)) throw madeAgain(checked);
+    checkEmbeddingVersion(collection, embeddingVersion);
     return collection;
   }
 

@@ -74,6 +74,7 @@ export interface FreshnessOptions {
   readonly consistency?: string;
   readonly maxAge?: number;
   readonly atLeast?: readonly string[];
+  readonly embeddingVersion?: string;
 }
 
 export const freshnessOptions = (): Option[] => [
@@ -84,13 +85,15 @@ export const freshnessOptions = (): Option[] => [
   ]),
   new Option("--max-age <seconds>", "for bounded: at most this old").argParser(real),
   new Option("--at-least <token>", "contain the writes of this token (may be repeated)").argParser(several),
+  new Option("--embedding-version <text>", "refuse to answer from a collection of another one"),
 ];
 
 /** As the query function takes it. */
-export const freshness = ({ consistency, maxAge, atLeast }: FreshnessOptions): object => ({
+export const freshness = ({ consistency, maxAge, atLeast, embeddingVersion }: FreshnessOptions): object => ({
   ...(consistency === undefined ? {} : { consistency }),
   ...(maxAge === undefined ? {} : { maxAgeSeconds: maxAge }),
   ...(atLeast === undefined ? {} : { atLeast }),
+  ...(embeddingVersion === undefined ? {} : { embeddingVersion }),
 });
 
 export const filterOption = (): Option =>

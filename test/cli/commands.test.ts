@@ -106,6 +106,12 @@ test("put, get, query, count and delete go through the functions", async () => {
   expect(answer.written).toBe(3);
   const seen = await cli.run(["count", "docs", "--at-least", answer.token, "--json"]);
   expect(seen.json()).toMatchObject({ count: 3, deltasOverlaid: 1 });
+  const named = ["--at-least", answer.token, "--embedding-version"];
+  expect(await cli.run(["count", "docs", ...named, "1"])).toMatchObject({ code: 0 });
+  expect(await cli.run(["count", "docs", ...named, "2"])).toMatchObject({
+    code: 2,
+    err: expect.stringContaining('collection docs holds "1", got "2"'),
+  });
   const compacted = await cli.run(["compact", "docs", "--json"]);
   expect(compacted.json()).toMatchObject({ pending: 0, shards: [{ outcome: "done", deltas: 1, rows: 3 }] });
   const found = await cli.run([

@@ -261,6 +261,19 @@ test.each(accepted)("%s: the most that is accepted is answered in time", async (
   expect(ms).toBeLessThan(answerMsMax);
 });
 
+test("a filter of all its levels is answered, whatever its last one ends in", async () => {
+  const nested = (levels: number, last: object): object =>
+    levels === 1 ? last : { $and: [nested(levels - 1, last)] };
+  for (const last of [{ kind: "k1" }, { n: { $gte: 0 } }, { tags: { $in: ["t1"] } }]) {
+    for (const call of [count(nested(16, last)), query({ filter: nested(16, last) })]) {
+      expect((await handlers.invoke("query", call)).status).toBe(200);
+      expect((await handlers.post("query", JSON.stringify(call))).status).toBe(200);
+    }
+    const { body } = await handlers.invoke("query", count(nested(17, last)));
+    expect(body.message).toMatch(/is deeper than 16 levels$|nested deeper than 34 levels$/);
+  }
+});
+
 test("lines and records: a vector that is mostly padding costs no more than a short one", async () => {
   const records = many(50, (i) => ({ id: `x${i}`, vector: `A${"=".repeat(100_000)}A` }));
   const { answer, ms } = await timed(() => handlers.invoke("producer", { collection: "docs", records }));

@@ -473,6 +473,15 @@ export const mutants: readonly Mutant[] = [
     ),
     test: "test/hostile/answer-size.test.ts",
   },
+  {
+    ...mutant(
+      "a read of another embedding space is answered",
+      "lib/core/collection.ts",
+      "  if (isOfSpace(collection, asked)) return;\n",
+      '  if (asked !== "") return;\n',
+    ),
+    test: "test/lambdas/embedding-version.test.ts",
+  },
   mutant(
     "a strong read takes a cut LIST for the whole backlog",
     "lib/engine/shard-reader.ts",
