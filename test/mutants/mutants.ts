@@ -628,6 +628,12 @@ export const mutants: readonly Mutant[] = [
     "world.clock.nowMs() - tombstoneKeepMs",
   ),
   mutant(
+    "tombstones are kept no hour longer than deltas are merged",
+    "lib/engine/deltas.ts",
+    "export const tombstoneKeepMs = horizonMs + 3_600_000;",
+    "export const tombstoneKeepMs = horizonMs;",
+  ),
+  mutant(
     "deltas beyond the horizon are merged",
     "lib/engine/deltas.ts",
     "return nowMs - createdAtMs <= horizonMs",
@@ -1000,6 +1006,12 @@ export const mutants: readonly Mutant[] = [
     "lib/engine/quarantine.ts",
     `if (put.kind === "preconditionFailed" && (await store.head(key)) === null)`,
     `if (put.kind !== "written" && key === "")`,
+  ),
+  mutant(
+    "quarantine retry keeps the delta's name",
+    "lib/engine/quarantine.ts",
+    "const again = world.clock.ulid();",
+    "const again = delta;",
   ),
   mutant(
     "a pin is not checked against the floor",

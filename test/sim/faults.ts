@@ -9,10 +9,13 @@ import type { Chance } from "./random.ts";
  * - `late`: a conditional PUT timed out, and takes effect some time later.
  * - `spurious`: a conditional PUT is refused (409) although its condition holds.
  * - `wonUnnoticed`: a conditional PUT took effect, and the retry below it met its own object (412).
- * - `pause`: the process sleeps, for up to a day and more, and goes on as if nothing had been.
- * - `commitPause`: it falls asleep just before the pointer's PUT, for an hour to a day: the zombie writer.
+ * - `lateDelete`: a DELETE timed out, and takes effect some time later.
+ * - `pause`: one effect takes up to a day and more; what else the process does meanwhile goes on.
+ * - `freeze`: the whole process stands still, for seconds to weeks, and goes on as if nothing had been.
+ * - `commitPause`: it falls asleep just before the pointer's PUT, or a delta's, for an hour to a day: the zombie writer.
  * - `messageLost`, `messageTwice`, `messageLate`: what SQS may do.
  * - `timeJump`: hours or days pass for everyone.
+ * - `horizonJump`: time passes until a delta, or a tombstone that is kept, is about as old as the horizon.
  */
 export const faultKinds = [
   "crashBefore",
@@ -20,14 +23,17 @@ export const faultKinds = [
   "refused",
   "answerLost",
   "late",
+  "lateDelete",
   "spurious",
   "wonUnnoticed",
   "pause",
+  "freeze",
   "commitPause",
   "messageLost",
   "messageTwice",
   "messageLate",
   "timeJump",
+  "horizonJump",
 ] as const;
 export type FaultKind = (typeof faultKinds)[number];
 /** Probability by kind: of an effect, of a message, or (timeJump) of a step. */
@@ -44,14 +50,17 @@ export function drawRates(chance: Chance): FaultRates {
     refused: rate(0.04),
     answerLost: rate(0.05),
     late: rate(0.1),
+    lateDelete: rate(0.1),
     spurious: rate(0.1),
     wonUnnoticed: rate(0.1),
     pause: rate(0.04),
+    freeze: rate(0.01),
     commitPause: rate(0.3),
     messageLost: rate(0.5),
     messageTwice: rate(0.5),
     messageLate: rate(0.5),
     timeJump: rate(0.004),
+    horizonJump: rate(0.005),
   };
 }
 
@@ -70,9 +79,12 @@ export function drawFault(
   if (chance.hits(rates.refused)) return "refused";
   if (chance.hits(rates.answerLost)) return "answerLost";
   if (chance.hits(rates.pause)) return "pause";
-  if (effect.operation === "put" && effect.key.endsWith("/pointer.json") && chance.hits(rates.commitPause)) {
-    return "commitPause";
-  }
+  if (chance.hits(rates.freeze)) return "freeze";
+  const isDelta = effect.key.includes("/deltas/");
+  const commits = effect.operation === "put" && (isDelta || effect.key.endsWith("/pointer.json"));
+  if (commits && chance.hits(rates.commitPause * (isDelta ? 0.2 : 1))) return "commitPause";
+  if (effect.port === "store" && effect.operation === "delete" && chance.hits(rates.lateDelete))
+    return "lateDelete";
   if (!effect.conditional) return null;
   if (chance.hits(rates.late)) return "late";
   if (chance.hits(rates.spurious)) return "spurious";
@@ -96,5 +108,7 @@ export const pausesMs = [
 ];
 export const commitPausesMs = [70 * minute, 3 * hour, 26 * hour];
 export const jumpsMs = [minute, 20 * minute, 70 * minute, 7 * hour, 26 * hour];
+/** What is left to the horizon: less than any clock's error, a batch's time, the hour that tombstones are kept longer, and more. */
+export const beforeHorizonMs = [70, 40, 20, 10, 1, -10, -40, -55, -70].map((minutes) => minutes * minute);
 /** Where rows are versioned by arrival, also past the horizon of deletes. */
 export const longJumpsMs = [...jumpsMs, 9 * 24 * hour, 31 * 24 * hour, 45 * 24 * hour];

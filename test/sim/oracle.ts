@@ -25,10 +25,15 @@ import { SegmentContents } from "./segment-content.ts";
 import { differenceOf, foldWrites, liveDocuments, type Write } from "./writes.ts";
 
 const dayMs = 86_400_000;
+const hourMs = 3_600_000;
 /** Clocks differ from the true time by less. */
 const skewMaxMs = 15 * 60_000;
-/** Deltas older than this may be put aside, tombstones older than this may be dropped. */
-export const horizonLeastMs = 30 * dayMs - 31 * 60_000;
+/**
+ * By true time: a clock is less than a quarter of an hour off, and so is the one that a delta was named by. Deltas older
+ * than the one may be put aside, tombstones older than the other may be dropped.
+ */
+export const horizonLeastMs = 30 * dayMs - 2 * skewMaxMs;
+const tombstoneLeastMs = 30 * dayMs + hourMs - 2 * skewMaxMs;
 
 export interface KnownDelta {
   readonly delta: string;
@@ -44,6 +49,8 @@ export interface KnownDelta {
   quarantinedAt: number | null;
   /** Batches with it that some compactor has begun. */
   attempts: number;
+  /** When its object was last deleted from the backlog. */
+  goneAt: number | null;
 }
 
 interface ShardTruth {
@@ -177,6 +184,18 @@ export class Oracle {
     }
   }
 
+  /** When the deltas that wait were made, and the tombstones that are kept: what the horizon decides about. */
+  timesJudgedByHorizon(): number[] {
+    const times: number[] = [];
+    for (const known of this.deltas.values())
+      if (this.#store.bytes(`${known.shard}/deltas/${known.delta}.arrow`) !== null)
+        times.push(known.createdAtMs);
+    for (const { current } of this.shards.values())
+      for (const { document, delta } of current?.state.values() ?? [])
+        if (document === null) times.push(ulidTimeMs(delta));
+    return times;
+  }
+
   /** Objects that nothing live names; and what of the live ones is missing. For the end of a run. */
   orphans(): string[] {
     const live = new Set<string>();
@@ -242,10 +261,13 @@ export class Oracle {
       ackedAt: null,
       quarantinedAt: null,
       attempts: 0,
+      goneAt: null,
     });
   }
 
   #deltaDeleted(shard: string, delta: string): void {
+    const known = this.deltas.get(delta);
+    if (known) known.goneAt = this.#now;
     if (this.#includes(shard, delta)) return;
     const body = this.deltas.get(delta)?.body;
     if (body && this.#isElsewhere(shard, body, `${shard}/deltas/${delta}.arrow`)) return;
@@ -422,7 +444,7 @@ export class Oracle {
     for (const write of state.values()) {
       if (write.document !== null || found.has(write.id)) continue;
       const ageMs = this.nowMs() - ulidTimeMs(write.delta);
-      if (ageMs < horizonLeastMs)
+      if (ageMs < tombstoneLeastMs)
         bad(`the tombstone of ${write.id} was dropped after ${ageMs / dayMs} days (ENV-3)`);
       this.count("tombstone dropped");
     }

@@ -152,7 +152,7 @@ async function operatorRound(scene: Scene, world: World, chance: Chance): Promis
   const name = `${collection.name}/${shard}`;
   const kinds: ErrorKind[] = ["unavailable", "uncertain", "conflict", "fenced", "notFound"];
   const version = Math.max(1, oracle.current(name).version - chance.below(5));
-  switch (chance.below(9)) {
+  switch (chance.below(11)) {
     case 0:
     case 1: {
       const pin = `pin-${oracle.tick()}`;
@@ -204,10 +204,12 @@ async function operatorRound(scene: Scene, world: World, chance: Chance): Promis
     default: {
       const found = await expecting(scene, kinds, () => listQuarantine(world.store, ref));
       if (!found?.length) return;
-      const again = await expecting(scene, kinds, () =>
-        retryQuarantined(world, ref, chance.pick(found).delta),
-      );
-      if (again !== null) oracle.count("quarantine retried");
+      const { delta } = chance.pick(found);
+      const again = await expecting(scene, kinds, () => retryQuarantined(world, ref, delta));
+      if (again === null) return;
+      oracle.count("quarantine retried");
+      // From now on as good as any acknowledged write: merged, or put aside for what is in it.
+      oracle.acked([{ delta: again }]);
     }
   }
 }

@@ -12,6 +12,9 @@ import { dueVersion, type ReadPromise, type ReadWindow } from "./reads.ts";
 export interface Asked extends ReadPromise {
   readonly cacheBytesMax: number;
 }
+/** As often looks a reader again that is overtaken (lib/engine/shard-reader.ts). */
+const looksMax = 5;
+
 /** `injected`: the read met a fault of its own and is asked again. `true`: what it says is so. Else what is wrong with it. */
 export type ErrorVerdict = "injected" | "true" | { readonly wrong: string };
 
@@ -27,7 +30,8 @@ export function judgeError(
     (kind === "unavailable" &&
       (saysNothingPublished(oracle, window, asked, message) ||
         saysTooLarge(oracle, window, asked, message) ||
-        saysTooMuchUnmerged(oracle, window, asked, message))) ||
+        saysTooMuchUnmerged(oracle, window, asked, message) ||
+        saysOvertaken(oracle, window, asked, message))) ||
     (kind === "corrupt" && saysBadDelta(oracle, asked, message));
   return isTrue ? "true" : { wrong: `a ${asked.consistency} read failed with ${kind}: ${error.stack}` };
 }
@@ -62,6 +66,15 @@ function saysTooMuchUnmerged(oracle: Oracle, window: ReadWindow, asked: Asked, m
     ({ shard, delta }) => shard === name && !oldest?.included.has(delta),
   );
   return unknown.length >= Number(deltas);
+}
+
+/** Each time it looked, a delta that it had found was gone. */
+function saysOvertaken(oracle: Oracle, window: ReadWindow, { collection }: Asked, message: string): boolean {
+  if (!message.includes("deltas are merged faster than they can be read")) return false;
+  const gone = [...oracle.deltas.values()].filter(
+    ({ shard, goneAt }) => shard.startsWith(`${collection}/`) && goneAt !== null && goneAt > window.beganAt,
+  );
+  return gone.length >= looksMax - 1;
 }
 
 /** A read that promises writes cannot do without a delta that is damaged, beyond the horizon, or was put aside. */

@@ -8,9 +8,17 @@
  */
 import { createHash } from "node:crypto";
 import { SiltstoneError } from "../../lib/core/errors.ts";
+import { horizonMs } from "../../lib/engine/deltas.ts";
 import { Crash, describe, type Effect, type EffectHook, type Verdict } from "../support/effects.ts";
 import type { MemoryClock } from "../support/memory/clock.ts";
-import { commitPausesMs, drawFault, type FaultKind, type FaultRates, pausesMs } from "./faults.ts";
+import {
+  beforeHorizonMs,
+  commitPausesMs,
+  drawFault,
+  type FaultKind,
+  type FaultRates,
+  pausesMs,
+} from "./faults.ts";
 import type { Oracle } from "./oracle.ts";
 import type { Chance } from "./random.ts";
 import { turn } from "./synchronous-io.ts";
@@ -46,6 +54,8 @@ export class Scheduler {
   readonly #stragglers: Straggler[] = [];
   readonly #after = new Map<Effect, "crashAfter" | "wonUnnoticed">();
   readonly #late = new Set<string>();
+  /** Until when a process stands still. */
+  readonly #frozen = new Map<string, number>();
   readonly #hash = createHash("sha256");
   #running = 0;
 
@@ -97,7 +107,7 @@ export class Scheduler {
   takesEffectLater(key: string, process: string, perform: () => Promise<unknown>): boolean {
     if (!this.#late.delete(`${process} ${key}`)) return false;
     const dueMs = this.#clock.nowMs() + this.#chance.pick([50, 5_000, 120_000]);
-    this.#stragglers.push({ dueMs, what: `${process}: late put ${key}`, perform });
+    this.#stragglers.push({ dueMs, what: `${process}: ${key} takes effect late`, perform });
     return true;
   }
 
@@ -115,6 +125,7 @@ export class Scheduler {
       this.#note(`time jumps by ${ms / 3_600_000} h`, "timeJump");
       this.#clock.advance(ms);
     }
+    if (this.#chance.hits(this.rates.horizonJump)) this.#jumpToHorizon();
     const straggler = this.#stragglers.findIndex(
       ({ dueMs }) => dueMs <= this.#clock.nowMs() || this.draining,
     );
@@ -128,12 +139,25 @@ export class Scheduler {
     await turn();
   }
 
+  /** Only where a run knows jumps of that length. */
+  #jumpToHorizon(): void {
+    if (Math.max(...this.#jumpsMs) < horizonMs) return;
+    const times = this.#oracle.timesJudgedByHorizon();
+    if (times.length === 0) return;
+    const wantedMs = this.#chance.pick(times) + horizonMs - this.#chance.pick(beforeHorizonMs);
+    const ms = wantedMs - this.#clock.nowMs();
+    if (ms <= 0) return;
+    this.#note(`time jumps by ${ms / 3_600_000} h, to the horizon`, "horizonJump");
+    this.#clock.advance(ms);
+  }
+
   #next(): Gate {
-    const ready = () =>
-      this.#gates.filter(({ notBeforeMs }) => this.draining || notBeforeMs <= this.#clock.nowMs());
+    const dueMs = ({ process, notBeforeMs }: Gate) =>
+      Math.max(notBeforeMs, this.#frozen.get(process) ?? Number.NEGATIVE_INFINITY);
+    const ready = () => this.#gates.filter((gate) => this.draining || dueMs(gate) <= this.#clock.nowMs());
     let gates = ready();
     if (gates.length === 0) {
-      const soonest = Math.min(...this.#gates.map(({ notBeforeMs }) => notBeforeMs));
+      const soonest = Math.min(...this.#gates.map(dueMs));
       if (!Number.isFinite(soonest))
         throw new Error("the simulator is stuck: a process waits for something that is no effect");
       this.#clock.advance(Math.max(0, soonest - this.#clock.nowMs()));
@@ -167,9 +191,14 @@ export class Scheduler {
       case "pause":
         this.#gates.push({ ...gate, notBeforeMs: this.#clock.nowMs() + this.#chance.pick(pausesMs) });
         break;
+      case "freeze":
+        this.#frozen.set(process, this.#clock.nowMs() + this.#chance.pick([...pausesMs, ...this.#jumpsMs]));
+        this.#gates.push(gate);
+        break;
       case "commitPause":
         this.#sleepAtCommit(gate);
         break;
+      case "lateDelete":
       case "late":
         this.#late.add(`${process} ${effect!.key}`);
         gate.open(undefined);

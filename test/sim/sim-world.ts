@@ -47,8 +47,14 @@ export function watchedStore(
     list: (prefix, options) => store.list(prefix, options),
     listFolders: (prefix) => store.listFolders(prefix),
     async delete(keys) {
-      for (const key of keys) oracle.deleting(key);
-      await store.delete(keys);
+      const remove = (key: string) => {
+        oracle.deleting(key);
+        return store.delete([key]);
+      };
+      for (const key of keys) {
+        if (later(key, () => remove(key))) throw timedOut(key);
+        await remove(key);
+      }
     },
   };
 }
