@@ -10,6 +10,7 @@ import type { Manifest } from "../core/manifest.ts";
 import { shown } from "../core/metadata.ts";
 import type { Row } from "../core/record.ts";
 import { rowProblem } from "../core/records.ts";
+import { clockAllowanceMs } from "../core/time-bounds.ts";
 import type { ObjectStore, World } from "./ports.ts";
 
 /** Deltas read at a time. */
@@ -27,6 +28,8 @@ export const tombstoneKeepMs = horizonMs + 3_600_000;
 export interface ListedDelta {
   readonly delta: string;
   readonly bytes: number;
+  /** When S3 says that it was written. */
+  readonly modifiedMs: number;
 }
 
 /** What lies below the shard's deltas/ from the watermark on, oldest first. */
@@ -37,9 +40,9 @@ export async function listDeltas(
 ): Promise<ListedDelta[]> {
   const listed: ListedDelta[] = [];
   for await (const page of store.list(deltaPrefix(shard), { startAfter: deltaKey(shard, watermark) })) {
-    for (const { key, bytes } of page) {
+    for (const { key, bytes, modifiedMs } of page) {
       const delta = deltaOfKey(shard, key);
-      if (delta !== null) listed.push({ delta, bytes });
+      if (delta !== null) listed.push({ delta, bytes, modifiedMs });
     }
     if (listed.length >= bounds.listedDeltas) break;
   }
@@ -88,19 +91,25 @@ async function readDelta(
   delta: string,
 ): Promise<ReadDelta> {
   const key = deltaKey(shard, delta);
+  const unreadable = (reason: string): ReadDelta => ({
+    kind: "unreadable",
+    delta,
+    error: corrupt(key, reason),
+  });
   for (let reads = 1; ; reads++) {
     const found = await world.store.getBounded(key, deltaBytesMax);
     if (found.kind === "absent") return { kind: "gone", delta };
     if (found.kind === "refused") return { kind: "left", delta, error: found.error };
-    if (found.kind === "tooLarge") return { kind: "unreadable", delta, error: tooLarge(key, found.bytes) };
+    if (found.kind === "tooLarge") return unreadable(tooLarge(found.bytes));
     try {
       const { header, rows } = decodeDelta(found.body, { key, delta });
       const fault =
+        tooEarly(delta, found.modifiedMs) ??
         misfit(collection, shard, header) ??
         misfitRow(collection, rows) ??
+        misfitVersion(collection, rows, Math.min(ulidTimeMs(delta), found.modifiedMs)) ??
         tooOld(Math.min(header.createdAtMs, ulidTimeMs(delta)), world.clock.nowMs());
-      if (fault !== null) return { kind: "unreadable", delta, error: corrupt(key, fault) };
-      return { kind: "rows", delta, rows };
+      return fault === null ? { kind: "rows", delta, rows } : unreadable(fault);
     } catch (error) {
       if (!isKind(error, "corrupt")) throw error;
       if (reads === readsMax) return { kind: "unreadable", delta, error };
@@ -108,9 +117,32 @@ async function readDelta(
   }
 }
 
-/** Judged before anything is read of it: no writer makes a delta of this size. */
-export const tooLarge = (key: string, bytes: number): SiltstoneError =>
-  corrupt(key, `it has ${bytes} bytes; a delta has at most ${deltaBytesMax}`);
+/** What keeps an object from being a delta, by what a LIST says of it: nothing of it is read then. Null when nothing does. */
+export const entryProblem = ({ delta, bytes, modifiedMs }: ListedDelta): string | null =>
+  bytes > deltaBytesMax ? tooLarge(bytes) : tooEarly(delta, modifiedMs);
+
+const tooLarge = (bytes: number): string => `it has ${bytes} bytes; a delta has at most ${deltaBytesMax}`;
+
+/** No clock that S3 accepts makes such a name: it would be listed, and win, for as long as its time has not come. */
+function tooEarly(delta: string, modifiedMs: number): string | null {
+  const aheadMs = ulidTimeMs(delta) - modifiedMs;
+  return aheadMs > clockAllowanceMs ? `its name is ${ahead(aheadMs)} of when S3 got it` : null;
+}
+
+/**
+ * Where arrival orders the writes, a version is the time of a producer's call, which was before it named its delta: one
+ * from the future would win over every later write and delete of its id.
+ */
+function misfitVersion({ ordering }: Collection, rows: readonly Row[], madeMs: number): string | null {
+  if (ordering !== "arrival") return null;
+  const early = rows.find(({ version }) => version - madeMs > clockAllowanceMs);
+  if (early === undefined) return null;
+  const { row, version } = early;
+  return `row ${row}: its version ${version} is ${ahead(version - madeMs)} of when its delta was made`;
+}
+
+const ahead = (ms: number): string =>
+  `${Math.floor(ms / 1000)} s ahead (at most ${clockAllowanceMs / 1000} s are allowed)`;
 
 /** A delta of another collection, shard or embedding space must not be merged, however well-formed it is. */
 function misfit(collection: Collection, shard: ShardRef, header: DeltaHeader): string | null {

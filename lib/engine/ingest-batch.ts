@@ -8,15 +8,14 @@
  */
 import { addSums, equalSums, type RowSum, sumOf } from "../core/checksum.ts";
 import type { Collection } from "../core/collection.ts";
-import { deltaBytesMax } from "../core/delta-header.ts";
-import { SiltstoneError } from "../core/errors.ts";
+import { corrupt, SiltstoneError } from "../core/errors.ts";
 import { fold } from "../core/fold.ts";
 import { deltaKey, type ShardRef, shardName, ulidFloor, ulidTimeMs } from "../core/keys.ts";
 import type { Segment } from "../core/manifest.ts";
 import type { Row } from "../core/record.ts";
 import { withFolder } from "../segment/files.ts";
 import { writeFlatSegment } from "../segment/write-flat.ts";
-import { endOf, type ListedDelta, type ReadDelta, readDeltas, tooLarge } from "./deltas.ts";
+import { endOf, entryProblem, type ListedDelta, type ReadDelta, readDeltas } from "./deltas.ts";
 import type { Head } from "./head.ts";
 import type { HeldLease } from "./lease.ts";
 import type { World } from "./ports.ts";
@@ -117,19 +116,18 @@ async function readBatch(
   shard: ShardRef,
   { taken, lease }: Batch,
 ): Promise<ReadDelta[]> {
-  const fits = taken.filter(({ bytes }) => bytes <= deltaBytesMax).map(({ delta }) => delta);
+  const problems = new Map(taken.map((entry) => [entry.delta, entryProblem(entry)]));
+  const wanted = taken.map(({ delta }) => delta).filter((delta) => problems.get(delta) === null);
   const read: ReadDelta[] = [];
-  for (let start = 0; start < fits.length; start += readsPerCheck) {
+  for (let start = 0; start < wanted.length; start += readsPerCheck) {
     await lease.check();
-    read.push(...(await readDeltas(world, collection, shard, fits.slice(start, start + readsPerCheck))));
+    read.push(...(await readDeltas(world, collection, shard, wanted.slice(start, start + readsPerCheck))));
   }
-  const rest = taken.filter(({ bytes }) => bytes > deltaBytesMax);
-  return [
-    ...read,
-    ...rest.map(({ delta, bytes }): ReadDelta => {
-      return { kind: "unreadable", delta, error: tooLarge(deltaKey(shard, delta), bytes) };
-    }),
-  ];
+  for (const [delta, problem] of problems) {
+    if (problem === null) continue;
+    read.push({ kind: "unreadable", delta, error: corrupt(deltaKey(shard, delta), problem) });
+  }
+  return read;
 }
 
 /** Folds, writes and proves one segment, on local disk alone: from the same rows it is made again, or fails again. */

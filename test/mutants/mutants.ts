@@ -980,12 +980,41 @@ export const mutants: readonly Mutant[] = [
     test: "test/hostile/deltas.test.ts",
   },
   {
+    name: "a version from the future wins for ever",
+    file: "lib/engine/deltas.ts",
+    edits: [{ search: 'if (ordering !== "arrival") return null;', replace: "if (ordering) return null;" }],
+    test: "test/hostile/time.test.ts",
+  },
+  {
+    name: "a version is judged by S3's time alone",
+    file: "lib/engine/deltas.ts",
+    edits: [{ search: "Math.min(ulidTimeMs(delta), found.modifiedMs)", replace: "found.modifiedMs" }],
+    test: "test/hostile/time.test.ts",
+  },
+  {
+    name: "a version is judged by the delta's own name alone",
+    file: "lib/engine/deltas.ts",
+    edits: [{ search: "Math.min(ulidTimeMs(delta), found.modifiedMs)", replace: "ulidTimeMs(delta)" }],
+    test: "test/hostile/time.test.ts",
+  },
+  {
+    name: "a delta's name may be of any time to come",
+    file: "lib/engine/deltas.ts",
+    edits: [
+      {
+        search: "const aheadMs = ulidTimeMs(delta) - modifiedMs;",
+        replace: "const aheadMs = Math.min(0, ulidTimeMs(delta) - modifiedMs);",
+      },
+    ],
+    test: "test/hostile/time.test.ts",
+  },
+  {
     name: "a delta's size is not judged before it is read",
     file: "lib/engine/ingest-batch.ts",
     edits: [
       {
-        search: "const fits = taken.filter(({ bytes }) => bytes <= deltaBytesMax)",
-        replace: "const fits = taken.filter(({ bytes }) => bytes >= 0)",
+        search: "problems.get(delta) === null)",
+        replace: "problems.has(delta))",
       },
     ],
     test: "test/engine/quarantine.test.ts",
