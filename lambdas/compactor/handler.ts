@@ -9,6 +9,7 @@ import { parseEvent } from "../../lib/aws/parse-event.ts";
 import { clearScratch, roomHere } from "../../lib/aws/scratch.ts";
 import { telemetry } from "../../lib/aws/telemetry.ts";
 import { metric } from "../../lib/contract.ts";
+import { requestBounds } from "../../lib/core/time-bounds.ts";
 import { compact } from "../../lib/engine/compact.ts";
 import { failureOf, noteRun, summarizeRun } from "../../lib/engine/run-summary.ts";
 import { Sweep } from "../../lib/engine/sweep.ts";
@@ -23,7 +24,7 @@ const deadlineMarginMs = 60_000;
 
 clearScratch();
 const environment = parseEnvironment(process.env);
-const world = awsWorld(environment);
+const world = awsWorld(environment, requestBounds.compactor);
 const service = telemetry({ stage: environment.stage, service: "compactor" });
 const sweep = new Sweep();
 

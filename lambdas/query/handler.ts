@@ -9,21 +9,20 @@ import { lambdaDoor } from "../../lib/aws/lambda-door.ts";
 import { clearScratch } from "../../lib/aws/scratch.ts";
 import { telemetry } from "../../lib/aws/telemetry.ts";
 import { metric } from "../../lib/contract.ts";
-import { unreachable } from "../../lib/core/errors.ts";
+import { SiltstoneError, unreachable } from "../../lib/core/errors.ts";
+import { answerMarginMs, fanOutMarginMs, readMarginMs, requestBounds } from "../../lib/core/time-bounds.ts";
 import { FanOut } from "../../lib/engine/fan-out.ts";
 import type { Provenance } from "../../lib/engine/read-request.ts";
 import { Reader } from "../../lib/engine/reader.ts";
 import { parseQueryEvent, type QueryEvent } from "./event.ts";
 
-/** What is left of the function's time when it stops waiting for its groups: enough to say which failed. */
-const marginMs = 1_000;
-
 clearScratch();
 const environment = parseEnvironment(process.env);
 const { stage, groupFunctions } = environment;
 const service = telemetry({ stage, service: "query" });
-const world = awsWorld(environment);
-const reads = groupFunctions.length > 0 ? fanOut() : reader();
+const world = awsWorld(environment, requestBounds.query);
+const isFront = groupFunctions.length > 0;
+const reads = isFront ? fanOut() : reader();
 /** Collections that this process has answered from: the first answer of each is the cold one. */
 const warm = new Set<string>();
 
@@ -31,9 +30,12 @@ export const handler = lambdaDoor(
   { telemetry: service, failureMetric: metric.queryErrors },
   async (event, context) => {
     const asked = parseQueryEvent(event);
-    const answer = await answerOf(asked, context.getRemainingTimeInMillis() - marginMs);
-    report(asked, answer as Provenance);
-    return answer;
+    const leftMs = context.getRemainingTimeInMillis();
+    const waitMs = leftMs - (isFront ? answerMarginMs : readMarginMs);
+    const answer = await world.clock.atMost(waitMs, answerOf(asked, leftMs - fanOutMarginMs));
+    if (answer === null) throw silent(waitMs);
+    report(asked, answer.value as Provenance);
+    return answer.value;
   },
 );
 
@@ -55,6 +57,13 @@ function fanOut(): FanOut {
     ask: (group, event, waitMs) => caller.call(groupFunctions[group]!, event, { writes: false, waitMs }),
   });
 }
+
+/** The call is given up and the process lives on: what it waits for, the next calls find. */
+const silent = (waitMs: number): SiltstoneError =>
+  new SiltstoneError(
+    "unavailable",
+    `no answer within ${waitMs} ms: S3 is slow or silent, or more has to be fetched than fits into one call; repeat it`,
+  );
 
 async function answerOf({ op, call }: QueryEvent, remainingMs: number): Promise<object> {
   switch (op) {
@@ -78,13 +87,13 @@ async function answerOf({ op, call }: QueryEvent, remainingMs: number): Promise<
 /** A call is counted once: where it was asked, not in each group; loading segments, where that is done. */
 function report({ op, call }: QueryEvent, answer: Provenance): void {
   if (!("collection" in call)) return;
-  const isCold = groupFunctions.length === 0 && !warm.has(call.collection);
+  const isCold = !isFront && !warm.has(call.collection);
   warm.add(call.collection);
   if (isCold) service.emit(call.collection, { [metric.coldLoadDuration]: answer.milliseconds });
   if (call.part !== undefined) return;
   service.emit(call.collection, {
     ...(op === "query" ? { [metric.queryLatency]: answer.milliseconds } : {}),
-    ...(groupFunctions.length === 0 ? {} : { [metric.partialAnswers]: answer.partial === undefined ? 0 : 1 }),
+    ...(!isFront ? {} : { [metric.partialAnswers]: answer.partial === undefined ? 0 : 1 }),
     [metric.snapshotAge]: Math.max(...answer.shards.map(({ ageSeconds }) => ageSeconds)),
     [metric.snapshotFallback]: answer.warning === undefined ? 0 : 1,
   });

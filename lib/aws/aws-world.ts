@@ -6,11 +6,12 @@ import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { S3Client } from "@aws-sdk/client-s3";
 import { SQSClient } from "@aws-sdk/client-sqs";
 import { DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
+import { type RequestBounds, requestBounds } from "../core/time-bounds.ts";
 import type { World } from "../engine/ports.ts";
 import { Traffic } from "../engine/traffic.ts";
 import { DynamoDbLeaseTable } from "./dynamodb-lease-table.ts";
 import type { Environment } from "./environment.ts";
-import { requestHandler, s3SocketsMax, socketsMax } from "./request-handler.ts";
+import { patience, s3SocketsMax, socketsMax } from "./request-handler.ts";
 import { S3ObjectStore } from "./s3-object-store.ts";
 import { SqsDeltaQueue } from "./sqs-delta-queue.ts";
 import { systemClock } from "./system-clock.ts";
@@ -22,13 +23,14 @@ export interface AwsWorld extends World {
 
 export type AwsNames = Pick<Environment, "bucket" | "table" | "queueUrl" | "deadLetterQueueUrl">;
 
-export function awsWorld(names: AwsNames): AwsWorld {
+/** `bounds`: how long it waits for AWS. */
+export function awsWorld(names: AwsNames, bounds: RequestBounds = requestBounds.person): AwsWorld {
   const traffic = new Traffic();
-  const s3 = new S3Client({ requestHandler: requestHandler(s3SocketsMax) });
-  const sqs = new SQSClient({ requestHandler: requestHandler(socketsMax) });
-  const dynamodb = new DynamoDBClient({ requestHandler: requestHandler(socketsMax) });
+  const s3 = new S3Client(patience(bounds, s3SocketsMax));
+  const sqs = new SQSClient(patience(bounds, socketsMax));
+  const dynamodb = new DynamoDBClient(patience(bounds, socketsMax));
   return {
-    store: new S3ObjectStore(s3, names.bucket, traffic),
+    store: new S3ObjectStore(s3, names.bucket, traffic, bounds),
     queue: new SqsDeltaQueue(sqs, names),
     leases: new DynamoDbLeaseTable(DynamoDBDocumentClient.from(dynamodb), names.table),
     clock: systemClock(),

@@ -4,12 +4,10 @@
  */
 import { InvokeCommand, LambdaClient } from "@aws-sdk/client-lambda";
 import { type ErrorKind, invalid, type Problem, SiltstoneError } from "../core/errors.ts";
+import { invocationBounds } from "../core/time-bounds.ts";
 import { failure } from "./failure.ts";
 import { bodyBytesMax } from "./lambda-door.ts";
 
-const connectionTimeoutMs = 3_000;
-/** A Lambda run ends after 15 minutes at the latest; its answer is sent then. */
-const answerTimeoutMs = 16 * 60_000;
 /** A query function calls all its groups at once. */
 const socketsMax = 64;
 
@@ -26,8 +24,8 @@ const kinds: readonly string[] = [
 export class FunctionCaller {
   readonly #client = new LambdaClient({
     requestHandler: {
-      connectionTimeout: connectionTimeoutMs,
-      requestTimeout: answerTimeoutMs,
+      connectionTimeout: invocationBounds.connectMs,
+      requestTimeout: invocationBounds.answerMs,
       throwOnRequestTimeout: true,
       httpAgent: { keepAlive: true, maxSockets: socketsMax },
       httpsAgent: { keepAlive: true, maxSockets: socketsMax },

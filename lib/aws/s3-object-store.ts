@@ -26,6 +26,7 @@ import {
 import { Upload } from "@aws-sdk/lib-storage";
 import pLimit from "p-limit";
 import { corrupt, invalid, SiltstoneError } from "../core/errors.ts";
+import { type RequestBounds, requestBounds } from "../core/time-bounds.ts";
 import type {
   BoundedGetResult,
   ByteRange,
@@ -37,7 +38,10 @@ import type {
 } from "../engine/ports.ts";
 import type { Traffic } from "../engine/traffic.ts";
 import { failure, statusOf } from "./failure.ts";
+import { s3SocketsMax } from "./request-handler.ts";
 
+/** GETs at a time; the rest of the connections are left to what is no GET. */
+const readsMax = s3SocketsMax - 8;
 /** S3's own limits. */
 const deleteKeysMax = 1000;
 /** 10,000 parts of this size carry 80 GB, eight times what a Lambda's disk holds. */
@@ -51,8 +55,6 @@ const uploadPartsAtOnce = 4;
 const copyPartBytes = 256 * 1024 * 1024;
 const copyPartsMax = 10_000;
 const copyPartsAtOnce = 16;
-/** A body that breaks off is asked for again; the SDK retries only up to the headers. */
-const bodyAttemptsMax = 3;
 /** 100 million keys: far above any prefix this product writes, a bound on a server that never ends a list. */
 const listPagesMax = 100_000;
 const failuresShown = 5;
@@ -61,11 +63,20 @@ export class S3ObjectStore implements ObjectStore {
   readonly #client: S3Client;
   readonly #bucket: string;
   readonly #traffic: Traffic;
+  readonly #bodyAttempts: number;
+  /** Its time begins when a GET is begun, and not when a connection is free for it. */
+  readonly #reads = pLimit(readsMax);
 
-  constructor(client: S3Client, bucket: string, traffic: Traffic) {
+  constructor(
+    client: S3Client,
+    bucket: string,
+    traffic: Traffic,
+    { bodyAttempts }: Pick<RequestBounds, "bodyAttempts"> = requestBounds.person,
+  ) {
     this.#client = client;
     this.#bucket = bucket;
     this.#traffic = traffic;
+    this.#bodyAttempts = bodyAttempts;
     // The deserialize step is run once for every attempt.
     client.middlewareStack.add(
       (next) => async (args) => {
@@ -85,7 +96,7 @@ export class S3ObjectStore implements ObjectStore {
     });
     const { start, limit } = options.range ?? { start: 0, limit: 0 };
     try {
-      const { answer, body } = await this.#read(command, Number.POSITIVE_INFINITY);
+      const { answer, body } = await this.#reads(() => this.#read(command, Number.POSITIVE_INFINITY));
       return { kind: "found", body: body!, etag: answer.ETag! };
     } catch (error) {
       const status = statusOf(error);
@@ -105,7 +116,7 @@ export class S3ObjectStore implements ObjectStore {
   async getBounded(key: string, bytesMax: number): Promise<BoundedGetResult> {
     try {
       const command = new GetObjectCommand({ Bucket: this.#bucket, Key: key });
-      const { answer, body } = await this.#read(command, bytesMax);
+      const { answer, body } = await this.#reads(() => this.#read(command, bytesMax));
       if (body === null) return { kind: "tooLarge", bytes: answer.ContentLength! };
       return { kind: "found", body, modifiedMs: answer.LastModified!.getTime() };
     } catch (error) {
@@ -116,7 +127,10 @@ export class S3ObjectStore implements ObjectStore {
     }
   }
 
-  /** The answer with its body; null, and the connection dropped, when that has more bytes. */
+  /**
+   * The answer with its body; null, and the connection dropped, when that has more bytes. A body that breaks off is asked for
+   * again; the SDK retries only up to the headers.
+   */
   async #read(
     command: GetObjectCommand,
     bytesMax: number,
@@ -134,7 +148,7 @@ export class S3ObjectStore implements ObjectStore {
         this.#traffic.read(bytes.length);
         return { answer, body: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length) };
       } catch (error) {
-        if (!answered || attempt === bodyAttemptsMax) throw error;
+        if (!answered || attempt === this.#bodyAttempts) throw error;
       }
     }
   }

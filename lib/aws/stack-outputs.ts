@@ -1,16 +1,13 @@
 /** The outputs of a deployed stack, by which the command line finds what belongs to a stage. */
 import { CloudFormationClient, DescribeStacksCommand } from "@aws-sdk/client-cloudformation";
 import { SiltstoneError } from "../core/errors.ts";
+import { requestBounds } from "../core/time-bounds.ts";
 import { failure } from "./failure.ts";
-
-const connectionTimeoutMs = 3_000;
-const requestTimeoutMs = 20_000;
+import { patience } from "./request-handler.ts";
 
 /** Output values by name. Throws `notFound` when there is no such stack in the account and region. */
 export async function stackOutputs(stackName: string): Promise<Readonly<Record<string, string>>> {
-  const client = new CloudFormationClient({
-    requestHandler: { connectionTimeout: connectionTimeoutMs, requestTimeout: requestTimeoutMs },
-  });
+  const client = new CloudFormationClient(patience(requestBounds.person, 1));
   try {
     const answer = await client.send(new DescribeStacksCommand({ StackName: stackName }));
     const outputs = answer.Stacks?.[0]?.Outputs ?? [];

@@ -10,6 +10,25 @@ export function systemClock(): Clock {
     sleep: async (ms) => {
       await timer(ms);
     },
+    async atMost(ms, work) {
+      const ended = new AbortController();
+      try {
+        return await Promise.race([work.then((value) => ({ value })), elapse(ms, ended.signal)]);
+      } finally {
+        ended.abort();
+      }
+    },
     ulid: () => nextUlid(Date.now()),
   };
+}
+
+const ticks = 8;
+
+/**
+ * In several ticks: when a process that was frozen wakes up, its timers go off before it has looked at what arrived. It
+ * loses one tick for that, and has the others to look.
+ */
+async function elapse(ms: number, signal: AbortSignal): Promise<null> {
+  for (let i = 0; i < ticks; i++) await timer(ms / ticks, undefined, { signal });
+  return null;
 }

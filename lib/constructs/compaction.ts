@@ -9,11 +9,9 @@ import { CfnSchedule } from "aws-cdk-lib/aws-scheduler";
 import type { Queue } from "aws-cdk-lib/aws-sqs";
 import { Construct } from "constructs";
 import type { CompactorSource, Stage } from "../contract.ts";
+import { functionTimeoutMs } from "../core/time-bounds.ts";
 import { allowing, HandlerFunction } from "./handler-function.ts";
 import type { Storage } from "./storage.ts";
-
-/** Lambda's longest run. */
-export const compactorTimeoutSeconds = 900;
 
 /** An event that could not be delivered for this long is dropped: the next one asks for the same. 60 is the least. */
 const eventAgeMaxSeconds = 60;
@@ -47,7 +45,7 @@ export class Compaction extends Construct {
       architecture: props.architecture,
       memoryMiB: props.memoryMiB ?? 3008,
       storageMiB: props.storageMiB ?? 4096,
-      timeoutSeconds: compactorTimeoutSeconds,
+      timeoutSeconds: functionTimeoutMs.compactor / 1000,
       reservedConcurrency: props.reservedConcurrency,
       environment: props.environment,
     });

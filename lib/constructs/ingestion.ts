@@ -14,12 +14,12 @@ import {
 import { Queue, QueueEncryption } from "aws-cdk-lib/aws-sqs";
 import { Construct } from "constructs";
 import { env, type Stage } from "../contract.ts";
-import { compactorTimeoutSeconds } from "./compaction.ts";
+import { functionTimeoutMs } from "../core/time-bounds.ts";
 import { allowing, HandlerFunction } from "./handler-function.ts";
 import type { Storage } from "./storage.ts";
 
 /** A message may not come back while the run that took it is still working. */
-const visibilityTimeoutSeconds = compactorTimeoutSeconds + 60;
+const visibilityTimeoutSeconds = functionTimeoutMs.compactor / 1000 + 60;
 /** The compactor puts what it cannot read on the dead-letter queue itself, with the reason; this is the backstop. */
 const receiveCountMax = 100;
 
@@ -70,7 +70,7 @@ export class Ingestion extends Construct {
       codeFolder: props.codeFolder,
       architecture: props.architecture,
       memoryMiB: props.memoryMiB ?? 512,
-      timeoutSeconds: 30,
+      timeoutSeconds: functionTimeoutMs.producer / 1000,
       reservedConcurrency: props.reservedConcurrency,
       environment: this.environment,
     });

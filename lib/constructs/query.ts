@@ -12,13 +12,13 @@ import {
 } from "aws-cdk-lib/aws-lambda";
 import { Construct } from "constructs";
 import { callerEnv, env, groupFunctionsEnv, queryGroupsMax, type Stage } from "../contract.ts";
+import { functionTimeoutMs } from "../core/time-bounds.ts";
 import { allowing, HandlerFunction } from "./handler-function.ts";
 import type { Storage } from "./storage.ts";
 
 const memoryMiBDefault = 3008;
 const storageMiBDefault = 4096;
 const refreshSecondsMax = 300;
-const timeoutSeconds = 30;
 /** One whole processor, to send questions, wait and merge answers of at most 6 MB each. */
 const frontMemoryMiB = 1769;
 
@@ -73,7 +73,7 @@ export class Query extends Construct {
       stage: props.stage,
       codeFolder: props.codeFolder,
       architecture: props.architecture,
-      timeoutSeconds,
+      timeoutSeconds: functionTimeoutMs.query / 1000,
       reservedConcurrency: props.reservedConcurrency,
     };
     const reading = (id: string, description: string): LambdaFunction => {

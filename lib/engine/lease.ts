@@ -3,13 +3,8 @@
  * safe; that is the pointer's If-Match. Still, a holder that slept past its lease stops before it publishes.
  */
 import { SiltstoneError } from "../core/errors.ts";
+import { leaseExtendBelowMs, leaseMarginMs, leaseMs } from "../core/time-bounds.ts";
 import type { Lease, World } from "./ports.ts";
-
-export const leaseMs = 120_000;
-/** The lease is extended when less than this is left. */
-const extendBelowMs = 90_000;
-/** Less than this left counts as lost: clocks differ. */
-const marginMs = 5_000;
 
 export class HeldLease {
   readonly #world: World;
@@ -39,9 +34,9 @@ export class HeldLease {
   /** Call before every step that takes long and before every commit. Throws `fenced` when the lease is gone. */
   async check(): Promise<void> {
     const leftMs = this.#lease.expiresAtMs - this.#world.clock.nowMs();
-    if (leftMs > extendBelowMs) return;
+    if (leftMs > leaseExtendBelowMs) return;
     const extended =
-      leftMs > marginMs
+      leftMs > leaseMarginMs
         ? await this.#world.leases.extend(this.#lease, { leaseMs, nowMs: this.#world.clock.nowMs() })
         : null;
     if (extended === null) {

@@ -117,6 +117,8 @@ export interface Lease {
 export interface Clock {
   nowMs(): number;
   sleep(ms: number): Promise<void>;
+  /** What `work` gives, or null when that takes longer than `ms`: it goes on all the same, and its failure is its own. */
+  atMost<T>(ms: number, work: Promise<T>): Promise<{ readonly value: T } | null>;
   /** A new ULID at nowMs(), greater than every one this clock gave before. */
   ulid(): string;
 }

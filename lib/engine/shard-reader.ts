@@ -22,6 +22,7 @@ import { quarantinedDeltaKey, type ShardRef, shardName } from "../core/keys.ts";
 import { isClustered, type Manifest, type Segment } from "../core/manifest.ts";
 import type { Pointer } from "../core/pointer.ts";
 import type { Row } from "../core/record.ts";
+import { refreshHoldMs } from "../core/time-bounds.ts";
 import type { OpenSegment } from "../segment/open-segment.ts";
 import { type ColdOffer, ColdStart } from "./cold-start.ts";
 import { ColdView } from "./cold-view.ts";
@@ -114,16 +115,39 @@ export class ShardReader {
   async fresh(maxAgeMs: number, tolerant: boolean): Promise<View> {
     // Who tolerates an older view waits before he tries again what failed; a bound is kept by success alone.
     const sinceMs = tolerant ? this.#triedAtMs : this.#checkedAtMs;
+    if (this.#current !== null && this.#isWithin(sinceMs, maxAgeMs)) return this.#current.view;
+    if (tolerant) return this.#current === null ? this.#newestOrOlder() : this.#soonOrOlder();
+    return this.#refreshed();
+  }
+
+  #isWithin(sinceMs: number, maxAgeMs: number): boolean {
     const ageMs = this.#world.clock.nowMs() - sinceMs;
-    if (this.#current === null || ageMs >= maxAgeMs || ageMs < 0) {
-      try {
-        await this.#refresh();
-      } catch (error) {
-        if (!tolerant) throw error;
-        return this.#instead(error);
-      }
+    return ageMs >= 0 && ageMs < maxAgeMs;
+  }
+
+  async #newestOrOlder(): Promise<View> {
+    try {
+      return await this.#refreshed();
+    } catch (error) {
+      return this.#instead(error);
     }
+  }
+
+  /** As above; the view that there is does not wait for long. */
+  async #soonOrOlder(): Promise<View> {
+    const found = await this.#world.clock.atMost(refreshHoldMs, this.#newestOrOlder());
+    if (found !== null) return found.value;
+    this.#hold("its newest version was not there");
     return this.#current!.view;
+  }
+
+  /** What is looked for goes on being looked for; who tolerates an older view is not held up by it. */
+  #hold(what: string): void {
+    this.fault = new SiltstoneError(
+      "unavailable",
+      `${shardName(this.#ref)}: ${what} within ${refreshHoldMs} ms: S3 is slow or silent, or the version is large`,
+    );
+    this.#triedAtMs = this.#world.clock.nowMs();
   }
 
   /** The older view that serves where the newest version cannot; throws the reason where none may. */
@@ -151,12 +175,25 @@ export class ShardReader {
       return this.#instead(error);
     }
     if (offer === null) return this.fresh(maxAgeMs, true);
+    return (await this.#isStillNewest(offer, maxAgeMs)) ? offer.view : this.fresh(maxAgeMs, true);
+  }
+
+  /** False when the pointer has moved; an offer that cannot be checked serves, as a view would. */
+  async #isStillNewest(offer: ColdOffer, maxAgeMs: number): Promise<boolean> {
     const askedAtMs = this.#world.clock.nowMs();
-    if (askedAtMs - this.#checkedAtMs > maxAgeMs) {
-      if (await this.#moved(offer.etag)) return this.fresh(maxAgeMs, true);
-      this.#foundNewest(Math.max(this.#checkedAtMs, askedAtMs));
+    const lookedAtMs = Math.max(this.#checkedAtMs, this.#triedAtMs);
+    if (askedAtMs === lookedAtMs || this.#isWithin(lookedAtMs, maxAgeMs)) return true;
+    try {
+      const moved = await this.#world.clock.atMost(refreshHoldMs, this.#moved(offer.etag));
+      if (moved === null) this.#hold("its pointer was not answered");
+      else if (moved.value) return false;
+      else this.#foundNewest(askedAtMs);
+    } catch (error) {
+      if (!isKind(error, "unavailable")) throw error;
+      this.fault = error;
+      this.#triedAtMs = this.#world.clock.nowMs();
     }
-    return offer.view;
+    return true;
   }
 
   /** Null when the graphs came first. */

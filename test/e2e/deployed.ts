@@ -11,6 +11,7 @@ import { type Message, ReceiveMessageCommand, SendMessageCommand, SQSClient } fr
 import { type Synthesis, synthesize } from "../../bin/app.ts";
 import { type AwsWorld, awsWorld } from "../../lib/aws/aws-world.ts";
 import { output } from "../../lib/contract.ts";
+import type { FunctionDefinition } from "../../scripts/local/lambda/function.ts";
 import { type LocalStack, startLocalStack } from "../../scripts/local/stack.ts";
 
 export type FunctionName = "producer" | "compactor" | "query";
@@ -120,6 +121,18 @@ export class Deployed {
   ): Promise<{ status: number; body: Reply["value"] }> {
     const response = await fetch(new URL(path, this.output(`${name}Url`)), init);
     return { status: response.status, body: await response.json() };
+  }
+
+  /** Of the processes that serve it. */
+  pids(name: FunctionName): readonly number[] {
+    return this.stack.lambda.function(this.#functionName(name)).pids;
+  }
+
+  /** From here on it has other settings, and no URL. */
+  async redefine(name: FunctionName, change: (definition: FunctionDefinition) => FunctionDefinition) {
+    const pool = this.stack.lambda.function(this.#functionName(name));
+    await pool.stop();
+    this.stack.lambda.addFunction(change(pool.definition));
   }
 
   /** The next call of the function meets a process that has just started. */

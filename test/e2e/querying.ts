@@ -1,7 +1,9 @@
 /** Asking: every operation, over direct invocation and over the URL, and what an answer costs. */
-import { metric } from "../../lib/contract.ts";
+import { setTimeout as sleep } from "node:timers/promises";
+import { env, metric } from "../../lib/contract.ts";
 import { segmentKey } from "../../lib/core/keys.ts";
 import { embedText } from "../../lib/core/lexical-embedder.ts";
+import { readMarginMs, refreshHoldMs } from "../../lib/core/time-bounds.ts";
 import { createCollection } from "../../lib/engine/collections.ts";
 import { readCollection, readHead } from "../../lib/engine/head.ts";
 import { base64Of, type Deployed, dims, json, vectorOf } from "./deployed.ts";
@@ -208,5 +210,54 @@ export function querying(deployed: Deployed): void {
     await deployed.world.store.put(key, found.body);
     expect(await ask({ op: "count", ...fresh })).toMatchObject({ count: count + 1 });
     expect((await deployed.http("query", "/health")).body.status).toBe("ok");
+  });
+
+  test("S3 that does not answer: who has a view answers from it, the others are told, and no process is lost", async () => {
+    const timeoutMs = readMarginMs + 5_000;
+    await deployed.redefine("query", (definition) => ({
+      ...definition,
+      timeoutMs,
+      environment: { ...definition.environment, [env.refreshSeconds]: "1" },
+    }));
+    const { count } = await ask({ op: "count", ...fresh });
+    const [pid] = deployed.pids("query");
+    await write({ records: [{ id: "unseen", vector: vectorOf(4) }] });
+    await deployed.answer("compactor", { source: "scheduled", collection });
+    await sleep(1_100);
+    const silence = (kind: "hang" | "hangBody") =>
+      deployed.stack.setWeather({
+        faults: { seed: 1, rules: [{ kind, probability: 1, operations: ["GetObject"] }] },
+      });
+    for (const kind of ["hang", "hangBody"] as const) {
+      await silence(kind);
+      const started = performance.now();
+      const held = await ask({ op: "count" });
+      expect(held).toMatchObject({ count, warning: expect.stringContaining("S3 is slow or silent") });
+      expect(performance.now() - started).toBeGreaterThan(refreshHoldMs - 100);
+      expect(held.milliseconds).toBeLessThan(timeoutMs - readMarginMs);
+      await sleep(1_100);
+    }
+    // A promise cannot be kept; the call is given up before the function is.
+    expect(await deployed.failure("query", { collection, op: "count", ...fresh })).toMatchObject({
+      kind: "unavailable",
+      message: expect.stringMatching(/no answer within \d+ ms/),
+    });
+    // Frozen with requests on their way, it wakes up when their time is long over, and S3 answers again.
+    await deployed.stack.setWeather({});
+    await sleep(3_000);
+    const after = await ask({ op: "count", ...fresh });
+    expect(after).toMatchObject({ count: count + 1 });
+    expect(after).not.toHaveProperty("warning");
+    expect(deployed.pids("query")).toEqual([pid]);
+
+    await deployed.killProcesses("query");
+    await silence("hang");
+    expect(await deployed.failure("query", { collection, op: "count" })).toMatchObject({
+      kind: "unavailable",
+    });
+    const [other] = deployed.pids("query");
+    await deployed.stack.setWeather({});
+    expect(await ask({ op: "count" })).toMatchObject({ count: count + 1 });
+    expect(deployed.pids("query")).toEqual([other]);
   });
 }

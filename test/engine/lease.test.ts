@@ -1,5 +1,6 @@
 /** CMP-2: a holder that was paused past its lease can neither go on nor take the lease back. */
-import { HeldLease, leaseMs } from "../../lib/engine/lease.ts";
+import { leaseMs } from "../../lib/core/time-bounds.ts";
+import { HeldLease } from "../../lib/engine/lease.ts";
 import { memoryWorld } from "../support/memory/world.ts";
 
 test("a held lease is extended while there is time, and lost when there is none", async () => {

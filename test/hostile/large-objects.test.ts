@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { CopyObjectCommand, CreateBucketCommand, S3Client } from "@aws-sdk/client-s3";
 import { S3ObjectStore } from "../../lib/aws/s3-object-store.ts";
+import { systemClock } from "../../lib/aws/system-clock.ts";
 import { deltaKey, quarantinedDeltaKey } from "../../lib/core/keys.ts";
 import { createCollection } from "../../lib/engine/collections.ts";
 import { compact } from "../../lib/engine/compact.ts";
@@ -34,7 +35,7 @@ let world: World;
 async function start(): Promise<void> {
   server = await startS3Server({ folder, port: 0, region: "us-east-1" });
   client = new S3Client({ endpoint: server.endpoint, region: "us-east-1", credentials: localCredentials });
-  const clock = { nowMs: () => Date.now(), sleep: async () => {}, ulid: () => memory.clock.ulid() };
+  const clock = { ...systemClock(), sleep: async () => {}, ulid: () => memory.clock.ulid() };
   world = { ...memory, clock, store: new S3ObjectStore(client, "large", traffic) };
 }
 async function stop(): Promise<void> {

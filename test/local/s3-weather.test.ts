@@ -70,6 +70,21 @@ test("a lost request did not happen, a lost answer did", async () => {
   expect(await keys("lost/")).toEqual(["lost/after"]);
 });
 
+test.each(["hang", "hangBody"] as const)("%s: the client waits for as long as it will", async (kind) => {
+  await s3.send(new PutObjectCommand({ Bucket, Key: `${kind}/a`, Body: Buffer.alloc(1_000_000) }));
+  server.setWeather({ faults: { seed: 1, rules: [{ kind, probability: 1, keyIncludes: `${kind}/` }] } });
+  const abortSignal = AbortSignal.timeout(200);
+  const read = async () => {
+    const { Body } = await s3.send(new GetObjectCommand({ Bucket, Key: `${kind}/a` }), { abortSignal });
+    return Body!.transformToByteArray();
+  };
+  await expect(read()).rejects.toThrow();
+  expect(abortSignal.aborted).toBe(true);
+  server.setWeather({});
+  const { Body } = await s3.send(new GetObjectCommand({ Bucket, Key: `${kind}/a` }));
+  expect((await Body!.transformToByteArray()).length).toBe(1_000_000);
+});
+
 test("the same seed gives the same faults, at about the probability asked for", () => {
   const draws = (seed: number) => {
     const source = new FaultSource({ seed, rules: [{ kind: "slowDown", probability: 0.3 }] });

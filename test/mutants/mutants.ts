@@ -269,8 +269,8 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "a bounded read trusts its cache",
     "lib/engine/shard-reader.ts",
-    "this.#current === null || ageMs >= maxAgeMs || ageMs < 0",
-    "this.#current === null",
+    "this.#current !== null && this.#isWithin(sinceMs, maxAgeMs)",
+    "this.#current !== null",
   ),
   {
     name: "a failed check renews the view of a bounded read",
@@ -292,7 +292,9 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a bounded read takes the version before a damaged one",
     file: "lib/engine/shard-reader.ts",
-    edits: [{ search: "        if (!tolerant) throw error;\n", replace: "" }],
+    edits: [
+      { search: "if (tolerant) return this.#current", replace: "if (maxAgeMs >= 0) return this.#current" },
+    ],
     test: "test/engine/freshness.test.ts",
   },
   {
@@ -325,6 +327,23 @@ export const mutants: readonly Mutant[] = [
       { search: "view.manifest.version > 0 && (await this.#isOurs())", replace: "await this.#isOurs()" },
     ],
     test: "test/engine/fallback.test.ts",
+  },
+  {
+    name: "a refresh holds up an answer for as long as it takes",
+    file: "lib/engine/shard-reader.ts",
+    edits: [
+      {
+        search: "this.#current === null ? this.#newestOrOlder() :",
+        replace: "tolerant ? this.#newestOrOlder() :",
+      },
+    ],
+    test: "test/engine/silent-store.test.ts",
+  },
+  {
+    name: "a frozen process takes what arrived meanwhile for late",
+    file: "lib/aws/system-clock.ts",
+    edits: [{ search: "const ticks = 8;", replace: "const ticks = 1;" }],
+    test: "test/aws/system-clock.test.ts",
   },
   {
     name: "segments are closed while they are read",

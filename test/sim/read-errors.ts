@@ -26,6 +26,8 @@ export function judgeError(
 ): ErrorVerdict {
   const { kind, message } = error;
   if (kind === "unavailable" && message.includes("injected: ")) return "injected";
+  // Nothing was published when it was last looked, and to look again took too long.
+  if (kind === "unavailable" && message.includes("S3 is slow or silent")) return "injected";
   const isTrue =
     (kind === "unavailable" &&
       (saysNothingPublished(oracle, window, asked, message) ||

@@ -193,6 +193,7 @@ export class ReadingProcess implements Actor {
     if (answer.deltasOverlaid > 0) oracle.count("deltas overlaid");
     if (answer.warning !== undefined) {
       oracle.count("fallback view");
+      if (answer.warning.includes("slow or silent")) oracle.count("hold over");
       if (/corrupt/.test(answer.warning))
         oracle.violate(`a reader says that something is corrupt: ${answer.warning}`);
     }

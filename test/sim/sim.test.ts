@@ -29,6 +29,7 @@ const events = [
   "segment file collected",
   "manifest collected",
   "fallback view",
+  "hold over",
   "deltas overlaid",
   "read strong",
   "read cold",

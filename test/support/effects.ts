@@ -207,6 +207,7 @@ function clockWithEffects(clock: Clock, process: Process): Clock {
       process.alive();
       return clock.ulid();
     },
+    atMost: (ms, work) => clock.atMost(ms, work),
     sleep: (ms) =>
       process.run({ port: "clock", operation: "sleep", key: String(ms), writes: false }, () =>
         clock.sleep(ms),

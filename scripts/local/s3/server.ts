@@ -28,7 +28,7 @@ import { listObjects, listVersions } from "./listing.ts";
 import * as multipart from "./multipart.ts";
 import { copyObject, deleteObject, deleteObjects, getObject, putObject, type Storage } from "./objects.ts";
 import { parseRequest, type S3Request } from "./request.ts";
-import { FaultSource, Pacer, paced, type Weather } from "./weather.ts";
+import { FaultSource, hanging, Pacer, paced, type Weather } from "./weather.ts";
 import { xmlError } from "./xml.ts";
 
 export interface S3ServerOptions {
@@ -112,7 +112,8 @@ class Handler {
     response.setHeader("x-amz-request-id", requestId);
     try {
       if (request.url === "/_local/weather") return await this.changeWeather(request, response);
-      await this.send(response, await this.answer(parseRequest(request)));
+      const gone = new Promise<void>((resolve) => response.once("close", resolve));
+      await this.send(response, await this.answer(parseRequest(request), gone));
     } catch (error) {
       if (error instanceof DroppedConnection || response.destroyed || response.headersSent) {
         response.destroy();
@@ -128,8 +129,12 @@ class Handler {
   }
 
   /** The operation's answer, through whatever fault hits it. */
-  private async answer(request: S3Request): Promise<Answer> {
+  private async answer(request: S3Request, gone: Promise<void>): Promise<Answer> {
     const fault = this.faults.draw(request.operation, request.key.toString());
+    if (fault?.kind === "hang") {
+      await gone;
+      throw new DroppedConnection();
+    }
     if (fault?.kind === "lostRequest") throw new DroppedConnection();
     if (fault?.kind === "slowDown") throw new S3Error("SlowDown", "Please reduce your request rate.");
     if (fault?.kind === "internalError")
@@ -146,6 +151,8 @@ class Handler {
       throw this.authorization.disclosed(request, error);
     });
     if (fault?.kind === "lostAnswer") throw new DroppedConnection();
+    if (fault?.kind === "hangBody" && answer.body instanceof Readable)
+      return { ...answer, body: Readable.from(hanging(answer.body, gone)) };
     return answer;
   }
 

@@ -14,8 +14,19 @@ export interface Throttle {
   readonly firstByteMs?: number;
 }
 
-/** `lostAnswer` does the work and then drops the connection: the client cannot know whether it happened. */
-export type FaultKind = "slowDown" | "conflict" | "internalError" | "delay" | "lostRequest" | "lostAnswer";
+/**
+ * `lostAnswer` does the work and then drops the connection: the client cannot know whether it happened. `hang` does nothing
+ * and says nothing for as long as the client waits; `hangBody` falls silent in the middle of a body.
+ */
+export type FaultKind =
+  | "slowDown"
+  | "conflict"
+  | "internalError"
+  | "delay"
+  | "lostRequest"
+  | "lostAnswer"
+  | "hang"
+  | "hangBody";
 export interface FaultRule {
   readonly kind: FaultKind;
   /** 0 to 1, drawn for each request that the rule is about. */
@@ -80,6 +91,15 @@ export class Pacer {
     this.dueMs = Math.max(this.dueMs, nowMs) + (bytes / this.bytesPerSecond) * 1000;
     // Timers are no finer than this; what is owed is waited for with a later piece.
     if (this.dueMs - nowMs > 2) await sleep(this.dueMs - nowMs);
+  }
+}
+
+/** The first piece of a body, and then nothing until the client has gone. */
+export async function* hanging(source: AsyncIterable<Buffer>, gone: Promise<void>): AsyncGenerator<Buffer> {
+  for await (const piece of source) {
+    yield piece.subarray(0, Math.ceil(piece.length / 2));
+    await gone;
+    return;
   }
 }
 

@@ -22,5 +22,18 @@ export function clockContract(name: string, makeClock: () => Clock): void {
       // A timer may fire a fraction of a millisecond early.
       expect(clock.nowMs() - startMs).toBeGreaterThanOrEqual(4);
     });
+
+    test("what is waited for gives its value or its error, and null when it takes too long", async () => {
+      const clock = makeClock();
+      expect(await clock.atMost(10_000, Promise.resolve(7))).toEqual({ value: 7 });
+      await expect(clock.atMost(10_000, Promise.reject(new Error("no")))).rejects.toThrow("no");
+      const slow = Promise.withResolvers<number>();
+      const startMs = clock.nowMs();
+      const late = clock.atMost(50, slow.promise);
+      await clock.sleep(60);
+      expect(await late).toBeNull();
+      expect(clock.nowMs() - startMs).toBeGreaterThanOrEqual(49);
+      slow.reject(new Error("nobody waits for it any more"));
+    });
   });
 }

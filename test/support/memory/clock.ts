@@ -44,6 +44,19 @@ export class MemoryClock implements Clock {
     else this.advance(ms);
   }
 
+  async atMost<T>(ms: number, work: Promise<T>): Promise<{ readonly value: T } | null> {
+    const sleeper = { dueMs: this.#timeline.nowMs + ms, wake: (): void => undefined };
+    const late = new Promise<null>((resolve) => {
+      sleeper.wake = () => resolve(null);
+    });
+    this.#timeline.sleepers.push(sleeper);
+    try {
+      return await Promise.race([work.then((value) => ({ value })), late]);
+    } finally {
+      this.#timeline.sleepers = this.#timeline.sleepers.filter((one) => one !== sleeper);
+    }
+  }
+
   /** Moves the time of every clock of this world, and wakes who waits for it, in the order of their times. */
   advance(ms: number): void {
     if (!(ms >= 0)) throw new RangeError(`a clock cannot advance by ${ms} ms`);
