@@ -31,6 +31,7 @@ import type {
   BoundedGetResult,
   ByteRange,
   GetResult,
+  Level,
   ObjectEntry,
   ObjectStore,
   PutCondition,
@@ -261,8 +262,9 @@ export class S3ObjectStore implements ObjectStore {
     throw endless(this.#subject(prefix));
   }
 
-  async listFolders(prefix: string): Promise<string[]> {
+  async listLevel(prefix: string): Promise<Level> {
     const folders: string[] = [];
+    const keys: string[] = [];
     let token: string | undefined;
     for (let pages = 0; pages < listPagesMax; pages++) {
       const page = await this.#page(prefix, {
@@ -270,9 +272,12 @@ export class S3ObjectStore implements ObjectStore {
         ...(token === undefined ? {} : { ContinuationToken: token }),
       });
       for (const folder of page.CommonPrefixes ?? []) folders.push(folder.Prefix!.slice(prefix.length, -1));
+      for (const { Key } of page.Contents ?? []) keys.push(Key!);
       token = page.NextContinuationToken;
       // S3 orders the prefixes with their slash, which puts "a.b/" before "a/".
-      if (token === undefined) return folders.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+      if (token !== undefined) continue;
+      folders.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+      return { folders, keys };
     }
     throw endless(this.#subject(prefix));
   }

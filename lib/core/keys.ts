@@ -17,7 +17,8 @@ export interface ShardRef {
   readonly shard: number;
 }
 
-export type SegmentFile = "index.hnsw" | "vectors.f32" | "records.db" | "clusters.bin";
+export const segmentFiles = ["index.hnsw", "vectors.f32", "records.db", "clusters.bin"] as const;
+export type SegmentFile = (typeof segmentFiles)[number];
 
 const versionDigits = 12;
 const ulidPattern = /^[0-7][0-9A-HJKMNP-TV-Z]{25}$/;
@@ -42,7 +43,7 @@ export function ulidFloor(timeMs: number): string {
 export const collectionKey = (collection: string): string => `${collection}/collection.json`;
 export const collectionPrefix = (collection: string): string => `${collection}/`;
 
-const shardPrefix = ({ collection, shard }: ShardRef): string => `${collection}/${shard}/`;
+export const shardPrefix = ({ collection, shard }: ShardRef): string => `${collection}/${shard}/`;
 export const shardName = ({ collection, shard }: ShardRef): string => `${collection}/${shard}`;
 
 export const pointerKey = (shard: ShardRef): string => `${shardPrefix(shard)}pointer.json`;
@@ -82,15 +83,37 @@ export function manifestOfKey(shard: ShardRef, key: string): { version: number; 
 
 /** The segment ULID in the key of one of its files, or null. */
 export function segmentOfKey(shard: ShardRef, key: string): string | null {
-  const prefix = segmentPrefix(shard);
-  const segment = key.startsWith(prefix) ? key.slice(prefix.length).split("/")[0]! : "";
-  return isUlid(segment) ? segment : null;
+  for (const file of segmentFiles) {
+    const segment = tail(key, segmentPrefix(shard), `/${file}`);
+    if (segment !== null && isUlid(segment)) return segment;
+  }
+  return null;
 }
 
-export const pinOfKey = (shard: ShardRef, key: string): string | null => tail(key, pinPrefix(shard), ".json");
+export function pinOfKey(shard: ShardRef, key: string): string | null {
+  const name = tail(key, pinPrefix(shard), ".json");
+  return name !== null && pinPattern.test(name) ? name : null;
+}
+
+/** The ULID of a delta that was put aside, in its own key or its reason's, or null. */
+export function quarantinedOfKey(shard: ShardRef, key: string): string | null {
+  const prefix = quarantinePrefix(shard);
+  const name = tail(key, prefix, ".arrow") ?? tail(key, prefix, ".json");
+  return name !== null && isUlid(name) ? name : null;
+}
+
+/** The folders of a shard. */
+export const shardFolders = ["deltas", "manifests", "pins", "quarantine", "segments"] as const;
+
+/** Whether the product makes such a key below a shard. What it does not make is a stranger: reported, never deleted. */
+export const isOurs = (shard: ShardRef, key: string): boolean =>
+  key === pointerKey(shard) ||
+  [deltaOfKey, segmentOfKey, manifestOfKey, pinOfKey, quarantinedOfKey].some((of) => of(shard, key) !== null);
+
+const pinPattern = /^[a-z0-9][a-z0-9-]{0,62}$/;
 
 export function checkPinName(name: string): string {
-  if (/^[a-z0-9][a-z0-9-]{0,62}$/.test(name)) return name;
+  if (pinPattern.test(name)) return name;
   throw invalid(`pin: ${JSON.stringify(name.slice(0, 80))} is not a pin name; use 1 to 63 of a-z 0-9 -`);
 }
 

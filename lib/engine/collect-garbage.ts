@@ -41,6 +41,7 @@ import { collectLease, HeldLease } from "./lease.ts";
 import type { World } from "./ports.ts";
 import { raiseFloor } from "./publish.ts";
 import { defaultRetention, oldestKept, type Retention } from "./retention.ts";
+import { ignoreStranger, type OnStranger } from "./strangers.ts";
 
 /** The floor is raised within one read and one write of the pointer: losing this often means something is wrong. */
 const attemptsMax = 12;
@@ -69,10 +70,11 @@ export async function collectGarbage(
     retention?: Retention;
     /** Looks for late deltas from the very beginning, as other runs do once a day. */
     thorough?: boolean;
+    onStranger?: OnStranger;
   } = {},
 ): Promise<CollectReport> {
   const ref: ShardRef = { collection: collection.name, shard };
-  const retention = options.retention ?? defaultRetention;
+  const { retention = defaultRetention, onStranger = ignoreStranger } = options;
   const nothing = {
     versionsKept: 0,
     versionsCollected: [],
@@ -88,10 +90,10 @@ export async function collectGarbage(
     if (head === null) return { outcome: "nothing", ...nothing };
     const lateDeltas = options.dryRun
       ? []
-      : await quarantineLateDeltas(world, collection, head.manifest, options.thorough === true);
+      : await quarantineLateDeltas(world, collection, head.manifest, options);
     const known: KnownManifests = new Map();
     // Looked at before the floor rises, so that an idle shard costs no write.
-    const history = await readHistory(world, head, known);
+    const history = await readHistory(world, head, known, onStranger);
     const kept = keptSince(history.chain, retention, world.clock.nowMs());
     const expected = await findGarbage(world, history, kept, known);
     if (expected.keys.length === 0) return { outcome: "nothing", ...expected, lateDeltas };
@@ -99,7 +101,7 @@ export async function collectGarbage(
 
     const raised = await raiseOnNewest(world, collection, head, kept);
     if (raised === null) return { outcome: "conflict", ...nothing, lateDeltas };
-    const now = await readHistory(world, raised, known);
+    const now = await readHistory(world, raised, known, onStranger);
     // Only what was garbage before as well: a pin that was taken away in between may be what a rollback has just read.
     const garbage = await findGarbage(world, now, kept, known, new Set(expected.keys));
     await lease!.check();
@@ -150,23 +152,29 @@ interface History {
   readonly ref: ShardRef;
   readonly names: readonly ManifestName[];
   readonly chain: readonly Manifest[];
+  readonly onStranger: OnStranger;
 }
 
-async function readHistory(world: World, head: Head, known: KnownManifests): Promise<History> {
+async function readHistory(
+  world: World,
+  head: Head,
+  known: KnownManifests,
+  onStranger: OnStranger,
+): Promise<History> {
   const ref = head.manifest;
-  const names = await listManifests(world.store, ref);
-  return { ref, names, chain: await publishedChain(world.store, head, names, known) };
+  const names = await listManifests(world.store, ref, onStranger);
+  return { ref, names, chain: await publishedChain(world.store, head, names, known), onStranger };
 }
 
 /** `among`: no other key is. */
 async function findGarbage(
   world: World,
-  { ref, names, chain }: History,
+  { ref, names, chain, onStranger }: History,
   oldest: Kept,
   known: KnownManifests,
   among: ReadonlySet<string> | null = null,
 ) {
-  const pins = await listPins(world.store, ref);
+  const pins = await listPins(world.store, ref, onStranger);
   const pinned = new Set(pins.map(nameOf));
   const published = new Set(chain.map(nameOf));
   const isKept = (name: ManifestName): boolean =>
@@ -199,6 +207,7 @@ async function findGarbage(
   for await (const page of world.store.list(segmentPrefix(ref))) {
     for (const entry of page) {
       const segment = segmentOfKey(ref, entry.key);
+      if (segment === null) onStranger(entry.key);
       if (segment === null || !isGarbage(segment) || !isAmong(entry.key)) continue;
       keys.push(entry.key);
       segments.add(segment);

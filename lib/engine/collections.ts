@@ -106,6 +106,8 @@ export interface Listing {
   readonly collections: readonly Collection[];
   /** Those whose configuration cannot be read or trusted: each concerns itself alone, whoever goes through all of them. */
   readonly unreadable: readonly UnreadableCollection[];
+  /** What lies beside them: keys, and folders (ending in "/") whose name is no collection's or that have no collection.json. */
+  readonly strangers: readonly string[];
 }
 export interface UnreadableCollection {
   readonly name: string;
@@ -113,15 +115,24 @@ export interface UnreadableCollection {
 }
 
 export async function listCollections(store: ObjectStore): Promise<Listing> {
-  return readCollections(store, await collectionNames(store));
+  const { names, strangers } = await listNames(store);
+  const read = await readCollections(store, names);
+  const known = new Set([...read.collections, ...read.unreadable].map(({ name }) => name));
+  const unconfigured = names.filter((name) => !known.has(name)).map(collectionPrefix);
+  return { ...read, strangers: [...strangers, ...unconfigured] };
 }
 
-/** Folders that may be collections, ascending. */
-export async function collectionNames(store: ObjectStore): Promise<string[]> {
-  return (await store.listFolders("")).filter(isCollectionName);
+/** Folders that may be collections, ascending; and what lies beside them. */
+export async function listNames(store: ObjectStore): Promise<{ names: string[]; strangers: string[] }> {
+  const { folders, keys } = await store.listLevel("");
+  const others = folders.filter((name) => !isCollectionName(name)).map((name) => `${name}/`);
+  return { names: folders.filter(isCollectionName), strangers: [...keys, ...others] };
 }
 
-export async function readCollections(store: ObjectStore, names: readonly string[]): Promise<Listing> {
+export async function readCollections(
+  store: ObjectStore,
+  names: readonly string[],
+): Promise<Omit<Listing, "strangers">> {
   const collections: Collection[] = [];
   const unreadable: UnreadableCollection[] = [];
   const limit = pLimit(readConcurrency);

@@ -28,6 +28,7 @@ import { ingest } from "./ingest.ts";
 import { type MergeProgress, merge } from "./merge.ts";
 import type { World } from "./ports.ts";
 import { type ShardPart, type ShardReport, ShardReports } from "./shard-reports.ts";
+import { Strangers, type StrangersFound } from "./strangers.ts";
 import { Sweep } from "./sweep.ts";
 
 const roundsMax = 1_000;
@@ -56,6 +57,8 @@ export interface CompactReport {
   readonly resting: number;
   /** What failed beside shards. */
   readonly faults: readonly Fault[];
+  /** Objects that its LISTs met and that are not the product's. */
+  readonly strangers: StrangersFound;
   readonly messages: { readonly settled: number; readonly deadLettered: number; readonly left: number };
   /** Unmerged deltas that are left for the next run. */
   readonly pending: number;
@@ -77,6 +80,7 @@ class Run {
   readonly #request: CompactRequest;
   readonly #sweep: Sweep;
   readonly #faults = new Faults();
+  readonly #strangers = new Strangers();
   readonly #inbox: Inbox;
   readonly #reports: ShardReports;
   readonly #collections = new Map<string, Collection>();
@@ -101,6 +105,7 @@ class Run {
       shards,
       resting: this.#shards.size - shards.length,
       faults: this.#faults.list,
+      strangers: this.#strangers.found,
       messages: this.#inbox.counts,
       pending: shards.reduce((sum, shard) => sum + (shard.ingest?.pending.length ?? 0), 0),
     };
@@ -113,6 +118,7 @@ class Run {
       const found = await this.#faults.attempt(listing, () => this.#sweep.collections(this.#world, purpose));
       for (const { name, error } of found?.unreadable ?? []) this.#faults.note(collectionPart(name), error);
       for (const collection of found?.collections ?? []) this.#add(collection);
+      for (const key of found?.strangers ?? []) this.#strangers.see(key);
       return;
     }
     this.#add(await readCollection(this.#world.store, only), shard);
@@ -196,7 +202,12 @@ class Run {
     const look = async (ref: ShardRef): Promise<void> => {
       if (this.#outOfTime()) return this.#unseen(ref);
       const isDone = await this.#attempt(ref, async (collection) => {
-        const { isIdle, head } = await this.#sweep.look(this.#world, collection, ref.shard);
+        const { isIdle, head } = await this.#sweep.look(
+          this.#world,
+          collection,
+          ref.shard,
+          this.#strangers.see,
+        );
         if (!isIdle) found.set(ref, head);
         return isIdle ? { look: { kind: "idle", version: head?.manifest.version ?? null } } : {};
       });
@@ -218,6 +229,7 @@ class Run {
         outOfTime: () => this.#outOfTime(),
         room: this.#request.room,
         head: head?.pointer.collectionId === collection.id ? head : null,
+        onStranger: this.#strangers.see,
       });
       this.#reports.noteIngest(ref, report);
       if (report.shortage !== undefined) throw new SiltstoneError("unavailable", report.shortage);
@@ -254,7 +266,9 @@ class Run {
     });
     if (this.#outOfTime()) return;
     await this.#attempt(ref, async (collection) => {
-      const collect = await collectGarbage(this.#world, collection, shard);
+      const collect = await collectGarbage(this.#world, collection, shard, {
+        onStranger: this.#strangers.see,
+      });
       isQuiet &&= collect.outcome === "nothing" && collect.lateDeltas.length === 0;
       if (isQuiet) this.#sweep.surveyed(this.#world, collection, shard, etag!);
       return { collect };

@@ -12,6 +12,7 @@ import type { Row } from "../core/record.ts";
 import { rowProblem } from "../core/records.ts";
 import { clockAllowanceMs } from "../core/time-bounds.ts";
 import type { ObjectStore, World } from "./ports.ts";
+import { ignoreStranger, type OnStranger } from "./strangers.ts";
 
 /** Deltas read at a time. */
 const readConcurrency = 16;
@@ -37,12 +38,14 @@ export async function listDeltas(
   store: ObjectStore,
   shard: ShardRef,
   watermark: string,
+  onStranger: OnStranger = ignoreStranger,
 ): Promise<ListedDelta[]> {
   const listed: ListedDelta[] = [];
   for await (const page of store.list(deltaPrefix(shard), { startAfter: deltaKey(shard, watermark) })) {
     for (const { key, bytes, modifiedMs } of page) {
       const delta = deltaOfKey(shard, key);
-      if (delta !== null) listed.push({ delta, bytes, modifiedMs });
+      if (delta === null) onStranger(key);
+      else listed.push({ delta, bytes, modifiedMs });
     }
     if (listed.length >= bounds.listedDeltas) break;
   }

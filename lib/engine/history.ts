@@ -14,6 +14,7 @@ import { decodeManifest, type Manifest } from "../core/manifest.ts";
 import { decodeSealed, encodeSealed } from "../core/sealed-json.ts";
 import type { Head } from "./head.ts";
 import type { ObjectStore, World } from "./ports.ts";
+import { ignoreStranger, type OnStranger } from "./strangers.ts";
 
 export interface ManifestName {
   readonly version: number;
@@ -27,12 +28,17 @@ export interface Pin {
 }
 
 /** Every manifest object of a shard, published or left by a crash, by version. */
-export async function listManifests(store: ObjectStore, shard: ShardRef): Promise<ManifestName[]> {
+export async function listManifests(
+  store: ObjectStore,
+  shard: ShardRef,
+  onStranger: OnStranger = ignoreStranger,
+): Promise<ManifestName[]> {
   const names: ManifestName[] = [];
   for await (const page of store.list(manifestPrefix(shard))) {
     for (const { key } of page) {
       const name = manifestOfKey(shard, key);
       if (name) names.push(name);
+      else onStranger(key);
     }
   }
   return names;
@@ -103,16 +109,25 @@ async function readBack(
   throw own.reason;
 }
 
-export async function listPins(store: ObjectStore, shard: ShardRef): Promise<Pin[]> {
+export async function listPins(
+  store: ObjectStore,
+  shard: ShardRef,
+  onStranger: OnStranger = ignoreStranger,
+): Promise<Pin[]> {
   const pins: Pin[] = [];
   for await (const page of store.list(pinPrefix(shard))) {
     for (const { key } of page) {
-      if (pinOfKey(shard, key) === null) continue;
-      const found = await store.get(key);
-      if (found.kind === "found") pins.push(decodePin(found.body, key));
+      if (pinOfKey(shard, key) === null) onStranger(key);
+      else pins.push(...(await readPin(store, key)));
     }
   }
   return pins;
+}
+
+/** None when it is gone. */
+export async function readPin(store: ObjectStore, key: string): Promise<Pin[]> {
+  const found = await store.get(key);
+  return found.kind === "found" ? [decodePin(found.body, key)] : [];
 }
 
 const pinFormat = 1;

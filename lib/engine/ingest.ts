@@ -28,6 +28,7 @@ import { type Head, readHead, readHeadIfPlaced } from "./head.ts";
 import { type Batch, canMakeSegments, ingestBatch, type LeftDeltas, setAside } from "./ingest-batch.ts";
 import { HeldLease, ingestLease } from "./lease.ts";
 import type { World } from "./ports.ts";
+import type { OnStranger } from "./strangers.ts";
 
 /** One batch is held in memory whole: its Arrow bytes, its rows, and the segment being written. */
 const batchBytesMax = 96 * 1024 * 1024;
@@ -65,6 +66,7 @@ export interface IngestOptions {
   readonly room?: Room | undefined;
   /** The shard's head, where the caller has just read it. */
   readonly head?: Head | null | undefined;
+  readonly onStranger?: OnStranger | undefined;
 }
 
 export async function ingest(
@@ -76,7 +78,7 @@ export async function ingest(
   const ref: ShardRef = { collection: collection.name, shard };
   const first = options.head ?? (await readHeadIfPlaced(world.store, collection, shard));
   if (first === null) return notPlaced(world, collection, ref);
-  const listed = await listNow(world, ref, first);
+  const listed = await listNow(world, ref, first, options.onStranger);
   const nothing = { version: first.manifest.version, deltas: 0, rows: 0, quarantined: 0 };
   if (listed.deltas.length === 0) return reportOf("done", nothing, listed.deltas, []);
   const lease = await HeldLease.acquire(world, ingestLease(shardName(ref)), first.pointer.epoch);
@@ -99,9 +101,14 @@ interface Listed {
   readonly atMs: number;
 }
 
-async function listNow(world: World, ref: ShardRef, { manifest }: Head): Promise<Listed> {
+async function listNow(
+  world: World,
+  ref: ShardRef,
+  { manifest }: Head,
+  onStranger?: OnStranger,
+): Promise<Listed> {
   const atMs = world.clock.nowMs();
-  return { deltas: await listDeltas(world.store, ref, manifest.watermark), atMs };
+  return { deltas: await listDeltas(world.store, ref, manifest.watermark, onStranger), atMs };
 }
 
 type Counts = Pick<IngestReport, "version" | "deltas" | "rows" | "quarantined">;

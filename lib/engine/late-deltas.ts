@@ -16,6 +16,7 @@ import type { Manifest } from "../core/manifest.ts";
 import { shardOf } from "../core/shard-of.ts";
 import type { World } from "./ports.ts";
 import { quarantine } from "./quarantine.ts";
+import { ignoreStranger, type OnStranger } from "./strangers.ts";
 
 const windowMs = 2 * 3_600_000;
 const windowsOfDay = 12;
@@ -25,13 +26,13 @@ export async function quarantineLateDeltas(
   world: World,
   collection: Collection,
   manifest: Manifest,
-  thorough: boolean,
+  { thorough = false, onStranger = ignoreStranger }: { thorough?: boolean; onStranger?: OnStranger },
 ): Promise<string[]> {
   const ref: ShardRef = { collection: collection.name, shard: manifest.shard };
   const moved: string[] = [];
   const isWhole = thorough || isTurn(collection, manifest, world.clock.nowMs());
   const after = isWhole ? "" : ulidFloor(ulidTimeMs(manifest.watermark) - windowMs);
-  for (const delta of await listLateDeltas(world, ref, after, manifest.watermark)) {
+  for (const delta of await listLateDeltas(world, ref, { after, manifest, onStranger })) {
     const error = corrupt(deltaKey(ref, delta), "it was written too late to be acknowledged or merged");
     if ((await quarantine(world, ref, { delta, error })) === "moved") moved.push(delta);
   }
@@ -46,15 +47,17 @@ function isTurn({ id }: Collection, { shard }: Manifest, nowMs: number): boolean
 async function listLateDeltas(
   world: World,
   ref: ShardRef,
-  after: string,
-  watermark: string,
+  { after, manifest, onStranger }: { after: string; manifest: Manifest; onStranger: OnStranger },
 ): Promise<string[]> {
   const late: string[] = [];
   for await (const page of world.store.list(deltaPrefix(ref), { startAfter: deltaKey(ref, after) })) {
     for (const { key } of page) {
       const delta = deltaOfKey(ref, key);
-      if (delta === null) continue;
-      if (delta > watermark || late.length >= bounds.lateDeltas) return late;
+      if (delta === null) {
+        onStranger(key);
+        continue;
+      }
+      if (delta > manifest.watermark || late.length >= bounds.lateDeltas) return late;
       late.push(delta);
     }
   }

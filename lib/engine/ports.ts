@@ -34,8 +34,11 @@ export interface ObjectStore {
   copy(from: string, to: string): Promise<{ readonly bytes: number } | null>;
   /** Keys that start with `prefix` and are greater than `startAfter`, ascending, page by page. */
   list(prefix: string, options?: { startAfter?: string }): AsyncIterable<readonly ObjectEntry[]>;
-  /** The distinct next path parts below `prefix` (which ends in "/" or is empty), ascending, without the slash. */
-  listFolders(prefix: string): Promise<string[]>;
+  /**
+   * One level below `prefix` (which ends in "/" or is empty): the distinct next path parts of longer keys, ascending,
+   * without the slash, and the keys that end there.
+   */
+  listLevel(prefix: string): Promise<Level>;
   /** Deletes any number of keys; absent ones count as deleted. Throws `uncertain` when some may remain. */
   delete(keys: readonly string[]): Promise<void>;
 }
@@ -59,6 +62,10 @@ export type PutCondition = { readonly ifAbsent: true } | { readonly ifMatch: str
 export type PutResult =
   | { readonly kind: "written"; readonly etag: string }
   | { readonly kind: "preconditionFailed" };
+export interface Level {
+  readonly folders: readonly string[];
+  readonly keys: readonly string[];
+}
 export interface ObjectEntry {
   readonly key: string;
   readonly bytes: number;

@@ -10,12 +10,14 @@ import type { CompactReport } from "./compact.ts";
 import type { Fault } from "./faults.ts";
 import type { LeaseTable } from "./ports.ts";
 import type { ShardReport } from "./shard-reports.ts";
+import type { StrangersFound } from "./strangers.ts";
 
 /** Shards of one answer, at some 300 bytes each; those where something happened come first. */
 const shardsShownMax = 5_000;
 /** Of faults beside shards: a damaged bucket may have one for each collection. */
 const faultsShownMax = 100;
 const faultCharsMax = 1_000;
+const strangersShownMax = 20;
 const noteConcurrency = 8;
 
 export type ShardOutcome = "nothing" | "done" | "outOfTime" | "locked" | "overtaken" | "failed";
@@ -54,6 +56,8 @@ export interface RunSummary {
   /** What failed beside shards, and how many more such faults there are. */
   readonly faults: readonly Fault[];
   readonly faultsOmitted: number;
+  /** Objects that the run met and that are not the product's: how many, and the first of them. */
+  readonly strangers: StrangersFound;
   readonly messages: CompactReport["messages"];
   readonly pending: number;
 }
@@ -76,6 +80,7 @@ export function summarizeRun(
       .slice(0, faultsShownMax)
       .map(({ message, ...rest }) => ({ ...rest, message: message.slice(0, faultCharsMax) })),
     faultsOmitted: Math.max(0, report.faults.length - faultsShownMax),
+    strangers: { ...report.strangers, keys: report.strangers.keys.slice(0, strangersShownMax) },
     messages: report.messages,
     pending: report.pending,
   };

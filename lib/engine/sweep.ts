@@ -13,11 +13,12 @@
  */
 import type { Collection } from "../core/collection.ts";
 import { isKind } from "../core/errors.ts";
-import { deltaKey, deltaOfKey, deltaPrefix, type ShardRef } from "../core/keys.ts";
+import { collectionPrefix, deltaKey, deltaOfKey, deltaPrefix, type ShardRef } from "../core/keys.ts";
 import { Turns } from "../core/turns.ts";
-import { collectionNames, type Listing, readCollections } from "./collections.ts";
+import { type Listing, listNames, readCollections } from "./collections.ts";
 import { type Head, readCollection, readHeadIfPlaced, readPointer } from "./head.ts";
 import type { World } from "./ports.ts";
+import type { OnStranger } from "./strangers.ts";
 
 /** After a run, no shard and no configuration is unseen for longer (docs/protocol.md, "The sweep"). */
 export const sweepMs = 10 * 60_000;
@@ -49,7 +50,7 @@ export class Sweep {
 
   /** Every collection of the bucket. */
   async collections(world: World, purpose: "ingest" | "upkeep"): Promise<Listing> {
-    const names = await collectionNames(world.store);
+    const { names, strangers } = await listNames(world.store);
     const there = new Set(names);
     for (const name of this.#known.keys()) if (!there.has(name)) this.#known.delete(name);
     const nowMs = world.clock.nowMs();
@@ -66,7 +67,12 @@ export class Sweep {
       else if (error?.kind !== "unavailable") this.#known.delete(name);
     }
     const collections = names.flatMap((name) => this.#known.get(name)?.collection ?? []);
-    return { collections, unreadable: read.unreadable };
+    const unconfigured = names.filter((name) => !this.#known.has(name) && !unread.has(name));
+    return {
+      collections,
+      unreadable: read.unreadable,
+      strangers: [...strangers, ...unconfigured.map(collectionPrefix)],
+    };
   }
 
   /** The collection as it is now; null when there is none. */
@@ -81,14 +87,14 @@ export class Sweep {
   }
 
   /** Whether anything waits in a shard: one LIST, where its watermark is remembered. */
-  async look(world: World, collection: Collection, shard: number): Promise<Look> {
+  async look(world: World, collection: Collection, shard: number, onStranger: OnStranger): Promise<Look> {
     const { watermarks } = this.#knownOf(collection);
     const known = watermarks.get(shard);
     const isKnown = known !== undefined && isRecent(world, known.atMs, watermarkMs);
     const head = isKnown ? null : await readHeadIfPlaced(world.store, collection, shard);
     // Below the first pointer, which may be yet to come, lies everything.
     const watermark = isKnown ? known.watermark : (head?.manifest.watermark ?? "");
-    const isIdle = !(await hasDeltas(world, { collection: collection.name, shard }, watermark));
+    const isIdle = !(await hasDeltas(world, { collection: collection.name, shard }, watermark, onStranger));
     // What waits is about to be merged, and the watermark to rise.
     if (!isIdle) watermarks.delete(shard);
     else if (head !== null) watermarks.set(shard, { watermark, atMs: world.clock.nowMs() });
@@ -131,8 +137,17 @@ function isRecent({ clock }: World, atMs: number, ageMs: number): boolean {
   return passedMs >= 0 && passedMs < ageMs;
 }
 
-async function hasDeltas({ store }: World, ref: ShardRef, watermark: string): Promise<boolean> {
-  for await (const page of store.list(deltaPrefix(ref), { startAfter: deltaKey(ref, watermark) }))
-    if (page.some(({ key }) => deltaOfKey(ref, key) !== null)) return true;
+async function hasDeltas(
+  { store }: World,
+  ref: ShardRef,
+  watermark: string,
+  onStranger: OnStranger,
+): Promise<boolean> {
+  for await (const page of store.list(deltaPrefix(ref), { startAfter: deltaKey(ref, watermark) })) {
+    for (const { key } of page) {
+      if (deltaOfKey(ref, key) !== null) return true;
+      onStranger(key);
+    }
+  }
   return false;
 }

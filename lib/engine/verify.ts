@@ -6,20 +6,22 @@
  *  3. every file of the current version, by size and sha256;
  *  4. conservation: each segment's rows, read back one by one, add up to the checksum in its manifest;
  *  5. that each graph file holds as many nodes as the manifest says, and opens;
- *  6. that no pin names a version that is gone.
+ *  6. that every pin is one, and names a version that is there;
+ *  7. whose the objects below the shard's prefix are: what is not ours is named, and is no fault.
  *
  * Findings are collected, not thrown: one damaged object does not hide the next.
  */
 import type { Collection } from "../core/collection.ts";
 import { SiltstoneError } from "../core/errors.ts";
-import { type SegmentFile, type ShardRef, shardName } from "../core/keys.ts";
-import { type Manifest, type Segment, segmentBytes, successionFault } from "../core/manifest.ts";
+import { isOurs, pinOfKey, type SegmentFile, type ShardRef, shardName, shardPrefix } from "../core/keys.ts";
+import { type Segment, segmentBytes, successionFault } from "../core/manifest.ts";
 import { describeSegment, measureRows, withFolder } from "../segment/files.ts";
 import { OpenSegment } from "../segment/open-segment.ts";
 import { fetchSegment } from "./fetch.ts";
 import { type Head, readHead } from "./head.ts";
-import { listManifests, listPins, publishedChain, readManifest } from "./history.ts";
+import { listManifests, publishedChain, readManifest, readPin } from "./history.ts";
 import type { World } from "./ports.ts";
+import { Strangers, type StrangersFound } from "./strangers.ts";
 
 export interface VerifyReport {
   readonly shard: string;
@@ -32,6 +34,7 @@ export interface VerifyReport {
   readonly tombstones: number;
   /** Empty when everything holds. */
   readonly faults: readonly string[];
+  readonly strangers: StrangersFound;
 }
 
 export async function verify(
@@ -42,6 +45,7 @@ export async function verify(
 ): Promise<VerifyReport> {
   const ref: ShardRef = { collection: collection.name, shard };
   const faults: string[] = [];
+  const { pins, strangers } = await survey(world, ref);
   const report = {
     shard: shardName(ref),
     versionsChecked: 0,
@@ -50,12 +54,13 @@ export async function verify(
     bytes: 0,
     rows: 0,
     tombstones: 0,
+    strangers,
   };
   const head = await attempt(faults, () => readHead(world.store, collection, shard));
   if (head === null) return { ...report, version: null, faults };
 
   report.versionsChecked = (await attempt(faults, () => verifyHistory(world, head, faults))) ?? 0;
-  await attempt(faults, () => verifyPins(world, ref));
+  for (const pin of pins) await attempt(faults, () => verifyPin(world, ref, pin));
   const { segments } = head.manifest;
   for (const [i, segment] of segments.entries()) {
     onSegment(i, segments.length);
@@ -90,9 +95,24 @@ async function verifyHistory(world: World, head: Head, faults: string[]): Promis
   return chain.length;
 }
 
-async function verifyPins(world: World, ref: ShardRef): Promise<Manifest[]> {
-  const pins = await listPins(world.store, ref);
-  return Promise.all(pins.map((pin) => readManifest(world.store, ref, pin)));
+/** Everything below the shard's prefix: its pins, and what is not ours. */
+async function survey(
+  { store }: World,
+  ref: ShardRef,
+): Promise<{ pins: string[]; strangers: StrangersFound }> {
+  const pins: string[] = [];
+  const strangers = new Strangers();
+  for await (const page of store.list(shardPrefix(ref))) {
+    for (const { key } of page) {
+      if (!isOurs(ref, key)) strangers.see(key);
+      if (pinOfKey(ref, key) !== null) pins.push(key);
+    }
+  }
+  return { pins, strangers: strangers.found };
+}
+
+async function verifyPin(world: World, ref: ShardRef, key: string): Promise<void> {
+  for (const pin of await readPin(world.store, key)) await readManifest(world.store, ref, pin);
 }
 
 async function verifySegment(

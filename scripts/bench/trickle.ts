@@ -115,7 +115,7 @@ function add(to: Counting, more: Counted): Counting {
 const sum = (a: Counted, b: Counted): Counted => add(add(nothing(), a), b);
 
 const getMethods: readonly PropertyKey[] = ["get", "head"];
-const putMethods: readonly PropertyKey[] = ["put", "putFile", "list", "listFolders"];
+const putMethods: readonly PropertyKey[] = ["put", "putFile", "list", "listLevel"];
 
 /** The world, with its store's requests counted by kind. A list counts once: pages of 1,000 are not reached here. */
 function counted(inner: MemoryWorld) {

@@ -5,21 +5,22 @@ import { listCollections } from "../../lib/engine/collections.ts";
 import { Faults } from "../../lib/engine/faults.ts";
 import { runNote } from "../../lib/engine/run-summary.ts";
 import { type ShardStatus, shardStatus } from "../../lib/engine/status.ts";
-import { sweepMs } from "../../lib/engine/sweep.ts";
+import { Strangers, seeBesideShards } from "../../lib/engine/strangers.ts";
 import { openCollection, shardsOf } from "./arguments.ts";
 import { unreadableAdvice, unreadableOf } from "./collection-commands.ts";
 import { exitCodeOfFailures } from "./each-shard.ts";
 import type { Outcome } from "./outcome.ts";
 import type { Runner } from "./program.ts";
 import type { Session } from "./session.ts";
+import { adviceFor, adviceForRun, adviceForStrangers } from "./status-advice.ts";
 import { bytes, duration, moment, table } from "./text.ts";
 
 /** Shards looked at side by side. */
 const concurrency = 8;
-/** The compactor finds a delta without its message within ten minutes and a run: one that waited for longer was passed over. */
-const lateMs = sweepMs + 5 * 60_000;
-/** Upkeep runs every five minutes and merges beyond eight flat segments. */
-const flatSegmentsMany = 24;
+/** What a status says nothing beyond. */
+const checked =
+  "pointers, newest manifests, the sizes of their files, backlogs, locks, last runs; " +
+  "`silt verify NAME` proves contents";
 
 export function addStatusCommand(program: Command, run: Runner): void {
   program
@@ -32,17 +33,10 @@ export function addStatusCommand(program: Command, run: Runner): void {
 async function status(session: Session, name: string | undefined): Promise<Outcome> {
   const deployment = await session.open();
   const { world } = deployment;
-  const { collections, unreadable } =
+  const { collections, unreadable, strangers } =
     name === undefined
       ? await listCollections(world.store)
-      : { collections: [(await openCollection(session, name)).collection], unreadable: [] };
-  if (collections.length + unreadable.length === 0) {
-    return {
-      value: { environment: deployment.environment, lastRun: null, shards: [], unreadable: [], advice: [] },
-      text: "there are no collections",
-      next: ["make one: silt collection create docs --dims 384 --metric cosine"],
-    };
-  }
+      : { collections: [(await openCollection(session, name)).collection], unreadable: [], strangers: [] };
   const limit = pLimit(concurrency);
   const shards = await Promise.all(
     collections.flatMap((collection) =>
@@ -51,12 +45,38 @@ async function status(session: Session, name: string | undefined): Promise<Outco
   );
   const faults = new Faults();
   const lastRun = await faults.attempt("last run", () => world.leases.readNote(runNote));
+  const seen = new Strangers();
+  for (const key of strangers) seen.see(key);
+  for (const shard of shards) seen.add(shard.strangers);
+  for (const collection of collections) {
+    const beside = `beside the shards of ${collection.name}`;
+    await faults.attempt(beside, () => seeBesideShards(world.store, collection, seen.see));
+  }
   faults.throwUnexpected();
+  if (collections.length + unreadable.length === 0) {
+    return {
+      value: {
+        environment: deployment.environment,
+        lastRun,
+        shards,
+        unreadable: [],
+        strangers: seen.found,
+        advice: [],
+      },
+      text: "there are no collections",
+      next: [
+        ...adviceForStrangers(seen.found),
+        "make one: silt collection create docs --dims 384 --metric cosine",
+      ],
+    };
+  }
   const nowMs = world.clock.nowMs();
   const advice = [
     ...unreadable.map(unreadableAdvice),
-    ...faults.list.map(({ message }) => `what the last run did cannot be read: ${message}`),
+    ...faults.list.map(({ part, message }) => `${part} cannot be read: ${message}`),
+    ...adviceForRun(lastRun, new Set(unreadable.map((one) => `collection ${one.name}`))),
     ...shards.flatMap(adviceFor),
+    ...adviceForStrangers(seen.found),
   ];
   const wrong = [
     ...unreadable.map(({ error }) => error),
@@ -82,6 +102,7 @@ async function status(session: Session, name: string | undefined): Promise<Outco
       lastRun,
       shards,
       unreadable: unreadable.map(unreadableOf),
+      strangers: seen.found,
       advice,
     },
     text: [
@@ -91,7 +112,8 @@ async function status(session: Session, name: string | undefined): Promise<Outco
         ...shards.map((shard) => rowOf(shard, nowMs)),
         ...unreadable.map((one) => [one.name, "DAMAGED", ...head.slice(2).map(() => "-")]),
       ]),
-      ...(advice.length === 0 ? ["", "everything is in order"] : [""]),
+      "",
+      ...(advice.length === 0 ? [`in order, as far as this looks: ${checked}`] : []),
     ].join("\n"),
     next: advice,
     exitCode: exitCodeOfFailures(wrong),
@@ -103,7 +125,10 @@ const unknown = "?";
 
 function rowOf(status: ShardStatus, nowMs: number): (string | number)[] {
   const { snapshot, backlog, faults } = status;
-  const isDamaged = faults.some(({ part, kind }) => part === "snapshot" && kind === "corrupt");
+  const isDamaged = faults.some(
+    ({ part, kind }) => kind === "corrupt" && (part === "snapshot" || part === "files"),
+  );
+  const version = [snapshot?.version ?? [], isDamaged ? "DAMAGED" : []].flat().join(" ") || unknown;
   const published =
     snapshot === null || snapshot.version === 0
       ? "never"
@@ -111,9 +136,10 @@ function rowOf(status: ShardStatus, nowMs: number): (string | number)[] {
   const locks = status.held.map(({ kind, epoch }) => `${kind} (epoch ${epoch})`).join(", ") || "free";
   return [
     `${status.collection}/${status.shard}`,
+    version,
     ...(snapshot === null
-      ? [isDamaged ? "DAMAGED" : unknown, unknown, unknown, unknown, unknown]
-      : [snapshot.version, published, snapshot.segments, snapshot.rows, bytes(snapshot.bytes)]),
+      ? [unknown, unknown, unknown, unknown]
+      : [published, snapshot.segments, snapshot.rows, bytes(snapshot.bytes)]),
     backlog === null ? unknown : backlogText(backlog),
     backlog === null ? unknown : backlog.oldestMs === null ? "-" : duration(backlog.oldestMs),
     status.quarantined ?? unknown,
@@ -134,40 +160,4 @@ function runText(note: Readonly<Record<string, unknown>> | null, nowMs: number):
   const when = typeof startedAt === "string" ? ` ${duration(ageOf(startedAt, nowMs))} ago` : "";
   const how = outcome ?? (typeof failed === "number" && failed > 0 ? `${failed} failed` : "ran");
   return `${how}${when}${typeof source === "string" ? ` (${source})` : ""}`;
-}
-
-function adviceFor(status: ShardStatus): string[] {
-  const { collection, shard, snapshot, backlog, quarantined, held, lastRun, faults } = status;
-  const name = `${collection}/${shard}`;
-  const advice: string[] = [];
-  for (const { part, kind, message } of faults) {
-    const isDamaged = part === "snapshot" && kind === "corrupt";
-    advice.push(isDamaged ? `${name} is damaged: ${message}` : `${name}: ${part} cannot be read: ${message}`);
-    if (isDamaged && !message.includes("silt ")) advice.push(`see all of it: silt verify ${collection}`);
-  }
-  if (backlog?.oldestMs != null && backlog.oldestMs > lateMs) {
-    const holder = held.find(({ kind }) => kind === "ingest");
-    const why = holder
-      ? `epoch ${holder.epoch} holds its lock: silt lock show ${collection}`
-      : `compact now: silt compact ${collection}`;
-    advice.push(`${name}: its oldest delta has waited for ${duration(backlog.oldestMs)}; ${why}`);
-  }
-  if (quarantined !== null && quarantined > 0) {
-    advice.push(
-      `${name}: ${quarantined} unreadable deltas were put aside: silt quarantine list ${collection}`,
-    );
-  }
-  if (lastRun?.outcome === "failed") {
-    const { kind, message } = (lastRun.error ?? {}) as { kind?: string; message?: string };
-    advice.push(`${name}: the last run failed (${kind}): ${message}`);
-  }
-  const left = lastRun?.left as { deltas?: number; reason?: string } | undefined;
-  if (left !== undefined && backlog !== null && backlog.deltas > 0)
-    advice.push(`${name}: the last run left ${left.deltas} of its deltas unmerged: ${left.reason}`);
-  if (snapshot !== null && snapshot.flatSegments > flatSegmentsMany) {
-    advice.push(
-      `${name}: ${snapshot.flatSegments} small segments wait to be merged: silt compact ${collection}`,
-    );
-  }
-  return advice;
 }

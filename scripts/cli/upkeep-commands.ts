@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import { checkCollectionName } from "../../lib/core/collection.ts";
 import { type CollectReport, collectGarbage } from "../../lib/engine/collect-garbage.ts";
 import type { RunSummary, ShardSummary } from "../../lib/engine/run-summary.ts";
+import { Strangers, seeBesideShards } from "../../lib/engine/strangers.ts";
 import { type VerifyReport, verify } from "../../lib/engine/verify.ts";
 import { openCollection, shardOption, shardsOf } from "./arguments.ts";
 import { eachShard, exitCodeOfFailures, failureLine } from "./each-shard.ts";
@@ -10,6 +11,7 @@ import { exitCodes } from "./exit-code.ts";
 import type { Outcome } from "./outcome.ts";
 import type { Runner } from "./program.ts";
 import type { Session } from "./session.ts";
+import { adviceForStrangers } from "./status-advice.ts";
 import { bytes, plural, table } from "./text.ts";
 
 /** Runs of the compactor that one `silt compact` asks for: each of them works for up to 15 minutes. */
@@ -183,21 +185,26 @@ async function verifyCollection(
       }),
     () => session.interrupted.aborted,
   ).finally(() => progress.stop());
+  const beside = new Strangers();
+  await seeBesideShards(world.store, collection, beside.see);
+  for (const { strangers } of reports) beside.add(strangers);
   const faults = reports.reduce((sum, report) => sum + report.faults.length, 0);
   const complete = reports.length + failed.length === shards.length;
   const ok = faults + failed.length === 0 && complete;
   return {
-    value: { collection: name, ok, faults, shards: reports, failed },
+    value: { collection: name, ok, faults, shards: reports, failed, strangers: beside.found },
     text: [
       ...reports.map(verifyText),
       ...failed.map((one) => failureLine({ collection: name, shard: one.shard }, one)),
     ].join("\n"),
-    next:
-      faults > 0
+    next: [
+      ...(faults > 0
         ? [
             `${plural(faults, "fault")} found; go back to a sound version: silt snapshot list ${name}, or docs/runbook.md`,
           ]
-        : [],
+        : []),
+      ...adviceForStrangers(beside.found),
+    ],
     exitCode:
       faults > 0
         ? exitCodes.corrupt

@@ -195,7 +195,9 @@ test("a file of vectors is answered in order, one JSON line a query", async () =
 test("status shows backlog and last run, and advises on what is wrong", async () => {
   expect((await cli.run(["status"])).out).toContain("there are no collections");
   await filled();
-  expect((await cli.run(["status"])).out).toContain("everything is in order");
+  expect((await cli.run(["status"])).out).toMatch(
+    /\nin order, as far as this looks: pointers, newest manifests, .*`silt verify NAME` proves contents\n/,
+  );
   await put(4);
   await cli.world.clock.sleep(20 * 60_000);
   const late = await cli.run(["status", "docs", "--json"]);
@@ -218,7 +220,10 @@ test("status shows backlog and last run, and advises on what is wrong", async ()
   expect(locked.out).toContain("silt lock show docs");
   await cli.world.store.delete([pointerKey({ collection: "docs", shard: 0 })]);
   const damaged = await cli.run(["status"]);
-  expect(damaged).toMatchObject({ code: 6, out: expect.stringContaining("DAMAGED") });
+  expect(damaged).toMatchObject({
+    code: 6,
+    out: expect.stringMatching(/docs\/0 +DAMAGED[\s\S]*silt snapshot repair docs --shard 0/),
+  });
   expect((await cli.run(["snapshot", "repair", "docs", "--json"])).json()).toMatchObject({
     repairs: [{ outcome: "repaired", version: 1 }],
   });
@@ -303,6 +308,66 @@ test("a damaged shard is its own fault in every command that goes through the sh
     code: 6,
     err: expect.stringContaining("docs/1/pointer.json"),
   });
+});
+
+test("a damaged newest version is shown, and what a status does not look into is not claimed", async () => {
+  await filled();
+  const { store } = cli.world;
+  const [records] = store.keys("docs/0/segments/").filter((key) => key.endsWith("records.db"));
+  const intact = Buffer.from(store.bytes(records!)!);
+  await store.delete([records!]);
+  const missing = await cli.run(["status"]);
+  expect(missing).toMatchObject({ code: 6, out: expect.stringMatching(/docs\/0 +1 DAMAGED/) });
+  expect(missing.out).not.toContain("in order");
+  expect(missing.out).toContain(`→ docs/0 is damaged: ${records} is missing`);
+  expect(missing.out).toContain("→ see all of it: silt verify docs; go back: silt snapshot list docs");
+  expect(await cli.run(["collection", "describe", "docs"])).toMatchObject({ code: 6 });
+  await store.put(records!, intact.subarray(0, 100));
+  expect((await cli.run(["status", "docs", "--json"])).json()).toMatchObject({
+    shards: [{ faults: [{ part: "files", message: expect.stringContaining("has 100 bytes") }] }],
+  });
+  intact[50]! ^= 1;
+  await store.put(records!, intact);
+  expect(await cli.run(["status"])).toMatchObject({
+    code: 0,
+    out: expect.stringContaining("`silt verify NAME` proves contents"),
+  });
+  expect(await cli.run(["verify", "docs"])).toMatchObject({ code: 6 });
+});
+
+test("strangers are named by status and verify, and are no damage", async () => {
+  await filled();
+  const { store, clock } = cli.world;
+  const lower = `docs/0/deltas/${clock.ulid().toLowerCase()}.arrow`;
+  for (const key of [lower, "docs/notes.txt", "README"]) await store.put(key, Buffer.from("mine"));
+  const status = await cli.run(["status"]);
+  expect(status).toMatchObject({ code: 0 });
+  expect(status.out).not.toContain("in order");
+  expect(status.out).toContain(
+    `3 objects that Siltstone did not make, neither read nor deleted by it: README, ${lower}`,
+  );
+  expect((await cli.run(["status", "docs", "--json"])).json()).toMatchObject({
+    strangers: { count: 2, keys: [lower, "docs/notes.txt"] },
+    shards: [{ strangers: { count: 1, keys: [lower] } }],
+  });
+  const verified = await cli.run(["verify", "docs", "--json"]);
+  expect(verified).toMatchObject({ code: 0 });
+  expect(verified.json()).toMatchObject({ ok: true, strangers: { count: 2 } });
+  expect((await cli.run(["compact", "--json"])).json()).toMatchObject({
+    strangers: { count: 2, keys: ["README", lower] },
+  });
+  expect(store.keys()).toEqual(expect.arrayContaining([lower, "docs/notes.txt", "README"]));
+});
+
+test("a run that failed beside its shards is told of", async () => {
+  await filled();
+  const receive = cli.world.queue.receive.bind(cli.world.queue);
+  cli.world.queue.receive = () => Promise.reject(new SiltstoneError("unavailable", "SQS does not answer"));
+  expect(await cli.run(["compact"])).toMatchObject({ code: 5 });
+  cli.world.queue.receive = receive;
+  expect((await cli.run(["status"])).out).toContain(
+    "→ the last run failed in part: queue: receive (unavailable): SQS does not answer",
+  );
 });
 
 test("a damaged pin, reason, lock and note are shown as what they are, and the pin can be removed", async () => {

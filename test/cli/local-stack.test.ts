@@ -109,6 +109,8 @@ test("from a file to answers, with the scheduled compactor", async () => {
   expect(await answer("status", "docs")).toMatchObject({
     environment: "local",
     shards: [{ snapshot: { rows: count }, backlog: { deltas: 0 }, quarantined: 0, faults: [] }],
+    strangers: { count: 0 },
+    advice: [],
   });
   expect(await answer("verify", "docs")).toMatchObject({ ok: true, shards: [{ rows: count, faults: [] }] });
 });
@@ -147,7 +149,33 @@ test("every kind of failure has its exit code", async () => {
   });
   expect(await siltProcess(["count", "nowhere"])).toMatchObject({ code: 3 });
   expect(await silt(["collection", "create", "docs", "--dims", "9"])).toMatchObject({ code: 4 });
-  await deployed.world.store.delete([pointerKey({ collection: "docs", shard: 0 })]);
+  const { store } = deployed.world;
+  for (const key of ["docs/0/deltas/01arz3ndektsv4rrffq69g5fav.arrow", "docs/0/Readme", "docs/Readme"])
+    await store.put(key, Buffer.from("mine"));
+  await store.put("other/collection.json", Buffer.from("hello"));
+  const stranger = await silt(["status", "--json"]);
+  expect(stranger.code).toBe(6);
+  expect(JSON.parse(stranger.out)).toMatchObject({
+    shards: [{ collection: "docs", faults: [], strangers: { count: 2 } }],
+    unreadable: [{ name: "other", kind: "corrupt" }],
+    strangers: { count: 3 },
+  });
+  expect(await answer("collection", "delete", "other", "--confirm", "other")).toMatchObject({ objects: 1 });
+  const [file] = await deployed.keys("docs/0/segments/");
+  const found = await store.get(file!);
+  const bytes = found.kind === "found" ? found.body : Buffer.alloc(0);
+  await store.put(file!, bytes.subarray(1));
+  expect(await silt(["status"])).toMatchObject({
+    code: 6,
+    out: expect.stringContaining(`is damaged: ${file} has`),
+  });
+  await store.put(file!, bytes);
+  expect((await silt(["status"])).code).toBe(0);
+  await store.delete([pointerKey({ collection: "docs", shard: 0 })]);
+  expect(await silt(["status"])).toMatchObject({
+    code: 6,
+    out: expect.stringContaining("silt snapshot repair docs --shard 0"),
+  });
   const verified = await silt(["verify", "docs", "--json"]);
   expect(verified.code).toBe(6);
   expect(JSON.parse(verified.out)).toMatchObject({

@@ -53,7 +53,14 @@ const shard = (collection: string, number: number, more: Partial<ShardReport>): 
 const summaryOf = (shards: readonly ShardReport[], faults: CompactReport["faults"] = []) => {
   const messages = { settled: 4, deadLettered: 1, left: 0 };
   const pending = shards.reduce((sum, { ingest }) => sum + (ingest?.pending.length ?? 0), 0);
-  const report: CompactReport = { shards, resting: 0, faults, messages, pending };
+  const report: CompactReport = {
+    shards,
+    resting: 0,
+    faults,
+    strangers: { count: 0, keys: [] },
+    messages,
+    pending,
+  };
   return summarizeRun(report, { source: "scheduled", startMs: 1_000_000, endMs: 1_002_500 });
 };
 

@@ -139,6 +139,23 @@ export const mutants: readonly Mutant[] = [
     test: "test/engine/sweep.test.ts",
   },
   {
+    name: "what somebody put into a segment's folder is collected with it",
+    file: "lib/core/keys.ts",
+    edits: [
+      {
+        search: "for (const file of segmentFiles) {",
+        replace: `for (const file of [...segmentFiles, key.split("/").at(-1)!]) {`,
+      },
+    ],
+    test: "test/engine/strangers.test.ts",
+  },
+  {
+    name: "a status takes a file that was cut off for whole",
+    file: "lib/engine/status.ts",
+    edits: [{ search: "else if (found !== bytes)", replace: "else if (found > bytes)" }],
+    test: "test/engine/strangers.test.ts",
+  },
+  {
     name: "one damaged configuration stops every collection",
     file: "lib/engine/collections.ts",
     edits: [{ search: "outcome.reason instanceof SiltstoneError", replace: "outcome.reason === null" }],
@@ -673,7 +690,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "garbage below a newer head is judged by the older survey",
     file: "lib/engine/collect-garbage.ts",
-    edits: [{ search: "await readHistory(world, raised, known)", replace: "history" }],
+    edits: [{ search: "await readHistory(world, raised, known, onStranger)", replace: "history" }],
     test: "test/engine/collect-garbage.test.ts",
   },
   mutant(
@@ -722,7 +739,7 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "late deltas are left lying",
     "lib/engine/collect-garbage.ts",
-    "await quarantineLateDeltas(world, collection, head.manifest, options.thorough === true)",
+    "await quarantineLateDeltas(world, collection, head.manifest, options)",
     "[]",
   ),
   {

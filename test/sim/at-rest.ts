@@ -75,8 +75,9 @@ async function judge(
   for (let shard = 0; shard < plan.shards; shard++) {
     const name = `${collection.name}/${shard}`;
     for (const [id, document] of liveDocuments(oracle.current(name).state)) expected.set(id, document);
-    const { faults } = await verify(world, collection, shard);
+    const { faults, strangers } = await verify(world, collection, shard);
     if (faults.length > 0) oracle.violate(`at rest: verify finds ${faults.join("; ")}`);
+    if (strangers.count > 0) oracle.violate(`at rest: ${strangers.keys[0]} is taken for somebody else's`);
     await readHead(world.store, collection, shard);
   }
   const reader = new Reader(world, {

@@ -45,7 +45,7 @@ export function watchedStore(
       return copied;
     },
     list: (prefix, options) => store.list(prefix, options),
-    listFolders: (prefix) => store.listFolders(prefix),
+    listLevel: (prefix) => store.listLevel(prefix),
     async delete(keys) {
       const remove = (key: string) => {
         oracle.deleting(key);

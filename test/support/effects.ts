@@ -157,7 +157,7 @@ function storeWithEffects(store: ObjectStore, process: Process): ObjectStore {
         yield step.value;
       }
     },
-    listFolders: (prefix) => process.run(read("listFolders", prefix), () => store.listFolders(prefix)),
+    listLevel: (prefix) => process.run(read("listLevel", prefix), () => store.listLevel(prefix)),
     async delete(keys): Promise<void> {
       for (const key of keys) await process.run(write("delete", key), () => store.delete([key]));
     },

@@ -169,7 +169,7 @@ describe("awsWorld through AWS_ENDPOINT_URL_* alone", () => {
   test("every port reaches its service; a missing queue is named", async () => {
     const world = awsWorld(names);
     expect((await world.store.put("a/b", Buffer.from("x"), { ifAbsent: true })).kind).toBe("written");
-    expect(await world.store.listFolders("")).toEqual(["a"]);
+    expect(await world.store.listLevel("")).toMatchObject({ folders: ["a"] });
     expect(world.traffic.snapshot()).toEqual({ requests: 2, bytesRead: 0, bytesWritten: 1 });
     expect((await world.leases.acquire("a/0", { owner: "me", leaseMs: 1, nowMs: 0 })).kind).toBe("acquired");
     await expect(world.queue.send("x")).rejects.toMatchObject({

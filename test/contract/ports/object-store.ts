@@ -226,12 +226,13 @@ export function objectStoreContract(name: string, makeStore: () => Promise<Store
     });
 
     // Keys order "a.b/" before "a/", since "." is below "/"; the names alone order the other way.
-    test("folders are the distinct next path parts, ascending", async () => {
+    test("a level has the distinct next path parts, ascending, and the keys beside them", async () => {
       for (const key of ["b/1", "a/x/1", "a/y", "a.b/1", "file", "c/"])
         await store.put(`${root}${key}`, text(key));
-      expect(await store.listFolders(root)).toEqual(["a", "a.b", "b", "c"]);
-      expect(await store.listFolders(`${root}a/`)).toEqual(["x"]);
-      expect(await store.listFolders(`${root}none/`)).toEqual([]);
+      expect(await store.listLevel(root)).toEqual({ folders: ["a", "a.b", "b", "c"], keys: [`${root}file`] });
+      expect(await store.listLevel(`${root}a/`)).toEqual({ folders: ["x"], keys: [`${root}a/y`] });
+      expect(await store.listLevel(`${root}c/`)).toEqual({ folders: [], keys: [`${root}c/`] });
+      expect(await store.listLevel(`${root}none/`)).toEqual({ folders: [], keys: [] });
     });
 
     test("says when an object was written, by the store's clock, in whole seconds, and again when it is overwritten", async () => {

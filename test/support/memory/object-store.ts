@@ -10,6 +10,7 @@ import type {
   ByteRange,
   Clock,
   GetResult,
+  Level,
   ObjectEntry,
   ObjectStore,
   PutCondition,
@@ -131,14 +132,16 @@ export class MemoryObjectStore implements ObjectStore {
     return { key, bytes: body.length, modifiedMs };
   }
 
-  async listFolders(prefix: string): Promise<string[]> {
+  async listLevel(prefix: string): Promise<Level> {
     this.#traffic.request();
     const folders = new Set<string>();
+    const keys: string[] = [];
     for (const key of this.#keysAfter(prefix, "", Number.POSITIVE_INFINITY)) {
       const slash = key.indexOf("/", prefix.length);
       if (slash >= 0) folders.add(key.slice(prefix.length, slash));
+      else keys.push(key);
     }
-    return [...folders].sort(compareUtf8);
+    return { folders: [...folders].sort(compareUtf8), keys };
   }
 
   async delete(keys: readonly string[]): Promise<void> {
