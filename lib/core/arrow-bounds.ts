@@ -29,6 +29,8 @@ const metadataEntriesMax = 64;
 const metadataBytesMax = 256 * 1024;
 /** Of all texts in footer and batches, each as often as it is named. */
 const textBytesMax = 256 * 1024;
+/** Of a text that is looked for by itself: what comes after is not. */
+const shortTextBytesMax = 64;
 /** The continuation mark 0xFFFFFFFF and the length, before each message. */
 const messagePrefixBytes = 8;
 
@@ -48,19 +50,8 @@ interface Totals {
 /** What is wrong with the file's structure, or null. Reads nothing outside `bytes`, and never throws. */
 export function arrowFileProblem(bytes: Uint8Array, shape: ArrowShape): string | null {
   const file = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (file.length < magicPaddedBytes + tailBytes) return `it has only ${file.length} bytes`;
-  if (!file.subarray(0, magic.length).equals(magic)) return "it does not begin with ARROW1";
-  if (!file.subarray(-magic.length).equals(magic)) return "it does not end with ARROW1";
-  const footerLimit = file.length - tailBytes;
-  const footerBytes = file.readInt32LE(footerLimit);
-  if (footerBytes < 8 || footerBytes > footerLimit - magicPaddedBytes) {
-    return `its footer length ${footerBytes} does not fit its ${file.length} bytes`;
-  }
-  if (footerBytes > metadataBytesMax)
-    return `its footer has ${footerBytes} bytes; at most ${metadataBytesMax} are allowed`;
-  const footer = Footer.getRootAsFooter(
-    new ByteBuffer(file.subarray(footerLimit - footerBytes, footerLimit)),
-  );
+  const footer = footerOf(file);
+  if (typeof footer === "string") return footer;
   if (footer.dictionariesLength() !== 0) return "it has dictionaries";
   const schema = footer.schema();
   if (schema === null) return "it has no schema";
@@ -77,6 +68,35 @@ export function arrowFileProblem(bytes: Uint8Array, shape: ArrowShape): string |
     if (fault !== null) return `record batch ${i}: ${fault}`;
   }
   return null;
+}
+
+/** A text of the schema's metadata, cut, whatever else is in the file; null when there is none. */
+export function schemaText(bytes: Uint8Array, key: string): string | null {
+  const footer = footerOf(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+  const schema = typeof footer === "string" ? null : footer.schema();
+  for (let i = 0; schema !== null && i < Math.min(schema.customMetadataLength(), metadataEntriesMax); i++) {
+    const entry = schema.customMetadata(i);
+    const name = entry?.key(Encoding.UTF8_BYTES) as Uint8Array | null | undefined;
+    const text = entry?.value(Encoding.UTF8_BYTES) as Uint8Array | null | undefined;
+    if (name && text && Buffer.from(name).toString() === key)
+      return Buffer.from(text.subarray(0, shortTextBytesMax)).toString();
+  }
+  return null;
+}
+
+/** The footer, or what is wrong with the file that it is looked for in. */
+function footerOf(file: Buffer): Footer | string {
+  if (file.length < magicPaddedBytes + tailBytes) return `it has only ${file.length} bytes`;
+  if (!file.subarray(0, magic.length).equals(magic)) return "it does not begin with ARROW1";
+  if (!file.subarray(-magic.length).equals(magic)) return "it does not end with ARROW1";
+  const footerLimit = file.length - tailBytes;
+  const footerBytes = file.readInt32LE(footerLimit);
+  if (footerBytes < 8 || footerBytes > footerLimit - magicPaddedBytes) {
+    return `its footer length ${footerBytes} does not fit its ${file.length} bytes`;
+  }
+  if (footerBytes > metadataBytesMax)
+    return `its footer has ${footerBytes} bytes; at most ${metadataBytesMax} are allowed`;
+  return Footer.getRootAsFooter(new ByteBuffer(file.subarray(footerLimit - footerBytes, footerLimit)));
 }
 
 const textProblem = ({ textBytes }: Totals): string | null =>

@@ -3,7 +3,8 @@
  */
 import { corrupt, invalid } from "./errors.ts";
 
-export const deltaFormat = "1";
+export const deltaFormat = 1;
+export const formatKey = "siltstone.format";
 /** A delta fits the memory of the smallest function that reads it; a larger write is several deltas. */
 export const deltaRowsMax = 65_536;
 export const deltaBytesMax = 64 * 1024 * 1024;
@@ -45,13 +46,13 @@ export function encodeHeader(header: DeltaHeader, count: number, sha256: string)
     throw invalid(`producer: has ${bytes} bytes; at most ${producerBytesMax} are allowed`);
   const texts = headerTexts(header, count);
   return new Map([
-    [`${keyPrefix}format`, deltaFormat],
+    [formatKey, String(deltaFormat)],
     ...textKeys.map((key, i): [string, string] => [keyPrefix + key, texts[i]!]),
     [`${keyPrefix}sha256`, sha256],
   ]);
 }
 
-/** Reads the schema metadata. Throws `corrupt`, naming `key`, before anything else of the delta is looked at. */
+/** Reads the schema metadata, of whatever format it says that it is. Throws `corrupt`, naming `key`, before anything else of the delta is looked at. */
 export function decodeHeader(metadata: ReadonlyMap<string, string>, key: string) {
   const text = (name: string): string => {
     const value = metadata.get(keyPrefix + name);
@@ -65,11 +66,6 @@ export function decodeHeader(metadata: ReadonlyMap<string, string>, key: string)
     }
     return Number(value);
   };
-  const format = text("format");
-  if (format !== deltaFormat) {
-    const shown = JSON.stringify(format.slice(0, 40));
-    throw corrupt(key, `its format version is ${shown}; this version reads ${deltaFormat}`);
-  }
   const header: DeltaHeader = {
     collection: text("collection"),
     collectionId: text("collectionId"),

@@ -21,7 +21,7 @@ import {
   tableToIPC,
   Utf8,
 } from "apache-arrow";
-import { arrowFileProblem } from "./arrow-bounds.ts";
+import { arrowFileProblem, schemaText } from "./arrow-bounds.ts";
 import {
   addRows,
   addVectors,
@@ -38,11 +38,13 @@ import {
   type DeltaHeader,
   decodeHeader,
   deltaBytesMax,
+  deltaFormat,
   deltaRowsMax,
   encodeHeader,
+  formatKey,
   headerTexts,
 } from "./delta-header.ts";
-import { corrupt, invalid, SiltstoneError } from "./errors.ts";
+import { corrupt, invalid, newerFormat, SiltstoneError } from "./errors.ts";
 import type { Row } from "./record.ts";
 import { allFinite } from "./vector.ts";
 
@@ -124,14 +126,17 @@ export function encodeDelta(header: DeltaHeader, rows: readonly DeltaRow[]): Uin
 
 /**
  * Reads a delta and proves its content. `key` names the object in errors, `delta` is its ULID. Whatever is wrong is
- * `corrupt`; a damaged length costs no more memory than the file has. Vectors are views of one array per batch.
+ * `corrupt`, but for a newer format, which is `unavailable`; a damaged length costs no more memory than the file has.
+ * Vectors are views of one array per batch.
  */
 export function decodeDelta(
   bytes: Uint8Array,
   { key, delta }: { readonly key: string; readonly delta: string },
 ): { header: DeltaHeader; rows: Row[] } {
   try {
-    return decode(bytes, key, delta);
+    const format = schemaText(bytes, formatKey);
+    if (format === String(deltaFormat)) return decode(bytes, key, delta);
+    throw ofAnotherFormat(bytes, { key, delta, format });
   } catch (error) {
     // The Arrow library throws errors of many classes on damaged input. All of them mean the same here.
     if (error instanceof SiltstoneError) throw error;
@@ -141,6 +146,25 @@ export function decodeDelta(
       error,
     );
   }
+}
+
+/**
+ * What is no format 1. Every format to come is an Arrow file like this one, with its number where it is now. Content that
+ * proves itself as format 1 is that, whatever a flipped bit has made of the number: the digest begins with its own.
+ */
+function ofAnotherFormat(
+  bytes: Uint8Array,
+  { key, delta, format }: { readonly key: string; readonly delta: string; readonly format: string | null },
+): unknown {
+  const isNumber = /^[1-9][0-9]{0,5}$/.test(format ?? "");
+  const problem = `its format version is ${JSON.stringify(format)}`;
+  try {
+    decode(bytes, key, delta);
+  } catch (error) {
+    if (isNumber) return newerFormat(key, Number(format), deltaFormat);
+    return format === null ? error : corrupt(key, `${problem}; this version reads ${deltaFormat}`);
+  }
+  return corrupt(key, `${problem}, and its content is of format ${deltaFormat}`);
 }
 
 function decode(bytes: Uint8Array, key: string, delta: string): { header: DeltaHeader; rows: Row[] } {

@@ -33,16 +33,19 @@ export interface Problem {
 export class SiltstoneError extends Error {
   readonly kind: ErrorKind;
   readonly problems: readonly Problem[];
+  /** What failed is of a format that newer code writes: whole, and not ours to judge. */
+  readonly isOfNewerFormat: boolean;
 
   constructor(
     kind: ErrorKind,
     message: string,
-    options: { cause?: unknown; problems?: readonly Problem[] } = {},
+    options: { cause?: unknown; problems?: readonly Problem[]; isOfNewerFormat?: boolean } = {},
   ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = "SiltstoneError";
     this.kind = kind;
     this.problems = options.problems ?? [];
+    this.isOfNewerFormat = options.isOfNewerFormat ?? false;
   }
 }
 
@@ -52,6 +55,21 @@ export const invalid = (message: string, problems: readonly Problem[] = []): Sil
 /** Stored bytes that cannot be trusted. `object` is the key or file that is wrong. */
 export const corrupt = (object: string, reason: string, cause?: unknown): SiltstoneError =>
   new SiltstoneError("corrupt", `${object} is corrupt: ${reason}`, { cause });
+
+/**
+ * Stored bytes of a format above `known`: not damage. Whoever meets them leaves them as they are, says so, and is
+ * `unavailable` until it is replaced by code that knows them.
+ */
+export const newerFormat = (object: string, format: number, known: number): SiltstoneError =>
+  new SiltstoneError(
+    "unavailable",
+    `${object} has format ${format} and this version reads ${known}: newer code wrote it. It is left as it is; ` +
+      "upgrade this function or command",
+    { isOfNewerFormat: true },
+  );
+
+export const isNewerFormat = (error: unknown): error is SiltstoneError =>
+  error instanceof SiltstoneError && error.isOfNewerFormat;
 
 export const isKind = (error: unknown, kind: ErrorKind): error is SiltstoneError =>
   error instanceof SiltstoneError && error.kind === kind;

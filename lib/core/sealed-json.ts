@@ -3,7 +3,7 @@
  * seal's own 64 digits as zeros. So a flipped byte anywhere is found, also in a field that nothing else depends on.
  */
 import { hash } from "node:crypto";
-import { corrupt } from "./errors.ts";
+import { corrupt, newerFormat } from "./errors.ts";
 
 const blank = "0".repeat(64);
 const sealPattern = /"seal": "([0-9a-f]{64})"\n\}\n$/;
@@ -13,7 +13,10 @@ export function encodeSealed(value: object): Buffer {
   return Buffer.from(withSeal(text, hash("sha256", text)));
 }
 
-/** The object without its seal. Throws `corrupt`, naming `key`; an unknown format is said to be that. */
+/**
+ * The object without its seal. Throws `corrupt`, naming `key`, and `unavailable` for a newer format: every format to come
+ * has its number and its seal where they are now, so that a flipped byte is told from it.
+ */
 export function decodeSealed(bytes: Uint8Array, key: string, format: number): object {
   if (bytes.length === 0) throw corrupt(key, "it is empty");
   const text = Buffer.from(bytes).toString("utf8");
@@ -24,15 +27,16 @@ export function decodeSealed(bytes: Uint8Array, key: string, format: number): ob
     throw corrupt(key, "it is not JSON", error);
   }
   if (typeof value !== "object" || value === null) throw corrupt(key, "it is not an object");
-  const { seal: _seal, ...rest } = value as { seal?: unknown; format?: unknown };
-  if (rest.format !== format) {
-    throw corrupt(key, `its format version is ${JSON.stringify(rest.format)}; this version reads ${format}`);
-  }
   const found = sealPattern.exec(text)?.[1];
   // Compared as bytes: text that is no UTF-8 decodes to something else.
   const intact =
     found !== undefined && Buffer.from(text).equals(bytes) && hash("sha256", withSeal(text, blank)) === found;
   if (!intact) throw corrupt(key, "its seal does not fit its content");
+  const { seal: _seal, ...rest } = value as { seal?: unknown; format?: unknown };
+  if (Number.isSafeInteger(rest.format) && (rest.format as number) > format)
+    throw newerFormat(key, rest.format as number, format);
+  if (rest.format !== format)
+    throw corrupt(key, `its format version is ${JSON.stringify(rest.format)}; this version reads ${format}`);
   return rest;
 }
 

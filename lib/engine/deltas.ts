@@ -4,7 +4,7 @@ import { bounds } from "../core/bounds.ts";
 import type { Collection } from "../core/collection.ts";
 import { decodeDelta } from "../core/delta.ts";
 import { type DeltaHeader, deltaBytesMax } from "../core/delta-header.ts";
-import { corrupt, isKind, type SiltstoneError } from "../core/errors.ts";
+import { corrupt, isKind, isNewerFormat, type SiltstoneError } from "../core/errors.ts";
 import { deltaKey, deltaOfKey, deltaPrefix, type ShardRef, ulidTimeMs } from "../core/keys.ts";
 import type { Manifest } from "../core/manifest.ts";
 import { shown } from "../core/metadata.ts";
@@ -73,7 +73,7 @@ export type ReadDelta =
   /** Merged, or put aside, since it was listed. */
   | { readonly kind: "gone"; readonly delta: string }
   | { readonly kind: "unreadable"; readonly delta: string; readonly error: SiltstoneError }
-  /** The store does not give it to us: it may be whole, and stays where it is. */
+  /** The store does not give it to us, or it is of a newer format: it may be whole, and stays where it is. */
   | { readonly kind: "left"; readonly delta: string; readonly error: SiltstoneError };
 
 /** Reads and proves deltas, a bounded number at a time, in the given order. */
@@ -114,8 +114,9 @@ async function readDelta(
         tooOld(Math.min(header.createdAtMs, ulidTimeMs(delta)), world.clock.nowMs());
       return fault === null ? { kind: "rows", delta, rows } : unreadable(fault);
     } catch (error) {
-      if (!isKind(error, "corrupt")) throw error;
-      if (reads === readsMax) return { kind: "unreadable", delta, error };
+      if (!isKind(error, "corrupt") && !isNewerFormat(error)) throw error;
+      if (reads < readsMax) continue;
+      return { kind: isNewerFormat(error) ? "left" : "unreadable", delta, error };
     }
   }
 }

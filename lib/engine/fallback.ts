@@ -7,7 +7,7 @@
  * floor is ever deleted, so that one was published.
  */
 import type { Collection } from "../core/collection.ts";
-import { isKind } from "../core/errors.ts";
+import { isKind, isNewerFormat } from "../core/errors.ts";
 import type { Manifest } from "../core/manifest.ts";
 import type { Pointer } from "../core/pointer.ts";
 import { fitsCollection } from "./head.ts";
@@ -62,7 +62,7 @@ async function readIfWhole(
     const manifest = await readManifest(store, shard, name);
     return fitsCollection(manifest, collection) ? manifest : null;
   } catch (error) {
-    if (isKind(error, "corrupt") || isKind(error, "notFound")) return null;
+    if (isKind(error, "corrupt") || isKind(error, "notFound") || isNewerFormat(error)) return null;
     throw error;
   }
 }

@@ -1,5 +1,5 @@
 /** The versions of a shard: its manifests as they lie on S3, and the chain of those that were really published. */
-import { corrupt, isKind, SiltstoneError } from "../core/errors.ts";
+import { corrupt, isKind, isNewerFormat, SiltstoneError } from "../core/errors.ts";
 import {
   manifestKey,
   manifestOfKey,
@@ -136,6 +136,7 @@ function decodePin(body: Buffer, key: string): Pin {
   try {
     return decodeSealed(body, key, pinFormat) as Pin;
   } catch (error) {
+    if (isNewerFormat(error)) throw error;
     const reason = "it is no intact pin; nothing of this shard is collected until it is deleted or mended";
     throw corrupt(key, reason, error);
   }

@@ -253,7 +253,8 @@ function ingestChange(
 function nextWatermark(current: string, { listed, listedAtMs }: Batch): string {
   const oldest = listed[0]?.delta;
   const lagged = ulidFloor(listedAtMs - watermarkLagMs);
-  const wanted = oldest === undefined ? lagged : min(lagged, ulidFloor(ulidTimeMs(oldest)));
+  // A name may be the first of its millisecond.
+  const wanted = oldest === undefined ? lagged : min(lagged, ulidFloor(ulidTimeMs(oldest) - 1));
   return wanted > current ? wanted : current;
 }
 

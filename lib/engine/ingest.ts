@@ -20,7 +20,7 @@ import { bounds } from "../core/bounds.ts";
 import type { Collection } from "../core/collection.ts";
 import { ingestNeed, type Room, shortageOf } from "../core/compactor-need.ts";
 import { deltaBytesMax } from "../core/delta-header.ts";
-import { corrupt, isKind, SiltstoneError } from "../core/errors.ts";
+import { corrupt, isKind, isNewerFormat, SiltstoneError } from "../core/errors.ts";
 import { deltaKey, type ShardRef, shardName, ulidTimeMs } from "../core/keys.ts";
 import { Attempts } from "./attempts.ts";
 import { endOf, isCut, type ListedDelta, listDeltas, unmerged } from "./deltas.ts";
@@ -250,13 +250,17 @@ class Run {
     this.#counts.quarantined += await setAside(this.#world, this.#ref, batch, { delta, error });
   }
 
-  /** Nothing is left that this run could do. One that did nothing else fails by what it could not read. */
+  /**
+   * Nothing is left that this run could do. One that did nothing else fails by what it could not read; what newer code wrote
+   * waits for a newer run, and is no failure.
+   */
   #end(pending: readonly ListedDelta[]): IngestReport {
     const errors = [...this.#left.values()];
     const shortage = errors.find((error) => error instanceof Shortage);
     if (shortage) return { ...this.#report("outOfRoom", pending), shortage: shortage.message };
     const { deltas, quarantined } = this.#counts;
-    if (errors[0] && deltas + quarantined === 0) throw errors[0];
+    const failure = errors.find((error) => !isNewerFormat(error));
+    if (failure && deltas + quarantined === 0) throw failure;
     return this.#report("done", pending);
   }
 

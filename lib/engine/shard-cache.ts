@@ -12,7 +12,7 @@ import {
   checkEmbeddingVersion,
   isOfSpace,
 } from "../core/collection.ts";
-import { isKind, SiltstoneError } from "../core/errors.ts";
+import { isKind, isNewerFormat, SiltstoneError } from "../core/errors.ts";
 import { shardName } from "../core/keys.ts";
 import { readCollection } from "./head.ts";
 import type { World } from "./ports.ts";
@@ -84,9 +84,12 @@ export class ShardCache {
       const current = await readCollection(this.#world.store, collection.name).catch(
         (cause: unknown) => cause,
       );
-      if (
-        current instanceof Error ? isKind(current, "notFound") : (current as Collection).id !== collection.id
-      ) {
+      // A configuration never changes: one of a newer format is another's.
+      const isGone =
+        current instanceof Error
+          ? isKind(current, "notFound") || isNewerFormat(current)
+          : (current as Collection).id !== collection.id;
+      if (isGone) {
         await this.#forget(collection);
         if (current instanceof Error) throw current;
         throw madeAgain(collection.name);

@@ -17,7 +17,7 @@
 import pLimit from "p-limit";
 import { bounds } from "../core/bounds.ts";
 import type { Collection } from "../core/collection.ts";
-import { corrupt, isKind, SiltstoneError } from "../core/errors.ts";
+import { corrupt, isKind, isNewerFormat, SiltstoneError } from "../core/errors.ts";
 import { quarantinedDeltaKey, type ShardRef, shardName } from "../core/keys.ts";
 import { isClustered, type Manifest, type Segment } from "../core/manifest.ts";
 import type { Pointer } from "../core/pointer.ts";
@@ -154,9 +154,9 @@ export class ShardReader {
   async #instead(error: unknown): Promise<View> {
     if (!(error instanceof SiltstoneError) || this.#current === null) throw error;
     const { view } = this.#current;
-    // Where damage hides whatever was published, nothing is no answer.
+    // Where damage, or a newer format, hides whatever was published, nothing is no answer.
     const mayServe =
-      error.kind === "corrupt"
+      error.kind === "corrupt" || error.isOfNewerFormat
         ? view.manifest.version > 0 && (await this.#isOurs())
         : error.kind === "unavailable";
     if (!mayServe) throw error;
@@ -204,12 +204,15 @@ export class ShardReader {
     return this.#cold.wait(() => this.#refreshing ?? this.#refresh(false));
   }
 
-  /** False when the collection was deleted, or another has its name by now: then its old views serve nobody. */
+  /**
+   * False when the collection was deleted, or another has its name by now: then its old views serve nobody. A configuration
+   * never changes, so one of a newer format is another's.
+   */
   async #isOurs(): Promise<boolean> {
     try {
       return (await readCollection(this.#world.store, this.#collection.name)).id === this.#collection.id;
     } catch (error) {
-      return !isKind(error, "notFound");
+      return !isKind(error, "notFound") && !isNewerFormat(error);
     }
   }
 
@@ -372,7 +375,7 @@ export class ShardReader {
       try {
         await this.#swap(manifest, null);
       } catch (error) {
-        if (!isKind(error, "corrupt")) throw error;
+        if (!isKind(error, "corrupt") && !isNewerFormat(error)) throw error;
         continue;
       }
       // What a cold answer found to be the newest is damaged: no bound may count from there.

@@ -11,7 +11,7 @@
  */
 import { hash } from "node:crypto";
 import type { Collection, Metric } from "../core/collection.ts";
-import { corrupt } from "../core/errors.ts";
+import { corrupt, newerFormat } from "../core/errors.ts";
 import type { RowOrder } from "../core/record.ts";
 import { exactRows } from "./graph.ts";
 
@@ -104,6 +104,8 @@ export class Clusters {
     } catch (error) {
       throw corrupt(key, "its head has no shape", error);
     }
+    if (Number.isSafeInteger(shape.format) && shape.format > clustersFormat)
+      throw newerFormat(key, shape.format, clustersFormat);
     if (shape.format !== clustersFormat)
       throw corrupt(key, `its format version is ${shape.format}; this version reads ${clustersFormat}`);
     const counts = [shape.dims, shape.groups, shape.rows, shape.buckets, shape.records];

@@ -10,7 +10,7 @@
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
 import type { Collection } from "../core/collection.ts";
-import { corrupt } from "../core/errors.ts";
+import { corrupt, isNewerFormat, newerFormat } from "../core/errors.ts";
 import { fieldColumns, fieldValues, sortedFields } from "../core/filter-sql.ts";
 import type { Metadata, Row, RowOrder } from "../core/record.ts";
 
@@ -47,11 +47,13 @@ export function openRecords(path: string): DatabaseSync {
     const { application_id } = db.prepare("PRAGMA application_id").get() as { application_id: number };
     const { user_version } = db.prepare("PRAGMA user_version").get() as { user_version: number };
     if (application_id !== applicationId) throw new Error("it is not a records.db");
+    if (user_version > recordsFormat) throw newerFormat(path, user_version, recordsFormat);
     if (user_version !== recordsFormat)
       throw new Error(`its format version is ${user_version}; this version reads ${recordsFormat}`);
     return db;
   } catch (error) {
     db?.close();
+    if (isNewerFormat(error)) throw error;
     throw corrupt(path, (error as Error).message, error);
   }
 }

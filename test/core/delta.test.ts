@@ -133,10 +133,43 @@ function rewritten(changes: Record<string, string>): Uint8Array {
   return tableToIPC(new Table(table.schema, table.batches), "file");
 }
 
-test("an unknown format version is named", () => {
-  expect(() => decodeDelta(rewritten({ format: "2" }), at)).toThrow(
-    `${at.key} is corrupt: its format version is "2"; this version reads 1`,
+/** A table that no format 1 is, of the format that it says. */
+function ofFormat(format: string): Uint8Array {
+  const table = tableFromIPC(golden).select(["id", "op", "version"]);
+  table.schema.metadata.set("siltstone.format", format);
+  return tableToIPC(new Table(table.schema, table.batches), "file");
+}
+
+test.each(["2", "3", "40", "999999"])("a newer format, %s, is no damage", (format) => {
+  expect(() => decodeDelta(ofFormat(format), at)).toThrow(
+    expect.objectContaining({
+      kind: "unavailable",
+      isOfNewerFormat: true,
+      message: `${at.key} has format ${format} and this version reads 1: newer code wrote it. It is left as it is; upgrade this function or command`,
+    }),
   );
+});
+
+test.each(["0", "-1", "1.0", "01", "x", "", "1 ", "1000000", "2".repeat(300)])(
+  "%j is no format",
+  (format) => {
+    expect(outcome(ofFormat(format))).toBe("corrupt");
+    expect(outcome(rewritten({ format }))).toBe("corrupt");
+  },
+);
+
+test("content that proves itself as format 1 is that, whatever number a flipped bit has made of it", () => {
+  for (const format of ["2", "3", "9"])
+    expect(() => decodeDelta(rewritten({ format }), at)).toThrow(
+      `${at.key} is corrupt: its format version is "${format}", and its content is of format 1`,
+    );
+});
+
+test("a file without a format is no delta", () => {
+  const table = tableFromIPC(golden);
+  table.schema.metadata.delete("siltstone.format");
+  const bytes = tableToIPC(new Table(table.schema, table.batches), "file");
+  expect(() => decodeDelta(bytes, at)).toThrow("its format version is null, and its content is of format 1");
 });
 
 test.each([

@@ -5,6 +5,7 @@
 import type { Collection } from "../../lib/core/collection.ts";
 import { SiltstoneError } from "../../lib/core/errors.ts";
 import { decodeManifest, encodeManifest } from "../../lib/core/manifest.ts";
+import { encodeSealed } from "../../lib/core/sealed-json.ts";
 import { collectGarbage } from "../../lib/engine/collect-garbage.ts";
 import { createCollection } from "../../lib/engine/collections.ts";
 import { compact } from "../../lib/engine/compact.ts";
@@ -269,12 +270,15 @@ test("a manifest with an intact seal and other content than the pointer's is ref
 
 test.each(["collection.json", "pointer.json"] as const)("%s of a later format says so", async (kind) => {
   const key = stage.files[kind];
-  const later = Buffer.from(stage.world.store.bytes(key)!.toString().replace('"format": 1', '"format": 2'));
-  await damaged(key, later, async () => {
-    const error = (await readAnew(kind)) as Error;
-    expectNamed(error, key, "format 2");
-    expect(error.message).toContain("format version is 2; this version reads 1");
+  const { seal: _seal, ...rest } = JSON.parse(stage.world.store.bytes(key)!.toString()) as { seal: string };
+  await damaged(key, encodeSealed({ ...rest, format: 2 }), async () => {
+    expect(await readAnew(kind)).toMatchObject({
+      kind: "unavailable",
+      message: expect.stringContaining(`${key} has format 2 and this version reads 1`),
+    });
   });
+  const flipped = Buffer.from(stage.world.store.bytes(key)!.toString().replace('"format": 1', '"format": 3'));
+  await damaged(key, flipped, async () => expectNamed((await readAnew(kind)) as Error, key, "format 3"));
 });
 
 test.each(read.filter((kind) => !["collection.json", "delta", "vectors.f32 of a graph"].includes(kind)))(

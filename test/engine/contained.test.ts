@@ -41,14 +41,15 @@ const damages: readonly [string, string | Buffer][] = [
 
 test.each(damages)(
   "a configuration that is damaged (%s) stops no other collection, and can be deleted",
-  async (_, body) => {
+  async (what, body) => {
+    const kind = what === "of a newer format" ? "unavailable" : "corrupt";
     const world = memoryWorld();
     await world.store.put("a/collection.json", Buffer.from(body));
     await create(world, "docs");
     await write(world, "docs", "x");
     const listed = await listCollections(world.store);
     expect(listed.collections.map(({ name }) => name)).toEqual(["docs"]);
-    expect(listed.unreadable).toMatchObject([{ name: "a", error: { kind: "corrupt" } }]);
+    expect(listed.unreadable).toMatchObject([{ name: "a", error: { kind } }]);
 
     // Also a message that names it is left alone: its delta may be there.
     const delta = world.clock.ulid();
@@ -56,9 +57,7 @@ test.each(damages)(
     const report = await run(world, true);
     expect(report).toMatchObject({
       shards: [{ collection: "docs", ingest: { deltas: 1 } }],
-      faults: [
-        { part: "collection a", kind: "corrupt", message: expect.stringContaining("a/collection.json") },
-      ],
+      faults: [{ part: "collection a", kind, message: expect.stringContaining("a/collection.json") }],
       messages: { settled: 1, deadLettered: 0, left: 1 },
     });
     expect(report.shards[0]!.error).toBeUndefined();

@@ -998,6 +998,46 @@ export const mutants: readonly Mutant[] = [
     test: "test/engine/bad-deltas.test.ts",
   },
   {
+    name: "a delta of a newer format is put aside",
+    file: "lib/engine/deltas.ts",
+    edits: [{ search: 'isNewerFormat(error) ? "left" : "unreadable"', replace: '"unreadable"' }],
+    test: "test/engine/newer-format.test.ts",
+  },
+  {
+    name: "a newer format is damage",
+    file: "lib/core/sealed-json.ts",
+    edits: [{ search: "(rest.format as number) > format)", replace: "(rest.format as number) < -format)" }],
+    test: "test/engine/newer-format.test.ts",
+  },
+  {
+    name: "a flipped byte makes a newer format",
+    file: "lib/core/delta.ts",
+    edits: [
+      {
+        search: "return corrupt(key, `${problem}, and its content is of format ${deltaFormat}`);",
+        replace: "return newerFormat(key, Number(format), deltaFormat);",
+      },
+    ],
+    test: "test/core/delta.test.ts",
+  },
+  {
+    name: "the watermark hides a delta that is the first of its millisecond",
+    file: "lib/engine/ingest-batch.ts",
+    edits: [{ search: "ulidFloor(ulidTimeMs(oldest) - 1)", replace: "ulidFloor(ulidTimeMs(oldest))" }],
+    test: "test/engine/newer-format.test.ts",
+  },
+  {
+    name: "cached views serve a name that newer code has given to another collection",
+    file: "lib/engine/shard-reader.ts",
+    edits: [
+      {
+        search: 'return !isKind(error, "notFound") && !isNewerFormat(error);',
+        replace: 'return !isKind(error, "notFound");',
+      },
+    ],
+    test: "test/engine/newer-format.test.ts",
+  },
+  {
     name: "a delta is judged by one reading",
     file: "lib/engine/deltas.ts",
     edits: [{ search: "const readsMax = 2;", replace: "const readsMax = 1;" }],

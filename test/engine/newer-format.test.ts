@@ -1,0 +1,259 @@
+/**
+ * ENV-4: what newer code has written is left alone, reported as that, and never put aside or called damage: a fleet that is
+ * upgraded one function after the other loses nothing from sight.
+ */
+import { createHash } from "node:crypto";
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { Table, tableFromIPC, tableToIPC } from "apache-arrow";
+import { encodeCollection } from "../../lib/core/collection.ts";
+import { collectionKey, deltaKey, pinKey, pointerKey, ulidFloor } from "../../lib/core/keys.ts";
+import { encodeManifest, type Manifest } from "../../lib/core/manifest.ts";
+import { encodePointer, pointerTo } from "../../lib/core/pointer.ts";
+import { encodeSealed } from "../../lib/core/sealed-json.ts";
+import { encodeToken } from "../../lib/core/token.ts";
+import { collectGarbage } from "../../lib/engine/collect-garbage.ts";
+import { createCollection, deleteCollection } from "../../lib/engine/collections.ts";
+import { compact } from "../../lib/engine/compact.ts";
+import { readHead } from "../../lib/engine/head.ts";
+import type { World } from "../../lib/engine/ports.ts";
+import { produce } from "../../lib/engine/produce.ts";
+import { listQuarantine } from "../../lib/engine/quarantine.ts";
+import { Reader } from "../../lib/engine/reader.ts";
+import { repairPointer } from "../../lib/engine/repair.ts";
+import { rollback } from "../../lib/engine/rollback.ts";
+import { summarizeRun } from "../../lib/engine/run-summary.ts";
+import { verify } from "../../lib/engine/verify.ts";
+import { effects } from "../support/effects.ts";
+import { type MemoryWorld, memoryWorld } from "../support/memory/world.ts";
+
+const name = "docs";
+const ref = { collection: name, shard: 0 };
+const hour = 3_600_000;
+const newer = {
+  kind: "unavailable",
+  message: expect.stringMatching(/has format 2 and this version reads 1: newer code wrote it.*upgrade/),
+};
+
+async function prepare() {
+  const world = memoryWorld();
+  const { collection } = await createCollection(world, { name, dims: 2, metric: "l2" });
+  const write = async (id: string, into = name) =>
+    (await produce(world, { collection: into, records: [{ id, vector: [1, 2] }] })).deltas[0]!.delta;
+  const reader = new Reader(world, { refreshSeconds: 0, cacheBytesMax: 1e9, traffic: world.traffic });
+  return { world, collection, write, reader };
+}
+const run = async (world: World, upkeep = false) =>
+  compact(world, { ingest: true, upkeep, deadlineMs: world.clock.nowMs() + hour });
+const count = async (reader: Reader, more: object = {}) =>
+  (await reader.count({ collection: name, ...more })).count;
+const cold = (world: MemoryWorld) =>
+  new Reader(world, { refreshSeconds: 0, cacheBytesMax: 1e9, traffic: world.traffic });
+
+/** A delta as format 2 might be: other columns, and its number where every format has it. */
+function deltaOfFormat2(): Buffer {
+  const table = tableFromIPC(readFileSync(join(import.meta.dirname, "../golden/delta-v1.arrow"))).select([
+    "id",
+    "op",
+  ]);
+  table.schema.metadata.set("siltstone.format", "2");
+  return Buffer.from(tableToIPC(new Table(table.schema, table.batches), "file"));
+}
+
+test("a delta of a newer format waits: others are merged past it, it is never late, and promises say why they cannot be kept", async () => {
+  const { world, collection, write, reader } = await prepare();
+  const first = await write("first");
+  const known = Buffer.from(world.store.bytes(deltaKey(ref, first))!);
+  await run(world);
+  // The first name of its millisecond, too.
+  const waiting = [world.clock.ulid(), ulidFloor(world.clock.nowMs())].sort();
+  world.clock.advance(5);
+  for (const delta of waiting) await world.store.put(deltaKey(ref, delta), deltaOfFormat2());
+  for (let i = 0; i < 5; i++) {
+    await write(`r${i}`);
+    const [shard] = (await run(world, true)).shards;
+    expect(shard).toMatchObject({ ingest: { outcome: "done", deltas: 1, quarantined: 0, pending: waiting } });
+    expect(shard!.error).toBeUndefined();
+    expect(shard!.ingest!.left).toEqual(waiting.map((delta) => ({ delta, reason: newer.message })));
+    world.clock.advance(7 * hour);
+    expect((await collectGarbage(world, collection, 0)).lateDeltas).toEqual([]);
+  }
+  // Alone, they are no failure of a run, and somebody hears of them.
+  const report = await run(world);
+  expect(report.shards[0]!.error).toBeUndefined();
+  const summary = summarizeRun(report, { source: "scheduled", startMs: 0, endMs: 1 });
+  expect(summary.shards[0]).toMatchObject({ left: { deltas: 2, reason: newer.message } });
+  expect(await listQuarantine(world.store, ref)).toEqual([]);
+  for (const delta of waiting) expect(world.store.bytes(deltaKey(ref, delta))).not.toBeNull();
+  const { manifest } = await readHead(world.store, collection, 0);
+  expect(manifest.watermark < waiting[0]!).toBe(true);
+
+  expect(await count(reader)).toBe(6);
+  const token = encodeToken({ collection: name, deltas: [{ shard: 0, delta: waiting[0]! }] });
+  await expect(count(reader, { consistency: "strong" })).rejects.toMatchObject(newer);
+  await expect(count(reader, { atLeast: [token] })).rejects.toMatchObject(newer);
+
+  // Code that knows the format: the same objects read as what they are.
+  await write("last");
+  const { store } = effects(world, () => undefined);
+  const upgraded: World = {
+    ...world,
+    store: {
+      ...store,
+      getBounded: async (key, bytesMax) =>
+        waiting.some((delta) => key.includes(delta))
+          ? { kind: "found", body: Buffer.from(known), modifiedMs: world.clock.nowMs() }
+          : store.getBounded(key, bytesMax),
+    },
+  };
+  expect((await run(upgraded)).shards[0]).toMatchObject({ ingest: { deltas: 3, pending: [] } });
+  expect(await count(reader, { consistency: "strong" })).toBe(7);
+  await reader.close();
+});
+
+/** Publishes a version that newer code has made: everything in order, but for the number. */
+async function publishNewer(world: MemoryWorld, change: (manifest: Manifest) => Manifest): Promise<void> {
+  const collection = (await createCollection(world, { name, dims: 2, metric: "l2" })).collection;
+  const { manifest, pointer } = await readHead(world.store, collection, 0);
+  const next = change({
+    ...manifest,
+    version: manifest.version + 1,
+    parent: { version: manifest.version, commit: manifest.commit },
+    commit: world.clock.ulid(),
+  });
+  const moved = pointerTo(next, pointer.floor);
+  await world.store.put(moved.manifest!, encodeManifest(next));
+  await world.store.put(pointerKey(ref), encodePointer(moved));
+}
+
+test.each<[string, (world: MemoryWorld) => Promise<void>]>([
+  [
+    "a manifest",
+    (world) => publishNewer(world, (manifest) => ({ ...manifest, format: 2 }) as unknown as Manifest),
+  ],
+  [
+    "a pointer",
+    async (world) => {
+      const collection = (await createCollection(world, { name, dims: 2, metric: "l2" })).collection;
+      const { pointer } = await readHead(world.store, collection, 0);
+      await world.store.put(
+        pointerKey(ref),
+        encodeSealed({ ...pointer, format: 2, version: pointer.version + 1 }),
+      );
+    },
+  ],
+  [
+    "a records.db",
+    async (world) => {
+      const [key] = world.store.keys(`${name}/0/segments/`).filter((one) => one.endsWith("records.db"));
+      const path = join(mkdtempSync(join(tmpdir(), "newer-")), "records.db");
+      writeFileSync(path, world.store.bytes(key!)!);
+      const db = new DatabaseSync(path);
+      db.exec("PRAGMA user_version = 2");
+      db.close();
+      const body = readFileSync(path);
+      const id = world.clock.ulid();
+      const [, , , before] = key!.split("/");
+      await world.store.put(key!.replace(before!, id), body);
+      await world.store.put(
+        `${name}/0/segments/${id}/vectors.f32`,
+        world.store.bytes(`${name}/0/segments/${before}/vectors.f32`)!,
+      );
+      const entry = { bytes: body.length, sha256: createHash("sha256").update(body).digest("hex") };
+      await publishNewer(world, (manifest) => ({
+        ...manifest,
+        segments: manifest.segments.map((segment) =>
+          segment.id === before
+            ? { ...segment, id, files: { ...segment.files, "records.db": entry } }
+            : segment,
+        ),
+      }));
+    },
+  ],
+])(
+  "%s of a newer format: warm eventual reads go on, others and every write say why; nothing is touched",
+  async (what, upgrade) => {
+    const { world, collection, write, reader } = await prepare();
+    await write("a");
+    await run(world);
+    expect(await count(reader)).toBe(1);
+    await upgrade(world);
+    const delta = await write("b");
+    const before = world.store.keys().map((key) => [key, world.store.bytes(key)]);
+
+    const answer = await reader.count({ collection: name });
+    expect([answer.count, answer.warning]).toEqual([1, newer.message]);
+    expect(reader.health()).toMatchObject({ status: "degraded" });
+    await expect(count(reader, { consistency: "strong" })).rejects.toMatchObject(newer);
+    await expect(count(reader, { consistency: "bounded", maxAgeSeconds: 0 })).rejects.toMatchObject(newer);
+    const token = encodeToken({ collection: name, deltas: [{ shard: 0, delta }] });
+    await expect(count(reader, { atLeast: [token] })).rejects.toMatchObject(newer);
+    const started = cold(world);
+    await expect(count(started)).rejects.toMatchObject(newer);
+    await started.close();
+    if (what !== "a records.db") {
+      expect((await run(world, true)).shards).toMatchObject([{ error: newer }]);
+      await expect(rollback(world, collection, 0, 1)).rejects.toMatchObject(newer);
+      await expect(collectGarbage(world, collection, 0)).rejects.toMatchObject(newer);
+      expect(world.store.keys().map((key) => [key, world.store.bytes(key)])).toEqual(before);
+    }
+    await expect(verify(world, collection, 0)).rejects.toMatchObject(newer);
+    await reader.close();
+  },
+);
+
+test("a lost pointer is not repaired past a manifest of a newer format", async () => {
+  const { world, collection, write } = await prepare();
+  await write("a");
+  await run(world);
+  await publishNewer(world, (manifest) => ({ ...manifest, format: 2 }) as unknown as Manifest);
+  await world.store.delete([pointerKey(ref)]);
+  await expect(repairPointer(world, collection, 0)).rejects.toMatchObject(newer);
+  expect(world.store.bytes(pointerKey(ref))).toBeNull();
+});
+
+test("a collection of a newer format is its own concern, and is no damage; a pin keeps everything", async () => {
+  const { world, collection, write, reader } = await prepare();
+  await createCollection(world, { name: "other", dims: 2, metric: "l2" });
+  await write("a");
+  await write("x", "other");
+  await run(world);
+  expect(await count(reader)).toBe(1);
+  await world.store.put(pinKey(ref, "kept"), encodeSealed({ format: 2, name: "kept", version: 1 }));
+  await expect(collectGarbage(world, collection, 0)).rejects.toMatchObject(newer);
+
+  // A configuration never changes: a newer one under the name is another collection's.
+  await deleteCollection(world.store, name);
+  await world.store.put(
+    collectionKey(name),
+    encodeSealed({ ...collection, format: 2, id: world.clock.ulid() }),
+  );
+  await world.store.put(pointerKey(ref), encodeSealed({ format: 2, collection: name }));
+  await expect(count(reader)).rejects.toMatchObject(newer);
+  await expect(createCollection(world, { name, dims: 2, metric: "l2" })).rejects.toMatchObject(newer);
+  await expect(produce(world, { collection: name, deletes: ["a"] })).rejects.toMatchObject(newer);
+  await write("y", "other");
+  const report = await run(world);
+  expect(report.shards).toMatchObject([{ collection: "other", ingest: { deltas: 1 } }]);
+  expect(report.faults).toMatchObject([{ part: "collection docs", ...newer }]);
+  await reader.close();
+});
+
+test("a flipped byte makes no newer format of JSON, and a sealed one of no format is damage", async () => {
+  const { world, collection } = await prepare();
+  const key = collectionKey(name);
+  const text = encodeCollection(collection).toString();
+  await world.store.put(key, Buffer.from(text.replace('"format": 1', '"format": 3')));
+  const started = cold(world);
+  await expect(count(started)).rejects.toMatchObject({ kind: "corrupt" });
+  for (const format of [0, 1.5, "2", null]) {
+    await world.store.put(key, encodeSealed({ ...collection, format }));
+    await expect(count(started)).rejects.toMatchObject({
+      kind: "corrupt",
+      message: expect.stringMatching("format version"),
+    });
+  }
+  await started.close();
+});
