@@ -1,7 +1,7 @@
 /** Runs the enumeration over the named scenarios. Two test files share them, so that they run side by side. */
 import { makeIoSynchronous } from "../sim/synchronous-io.ts";
 import { accidents, explore, forgetPrepared } from "./explore.ts";
-import { scenarios } from "./scenarios.ts";
+import { operations } from "./operations.ts";
 
 export function exploreAll(...names: string[]): void {
   let undo = (): void => undefined;
@@ -13,7 +13,7 @@ export function exploreAll(...names: string[]): void {
     undo();
   });
   describe.each(names)("%s", (name) => {
-    const scenario = scenarios.find((one) => one.name === name)!;
+    const scenario = operations.find((one) => one.name === name)!;
     test.each(accidents)(
       "%s, at every effect",
       async (accident) => {

@@ -9,16 +9,15 @@
  */
 import { isKind, SiltstoneError } from "../../lib/core/errors.ts";
 import { readCollection } from "../../lib/engine/head.ts";
-import { Reader } from "../../lib/engine/reader.ts";
-import { Traffic } from "../../lib/engine/traffic.ts";
+import type { Reader } from "../../lib/engine/reader.ts";
 import { verify } from "../../lib/engine/verify.ts";
 import { Oracle } from "../sim/oracle.ts";
-import { beginRead, readFault } from "../sim/reads.ts";
 import { watchedStore } from "../sim/sim-world.ts";
 import { Crash, type Effect, type EffectHook, effects, preconditionFailed } from "../support/effects.ts";
 import { type MemoryWorld, memoryWorld } from "../support/memory/world.ts";
+import { lookOnce, readerOf } from "./look.ts";
 import type { Race } from "./races.ts";
-import { collectAll, ids, ingestAll, mergeAll, name, type Scenario, type Stage } from "./scenarios.ts";
+import { collectAll, ingestAll, mergeAll, name, type Scenario, type Stage } from "./scenarios.ts";
 
 export const accidents = [
   "crash before",
@@ -103,7 +102,7 @@ interface Point {
 async function tryPoint(scenario: Scenario, index: number, trouble: Trouble): Promise<Point> {
   const { world, memory, oracle } = await stageOf(scenario);
   const stage: Stage = { world, memory, oracle };
-  const warm = new Reader(world, { refreshSeconds: 300, cacheBytesMax: 1e9, traffic: new Traffic() });
+  const warm = readerOf(world);
   const point: { where: string | null; applies: boolean } = { where: null, applies: false };
   try {
     await lookOnce(stage, warm, "eventual");
@@ -175,7 +174,7 @@ const asFault = (outcome: unknown): string | null => (outcome === null ? null : 
 
 /** Reads as a process that has served before, and as one that has just started. */
 async function look(stage: Stage, warm: Reader): Promise<void> {
-  const cold = new Reader(stage.world, { refreshSeconds: 300, cacheBytesMax: 1e9, traffic: new Traffic() });
+  const cold = readerOf(stage.world);
   try {
     for (const consistency of ["eventual", "bounded", "strong"] as const)
       await lookOnce(stage, warm, consistency);
@@ -185,44 +184,6 @@ async function look(stage: Stage, warm: Reader): Promise<void> {
     await cold.close();
   }
 }
-
-async function lookOnce(
-  { oracle, memory }: Stage,
-  reader: Reader,
-  consistency: "eventual" | "bounded" | "strong",
-): Promise<void> {
-  const window = beginRead(oracle, name, 1);
-  const maxAge = consistency === "bounded" ? { maxAgeSeconds: 0 } : {};
-  try {
-    const answer = await reader.get({ collection: name, ids, include: ["document"], consistency, ...maxAge });
-    const fault = readFault(oracle, window, {
-      collection: name,
-      consistency,
-      maxAgeMs: consistency === "eventual" ? 300_000 : 0,
-      tokens: [],
-      versions: answer.shards.map(({ version }) => version),
-      ageSeconds: answer.shards.map(({ ageSeconds }) => ageSeconds),
-      ids,
-      wants: () => true,
-      found: new Map(answer.records.map(({ id, document }) => [id, document!])),
-      warned: answer.warning !== undefined,
-    });
-    if (fault !== null) oracle.violate(fault);
-  } catch (error) {
-    if (!(error instanceof SiltstoneError)) throw error;
-    if (error.kind === "unavailable" || error.kind === "notFound") return;
-    // A lost pointer, a collection that is half made, a delta that cannot be read: said clearly, by name.
-    const isDamaged = memory.store.bytes(`${name}/0/pointer.json`) === null || hasDamagedDelta(memory);
-    if (error.kind === "corrupt" && isDamaged) return;
-    oracle.violate(`a ${consistency} read failed with ${error.stack}`);
-  }
-}
-
-const hasDamagedDelta = (memory: MemoryWorld): boolean =>
-  memory.store.keys(`${name}/0/deltas/`).some((key) => {
-    const body = memory.store.bytes(key)!;
-    return body.toString("latin1").startsWith("not an arrow") || memory.clock.nowMs() > Date.UTC(2026, 0, 30);
-  });
 
 async function settle(stage: Stage, warm: Reader): Promise<void> {
   const { world, memory, oracle } = stage;

@@ -1,8 +1,8 @@
 /** CMP-2, SNP-1, SNP-4, ENV-3: every operation falls asleep before each of its effects while others work. */
 import { makeIoSynchronous } from "../sim/synchronous-io.ts";
 import { exploreRace, forgetPrepared } from "./explore.ts";
+import { operations } from "./operations.ts";
 import { races } from "./races.ts";
-import { scenarios } from "./scenarios.ts";
 
 let undo = (): void => undefined;
 beforeAll(() => {
@@ -13,7 +13,7 @@ afterAll(() => {
   undo();
 });
 
-const sleepers = scenarios.filter(({ races }) => races);
+const sleepers = operations.filter(({ races }) => races);
 
 describe.each(sleepers.map((scenario) => [scenario.name, scenario] as const))(
   "%s sleeps while",

@@ -84,7 +84,7 @@ export async function collectAll(world: World): Promise<void> {
 }
 
 /** Two versions, an hour apart, and two deltas that wait. */
-async function twoVersions(stage: Stage): Promise<void> {
+export async function twoVersions(stage: Stage): Promise<void> {
   const { world, memory } = stage;
   await createCollection(world, options);
   await write(world, stage, "a", "b", "c");

@@ -4,8 +4,8 @@
  * JSON line.
  */
 import { accidents, explore, exploreRace } from "../crash/explore.ts";
+import { operations } from "../crash/operations.ts";
 import { races } from "../crash/races.ts";
-import { scenarios } from "../crash/scenarios.ts";
 import { planOf } from "../sim/plan.ts";
 import { simulate } from "../sim/simulation.ts";
 import { makeIoSynchronous } from "../sim/synchronous-io.ts";
@@ -28,7 +28,7 @@ export interface Question {
 
 const quickSeeds = 25;
 const steps = 1_000;
-const sleepers = scenarios.filter((scenario) => scenario.races);
+const sleepers = operations.filter((scenario) => scenario.races);
 
 makeIoSynchronous();
 const question = JSON.parse(process.argv[2]!) as Question;
@@ -79,7 +79,7 @@ async function byRaces(isChosen: Chosen = () => true): Promise<Verdict | null> {
 }
 
 async function byCrashPoints(isChosen: Chosen = () => true): Promise<Verdict | null> {
-  for (const scenario of scenarios)
+  for (const scenario of operations)
     for (const accident of accidents) {
       if (!isChosen(scenario.name, accident)) continue;
       const message = await explore(scenario, accident).then(() => null, messageOf);
