@@ -38,6 +38,11 @@ export const overlayBytesMax = 64 * 1024 * 1024;
 /** A reader that is overtaken by a compactor or a collector looks again this often. */
 const attemptsMax = 5;
 const headsAtOnce = 16;
+/**
+ * A delta that was seen in the backlog, and is not among the applied ones of a version this much newer, may be taken back:
+ * merged, forgotten in `applied` by a later ingest, and undone by a rollback. So it is looked for again.
+ */
+const outrunVersions = 3;
 
 /** By delta, what one read has read of the backlog. */
 type KnownRows = Map<string, readonly Row[]>;
@@ -222,7 +227,7 @@ export class ShardReader {
     for (let attempt = 0; attempt < attemptsMax; attempt++) {
       // A LIST from the very beginning would walk over the delete markers of all that was ever merged.
       if (this.#current === null) await this.#refresh();
-      const { watermark } = this.#current!.view.manifest;
+      const { watermark, version } = this.#current!.view.manifest;
       const listed = await listDeltas(this.#world.store, this.#ref, watermark);
       const view = await this.#refreshed();
       const pending = unmerged(listed, view.manifest);
@@ -231,6 +236,7 @@ export class ShardReader {
         throw this.#tooMuch(pending.length, bytes);
       // What it saw is merged by now; of what lay behind its end it says nothing.
       if (isCut(listed)) continue;
+      if (pending.length > 0 && view.manifest.version >= version + outrunVersions) continue;
       const over = await this.#overlaid(
         view,
         pending.map(({ delta }) => delta),
@@ -248,8 +254,10 @@ export class ShardReader {
   async including(deltas: readonly string[], maxAgeMs: number, tolerant: boolean): Promise<View> {
     const read: KnownRows = new Map();
     for (let attempt = 0; attempt < attemptsMax; attempt++) {
+      if (this.#current === null) await this.#refresh();
+      const { applied, version } = this.#current!.view.manifest;
       // The deltas are read first, the pointer second: one that is gone by then was committed before.
-      const known = new Set(this.#current?.view.manifest.applied);
+      const known = new Set(applied);
       const missing = deltas.filter((delta) => !known.has(delta));
       if (missing.length === 0) return this.fresh(maxAgeMs, tolerant);
       const there: string[] = [];
@@ -262,12 +270,10 @@ export class ShardReader {
       const limit = pLimit(headsAtOnce);
       await Promise.all(gone.map((delta) => limit(() => this.#refuseQuarantined(delta))));
       const view = await this.#refreshed();
-      const applied = new Set(view.manifest.applied);
-      const over = await this.#overlaid(
-        view,
-        there.filter((delta) => !applied.has(delta)),
-        read,
-      );
+      const merged = new Set(view.manifest.applied);
+      const waiting = there.filter((delta) => !merged.has(delta));
+      if (waiting.length > 0 && view.manifest.version >= version + outrunVersions) continue;
+      const over = await this.#overlaid(view, waiting, read);
       if (over !== null) return over;
     }
     throw new SiltstoneError(

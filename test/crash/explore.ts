@@ -105,7 +105,7 @@ async function tryPoint(scenario: Scenario, index: number, trouble: Trouble): Pr
   const warm = readerOf(world);
   const point: { where: string | null; applies: boolean } = { where: null, applies: false };
   try {
-    await lookOnce(stage, warm, "eventual");
+    if (!scenario.reads) await lookOnce(stage, warm, "eventual");
     const struck = effects(world, trouble(index, point, stage));
     let outcome: unknown = await scenario.run(struck, stage).then(
       () => null,
@@ -114,6 +114,7 @@ async function tryPoint(scenario: Scenario, index: number, trouble: Trouble): Pr
     if (point.where === null) return { ...point, fault: asFault(outcome) };
     if (outcome !== null && !isExpected(outcome))
       oracle.violate(`the operation failed with ${(outcome as Error).stack}`);
+    if (scenario.reads) return { ...point, fault: oracle.violation };
     await look(stage, warm);
     memory.clock.advance(2 * 60_000); // The dead holder's lease runs out.
     outcome = await scenario.run(world, stage).then(

@@ -2,4 +2,4 @@
 import { readings } from "./reading.ts";
 import { type Scenario, scenarios } from "./scenarios.ts";
 
-export const operations: readonly Scenario[] = [...scenarios, ...readings];
+export const operations: readonly Scenario[] = [...readings, ...scenarios];

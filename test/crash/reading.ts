@@ -6,6 +6,7 @@ export const readings: readonly Scenario[] = (["strong", "token", "bounded"] as 
   (["just started", "warm"] as const).map((process) => ({
     name: `${look} read of a process that is ${process}`,
     races: true,
+    reads: true,
     prepare: twoVersions,
     run: async (world, stage) => {
       const reader = readerOf(world);

@@ -46,6 +46,8 @@ export interface Scenario {
   readonly name: string;
   /** Whether it is also tried against others at work (test/crash/races.ts). */
   readonly races?: true;
+  /** It changes nothing: what comes after it is as if it had not been. */
+  readonly reads?: true;
   prepare(stage: Stage): Promise<void>;
   run(world: World, stage: Stage): Promise<void>;
 }

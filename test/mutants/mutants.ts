@@ -401,8 +401,8 @@ export const mutants: readonly Mutant[] = [
       },
       {
         search:
-          "      const view = await this.#refreshed();\n      const applied = new Set(view.manifest.applied);",
-        replace: "      const applied = new Set(view.manifest.applied);",
+          "      const view = await this.#refreshed();\n      const merged = new Set(view.manifest.applied);",
+        replace: "      const merged = new Set(view.manifest.applied);",
       },
     ],
     test: "test/engine/token.test.ts",
@@ -523,6 +523,12 @@ export const mutants: readonly Mutant[] = [
     "lib/engine/shard-reader.ts",
     "if (isCut(listed)) continue;",
     "",
+  ),
+  mutant(
+    "a read lays over what was merged, forgotten and taken back meanwhile",
+    "lib/engine/shard-reader.ts",
+    "const outrunVersions = 3;",
+    "const outrunVersions = 3_000;",
   ),
   mutant(
     "the overlay's cache is keyed by count and newest delta",
