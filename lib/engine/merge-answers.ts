@@ -78,6 +78,8 @@ export interface Health {
   readonly shards: readonly {
     readonly shard: string;
     readonly version: number | null;
+    /** Since its version was seen to be the newest; null when it never was. */
+    readonly ageSeconds: number | null;
     readonly bytes: number;
     readonly fault: string | null;
   }[];

@@ -19,6 +19,7 @@ import { checkVector, normalised, vectorToBase64 } from "../core/vector.ts";
 import type { OpenSegment } from "../segment/open-segment.ts";
 import { type ColdHit, ColdView, coldTopKMax } from "./cold-view.ts";
 import { listDeltas, unmerged } from "./deltas.ts";
+import type { Health } from "./merge-answers.ts";
 import type { World } from "./ports.ts";
 import {
   checkConsistency,
@@ -169,14 +170,13 @@ export class Reader {
     return { dims, metric, embeddingVersion, pendingDeltas, lagSeconds, ...rest };
   }
 
-  /** What this process holds, and whether each collection it serves is in order. */
-  health(): {
-    status: "ok" | "degraded";
-    shards: { shard: string; version: number | null; bytes: number; fault: string | null }[];
-  } {
+  /** What this process holds, and what it knows of it: `ageSeconds` ago a version was seen to be the newest. It looks at nothing. */
+  health(): Health {
+    const nowMs = this.#world.clock.nowMs();
     const shards = [...this.#cache.shards].map(([shard, reader]) => ({
       shard,
       version: reader.view?.manifest.version ?? null,
+      ageSeconds: Number.isFinite(reader.asOfMs) ? Math.max(0, (nowMs - reader.asOfMs) / 1000) : null,
       bytes: reader.bytes,
       fault: reader.fault?.message ?? null,
     }));
