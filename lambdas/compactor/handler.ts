@@ -11,7 +11,7 @@ import { telemetry } from "../../lib/aws/telemetry.ts";
 import { metric } from "../../lib/contract.ts";
 import { requestBounds } from "../../lib/core/time-bounds.ts";
 import { compact } from "../../lib/engine/compact.ts";
-import { failureOf, noteRun, summarizeRun } from "../../lib/engine/run-summary.ts";
+import { failureOf, isEventful, noteRun, summarizeRun } from "../../lib/engine/run-summary.ts";
 import { Sweep } from "../../lib/engine/sweep.ts";
 import { checkCompactorEvent, compactorEvent } from "./event.ts";
 import { runMetrics } from "./metrics.ts";
@@ -49,7 +49,7 @@ export const handler = lambdaDoor(
     const { shards, ...whole } = summary;
     service.logger.info("run", {
       ...whole,
-      shards: shards.filter(({ outcome }) => outcome !== "nothing").slice(0, 100),
+      shards: shards.filter(isEventful).slice(0, 100),
     });
     await noteRun(world.leases, summary).catch((error) =>
       service.logger.warn("run not noted", error as Error),

@@ -1,7 +1,7 @@
 /** The metrics of one run: what counts once a run, and what counts for each collection. */
 import type { MetricName } from "../../lib/aws/telemetry.ts";
 import { metric } from "../../lib/contract.ts";
-import type { RunSummary, ShardSummary } from "../../lib/engine/run-summary.ts";
+import { isEventful, type RunSummary, type ShardSummary } from "../../lib/engine/run-summary.ts";
 
 export interface MetricLine {
   readonly collection: string | null;
@@ -11,7 +11,7 @@ export interface MetricLine {
 /** A failed run's CompactionFailure is the door's to count, with every other failure. */
 export function runMetrics(summary: RunSummary): MetricLine[] {
   const failures = summary.failed + summary.faults.length + summary.faultsOmitted;
-  const byCollection = Map.groupBy(summary.shards, ({ collection }) => collection);
+  const byCollection = [...Map.groupBy(summary.shards, ({ collection }) => collection)];
   return [
     {
       collection: null,
@@ -24,16 +24,21 @@ export function runMetrics(summary: RunSummary): MetricLine[] {
         ...backlog(summary.shards),
       },
     },
-    ...[...byCollection].map(([collection, shards]) => ({
-      collection,
-      values: {
-        [metric.deltasMerged]: sumOf(shards, ({ deltas }) => deltas),
-        [metric.deltasQuarantined]: sumOf(shards, ({ quarantined }) => quarantined),
-        ...backlog(shards),
-      },
-    })),
+    ...byCollection
+      .filter(([, shards]) => shards.some(isWorthAMetric))
+      .map(([collection, shards]) => ({
+        collection,
+        values: {
+          [metric.deltasMerged]: sumOf(shards, ({ deltas }) => deltas),
+          [metric.deltasQuarantined]: sumOf(shards, ({ quarantined }) => quarantined),
+          ...backlog(shards),
+        },
+      })),
   ];
 }
+
+/** A metric costs by the hour in which it has a value: a collection in which nothing happens and nothing waits has none. */
+const isWorthAMetric = (shard: ShardSummary): boolean => isEventful(shard) || (shard.pending ?? 0) > 0;
 
 /** A run that looked at no backlog (upkeep, or one whose every shard failed) says nothing of it: no value is not zero. */
 function backlog(shards: readonly ShardSummary[]): MetricLine["values"] {

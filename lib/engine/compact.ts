@@ -14,20 +14,20 @@
  * queue. The others are compacted, it is reported, and the run fails at its end.
  */
 import pLimit from "p-limit";
-import type { Collection } from "../core/collection.ts";
 import type { Room } from "../core/compactor-need.ts";
-import { isKind, SiltstoneError } from "../core/errors.ts";
+import { SiltstoneError } from "../core/errors.ts";
 import { type ShardRef, shardName } from "../core/keys.ts";
 import type { Notification } from "../core/notification.ts";
 import type { Turns } from "../core/turns.ts";
 import { collectGarbage } from "./collect-garbage.ts";
 import { type Fault, Faults } from "./faults.ts";
-import { type Head, readCollection } from "./head.ts";
+import type { Head } from "./head.ts";
 import { type Fate, type Hint, Inbox, receiving } from "./inbox.ts";
 import { ingest } from "./ingest.ts";
 import { type MergeProgress, merge } from "./merge.ts";
 import type { World } from "./ports.ts";
-import { type ShardPart, type ShardReport, ShardReports } from "./shard-reports.ts";
+import { RunShards } from "./run-shards.ts";
+import { type ShardReport, ShardReports } from "./shard-reports.ts";
 import { Strangers, type StrangersFound } from "./strangers.ts";
 import { Sweep } from "./sweep.ts";
 
@@ -66,14 +66,11 @@ export interface CompactReport {
 
 export async function compact(world: World, request: CompactRequest): Promise<CompactReport> {
   const run = new Run(world, request);
-  await run.readCollections();
+  await run.readShards();
   if (request.ingest) await run.ingestAll();
   if (request.upkeep) await run.upkeepAll();
   return run.report();
 }
-
-const listing = "collections";
-const collectionPart = (name: string): string => `collection ${name}`;
 
 class Run {
   readonly #world: World;
@@ -83,11 +80,7 @@ class Run {
   readonly #strangers = new Strangers();
   readonly #inbox: Inbox;
   readonly #reports: ShardReports;
-  readonly #collections = new Map<string, Collection>();
-  /** All shards in question, by name. */
-  readonly #shards = new Map<string, ShardRef>();
-  /** Collections that a message named, and that were not listed. */
-  readonly #lookedUp = new Set<string>();
+  readonly #shards: RunShards;
 
   constructor(world: World, request: CompactRequest) {
     this.#world = world;
@@ -95,6 +88,8 @@ class Run {
     this.#sweep = request.sweep ?? new Sweep();
     this.#inbox = new Inbox(world.queue, this.#faults);
     this.#reports = new ShardReports(world.clock, this.#faults);
+    const [sweep, faults, reports] = [this.#sweep, this.#faults, this.#reports];
+    this.#shards = new RunShards(world, { sweep, faults, reports });
   }
 
   /** Throws what no report can say. */
@@ -103,7 +98,7 @@ class Run {
     const shards = this.#reports.list;
     return {
       shards,
-      resting: this.#shards.size - shards.length,
+      resting: this.#shards.count - shards.length,
       faults: this.#faults.list,
       strangers: this.#strangers.found,
       messages: this.#inbox.counts,
@@ -111,27 +106,10 @@ class Run {
     };
   }
 
-  async readCollections(): Promise<void> {
-    const { collection: only, shard } = this.#request;
-    if (only === undefined) {
-      const purpose = this.#request.ingest ? "ingest" : "upkeep";
-      const found = await this.#faults.attempt(listing, () => this.#sweep.collections(this.#world, purpose));
-      for (const { name, error } of found?.unreadable ?? []) this.#faults.note(collectionPart(name), error);
-      for (const collection of found?.collections ?? []) this.#add(collection);
-      for (const key of found?.strangers ?? []) this.#strangers.see(key);
-      return;
-    }
-    this.#add(await readCollection(this.#world.store, only), shard);
-    if (this.#shards.size === 0)
-      throw new SiltstoneError("notFound", `collection ${only} has no shard ${shard}`);
-  }
-
-  #add(collection: Collection, only?: number): void {
-    this.#collections.set(collection.name, collection);
-    for (let shard = 0; shard < collection.shards; shard++) {
-      const ref = { collection: collection.name, shard };
-      if (only === undefined || shard === only) this.#shards.set(shardName(ref), ref);
-    }
+  readShards(): Promise<void> {
+    const { collection, shard } = this.#request;
+    if (collection !== undefined) return this.#shards.readOne(collection, shard);
+    return this.#shards.readAll(this.#request.ingest ? "ingest" : "upkeep", this.#strangers.see);
   }
 
   async ingestAll(): Promise<void> {
@@ -169,30 +147,14 @@ class Run {
     this.#reports.note(ref, { look: { kind: "unseen" } });
   }
 
+  #named(hints: readonly Hint[]): Promise<Set<ShardRef>> {
+    return this.#shards.named(hints.map(({ notice }) => notice));
+  }
+
   /** Those that this run looks at; all of them when no message says which. */
   #inTurn(turns: Turns): ShardRef[] {
-    const taken = turns.take([...this.#shards.keys()], this.#world.clock.nowMs());
-    const names = this.#faults.has(receiving) ? [...this.#shards.keys()] : taken;
-    return names.map((name) => this.#shards.get(name)!);
-  }
-
-  /** The shards that messages name, those included that came since the collections were listed. */
-  async #named(hints: readonly Hint[]): Promise<Set<ShardRef>> {
-    const named = new Set<ShardRef>();
-    for (const { notice } of hints) {
-      if (!this.#shards.has(shardName(notice))) await this.#lookUp(notice.collection);
-      const ref = this.#shards.get(shardName(notice));
-      if (ref) named.add(ref);
-    }
-    return named;
-  }
-
-  async #lookUp(name: string): Promise<void> {
-    if (this.#faults.has(listing) || this.#lookedUp.has(name)) return;
-    this.#lookedUp.add(name);
-    const part = collectionPart(name);
-    const collection = await this.#faults.attempt(part, () => this.#sweep.readAnew(this.#world, name));
-    if (collection !== null) this.#add(collection);
+    const taken = this.#shards.inTurn(turns);
+    return this.#faults.has(receiving) ? this.#shards.all : taken;
   }
 
   /** Where something waits, with the head where it was read. */
@@ -201,7 +163,7 @@ class Run {
     const limit = pLimit(looksAtOnce);
     const look = async (ref: ShardRef): Promise<void> => {
       if (this.#outOfTime()) return this.#unseen(ref);
-      const isDone = await this.#attempt(ref, async (collection) => {
+      const isDone = await this.#shards.attempt(ref, async (collection) => {
         const { isIdle, head } = await this.#sweep.look(
           this.#world,
           collection,
@@ -224,7 +186,7 @@ class Run {
       return false;
     }
     const result = { isKnown: false, isRestless: true };
-    await this.#attempt(ref, async (collection) => {
+    await this.#shards.attempt(ref, async (collection) => {
       const report = await ingest(this.#world, collection, ref.shard, {
         outOfTime: () => this.#outOfTime(),
         room: this.#request.room,
@@ -246,13 +208,13 @@ class Run {
     const { deadlineMs, onProgress, room } = this.#request;
     const { shard } = ref;
     let etag: string | null = null;
-    const isKnown = await this.#attempt(ref, async (collection) => {
+    const isKnown = await this.#shards.attempt(ref, async (collection) => {
       etag = await this.#sweep.changed(this.#world, collection, shard);
       return {};
     });
     if (isKnown && etag === null) return this.#saw(this.#sweep.upkeep, ref, { isRestless: false });
     let isQuiet = isKnown;
-    await this.#attempt(ref, async (collection) => {
+    await this.#shards.attempt(ref, async (collection) => {
       isQuiet = false;
       const merged = await merge(this.#world, collection, shard, {
         deadlineMs,
@@ -265,7 +227,7 @@ class Run {
       return {};
     });
     if (this.#outOfTime()) return;
-    await this.#attempt(ref, async (collection) => {
+    await this.#shards.attempt(ref, async (collection) => {
       const collect = await collectGarbage(this.#world, collection, shard, {
         onStranger: this.#strangers.see,
       });
@@ -280,29 +242,6 @@ class Run {
     turns.saw(shardName(ref), this.#world.clock.nowMs(), { isRestless });
   }
 
-  /**
-   * Does a part of a shard's work. A collection that was deleted, or made again, since its configuration was read is no
-   * damage: its shard is none any more, or another one.
-   */
-  #attempt(ref: ShardRef, work: (collection: Collection) => Promise<ShardPart>): Promise<boolean> {
-    return this.#reports.attempt(ref, async () => {
-      const collection = this.#collections.get(ref.collection)!;
-      try {
-        return await work(collection);
-      } catch (error) {
-        if (!isKind(error, "corrupt") && !isKind(error, "notFound")) throw error;
-        const now = await this.#sweep.readAnew(this.#world, ref.collection);
-        if (now?.id === collection.id) throw error;
-        if (now !== null && ref.shard < now.shards) {
-          this.#collections.set(now.name, now);
-          return work(now);
-        }
-        this.#shards.delete(shardName(ref));
-        return null;
-      }
-    });
-  }
-
   /** A message is done with when its delta is merged or put aside: when the backlog, as far as it was looked at, lacks it. */
   async #fateOf(notice: Notification, ingested: ReadonlySet<string>): Promise<Fate> {
     const name = shardName(notice);
@@ -311,8 +250,7 @@ class Run {
       const isSeen = unseenAfter === null || notice.delta <= unseenAfter;
       if (isSeen && !pending.includes(notice.delta)) return { kind: "merged" };
     }
-    const isUnknown = this.#faults.has(listing) || this.#faults.has(collectionPart(notice.collection));
-    if (this.#shards.has(name) || isUnknown) return { kind: "left" };
+    if (this.#shards.mayExist(notice)) return { kind: "left" };
     return { kind: "senseless", reason: "its collection or shard does not exist" };
   }
 }

@@ -96,6 +96,17 @@ export async function readHead(store: ObjectStore, collection: Collection, shard
   }
 }
 
+/** The head once more; where the pointer has not moved, nothing is fetched. */
+export async function readHeadAgain(
+  store: ObjectStore,
+  collection: Collection,
+  shard: number,
+  known: Head,
+): Promise<Head> {
+  const moved = await readPointer(store, collection, shard, known.etag);
+  return moved === null ? known : readHead(store, collection, shard);
+}
+
 /** The head; null while the collection is being created and this shard's pointer has yet to come. */
 export async function readHeadIfPlaced(
   store: ObjectStore,

@@ -24,7 +24,7 @@ import { corrupt, isKind, isNewerFormat, SiltstoneError } from "../core/errors.t
 import { deltaKey, type ShardRef, shardName, ulidTimeMs } from "../core/keys.ts";
 import { Attempts } from "./attempts.ts";
 import { endOf, isCut, type ListedDelta, listDeltas, unmerged } from "./deltas.ts";
-import { type Head, readHead, readHeadIfPlaced } from "./head.ts";
+import { type Head, readHead, readHeadAgain, readHeadIfPlaced } from "./head.ts";
 import { type Batch, canMakeSegments, ingestBatch, type LeftDeltas, setAside } from "./ingest-batch.ts";
 import { HeldLease, ingestLease } from "./lease.ts";
 import type { World } from "./ports.ts";
@@ -85,7 +85,7 @@ export async function ingest(
   if (lease === null)
     return reportOf("locked", nothing, listed.deltas, unmerged(listed.deltas, first.manifest));
   try {
-    const head = await readHead(world.store, collection, shard);
+    const head = await readHeadAgain(world.store, collection, shard, first);
     // `applied` may only forget what a LIST after the reading of the head does not find.
     const isSame = head.manifest.commit === first.manifest.commit;
     const fresh = isSame ? listed : await listNow(world, ref, head);

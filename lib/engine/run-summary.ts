@@ -20,7 +20,8 @@ const faultCharsMax = 1_000;
 const strangersShownMax = 20;
 const noteConcurrency = 8;
 
-export type ShardOutcome = "nothing" | "done" | "outOfTime" | "locked" | "overtaken" | "failed";
+/** `unseen`: the run's time was over before it looked there. */
+export type ShardOutcome = "nothing" | "unseen" | "done" | "outOfTime" | "locked" | "overtaken" | "failed";
 
 export interface ShardSummary extends ShardRef {
   readonly outcome: ShardOutcome;
@@ -113,7 +114,7 @@ function summarizeShard(report: ShardReport, nowMs: number): ShardSummary {
 function outcomeOf({ look, ingest, merge, collect, error }: ShardReport): ShardOutcome {
   if (error) return "failed";
   const outcomes = [ingest?.outcome, merge?.outcome, collect?.outcome];
-  if (look?.kind === "unseen" || outcomes.includes("outOfTime")) return "outOfTime";
+  if (outcomes.includes("outOfTime")) return "outOfTime";
   if (outcomes.includes("locked")) return "locked";
   if (outcomes.some((one) => one === "fenced" || one === "overtaken" || one === "conflict"))
     return "overtaken";
@@ -123,10 +124,12 @@ function outcomeOf({ look, ingest, merge, collect, error }: ShardReport): ShardO
     ingest?.left.length ||
     merge?.merges.length ||
     collect?.keys.length;
+  if (look?.kind === "unseen") return worked ? "outOfTime" : "unseen";
   return worked ? "done" : "nothing";
 }
 
-const isEventful = ({ outcome }: ShardSummary): boolean => outcome !== "nothing";
+export const isEventful = ({ outcome }: ShardSummary): boolean =>
+  outcome !== "nothing" && outcome !== "unseen";
 
 /** What a run with failures fails with, once all else is done; null when there are none. */
 export function failureOf({ shards, failed, faults, faultsOmitted }: RunSummary): SiltstoneError | null {

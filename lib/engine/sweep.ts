@@ -12,7 +12,7 @@
  *   the same etag is surveyed again after `surveyMs`.
  */
 import type { Collection } from "../core/collection.ts";
-import { isKind } from "../core/errors.ts";
+import { isKind, isNewerFormat } from "../core/errors.ts";
 import { collectionPrefix, deltaKey, deltaOfKey, deltaPrefix, type ShardRef } from "../core/keys.ts";
 import { Turns } from "../core/turns.ts";
 import { type Listing, listNames, readCollections } from "./collections.ts";
@@ -64,7 +64,7 @@ export class Sweep {
         turns.saw(name, nowMs, { isRestless: error !== undefined });
       if (collection) this.#knownOf(collection);
       // What did not answer is what it was.
-      else if (error?.kind !== "unavailable") this.#known.delete(name);
+      else if (error?.kind !== "unavailable" || isNewerFormat(error)) this.#known.delete(name);
     }
     const collections = names.flatMap((name) => this.#known.get(name)?.collection ?? []);
     const unconfigured = names.filter((name) => !this.#known.has(name) && !unread.has(name));

@@ -93,7 +93,7 @@ async function compact(
 
 /** A run in which a shard failed throws. */
 const isUnfinished = ({ shards }: RunSummary): boolean =>
-  shards.some(({ outcome }) => outcome === "locked" || outcome === "outOfTime" || outcome === "overtaken");
+  shards.some(({ outcome }) => ["locked", "outOfTime", "overtaken", "unseen"].includes(outcome));
 
 function add(done: Map<string, Done>, shard: ShardSummary): void {
   const key = `${shard.collection}/${shard.shard}`;
@@ -144,7 +144,9 @@ function compactOutcome({
     ...(outcome === "locked"
       ? [`another run holds ${collection}/${shard}: silt lock show ${collection}`]
       : []),
-    ...(outcome === "outOfTime" ? [`${collection}/${shard} has more to do: run it again`] : []),
+    ...(outcome === "outOfTime" || outcome === "unseen"
+      ? [`${collection}/${shard} has more to do: run it again`]
+      : []),
     ...(quarantined > 0 ? [`deltas were put aside: silt quarantine list ${collection}`] : []),
     ...(left
       ? [`${collection}/${shard}: ${plural(left.deltas, "delta")} stays unmerged: ${left.reason}`]

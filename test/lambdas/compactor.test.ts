@@ -71,6 +71,8 @@ const mixed = summaryOf([
     ingest: ingest({ ...nothing, outcome: "locked", pending: ["A", "B"], oldestPendingMs: 1_000_500 }),
   }),
   shard("bad", 0, { error: { kind: "corrupt", message: "why" } }),
+  shard("idle", 0, { look: { kind: "idle", version: 5 } }),
+  shard("late", 0, { look: { kind: "unseen" } }),
 ]);
 
 test("a summary counts, and puts first what happened", () => {
@@ -88,7 +90,11 @@ test("a summary counts, and puts first what happened", () => {
     "notes/0 locked",
     "bad/0 failed",
     "docs/1 nothing",
+    "idle/0 nothing",
+    "late/0 unseen",
   ]);
+  expect(mixed.shards[4]).toMatchObject({ version: 5, pending: 0 });
+  expect(mixed.shards[5]).toMatchObject({ version: null, pending: null });
   expect(mixed.shards[1]).toMatchObject({ pending: 2, oldestPendingSeconds: 2, version: 3 });
   expect(mixed.shards[2]).toMatchObject({ pending: null, version: null, error: { kind: "corrupt" } });
 });
@@ -143,7 +149,7 @@ test("metrics: the run once, each collection's own; a backlog nobody looked at i
 test("a run fails with everything that failed, damage first, and not at all when nothing did", () => {
   expect(failureOf(mixed)).toMatchObject({
     kind: "corrupt",
-    message: "1 of 4 shards failed; bad/0: corrupt: why",
+    message: "1 of 6 shards failed; bad/0: corrupt: why",
     problems: [{ field: "bad/0", reason: "corrupt: why" }],
   });
   const fault = { part: "queue: receive", kind: "unavailable" as const, message: "no answer" };
@@ -161,7 +167,7 @@ test("notes: the run, and the shards where something happened", async () => {
     source: "scheduled",
     milliseconds: 2500,
     failed: 1,
-    shards: 4,
+    shards: 6,
   });
   expect(await leases.readNote(shardRunNote({ collection: "docs", shard: 0 }))).toMatchObject({
     outcome: "done",

@@ -110,12 +110,12 @@ export const mutants: readonly Mutant[] = [
   {
     name: "shards rest although the queue does not answer",
     file: "lib/engine/compact.ts",
-    edits: [{ search: "this.#faults.has(receiving) ?", replace: "this.#faults.has(listing) ?" }],
+    edits: [{ search: "this.#faults.has(receiving) ?", replace: 'this.#faults.has("none") ?' }],
     test: "test/engine/sweep.test.ts",
   },
   {
     name: "a collection that was made again is what it was",
-    file: "lib/engine/compact.ts",
+    file: "lib/engine/run-shards.ts",
     edits: [
       { search: "if (now?.id === collection.id) throw error;", replace: "if (now !== null) throw error;" },
     ],
