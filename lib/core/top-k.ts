@@ -10,8 +10,24 @@ export interface Ranked {
 
 /** Nearest first; equal distances by id, so that one snapshot gives one answer whatever the order of its segments. */
 export function compareRanked(a: Ranked, b: Ranked): number {
-  if (a.distance !== b.distance) return a.distance - b.distance;
-  return a.id < b.id ? -1 : a.id > b.id ? 1 : 0;
+  return a.distance - b.distance || compareIds(a.id, b.id);
+}
+
+const isSurrogate = (unit: number): boolean => unit >= 0xd800 && unit <= 0xdfff;
+
+/**
+ * The order of ids: by their UTF-8 bytes, which is that of their code points, and that of SQLite. JavaScript's own order,
+ * by UTF-16 units, puts what has surrogates (😀) before the last of what has none (ﬁ).
+ */
+export function compareIds(a: string, b: string): number {
+  if (a === b) return 0;
+  let at = 0;
+  while (at < a.length && a.charCodeAt(at) === b.charCodeAt(at)) at += 1;
+  // Behind its end a text has no unit: NaN, which is neither a surrogate nor above one.
+  const [ofA, ofB] = [a.charCodeAt(at), b.charCodeAt(at)];
+  if (isSurrogate(ofA) && ofB > 0xdfff) return 1;
+  if (isSurrogate(ofB) && ofA > 0xdfff) return -1;
+  return a < b ? -1 : 1;
 }
 
 /**

@@ -3,8 +3,8 @@
  * groups nearest the query are fetched and ranked by their codes, the best of them by their true vectors. Flat segments
  * are open as always. It knows what is alive by asking every other segment for the id, as View.find does.
  *
- * Approximate (docs/performance.md gives the recall); while a segment has no more rows than are always read, only the codes'
- * rounding can make a difference.
+ * Approximate (docs/performance.md gives the recall); while a segment has no more rows than are always read, only codes that
+ * round unusually badly can make a difference. Equally near rows are in the order of their ids, as everywhere.
  * Everything is verified against the manifest: the head by its hash there, groups and buckets by theirs in the head, a
  * row with its vector by its digest.
  */
@@ -18,7 +18,13 @@ import type { Manifest, Segment } from "../core/manifest.ts";
 import { compareOrder, type RowOrder } from "../core/record.ts";
 import { mergeTopK } from "../core/top-k.ts";
 import { normalised } from "../core/vector.ts";
-import { type ClusterRecord, Clusters, decodeBucket, type NearRow } from "../segment/clusters.ts";
+import {
+  type ClusterRecord,
+  Clusters,
+  decodeBucket,
+  isSameVector,
+  type NearRow,
+} from "../segment/clusters.ts";
 import { exactRows } from "../segment/graph.ts";
 import type { AnswerRow, OpenSegment } from "../segment/open-segment.ts";
 import { fetchRange } from "./fetch.ts";
@@ -30,7 +36,7 @@ const probedShare = 0.05;
 const probedRowsLeast = 2_000;
 /** Queries that want more wait for the graphs: each result costs two requests. */
 export const coldTopKMax = 100;
-/** Candidates ranked by their true vectors, beyond those asked for: codes rank a little differently. */
+/** Candidates ranked by their true vectors at once, beyond those asked for: codes rank a little differently. */
 const extraCandidates = 10;
 const requestsAtOnce = 48;
 
@@ -88,28 +94,40 @@ export class ColdView {
     query: Float32Array,
     { topK, excludeIds }: Omit<SearchOptions, "filter">,
   ): Promise<(ViewHit | ColdHit)[] | null> {
-    const near = await Promise.all(this.#clustered.map((segment) => segment.near(query)));
-    const candidates: Candidate[] = near.flatMap((rows, i) =>
-      rows.map((row) => ({ distance: row.distance, segment: this.#clustered[i]!, row })),
-    );
-    candidates.sort((a, b) => a.distance - b.distance);
+    const [flats, near] = await Promise.all([
+      this.#inFlats(query, topK, excludeIds),
+      Promise.all(this.#clustered.map((segment) => segment.near(query))),
+    ]);
+    let left = near
+      .flatMap((rows, i) => rows.map((row): Candidate => ({ segment: this.#clustered[i]!, row })))
+      .sort((a, b) => a.row.distance - b.row.distance);
     const excluded = new Set(excludeIds);
-    const hits: ColdHit[] = [];
-    for (let start = 0, wanted = topK + extraCandidates; start < candidates.length; wanted *= 2) {
-      const part = candidates.slice(start, start + wanted).map(async ({ segment, row }) => {
-        const { record, vector } = await segment.row(row);
-        const { id, version, document, metadata } = record;
-        if (excluded.has(id) || !(await this.#isAlive(id, record, segment))) return null;
-        const answer = { label: row.label, id, version, document, metadata };
-        return { id, row: answer, distance: this.#distance(query, vector), segment: null };
+    const looked: Looked[] = [];
+    let best = mergeTopK<ViewHit | ColdHit>([flats], topK);
+    for (let wanted = topK + extraCandidates; left.length > 0; wanted *= 2) {
+      const part = left.slice(0, wanted).map(async (candidate) => {
+        return { candidate, hit: await this.#hitOf(query, candidate, excluded) };
       });
-      hits.push(...(await Promise.all(part)).filter((hit) => hit !== null));
-      start += wanted;
-      if (hits.length >= topK) break;
+      looked.push(...(await Promise.all(part)));
+      const hits = looked.map(({ hit }) => hit).filter((hit) => hit !== null);
+      best = mergeTopK<ViewHit | ColdHit>([flats, hits], topK);
+      left = promising(left.slice(wanted), looked, best, topK);
     }
-    const best = mergeTopK<ViewHit | ColdHit>([await this.#inFlats(query, topK, excludeIds), hits], topK);
     const isAll = this.#clustered.every((segment, i) => near[i]!.length === segment.rows);
     return best.length === topK || isAll ? best : null;
+  }
+
+  /** A candidate by its true vector; null when it is excluded or dead. */
+  async #hitOf(
+    query: Float32Array,
+    { segment, row }: Candidate,
+    excluded: ReadonlySet<string>,
+  ): Promise<ColdHit | null> {
+    const { record, vector } = await segment.row(row);
+    const { id, version, document, metadata } = record;
+    if (excluded.has(id) || !(await this.#isAlive(id, record, segment))) return null;
+    const answer = { label: row.label, id, version, document, metadata };
+    return { id, row: answer, distance: this.#distance(query, vector), segment: null };
   }
 
   /** The nearest live rows of the flat segments: at least min(topK, all of them). */
@@ -139,14 +157,41 @@ export class ColdView {
   #distance(query: Float32Array, given: Float32Array): number {
     const { metric } = this.#collection;
     const vector = metric === "cosine" ? normalised(given) : given;
-    return exactRows(vector, metric, { query, k: 1, labels: null })[0]!.distance;
+    return exactRows(vector, metric, { query, k: 1, ranks: null, labels: null })[0]!.distance;
   }
 }
 
 interface Candidate {
-  readonly distance: number;
   readonly segment: ClusteredSegment;
   readonly row: NearRow;
+}
+interface Looked {
+  readonly candidate: Candidate;
+  readonly hit: ColdHit | null;
+}
+
+/**
+ * Those of the candidates that may belong to the best `topK`, which are `best` so far. A row is not looked at when `topK` live
+ * rows of its vector were: their ids are before its own.
+ */
+function promising(
+  candidates: readonly Candidate[],
+  looked: readonly Looked[],
+  best: readonly { readonly distance: number }[],
+  topK: number,
+): Candidate[] {
+  const farthest = best.length < topK ? Number.POSITIVE_INFINITY : best.at(-1)!.distance;
+  const alive = Map.groupBy(
+    looked.filter(({ hit }) => hit !== null).map(({ candidate }) => candidate),
+    ({ row }) => row.distance,
+  );
+  return candidates.filter(({ segment, row }) => {
+    if (row.distance - row.error > farthest) return false;
+    const alike = alive
+      .get(row.distance)
+      ?.filter((one) => one.segment === segment && isSameVector(one.row, row));
+    return (alike?.length ?? 0) < topK;
+  });
 }
 
 interface Source {

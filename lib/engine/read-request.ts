@@ -100,8 +100,21 @@ export const nothingPublished = (collection: string): SiltstoneError =>
 export const madeAgain = (collection: string): SiltstoneError =>
   new SiltstoneError("conflict", `collection ${collection} was deleted and made again; repeat the call`);
 
+/** Of the same vector 1, but for inner products, where it is the square of its norm. */
 export function scoreOf(metric: Metric, distance: number): number {
-  return metric === "l2" ? 1 / (1 + distance) : 1 - distance;
+  if (metric === "l2") return 1 / (1 + distance);
+  // Cosine distances are exact next to 0, finer than scores next to 1: vectors of one direction have a score of 1.
+  return metric === "cosine" ? Math.fround(1 - distance) : 1 - distance;
+}
+
+/** What float32 rounding may take from an inner product. */
+const productRounding = 1e-6;
+
+/** Whether a score is at least `minScore`, as far as float32 can tell. */
+export function isScoreAtLeast(metric: Metric, score: number, minScore: number): boolean {
+  if (metric === "cosine") return score >= Math.fround(minScore);
+  if (metric === "l2") return score >= minScore;
+  return score >= minScore - productRounding * Math.max(1, Math.abs(minScore));
 }
 
 export function checkTopK(topK: number | undefined): number {

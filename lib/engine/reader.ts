@@ -28,6 +28,7 @@ import {
   checkTopK,
   type Freshness,
   type Include,
+  isScoreAtLeast,
   nothingPublished,
   type Provenance,
   type QueryRequest,
@@ -104,13 +105,14 @@ export class Reader {
       if (!lists.every((list) => list !== null)) return { results: null };
       const least = checkMinScore(request.minScore);
       const best = mergeTopK(lists, topK);
-      const hits = best.filter((hit) => scoreOf(collection.metric, hit.distance) >= least);
+      const { metric } = collection;
+      const hits = best.filter(({ distance }) => isScoreAtLeast(metric, scoreOf(metric, distance), least));
       await fetchGivenVectors(readers, hits, request.include);
       const toRecord = recordMaker(collection, hits.length, request.include);
       const results = hits.map((hit): QueryResult => {
         const { distance } = hit;
         const { id, version, ...rest } = toRecord(hit);
-        return { id, score: scoreOf(collection.metric, distance), distance, version, ...rest };
+        return { id, score: scoreOf(metric, distance), distance, version, ...rest };
       });
       return { results, ...asked };
     });

@@ -2,8 +2,8 @@
  * clusters.bin: what a query needs of a graph segment before the graph has arrived (docs/format.md, docs/adr/0008).
  *
  *   head      shape, centroids, and the sizes, hashes and fingerprints of what follows
- *   groups    the live rows by nearest centroid: label, hash of the id, and what the vector is beside the centroid, in one
- *             byte for each component
+ *   groups    the live rows by nearest centroid, and of one centroid by id: label, hash of the id, and what the vector is
+ *             beside the centroid, in one byte for each component
  *   buckets   rows and tombstones by hash of the id, without their vectors: a hash table of JSON lists
  *
  * The manifest names the head's sha256, the head that of every group and bucket, and a record the digest of its whole row:
@@ -21,6 +21,8 @@ const shapeBytes = 256;
 const sha256Bytes = 32;
 /** Of a row in a group, beside its codes: their scale, squared distance to the centroid, label, hash of the id. */
 const rowBytes = 16;
+/** How many standard deviations the codes' rounding is taken for: one row in ten thousand is off by more. */
+const errorDeviations = 4;
 /** Records of a bucket on average: one is fetched with its neighbours, which is a few KB. */
 const bucketRecordsMean = 16;
 
@@ -39,9 +41,31 @@ export const bucketsFor = (records: number): number => Math.max(1, Math.ceil(rec
 export interface NearRow {
   readonly label: number;
   readonly bucket: number;
-  /** By the codes: off by no more than one part in 127 of what the row is away from its centroid. */
+  /** By the codes. */
   readonly distance: number;
+  /** What the codes' rounding may take from or add to it, but for one row in ten thousand. */
+  readonly error: number;
+  /** The row in its group. */
+  readonly row: number;
+  readonly group: Group;
 }
+interface Group {
+  readonly centroid: Float32Array;
+  readonly scales: Float32Array;
+  readonly codes: Int8Array;
+}
+
+/** Whether two rows of a segment have the same vector, as far as codes tell: all but surely so. */
+export function isSameVector(a: NearRow, b: NearRow): boolean {
+  const codesOf = ({ group: { centroid, codes }, row }: NearRow) =>
+    codes.subarray(row * centroid.length, (row + 1) * centroid.length);
+  const scaleOf = ({ group, row }: NearRow) => group.scales[row]!;
+  if (a.distance !== b.distance || scaleOf(a) !== scaleOf(b)) return false;
+  const isSame = (x: ArrayBufferView, y: ArrayBufferView) => Buffer.compare(asBytes(x), asBytes(y)) === 0;
+  return isSame(codesOf(a), codesOf(b)) && isSame(a.group.centroid, b.group.centroid);
+}
+const asBytes = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Buffer =>
+  Buffer.from(buffer, byteOffset, byteLength);
 
 export interface ClusterRecord extends RowOrder {
   /** Null for a tombstone. */
@@ -141,7 +165,12 @@ export class Clusters {
   /** The groups nearest a query that together have at least so many rows. */
   nearestGroups(query: Float32Array, metric: Metric, rowsLeast: number): number[] {
     if (this.shape.groups === 0) return [];
-    const order = exactRows(this.centroids, metric, { query, k: this.shape.groups, labels: null });
+    const order = exactRows(this.centroids, metric, {
+      query,
+      k: this.shape.groups,
+      ranks: null,
+      labels: null,
+    });
     const chosen: number[] = [];
     let rows = 0;
     for (const { label: group } of order) {
@@ -167,7 +196,7 @@ export class Clusters {
     return null;
   }
 
-  /** Every row of a verified group with its distance by the codes, in no order. */
+  /** Every row of a verified group with its distance by the codes, in the file's order. */
   near(group: number, bytes: Uint8Array, query: Float32Array, metric: Metric): NearRow[] {
     const { dims, buckets } = this.shape;
     const rows = this.groupRows[group]!;
@@ -178,18 +207,27 @@ export class Clusters {
     const hashes = new Uint32Array(own.buffer, own.byteOffset + rows * 12, rows);
     const codes = new Int8Array(own.buffer, own.byteOffset + rows * rowBytes, rows * dims);
     const centroid = this.centroids.subarray(group * dims, (group + 1) * dims);
+    const rest = { centroid, scales, codes };
     // With the row as centroid c and rest r: |q − c − r|² = |q − c|² − 2 (q − c)·r + |r|², and q·(c + r) = q·c + q·r. Of unit
     // vectors, 1 − cos is half of the former, which rounds less where all of them point the same way.
     const bySquares = metric !== "ip";
     const asked = bySquares ? query.map((value, i) => value - centroid[i]!) : query;
     let ofCentroid = 0;
-    for (let i = 0; i < dims; i++) ofCentroid += asked[i]! * (bySquares ? asked[i]! : centroid[i]!);
+    let squaredNorm = 0;
+    for (let i = 0; i < dims; i++) {
+      ofCentroid += asked[i]! * (bySquares ? asked[i]! : centroid[i]!);
+      squaredNorm += asked[i]! * asked[i]!;
+    }
+    // Each component is off by up to half of the scale, evenly: a standard deviation of 1 / √12 of it.
+    const errorPerScale = (metric === "l2" ? 2 : 1) * errorDeviations * Math.sqrt(squaredNorm / 12);
     return Array.from({ length: rows }, (_, row) => {
       const product = scales[row]! * dot(asked, codes, row * dims);
       const squares = ofCentroid - 2 * product + squaredDistances[row]!;
       const distance =
         metric === "l2" ? squares : metric === "cosine" ? squares / 2 : 1 - ofCentroid - product;
-      return { label: labels[row]!, bucket: bucketOfHash(hashes[row]!, buckets), distance };
+      const error = scales[row]! * errorPerScale;
+      const bucket = bucketOfHash(hashes[row]!, buckets);
+      return { label: labels[row]!, bucket, distance, error, row, group: rest };
     });
   }
 }

@@ -19,6 +19,21 @@ export interface Hit {
   readonly label: number;
   readonly distance: number;
 }
+
+/** What a search is asked beside the query. */
+export interface Asked {
+  /** At most so many hits. */
+  readonly k: number;
+  /** By label: of equal distances the lower is first. Null for the labels themselves. */
+  readonly ranks: Uint32Array | null;
+}
+export interface AskedGraph extends Asked {
+  /** How many of the nearest nodes are looked for, at least k. */
+  readonly ef: number;
+  readonly visitsMax: number;
+  /** A byte for each label, not 0 where it may be found; null for all. */
+  readonly accepted: Uint8Array | null;
+}
 /** Inserted between two breaths, so that leases are extended and deadlines seen: one to five seconds. */
 const insertComponents = 3_000_000;
 
@@ -59,9 +74,12 @@ export class Graph {
       await ready;
       const count = storedCount(path);
       if (count !== slots) throw corrupt(path, `it holds ${count} nodes, the manifest says ${slots}`);
-      await graph.#native.read(path).catch((error: Error) => {
-        throw corrupt(path, error.message, error);
-      });
+      const { M, efConstruction } = parameters.index;
+      await graph.#native
+        .read(path, M, Math.max(M, efConstruction), availableParallelism())
+        .catch((error: Error) => {
+          throw corrupt(path, error.message, error);
+        });
       return graph;
     } catch (error) {
       graph.close();
@@ -95,23 +113,20 @@ export class Graph {
     this.#native.markDeleted(label);
   }
 
-  /** Nearest first. `accepted` has a byte for each label, not 0 where it may be found. */
-  search(query: Float32Array, k: number, ef: number, accepted: Uint8Array | null): Hit[] {
+  /**
+   * Nearest first; null where exact search should answer instead: it would be cheaper, or the graph is not to be trusted
+   * (native/nodes-search.h).
+   */
+  search(query: Float32Array, { k, ranks, ef, visitsMax, accepted }: AskedGraph): Hit[] | null {
     const out = outputs(Math.min(k, this.count));
-    const found = this.#native.search(
-      query,
-      out.labels,
-      out.distances,
-      Math.max(ef, k),
-      accepted ?? undefined,
-    );
-    return hits(out, found);
+    const found = this.#native.search(query, out.labels, out.distances, ef, visitsMax, accepted, ranks);
+    return found < 0 ? null : hits(out, found);
   }
 
-  /** The k nearest of exactly these labels, ties to the lower label. */
-  exact(query: Float32Array, k: number, labels: Uint32Array): Hit[] {
+  /** The nearest of exactly these labels, nearest first. */
+  exact(query: Float32Array, { k, ranks }: Asked, labels: Uint32Array): Hit[] {
     const out = outputs(Math.min(k, labels.length));
-    return hits(out, this.#native.exact(query, out.labels, out.distances, labels));
+    return hits(out, this.#native.exact(query, out.labels, out.distances, labels, ranks));
   }
 
   /** A copy of a row as searches see it: of unit length for cosine. */
@@ -134,14 +149,14 @@ export class Graph {
   }
 }
 
-/** Exact search over packed rows (of unit length for cosine); `labels` null for all of them. */
+/** Exact search over packed rows (of unit length for cosine), nearest first; `labels` null for all of them. */
 export function exactRows(
   vectors: Float32Array,
   metric: Metric,
-  { query, k, labels }: { query: Float32Array; k: number; labels: Uint32Array | null },
+  { query, k, ranks, labels }: Asked & { query: Float32Array; labels: Uint32Array | null },
 ): Hit[] {
   const out = outputs(Math.min(k, labels?.length ?? vectors.length / query.length));
-  return hits(out, hnswlib.exactRows(query, out.labels, out.distances, labels, vectors, metric));
+  return hits(out, hnswlib.exactRows(query, out.labels, out.distances, labels, vectors, metric, ranks));
 }
 
 /** The nearest of packed centroids (of unit length for cosine) for each packed row. */

@@ -18,7 +18,7 @@ import { normalised } from "../core/vector.ts";
 import { VectorFile } from "./files.ts";
 import { exactRows, Graph, type Hit } from "./graph.ts";
 import { arraysOf, openRecords, recordsUri, type StoredRow } from "./records-db.ts";
-import { efsBeforeExact } from "./search-cost.ts";
+import { efFor, efsBeforeExact, visitsMax } from "./search-cost.ts";
 
 /** Filters whose labels are kept per segment. */
 const cachedFiltersMax = 16;
@@ -35,6 +35,11 @@ export interface FoundRow extends RowOrder {
 }
 
 type AnswerColumns = [id: string, version: number, document: string | null, metadata: string | null];
+
+interface Query {
+  readonly query: Float32Array;
+  readonly k: number;
+}
 
 /** What of a row goes into an answer. */
 export type AnswerRow = Omit<StoredRow, "delta" | "row">;
@@ -54,6 +59,8 @@ export class OpenSegment {
   readonly #selectId: StatementSync;
   readonly #selectOrder: StatementSync;
   readonly #filters = new Map<string, Uint32Array>();
+  /** Each label's place in the order of ids; null until a query needs it. */
+  #ranks: Uint32Array | null = null;
 
   private constructor(
     folder: string,
@@ -173,39 +180,64 @@ export class OpenSegment {
   }
 
   /**
-   * The k nearest live rows, nearest first; fewer only when there are fewer. `query` is of unit length for cosine.
-   * `labels` (ascending, live) restricts the search.
+   * The k nearest live rows, nearest first, equally near ones in the order of their ids; fewer only when there are fewer.
+   * `query` is of unit length for cosine. `labels` (ascending, live) restricts the search.
    */
   nearest(query: Float32Array, k: number, alive: Alive, labels: Uint32Array | null): Hit[] {
-    const wanted = Math.min(k, labels?.length ?? alive.rows);
+    const rows = labels?.length ?? alive.rows;
+    const wanted = Math.min(k, rows);
     if (wanted === 0) return [];
-    if (this.#graph === null) return this.#exactly(query, wanted, alive, labels);
-    if (labels !== null) return this.#nearestOf(labels, query, wanted, alive);
-    const ef = Math.max(this.#collection.index.efSearch, wanted);
-    const hits = this.#graph.search(query, wanted, ef, alive.bytes);
-    // After much deleting, hnswlib now and then finds fewer than there are.
-    if (hits.length === wanted) return hits;
-    const wider = this.#graph.search(query, wanted, ef * 4, alive.bytes);
-    return wider.length === wanted ? wider : this.#exactly(query, wanted, alive, null);
-  }
-
-  /** The nearest of a graph's `labels`: what the graph finds anyway, as long as enough of it is among them. */
-  #nearestOf(labels: Uint32Array, query: Float32Array, wanted: number, alive: Alive): Hit[] {
-    const { efSearch } = this.#collection.index;
-    const { slots } = this.segment;
-    for (const ef of efsBeforeExact({ wanted, matching: labels.length, slots, efSearch })) {
-      const hits = this.#graph!.search(query, ef, ef, alive.bytes).filter(({ label }) =>
-        holds(labels, label),
-      );
-      if (hits.length >= wanted) return hits.slice(0, wanted);
+    // Ids are looked at only where the cut goes through rows that are equally near, which one more than wanted tells.
+    const asked = { query, k: Math.min(wanted + 1, rows) };
+    const hits = this.#find(asked, alive, labels);
+    if (this.#ranks === null && hits[wanted]?.distance === hits[wanted - 1]!.distance) {
+      this.#ranks = ranksOf(this.#db, this.segment.slots);
+      return this.#find(asked, alive, labels).slice(0, wanted);
     }
-    return this.#exactly(query, wanted, alive, labels);
+    return hits.slice(0, wanted);
   }
 
-  #exactly(query: Float32Array, k: number, { bytes }: Alive, labels: Uint32Array | null): Hit[] {
-    if (this.#graph !== null) return this.#graph.exact(query, k, labels ?? this.#labelsIn(bytes));
+  #find(asked: Query, alive: Alive, labels: Uint32Array | null): Hit[] {
+    return (
+      (this.#graph === null
+        ? null
+        : labels === null
+          ? this.#byGraph(this.#graph, asked, alive)
+          : this.#matchesByGraph(this.#graph, asked, alive, labels)) ?? this.#exactly(asked, alive, labels)
+    );
+  }
+
+  /** Null where exact search should answer. */
+  #byGraph(graph: Graph, { query, k }: Query, { rows, bytes }: Alive): Hit[] | null {
+    const ef = efFor(k, this.#collection.index.efSearch);
+    const visits = visitsMax(rows);
+    // Dead rows are walked through, and not counted.
+    if ((ef * this.segment.slots) / rows > visits) return null;
+    const asked = { k, ef, visitsMax: visits, accepted: bytes, ranks: this.#ranks };
+    const hits = graph.search(query, asked);
+    // After much deleting, a search now and then finds fewer than there are.
+    return hits?.length === k ? hits : null;
+  }
+
+  /** Of a graph's `labels`, what it finds anyway, as long as enough of that is among them. */
+  #matchesByGraph(graph: Graph, { query, k }: Query, { bytes }: Alive, labels: Uint32Array): Hit[] | null {
+    const { slots } = this.segment;
+    const search = { wanted: k, matching: labels.length, slots, efSearch: this.#collection.index.efSearch };
+    for (const ef of efsBeforeExact(search)) {
+      const asked = { k: ef, ef, visitsMax: visitsMax(slots), accepted: bytes, ranks: this.#ranks };
+      const hits = graph.search(query, asked);
+      if (hits === null) return null;
+      const matches = hits.filter(({ label }) => holds(labels, label));
+      if (matches.length >= k) return matches.slice(0, k);
+    }
+    return null;
+  }
+
+  #exactly({ query, k }: Query, { bytes }: Alive, labels: Uint32Array | null): Hit[] {
+    const ranks = this.#ranks;
+    if (this.#graph !== null) return this.#graph.exact(query, { k, ranks }, labels ?? this.#labelsIn(bytes));
     const scanned = labels ?? (bytes === null ? null : this.#labelsIn(bytes));
-    return exactRows(this.#vectors!, this.#collection.metric, { query, k, labels: scanned });
+    return exactRows(this.#vectors!, this.#collection.metric, { query, k, ranks, labels: scanned });
   }
 
   #labelsIn(bytes: Uint8Array | null): Uint32Array {
@@ -287,6 +319,17 @@ function holds(labels: Uint32Array, label: number): boolean {
 function labelsOf(db: DatabaseSync, sql: string, parameters: readonly (string | number)[]): Uint32Array {
   const [json] = arraysOf(db, sql).get(...parameters) as unknown as [string];
   return Uint32Array.from(JSON.parse(json) as number[]).sort();
+}
+
+/** The place of each label's row in the order of ids, by their UTF-8 bytes: SQLite's own order of texts. */
+function ranksOf(db: DatabaseSync, slots: number): Uint32Array {
+  const sql = "SELECT json_group_array(label) FROM (SELECT label FROM rows ORDER BY id)";
+  const [json] = arraysOf(db, sql).get() as unknown as [string];
+  const ranks = new Uint32Array(slots);
+  (JSON.parse(json) as number[]).forEach((label, rank) => {
+    ranks[label] = rank;
+  });
+  return ranks;
 }
 
 const orderOf = (pair: unknown[], at: number): RowOrder => ({

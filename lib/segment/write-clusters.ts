@@ -110,7 +110,7 @@ class Writer {
     const clusterOf = this.#labels.map((label) => clusterOfLabel[label]!);
     const count = clusters.length / dims;
     const rowsMax = Math.ceil(clusterOf.length / count) * groupRowsMaxOverMean;
-    const groups = [...partition(clusterOf, count)].flatMap(([cluster, members]) =>
+    const groups = [...partition(clusterOf, count, this.#byId())].flatMap(([cluster, members]) =>
       Array.from({ length: Math.ceil(members.length / rowsMax) }, (_, part) => ({
         centroid: clusters.subarray(cluster * dims, (cluster + 1) * dims),
         members: members.subarray(part * rowsMax, (part + 1) * rowsMax),
@@ -167,6 +167,16 @@ class Writer {
     this.#write(this.#head.bytes, 0);
   }
 
+  /** The places of the live rows in #labels, in the order of their ids. */
+  #byId(): Uint32Array {
+    const placeOf = new Uint32Array((this.#labels.at(-1) ?? -1) + 1);
+    this.#labels.forEach((label, place) => {
+      placeOf[label] = place;
+    });
+    const select = arraysOf(this.#db, "SELECT label FROM rows ORDER BY id");
+    return Uint32Array.from(select.iterate() as Iterable<[number]>, ([label]) => placeOf[label]!);
+  }
+
   /** The rows of these labels as searches see them, packed. */
   #searched(labels: Uint32Array): Float32Array {
     const dims = this.#dims;
@@ -196,13 +206,17 @@ class Writer {
   }
 }
 
-/** The indexes of each part, ascending, part after part. */
-function* partition(partOf: Uint32Array, parts: number): Generator<[part: number, indexes: Uint32Array]> {
+/** The indexes of each part, part after part; in each part in the order given, or ascending. */
+function* partition(
+  partOf: Uint32Array,
+  parts: number,
+  order: Uint32Array = Uint32Array.from(partOf.keys()),
+): Generator<[part: number, indexes: Uint32Array]> {
   const ends = new Uint32Array(parts);
   for (const part of partOf) ends[part]! += 1;
   for (let part = 1; part < parts; part++) ends[part]! += ends[part - 1]!;
-  const order = new Uint32Array(partOf.length);
+  const indexes = new Uint32Array(partOf.length);
   const next = Uint32Array.from(ends, (_, part) => ends[part - 1] ?? 0);
-  for (let i = 0; i < partOf.length; i++) order[next[partOf[i]!]!++] = i;
-  for (let part = 0; part < parts; part++) yield [part, order.subarray(ends[part - 1] ?? 0, ends[part])];
+  for (const i of order) indexes[next[partOf[i]!]!++] = i;
+  for (let part = 0; part < parts; part++) yield [part, indexes.subarray(ends[part - 1] ?? 0, ends[part])];
 }

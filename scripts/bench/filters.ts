@@ -125,7 +125,9 @@ async function searchCosts(vectors: Vectors, shares: readonly number[]) {
     const { graphMs, exactMs } = await interleaved(
       {
         graphMs: (turn) => {
-          byGraph[turn] = taken(graph.search(units[turn]!, out.labels, out.distances, 100, accepted));
+          byGraph[turn] = taken(
+            graph.search(units[turn]!, out.labels, out.distances, 100, undefined, accepted),
+          );
         },
         exactMs: (turn) => {
           exactly[turn] = taken(graph.exact(units[turn]!, out.labels, out.distances, labels));

@@ -2,9 +2,8 @@
  * The variants of the hnswlib addon: which compiler with which flags makes each, and which one a machine loads.
  *
  * The npm build of hnswlib-node has no -march and so only SSE: AVX2 searches 1.25 times as fast and builds 1.3 times as
- * fast. On arm64 hnswlib has no hand-written kernels: the relaxed floating point rules let the compiler vectorise the
- * plain loops. They reorder sums, which moves a distance in its last bits, and nothing else: NaN and Infinity keep
- * their meaning.
+ * fast. No variant relaxes the rules of floating point: the kernels of native/distance.h are vectors as they are written, and
+ * equal vectors must have equal distances wherever they are compared.
  */
 import { readFileSync } from "node:fs";
 
@@ -21,8 +20,6 @@ export interface Variant {
 /** ELF e_machine numbers. */
 export const machineX64 = 62;
 export const machineArm64 = 183;
-
-const vectorise = ["-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-fno-math-errno"];
 
 /** The committed variants: what Lambda runs, and what a Linux machine without a compiler needs. */
 export const linuxVariants: readonly Variant[] = [
@@ -45,14 +42,14 @@ export const linuxVariants: readonly Variant[] = [
     compiler: "aarch64-linux-gnu-g++",
     strip: "aarch64-linux-gnu-strip",
     // neoverse-n1 is Graviton2, the oldest processor that Lambda's arm64 runs on.
-    flags: ["-mcpu=neoverse-n1", ...vectorise],
+    flags: ["-mcpu=neoverse-n1"],
     machine: machineArm64,
   },
 ];
 
 /** A variant for a machine that is not Linux: its own compiler, never committed. */
 export function ownVariant(platform: string, arch: string): Variant {
-  const flags = arch === "x64" ? ["-march=x86-64-v2"] : vectorise;
+  const flags = arch === "x64" ? ["-march=x86-64-v2"] : [];
   return { name: `${platform}-${arch}`, compiler: "c++", strip: "strip", flags, machine: null };
 }
 

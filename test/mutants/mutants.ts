@@ -630,6 +630,46 @@ export const mutants: readonly Mutant[] = [
     "",
   ),
   {
+    name: "equally near rows are cut by their places in a segment",
+    file: "lib/segment/open-segment.ts",
+    edits: [
+      {
+        search: "if (this.#ranks === null && hits[wanted]?.distance === hits[wanted - 1]!.distance) {",
+        replace: "if (this.#ranks === null && wanted < 0) {",
+      },
+    ],
+    test: "test/engine/ties.test.ts",
+  },
+  {
+    name: "ids in the order of UTF-16",
+    file: "lib/core/top-k.ts",
+    edits: [{ search: "  if (isSurrogate(ofA) && ofB > 0xdfff) return 1;\n", replace: "" }],
+    test: "test/engine/ties.test.ts",
+  },
+  {
+    name: "a cold view ranks by codes alone what it does not look at",
+    file: "lib/engine/cold-view.ts",
+    edits: [
+      {
+        search: "left = promising(left.slice(wanted), looked, best, topK);",
+        replace: "left = best.length < topK ? left.slice(wanted) : [];",
+      },
+    ],
+    test: "test/engine/ties.test.ts",
+  },
+  {
+    name: "rows of one vector in clusters.bin in the order of labels",
+    file: "lib/segment/write-clusters.ts",
+    edits: [{ search: "partition(clusterOf, count, this.#byId())", replace: "partition(clusterOf, count)" }],
+    test: "test/engine/ties.test.ts",
+  },
+  {
+    name: "a cosine score of the same direction is just below 1",
+    file: "lib/engine/read-request.ts",
+    edits: [{ search: "Math.fround(1 - distance) : 1 - distance", replace: "1 - distance : 1 - distance" }],
+    test: "test/engine/scores.test.ts",
+  },
+  {
     // The balance of the ledger alone would stop it.
     name: "merge does not revalidate its inputs, and no ledger is balanced",
     file: "lib/engine/merge.ts",

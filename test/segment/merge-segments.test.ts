@@ -68,7 +68,7 @@ async function merged(
 /** The number in the id of each label's row; -1 for a dead label. Checked against the files on the way. */
 async function rowOfLabels({ folder: path, segment }: MergeInput, metric: Metric): Promise<number[]> {
   const graph = new hnswlib.Graph(metric, dims);
-  await graph.read(join(path, "index.hnsw"));
+  await graph.read(join(path, "index.hnsw"), 8, 40, 2);
   const db = openRecords(join(path, "records.db"));
   const file = new VectorFile(join(path, "vectors.f32"), dims);
   try {
@@ -109,7 +109,7 @@ function groupOfLabels({ folder: path, segment }: MergeInput, metric: Metric): n
       const given = file.at(label);
       const query = metric === "cosine" ? normalised(given) : new Float32Array(given);
       const distanceTo = (labels: Uint32Array | null) =>
-        exactRows(clusters.centroids, grouping, { query, k: 1, labels })[0]!.distance;
+        exactRows(clusters.centroids, grouping, { query, k: 1, ranks: null, labels })[0]!.distance;
       expect(distanceTo(Uint32Array.of(group))).toBeCloseTo(distanceTo(null), 4);
     }
   }
@@ -172,7 +172,7 @@ test.each(["near", "far from"] as const)(
     );
     const nearest = Array.from({ length: rows }, (_, row) => {
       const query = new Float32Array(vectorOf(row));
-      return exactRows(centroids, "l2", { query, k: 1, labels: null })[0]!.label;
+      return exactRows(centroids, "l2", { query, k: 1, ranks: null, labels: null })[0]!.label;
     });
     const agreeing = nearest.filter((cluster, row) => cluster === clusterOf[row]).length;
     expect(agreeing / rows).toBeGreaterThan(0.99);

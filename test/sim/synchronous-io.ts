@@ -50,8 +50,8 @@ export function makeIoSynchronous(): () => void {
     override async reserve(count: number, M: number): Promise<void> {
       this.reserveSync(count, M);
     }
-    override async read(path: string): Promise<void> {
-      this.readSync(path);
+    override async read(path: string, M: number, efConstruction: number): Promise<void> {
+      this.readSync(path, M, efConstruction, 1);
     }
     override async write(path: string): Promise<void> {
       this.writeSync(path);
