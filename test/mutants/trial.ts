@@ -22,19 +22,26 @@ export interface Trial {
   readonly mutant: Mutant;
   readonly verdict: Verdict | null;
   readonly seconds: number;
+  /** Why there is no verdict, where the trial itself failed. */
+  readonly failure?: string;
 }
 
 const run = promisify(execFile);
-const timeoutMs = 1_200_000;
+/** A probe that nothing ends goes through all seeds. */
+const probeMsMax = 3_600_000;
+/** A test that runs longer than this does so for the fault. */
+const testMsMax = 300_000;
 
 export async function tryOut(mutant: Mutant, { seeds }: { seeds: number }): Promise<Trial> {
   const started = performance.now();
   const first = caughtBefore[mutant.name]?.by ?? null;
-  const verdict =
-    mutant.test === undefined
-      ? await probe(mutant, { seeds, first })
-      : await jest(mutant, mutant.test, first);
-  return { mutant, verdict, seconds: Math.round((performance.now() - started) / 100) / 10 };
+  const verdict = await (mutant.test === undefined
+    ? probe(mutant, { seeds, first })
+    : jest(mutant, mutant.test, first)
+  ).catch((error: unknown) => error as Error);
+  const seconds = Math.round((performance.now() - started) / 100) / 10;
+  if (verdict instanceof Error) return { mutant, verdict: null, seconds, failure: textOf(verdict) };
+  return { mutant, verdict, seconds };
 }
 
 /** `count` at a time, in the given order; each is told of as it ends. */
@@ -59,11 +66,12 @@ async function probe({ name }: Mutant, question: Question): Promise<Verdict | nu
   const file = (path: string) => join(root, "test/mutants", path);
   const args = ["--import", file("plant-at-load.ts"), file("probe.ts"), JSON.stringify(question)];
   try {
-    const { stdout } = await run(process.execPath, args, optionsFor(name));
+    const { stdout } = await run(process.execPath, args, optionsFor(name, probeMsMax));
     return JSON.parse(stdout.trim().split("\n").at(-1)!) as Verdict | null;
   } catch (error) {
-    // Killed: it crashed, or did not end. Anything else is a defect of the trial.
-    if (!(error as { signal?: string }).signal) throw error;
+    // A signal of its own doing. Anything else is a defect of the trial.
+    const { signal, killed } = error as { signal?: string; killed?: boolean };
+    if (!signal || killed) throw error;
     return { by: { suite: "process" }, message: textOf(error).slice(0, 400) };
   }
 }
@@ -76,9 +84,11 @@ async function jest({ name }: Mutant, path: string, first: Catch | null): Promis
     const only = title === null ? [] : ["-t", `^${title.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}$`];
     const args = [join(root, "node_modules/jest/bin/jest.js"), path, "--maxWorkers", "1", ...only];
     try {
-      await run(process.execPath, args, optionsFor(name));
+      await run(process.execPath, args, optionsFor(name, testMsMax));
     } catch (error) {
       const text = textOf(error);
+      if ((error as { killed?: boolean }).killed)
+        return { by: { suite: "process" }, message: `${path} does not end` };
       const [, at = ""] = /● (.*)/.exec(text) ?? [];
       if (at === "" || text.includes("not once")) throw error;
       return { by: { suite: "test", path, title: at.split(" › ").join(" ") }, message: at };
@@ -87,9 +97,9 @@ async function jest({ name }: Mutant, path: string, first: Catch | null): Promis
   return null;
 }
 
-const optionsFor = (name: string) => ({
+const optionsFor = (name: string, timeout: number) => ({
   cwd: root,
-  timeout: timeoutMs,
+  timeout,
   maxBuffer: 64 * 1024 * 1024,
   env: {
     ...process.env,
