@@ -31,9 +31,9 @@ const trials = await tryAll(
   {
     seeds: Number(values.seeds),
     count: Number(values.jobs),
-    onTrial: ({ mutant: { name }, verdict, seconds }) =>
+    onTrial: ({ mutant: { name }, verdict, seconds, failure = "" }) =>
       process.stderr.write(
-        `${verdict ? "caught" : "MISSED"} ${name} (${nameOf(verdict?.by)}, ${seconds} s)\n`,
+        `${verdict ? "caught" : "MISSED"} ${name} (${nameOf(verdict?.by)}, ${seconds} s) ${failure}\n`,
       ),
   },
 );

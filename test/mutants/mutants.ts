@@ -1230,6 +1230,45 @@ export const mutants: readonly Mutant[] = [
     test: "test/corruption",
   },
   {
+    name: "a lease is swapped by its epoch alone",
+    file: "lib/aws/dynamodb-lease-table.ts",
+    edits: [
+      {
+        search: 'ConditionExpression: "epoch = :seenEpoch AND expiresAtMs = :seenExpires",',
+        replace: 'ConditionExpression: "epoch = :seenEpoch AND :seenExpires = :seenExpires",',
+      },
+    ],
+    test: "test/contract/ports/aws.test.ts",
+  },
+  {
+    name: "a lease is swapped by its expiry alone",
+    file: "lib/aws/dynamodb-lease-table.ts",
+    edits: [
+      {
+        search: 'ConditionExpression: "epoch = :seenEpoch AND expiresAtMs = :seenExpires",',
+        replace: 'ConditionExpression: "expiresAtMs = :seenExpires AND :seenEpoch = :seenEpoch",',
+      },
+    ],
+    test: "test/contract/ports/aws.test.ts",
+  },
+  {
+    name: "an error of the server is taken for a refusal of the write",
+    file: "lib/aws/failure.ts",
+    edits: [{ search: "status >= 400 && status < 500 &&", replace: "status >= 400 &&" }],
+    test: "test/aws/answers.test.ts",
+  },
+  {
+    name: "a write without an answer is taken for one that did not happen",
+    file: "lib/aws/failure.ts",
+    edits: [
+      {
+        search: "const refused = status !== null && status >= 400",
+        replace: "const refused = status === null || status >= 400",
+      },
+    ],
+    test: "test/aws/answers.test.ts",
+  },
+  {
     name: "heartbeat not owner-conditional",
     file: "lib/aws/dynamodb-lease-table.ts",
     edits: [

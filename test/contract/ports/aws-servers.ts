@@ -104,10 +104,16 @@ export function queueMaker(endpoint: string | null): {
   return { make, close };
 }
 
+export interface LeaseTableUnderTest {
+  readonly tableName: string;
+  readonly leases: DynamoDbLeaseTable;
+  /** The same table in the hands of a process to which `happens` happens once, right after its next read. */
+  readonly interrupted: (happens: () => Promise<unknown>) => DynamoDbLeaseTable;
+  readonly close: () => Promise<void>;
+}
+
 /** One table for a whole suite. */
-export async function leaseTable(
-  endpoint: string | null,
-): Promise<{ tableName: string; leases: DynamoDbLeaseTable; close: () => Promise<void> }> {
+export async function leaseTable(endpoint: string | null): Promise<LeaseTableUnderTest> {
   const client = new DynamoDBClient(endpoint ? { endpoint, ...localConfiguration } : {});
   const TableName = `siltstone-contract-${randomUUID()}`;
   const keys = [
@@ -128,7 +134,24 @@ export async function leaseTable(
     client.destroy();
   };
   const leases = new DynamoDbLeaseTable(DynamoDBDocumentClient.from(client), TableName);
-  return { tableName: TableName, leases, close };
+  const interrupted = (happens: () => Promise<unknown>) => {
+    const other = new DynamoDBClient(endpoint ? { endpoint, ...localConfiguration } : {});
+    let waits = true;
+    other.middlewareStack.add(
+      (next, { commandName }) =>
+        async (args) => {
+          const answer = await next(args);
+          if (commandName === "GetItemCommand" && waits) {
+            waits = false;
+            await happens();
+          }
+          return answer;
+        },
+      { step: "initialize", name: "interruption" },
+    );
+    return new DynamoDbLeaseTable(DynamoDBDocumentClient.from(other), TableName);
+  };
+  return { tableName: TableName, leases, interrupted, close };
 }
 
 async function startServer(command: string, args: string[], port: number): Promise<RunningServer> {

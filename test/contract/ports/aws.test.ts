@@ -10,11 +10,12 @@ import { type AwsNames, awsWorld } from "../../../lib/aws/aws-world.ts";
 import { S3ObjectStore } from "../../../lib/aws/s3-object-store.ts";
 import { systemClock } from "../../../lib/aws/system-clock.ts";
 import type { SiltstoneError } from "../../../lib/core/errors.ts";
-import type { LeaseTable } from "../../../lib/engine/ports.ts";
+import type { Lease, LeaseTable } from "../../../lib/engine/ports.ts";
 import { Traffic } from "../../../lib/engine/traffic.ts";
 import { startS3Server } from "../../../scripts/local/s3/server.ts";
 import { localCredentials, type S3Target, s3Targets } from "../aws-target.ts";
 import {
+  type LeaseTableUnderTest,
   leaseTable,
   queueMaker,
   type RunningServer,
@@ -113,7 +114,7 @@ describe.each(providers.filter(({ queue }) => queue))("$name", ({ name, start })
 
 describe.each(providers.filter(({ queue }) => !queue))("$name", ({ name, start }) => {
   let server: RunningServer | null = null;
-  let made: { leases: LeaseTable; close: () => Promise<void> } | null = null;
+  let made: LeaseTableUnderTest | null = null;
   beforeAll(async () => {
     server = start && (await start());
     made = await leaseTable(server?.endpoint ?? null);
@@ -123,6 +124,52 @@ describe.each(providers.filter(({ queue }) => !queue))("$name", ({ name, start }
     await server?.stop();
   });
   leaseTableContract(name, async () => ({ leases: made!.leases, namesBelow: "" }));
+
+  const leaseMs = 1_000;
+  const late = { owner: "b", leaseMs, nowMs: 50_000 };
+  test.each<[string, string, (leases: LeaseTable, lease: Lease) => Promise<unknown>]>([
+    ["extends it", "a", (leases, lease) => leases.extend(lease, { leaseMs, nowMs: 49_900 })],
+    [
+      "gives it up, and another takes it",
+      "c",
+      async (leases, lease) => {
+        await leases.release(lease);
+        await leases.acquire(lease.name, { owner: "c", leaseMs, nowMs: 49_900 });
+      },
+    ],
+  ])("an expired lease is taken from nobody whose holder %s meanwhile", async (what, holder, happens) => {
+    const { leases, interrupted } = made!;
+    const taken = await leases.acquire(`race ${what}`, { owner: "a", leaseMs, nowMs: 0 });
+    if (taken.kind !== "acquired") throw new Error("it is free");
+    const racer = interrupted(() => happens(leases, taken.lease));
+    expect(await racer.acquire(taken.lease.name, late)).toMatchObject({
+      kind: "held",
+      by: { owner: holder, expiresAtMs: 50_900 },
+    });
+    expect(await leases.read(taken.lease.name)).toMatchObject({ owner: holder });
+  });
+
+  test("no epoch is given twice, though the lease is as free as before when another had it meanwhile", async () => {
+    const { leases, interrupted } = made!;
+    const take = async (owner: string, from = leases) => {
+      const answer = await from.acquire("race epoch", { owner, leaseMs, nowMs: 0 });
+      if (answer.kind !== "acquired") throw new Error("it is free");
+      return answer.lease;
+    };
+    await leases.release(await take("a"));
+    const racer = interrupted(async () => leases.release(await take("c")));
+    expect((await take("b", racer)).epoch).toBe(3);
+  });
+
+  test("a lease that its holder gives up meanwhile is taken", async () => {
+    const { leases, interrupted } = made!;
+    const taken = await leases.acquire("race release", { owner: "a", leaseMs, nowMs: 0 });
+    if (taken.kind !== "acquired") throw new Error("it is free");
+    const racer = interrupted(() => leases.release(taken.lease));
+    const answer = await racer.acquire(taken.lease.name, late);
+    expect(answer).toMatchObject({ kind: "acquired", lease: { owner: "b", epoch: taken.lease.epoch + 1 } });
+    expect(await leases.extend(taken.lease, { leaseMs, nowMs: 50_001 })).toBeNull();
+  });
 });
 
 clockContract("system clock", systemClock);
