@@ -73,6 +73,14 @@ test.each(rules)("$folder imports only what lies below it", ({ folder, project, 
   expect(wrong).toEqual([]);
 });
 
+test("S3 clients are made in one place, which keeps them from correcting their clock", () => {
+  const wrong = ["lib", "lambdas", "scripts/cli"]
+    .flatMap(sourcesIn)
+    .filter((file) => file !== "lib/aws/s3-client.ts")
+    .filter((file) => /\bnew S3Client\(|\bnew S3\(/.test(readFileSync(join(root, file), "utf8")));
+  expect(wrong).toEqual([]);
+});
+
 test("the engine and the core read no clock and no randomness of their own", () => {
   const banned =
     /\bDate\.now\(|\bnew Date\(\)|Math\.random\(|randomUUID|randomBytes|\bsetTimeout\(|\bsetInterval\(/;

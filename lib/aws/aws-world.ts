@@ -3,7 +3,6 @@
  * credentials, and AWS_ENDPOINT_URL_* where the services are elsewhere). Nothing here knows where it runs.
  */
 import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
-import { S3Client } from "@aws-sdk/client-s3";
 import { SQSClient } from "@aws-sdk/client-sqs";
 import { DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
 import { type RequestBounds, requestBounds } from "../core/time-bounds.ts";
@@ -11,7 +10,8 @@ import type { World } from "../engine/ports.ts";
 import { Traffic } from "../engine/traffic.ts";
 import { DynamoDbLeaseTable } from "./dynamodb-lease-table.ts";
 import type { Environment } from "./environment.ts";
-import { patience, s3SocketsMax, socketsMax } from "./request-handler.ts";
+import { patience, socketsMax } from "./request-handler.ts";
+import { s3Client } from "./s3-client.ts";
 import { S3ObjectStore } from "./s3-object-store.ts";
 import { SqsDeltaQueue } from "./sqs-delta-queue.ts";
 import { systemClock } from "./system-clock.ts";
@@ -26,11 +26,10 @@ export type AwsNames = Pick<Environment, "bucket" | "table" | "queueUrl" | "dead
 /** `bounds`: how long it waits for AWS. */
 export function awsWorld(names: AwsNames, bounds: RequestBounds = requestBounds.person): AwsWorld {
   const traffic = new Traffic();
-  const s3 = new S3Client(patience(bounds, s3SocketsMax));
   const sqs = new SQSClient(patience(bounds, socketsMax));
   const dynamodb = new DynamoDBClient(patience(bounds, socketsMax));
   return {
-    store: new S3ObjectStore(s3, names.bucket, traffic, bounds),
+    store: new S3ObjectStore(s3Client(bounds), names.bucket, traffic, bounds),
     queue: new SqsDeltaQueue(sqs, names),
     leases: new DynamoDbLeaseTable(DynamoDBDocumentClient.from(dynamodb), names.table),
     clock: systemClock(),

@@ -17,6 +17,7 @@ import {
 } from "@aws-sdk/lib-dynamodb";
 import { table } from "../contract.ts";
 import { corrupt, SiltstoneError } from "../core/errors.ts";
+import { isLeaseHeld } from "../core/time-bounds.ts";
 import type { Lease, LeaseTable } from "../engine/ports.ts";
 import { failure } from "./failure.ts";
 
@@ -50,7 +51,7 @@ export class DynamoDbLeaseTable implements LeaseTable {
       if (held && wanted && isDeepStrictEqual(held, wanted)) {
         return { kind: "acquired", lease: held };
       }
-      if (held && held.expiresAtMs > request.nowMs) return { kind: "held", by: held };
+      if (held && isLeaseHeld(held.expiresAtMs, request)) return { kind: "held", by: held };
       wanted = {
         name,
         owner: request.owner,

@@ -1,8 +1,9 @@
 /**
  * What an AWS SDK error means to the engine. A write that got no answer, or a server's error as its answer, may have
- * happened (`uncertain`); a refusal (4xx) and every failed read did nothing (`unavailable`).
+ * happened (`uncertain`); a refusal (4xx) of the first attempt and every failed read did nothing (`unavailable`).
  */
 import { SiltstoneError } from "../core/errors.ts";
+import { clockSkewMaxMs } from "../core/time-bounds.ts";
 
 export interface FailedCall {
   /** Service and operation, as AWS writes them: "S3 PutObject". */
@@ -35,24 +36,46 @@ const deniedNames = new Set(["AccessDenied", "AccessDeniedException", "Forbidden
 
 export function failure(error: unknown, failed: FailedCall): SiltstoneError {
   if (error instanceof SiltstoneError) return error;
-  const { name, message, status } = partsOf(error);
-  const what = `${failed.call} ${failed.subject}`;
-  const credentials = credentialsProblem(name, message);
-  if (credentials !== null)
-    return new SiltstoneError("unavailable", `${what}: ${credentials} (${name}: ${message})`, {
-      cause: error,
-    });
-  if (deniedNames.has(name) || status === 403) {
-    return new SiltstoneError(
-      "unavailable",
-      `${what}: access denied; the role needs ${failed.permission} (${message})`,
-      { cause: error },
-    );
-  }
+  const { name, message, status, attempts } = partsOf(error);
   const refused = status !== null && status >= 400 && status < 500 && status !== 408 && status !== 429;
-  const kind = failed.writes && !refused ? "uncertain" : "unavailable";
+  // Without credentials nothing is sent. A later attempt's refusal says nothing of the first, which may have won.
+  const nothingHappened = name === "CredentialsProviderError" || (refused && attempts <= 1);
+  const kind = failed.writes && !nothingHappened ? "uncertain" : "unavailable";
+  const reason = clockProblem(error) ?? credentialsProblem(name, message) ?? deniedProblem(error, failed);
+  const said = reason === null ? `${name}: ${message}` : `${reason} (${name}: ${message})`;
   const advice = kind === "uncertain" ? "; it may have happened" : "";
-  return new SiltstoneError(kind, `${what}: ${name}: ${message}${advice}`, { cause: error });
+  return new SiltstoneError(kind, `${failed.call} ${failed.subject}: ${said}${advice}`, { cause: error });
+}
+
+/** Within this an answer's Date says nothing about the clock. */
+const clockToleranceMs = 2 * 60_000;
+
+/**
+ * What is wrong with this machine's clock, or with the time that a request took; null where it is neither. An answer
+ * without a body (to a HEAD) does not name its reason, but has the server's Date.
+ */
+function clockProblem(error: unknown): string | null {
+  const { name, message, status, serverDate } = partsOf(error);
+  const aheadMs = Date.now() - Date.parse(serverDate ?? "");
+  const isRefused =
+    name === "RequestTimeTooSkewed" ||
+    /^Signature (expired|not yet current)/.test(message) ||
+    (status === 403 && Math.abs(aheadMs) > clockSkewMaxMs);
+  if (!isRefused) return null;
+  if (!(Math.abs(aheadMs) > clockToleranceMs))
+    return "it arrived too long after it was signed; repeat the call";
+  const minutes = Math.round(Math.abs(aheadMs) / 60_000);
+  const off = minutes < 120 ? `${minutes} minutes` : `${Math.round(minutes / 60)} hours`;
+  return (
+    `this machine's clock is ${off} ${aheadMs > 0 ? "ahead of" : "behind"} AWS's, which refuses that; set it ` +
+    "(`timedatectl set-ntp true`; a virtual machine may have to be started again) and repeat the call"
+  );
+}
+
+function deniedProblem(error: unknown, { permission }: FailedCall): string | null {
+  const { name, status } = partsOf(error);
+  if (!deniedNames.has(name) && status !== 403) return null;
+  return `access denied; the role needs ${permission}`;
 }
 
 /** What is wrong with who asks, rather than with what they may do; null where it is neither. Nothing happened. */
@@ -70,13 +93,27 @@ function credentialsProblem(name: string, message: string): string | null {
 /** HTTP status of the answer that an SDK error stands for; null when no answer came. */
 export const statusOf = (error: unknown): number | null => partsOf(error).status;
 
-function partsOf(error: unknown): { name: string; message: string; status: number | null } {
-  if (!(error instanceof Error)) return { name: "Error", message: String(error), status: null };
-  const { $metadata } = error as { $metadata?: { httpStatusCode?: number } };
-  const { code } = error as { code?: unknown };
+interface ErrorParts {
+  readonly name: string;
+  readonly message: string;
+  readonly status: number | null;
+  readonly attempts: number;
+  readonly serverDate: string | undefined;
+}
+
+function partsOf(error: unknown): ErrorParts {
+  if (!(error instanceof Error))
+    return { name: "Error", message: String(error), status: null, attempts: 0, serverDate: undefined };
+  const { $metadata, $response, code } = error as {
+    $metadata?: { httpStatusCode?: number; attempts?: number };
+    $response?: { headers?: Readonly<Record<string, string>> };
+    code?: unknown;
+  };
   return {
     name: error.name === "Error" && typeof code === "string" ? code : error.name,
     message: error.message,
     status: $metadata?.httpStatusCode ?? null,
+    attempts: $metadata?.attempts ?? 0,
+    serverDate: $response?.headers?.date,
   };
 }

@@ -9,14 +9,14 @@
  *       return { token };
  *     };
  */
-import { S3Client } from "@aws-sdk/client-s3";
 import { SQSClient } from "@aws-sdk/client-sqs";
 import type { Metadata } from "../core/record.ts";
 import { requestBounds } from "../core/time-bounds.ts";
 import { type ProduceAnswer, type ProduceWorld, produce } from "../engine/produce.ts";
 import { Traffic } from "../engine/traffic.ts";
 import { type Environment, parseEnvironment } from "./environment.ts";
-import { patience, s3SocketsMax, socketsMax } from "./request-handler.ts";
+import { patience, socketsMax } from "./request-handler.ts";
+import { s3Client } from "./s3-client.ts";
 import { S3ObjectStore } from "./s3-object-store.ts";
 import { sendMessage } from "./sqs-delta-queue.ts";
 import { systemClock } from "./system-clock.ts";
@@ -70,10 +70,9 @@ export function createProducer(names: ProducerNames = parseEnvironment(process.e
 /** What producing needs of AWS: no table, no reading from the queue. */
 export function producerWorld({ bucket, queueUrl }: ProducerNames): ProduceWorld {
   const bounds = requestBounds.producer;
-  const s3 = new S3Client(patience(bounds, s3SocketsMax));
   const sqs = new SQSClient(patience(bounds, socketsMax));
   return {
-    store: new S3ObjectStore(s3, bucket, new Traffic(), bounds),
+    store: new S3ObjectStore(s3Client(bounds), bucket, new Traffic(), bounds),
     queue: { send: (body: string) => sendMessage(sqs, { QueueUrl: queueUrl, MessageBody: body }) },
     clock: systemClock(),
   };

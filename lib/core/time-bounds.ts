@@ -5,8 +5,16 @@
  *
  *   an answer held up by a refresh < a request with all its attempts < a read < what asks readers < the function's time
  *
- * So whoever waits is told by who knows why, and no process is killed with its cache for want of an answer. Bounds on clocks
- * say what enforces them.
+ * So whoever waits is told by who knows why, and no process is killed with its cache for want of an answer.
+ *
+ * Bounds on clocks say what enforces them. The low watermark (docs/protocol.md) hides whatever appears below it, so no
+ * acknowledged delta may ever appear there; what is from the future is put aside, so no acknowledged delta may be:
+ *
+ *   clockSkewMaxMs (producer) + deltaPutMaxMs + clockSkewMaxMs (compactor) < watermarkLagMs
+ *   clockSkewMaxMs (producer) + clockSetBackMaxMs < clockAllowanceMs
+ *
+ * S3 judges the clock that signs a request. A time that a process took before a request, and that is not after the time
+ * when it was answered, is one that S3 has judged: even a clock that is set in between cannot make it too late.
  */
 
 /** Lambda ends a call of the function after this long, and the process with it. */
@@ -62,8 +70,18 @@ export const leaseExtendBelowMs = 90_000;
 /** Less than this left counts as lost: clocks differ. */
 export const leaseMarginMs = 5_000;
 
-/** S3 refuses a request that was signed further from its own time than this. */
+/**
+ * S3 refuses a request that was signed further from its own time than this, so a process whose clock is worse gets
+ * nothing done. It holds because no client corrects its signing by the server's time (lib/aws/s3-client.ts).
+ */
 export const clockSkewMaxMs = 15 * 60_000;
+
+/**
+ * A delta is acknowledged only when the time in its ULID, after its PUT was answered, is at most this long ago, and at most
+ * `clockSetBackMaxMs` to come: a clock that keeps time is set back by less (lib/engine/produce.ts).
+ */
+export const deltaPutMaxMs = 15 * 60_000;
+export const clockSetBackMaxMs = 20_000;
 
 /**
  * How far what a delta says of its own time, by its ULID and by the versions of its rows where arrival orders them, may lie
@@ -71,3 +89,13 @@ export const clockSkewMaxMs = 15 * 60_000;
  * a little: a minute beside the skew that it allows.
  */
 export const clockAllowanceMs = clockSkewMaxMs + 60_000;
+
+/** How far the low watermark stays behind the LIST that moves it (lib/engine/ingest.ts). */
+export const watermarkLagMs = 60 * 60_000;
+
+/**
+ * Whether a lease holds others up. One whose end lies further ahead than clocks differ was taken by a clock that was
+ * wrong: nobody waits for days for it. A lease saves work and keeps nothing safe, so it may be taken.
+ */
+export const isLeaseHeld = (expiresAtMs: number, { nowMs, leaseMs }: { nowMs: number; leaseMs: number }) =>
+  expiresAtMs > nowMs && expiresAtMs <= nowMs + leaseMs + 2 * clockSkewMaxMs;

@@ -86,6 +86,7 @@ export async function collectGarbage(
   const lease = options.dryRun ? null : await HeldLease.acquire(world, collectLease(shardName(ref)));
   if (lease === null && !options.dryRun) return { outcome: "locked", ...nothing };
   try {
+    const startMs = world.clock.nowMs();
     const head = await readHeadIfPlaced(world.store, collection, shard);
     if (head === null) return { outcome: "nothing", ...nothing };
     const lateDeltas = options.dryRun
@@ -94,7 +95,9 @@ export async function collectGarbage(
     const known: KnownManifests = new Map();
     // Looked at before the floor rises, so that an idle shard costs no write.
     const history = await readHistory(world, head, known, onStranger);
-    const kept = keptSince(history.chain, retention, world.clock.nowMs());
+    // A clock that was set in between must not make versions old (lib/core/time-bounds.ts).
+    const nowMs = Math.min(startMs, world.clock.nowMs());
+    const kept = keptSince(history.chain, retention, nowMs);
     const expected = await findGarbage(world, history, kept, known);
     if (expected.keys.length === 0) return { outcome: "nothing", ...expected, lateDeltas };
     if (options.dryRun) return { outcome: "done", ...expected, lateDeltas };

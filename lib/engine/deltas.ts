@@ -100,6 +100,7 @@ async function readDelta(
     error: corrupt(key, reason),
   });
   for (let reads = 1; ; reads++) {
+    const askedMs = world.clock.nowMs();
     const found = await world.store.getBounded(key, deltaBytesMax);
     if (found.kind === "absent") return { kind: "gone", delta };
     if (found.kind === "refused") return { kind: "left", delta, error: found.error };
@@ -111,7 +112,8 @@ async function readDelta(
         misfit(collection, shard, header) ??
         misfitRow(collection, rows) ??
         misfitVersion(collection, rows, Math.min(ulidTimeMs(delta), found.modifiedMs)) ??
-        tooOld(Math.min(header.createdAtMs, ulidTimeMs(delta)), world.clock.nowMs());
+        // A clock that was set in between must not make it old (lib/core/time-bounds.ts).
+        tooOld(Math.min(header.createdAtMs, ulidTimeMs(delta)), Math.min(askedMs, world.clock.nowMs()));
       return fault === null ? { kind: "rows", delta, rows } : unreadable(fault);
     } catch (error) {
       if (!isKind(error, "corrupt") && !isNewerFormat(error)) throw error;

@@ -13,6 +13,7 @@ import { fold } from "../core/fold.ts";
 import { deltaKey, type ShardRef, shardName, ulidFloor, ulidTimeMs } from "../core/keys.ts";
 import type { Segment } from "../core/manifest.ts";
 import type { Row } from "../core/record.ts";
+import { watermarkLagMs } from "../core/time-bounds.ts";
 import { withFolder } from "../segment/files.ts";
 import { writeFlatSegment } from "../segment/write-flat.ts";
 import { endOf, entryProblem, type ListedDelta, type ReadDelta, readDeltas } from "./deltas.ts";
@@ -30,12 +31,6 @@ const readsPerCheck = 128;
  * horizon has moved on, and tombstones that it would have met may be dropped (docs/protocol.md, "Horizon").
  */
 const batchMsMax = 15 * 60_000;
-/**
- * How far the low watermark stays behind the present. A delta appears at most 30 minutes of S3's time after its ULID
- * was made (lib/engine/produce.ts), and the compactor's own clock is at most 15 minutes off.
- */
-export const watermarkLagMs = 60 * 60_000;
-
 /** By delta, why a run leaves it in the backlog. */
 export type LeftDeltas = Map<string, SiltstoneError>;
 

@@ -97,7 +97,7 @@ export async function ingest(
 
 interface Listed {
   readonly deltas: readonly ListedDelta[];
-  /** When the LIST began. */
+  /** Not after the LIST: the low watermark follows it. */
   readonly atMs: number;
 }
 
@@ -108,7 +108,10 @@ async function listNow(
   onStranger?: OnStranger,
 ): Promise<Listed> {
   const atMs = world.clock.nowMs();
-  return { deltas: await listDeltas(world.store, ref, manifest.watermark, onStranger), atMs };
+  const deltas = await listDeltas(world.store, ref, manifest.watermark, onStranger);
+  // S3 has judged the clock that signed the LIST: one that was ahead before that gives a time that S3 never saw.
+  if (world.clock.nowMs() >= atMs) return { deltas, atMs };
+  throw new SiltstoneError("unavailable", `${shardName(ref)}: the clock was set back meanwhile; run again`);
 }
 
 type Counts = Pick<IngestReport, "version" | "deltas" | "rows" | "quarantined">;

@@ -94,7 +94,7 @@ export interface QueueMessage {
  * saves work and is never what keeps data safe.
  */
 export interface LeaseTable {
-  /** Takes the lease when nobody holds it or its time has run out; `epochAbove` raises the next epoch above a known one. */
+  /** Takes the lease when nobody holds it any more (isLeaseHeld); `epochAbove` raises the next epoch above a known one. */
   acquire(
     name: string,
     request: { owner: string; leaseMs: number; nowMs: number; epochAbove?: number },

@@ -10,14 +10,15 @@
  */
 import { type Collection, checkEmbeddingVersion } from "../core/collection.ts";
 import { type DeltaRow, encodeDelta } from "../core/delta.ts";
-import { isKind, type Problem, SiltstoneError } from "../core/errors.ts";
-import { deltaKey, type ShardRef, ulidTimeMs } from "../core/keys.ts";
+import { isKind, type Problem } from "../core/errors.ts";
+import { type ShardRef, ulidTimeMs } from "../core/keys.ts";
 import { encodeNotification } from "../core/notification.ts";
 import { checkRecords, type RecordsCall } from "../core/records.ts";
 import { shardOf } from "../core/shard-of.ts";
 import { encodeToken } from "../core/token.ts";
 import { readCollection } from "./head.ts";
 import type { Clock, DeltaQueue, ObjectStore } from "./ports.ts";
+import { putDelta } from "./put-delta.ts";
 
 export interface ProduceCall extends RecordsCall {
   readonly collection: string;
@@ -48,12 +49,6 @@ export interface ProduceAnswer {
 /** Rows of one delta; a larger call makes several. 4,000 rows of 1,024 dims are 16 MB. */
 export const deltaRowsTarget = 4_000;
 const deltaComponentsTarget = 8_000_000;
-/**
- * A PUT answered later than this after its ULID was made is not acknowledged. The low watermark relies on it
- * (docs/protocol.md): S3 refuses requests whose clock is more than 15 minutes off, so a delta's ULID is never more
- * than 30 minutes behind S3's time when it appears.
- */
-export const deltaPutMaxMs = 15 * 60_000;
 
 export async function produce(world: ProduceWorld, call: ProduceCall): Promise<ProduceAnswer> {
   const collection = await readCollection(world.store, call.collection);
@@ -105,7 +100,6 @@ async function writeDelta(
   producer: string,
 ) {
   const delta = world.clock.ulid();
-  const key = deltaKey(shard, delta);
   const header = {
     collection: collection.name,
     collectionId: collection.id,
@@ -116,26 +110,8 @@ async function writeDelta(
     createdAtMs: ulidTimeMs(delta),
   };
   const body = encodeDelta(header, rows);
-  const put = await world.store.put(key, body, { ifAbsent: true });
-  if (put.kind === "preconditionFailed") await proveOurs(world, key, body);
-  if (world.clock.nowMs() - ulidTimeMs(delta) > deltaPutMaxMs) {
-    throw new SiltstoneError(
-      "uncertain",
-      `${key} took over ${deltaPutMaxMs / 60_000} minutes to write; repeat the call`,
-    );
-  }
+  await putDelta(world, shard, { delta, body });
   return { delta, bytes: body.length };
-}
-
-/** The key is new, so an object there can only be our own first attempt whose answer was lost. */
-async function proveOurs(world: ProduceWorld, key: string, body: Uint8Array): Promise<void> {
-  const found = await world.store.get(key);
-  if (found.kind === "found" && found.body.equals(body)) return;
-  // Absent: refused without a reason, or merged and deleted already. Repeating the call is right in both cases.
-  throw new SiltstoneError(
-    "uncertain",
-    `${key} could not be written, or not be proved to be written; repeat the call`,
-  );
 }
 
 async function notify(world: ProduceWorld, { collection, shard }: ShardRef, delta: string): Promise<boolean> {

@@ -15,6 +15,7 @@ import {
   shardName,
 } from "../core/keys.ts";
 import type { ObjectStore, World } from "./ports.ts";
+import { putDelta } from "./put-delta.ts";
 
 export interface Quarantined {
   readonly delta: string;
@@ -112,8 +113,7 @@ export async function retryQuarantined(world: World, shard: ShardRef, delta: str
   if (found.kind !== "found")
     throw new SiltstoneError("notFound", `${shardName(shard)} has no quarantined delta ${delta}`);
   const again = world.clock.ulid();
-  const key = deltaKey(shard, again);
-  await putOnce(world.store, key, found.body);
+  await putDelta(world, shard, { delta: again, body: found.body });
   await world.store.delete([quarantinedDeltaKey(shard, delta), quarantineReasonKey(shard, delta)]);
   return again;
 }

@@ -34,6 +34,7 @@ import { encodePointer, type Floor, firstPointer, pointerTo } from "../core/poin
 import { readHead } from "./head.ts";
 import { listManifests, listPins, type ManifestName, publishedChain, readManifest } from "./history.ts";
 import type { World } from "./ports.ts";
+import { putDelta } from "./put-delta.ts";
 import { defaultRetention, oldestKept, type Retention, skewMaxMs } from "./retention.ts";
 import { copySegment } from "./rollback.ts";
 
@@ -278,10 +279,7 @@ async function putAgain(world: World, ref: ShardRef, deltas: readonly string[]):
   for (const delta of deltas) {
     const found = await world.store.get(deltaKey(ref, delta));
     if (found.kind !== "found") continue;
-    const key = deltaKey(ref, world.clock.ulid());
-    const put = await world.store.put(key, found.body, { ifAbsent: true });
-    if (put.kind !== "written")
-      throw new SiltstoneError("unavailable", `${key} could not be written; nothing was repaired, try again`);
+    await putDelta(world, ref, { delta: world.clock.ulid(), body: found.body });
   }
 }
 

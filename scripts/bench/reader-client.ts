@@ -3,8 +3,10 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { CreateBucketCommand, S3Client } from "@aws-sdk/client-s3";
+import { CreateBucketCommand } from "@aws-sdk/client-s3";
+import { s3Client } from "../../lib/aws/s3-client.ts";
 import { S3ObjectStore } from "../../lib/aws/s3-object-store.ts";
+import { requestBounds } from "../../lib/core/time-bounds.ts";
 import { Traffic } from "../../lib/engine/traffic.ts";
 import { withFolder } from "../../lib/segment/files.ts";
 import { startS3Server } from "../local/s3/server.ts";
@@ -49,7 +51,7 @@ export async function withLocalS3<T>(work: (s3: LocalS3) => Promise<T>): Promise
   return withFolder(async (folder) => {
     const server = await startS3Server({ folder, port: 0, region });
     try {
-      const client = new S3Client({ endpoint: server.endpoint, region, credentials });
+      const client = s3Client(requestBounds.person, { endpoint: server.endpoint, region, credentials });
       await client.send(new CreateBucketCommand({ Bucket: bucket }));
       return await work({
         store: new S3ObjectStore(client, bucket, new Traffic()),

@@ -2,6 +2,10 @@
 import {
   answerMarginMs,
   brokenRequestMs,
+  clockAllowanceMs,
+  clockSetBackMaxMs,
+  clockSkewMaxMs,
+  deltaPutMaxMs,
   fanOutMarginMs,
   functionTimeoutMs,
   invocationBounds,
@@ -12,6 +16,7 @@ import {
   refreshHoldMs,
   requestBounds,
   silentRequestMs,
+  watermarkLagMs,
 } from "../../lib/core/time-bounds.ts";
 
 /** Each is less than the next. */
@@ -57,4 +62,14 @@ test("no attempt is shorter than a slow but healthy answer takes, and none is en
     }
     expect(bounds.attempts).toBeGreaterThanOrEqual(3);
   }
+});
+
+test("no acknowledged delta can appear below the low watermark: 15 + 15 + 15 < 60", () => {
+  // Producer behind S3, its PUT slow, compactor ahead of S3.
+  expect(clockSkewMaxMs + deltaPutMaxMs + clockSkewMaxMs).toBeLessThan(watermarkLagMs);
+});
+
+test("no acknowledged delta is from the future", () => {
+  // Producer ahead of S3, its clock set back since it made the ULID; and S3 tells whole seconds.
+  expect(clockSkewMaxMs + clockSetBackMaxMs + 1_000).toBeLessThan(clockAllowanceMs);
 });

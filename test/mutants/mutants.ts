@@ -226,6 +226,29 @@ export const mutants: readonly Mutant[] = [
     "nextWatermark(manifest.watermark, run.batch)",
     "nextWatermark(manifest.watermark, { ...run.batch, listed: [], listedAtMs: run.nowMs })",
   ),
+  {
+    name: "watermark from a clock that was set back",
+    file: "lib/engine/ingest.ts",
+    edits: [
+      {
+        search: "if (world.clock.nowMs() >= atMs) return",
+        replace: "if (world.clock.nowMs() >= 0) return",
+      },
+    ],
+    test: "test/engine/clock.test.ts",
+  },
+  {
+    name: "requests are signed with S3's time, whatever the clock says",
+    file: "lib/aws/s3-client.ts",
+    edits: [{ search: "disableClockSkewCorrection: true", replace: "disableClockSkewCorrection: false" }],
+    test: "test/aws/clock.test.ts",
+  },
+  mutant(
+    "S3 takes the requests of any clock",
+    "test/sim/sim-world.ts",
+    "if (Math.abs(clock.aheadMs) <= clockSkewMaxMs) return;",
+    "if (clock.aheadMs > -1e12) return;",
+  ),
   mutant(
     "a run that slept goes on",
     "lib/engine/ingest-batch.ts",
@@ -234,19 +257,30 @@ export const mutants: readonly Mutant[] = [
   ),
   mutant(
     "a slow PUT is acknowledged",
-    "lib/engine/produce.ts",
-    "if (world.clock.nowMs() - ulidTimeMs(delta) > deltaPutMaxMs) {",
-    "if (world.clock.nowMs() < 0) {",
+    "lib/engine/put-delta.ts",
+    "return passedMs > deltaPutMaxMs || ",
+    "return ",
   ),
+  {
+    name: "a delta from the future is acknowledged",
+    file: "lib/engine/put-delta.ts",
+    edits: [
+      {
+        search: " || passedMs < -clockSetBackMaxMs",
+        replace: "",
+      },
+    ],
+    test: "test/engine/clock.test.ts",
+  },
   mutant(
     "a refused delta is acknowledged",
-    "lib/engine/produce.ts",
+    "lib/engine/put-delta.ts",
     `if (put.kind === "preconditionFailed") await proveOurs(world, key, body);`,
     "void put;",
   ),
   {
     name: "a lost answer to a PUT is acknowledged",
-    file: "lib/engine/produce.ts",
+    file: "lib/engine/put-delta.ts",
     edits: [
       {
         search: "const put = await world.store.put(key, body, { ifAbsent: true });",
@@ -703,6 +737,12 @@ export const mutants: readonly Mutant[] = [
     "step.dropsTombstones ? world.clock.nowMs() - tombstoneKeepMs : 0",
     "step.dropsTombstones ? world.clock.nowMs() : 0",
   ),
+  {
+    name: "deltas grow old by a clock that was set",
+    file: "lib/engine/deltas.ts",
+    edits: [{ search: "Math.min(askedMs, world.clock.nowMs())", replace: "world.clock.nowMs()" }],
+    test: "test/engine/clock.test.ts",
+  },
   mutant(
     "merge of a part drops tombstones",
     "lib/engine/merge.ts",
@@ -770,6 +810,17 @@ export const mutants: readonly Mutant[] = [
     "(i < 1 ? nowMs : commitTimeMs(chain[i - 1]!))",
     "test/engine/collect-garbage.test.ts",
   ),
+  {
+    name: "versions grow old by a clock that was set",
+    file: "lib/engine/collect-garbage.ts",
+    edits: [
+      {
+        search: "const nowMs = Math.min(startMs, world.clock.nowMs());",
+        replace: "const nowMs = world.clock.nowMs();",
+      },
+    ],
+    test: "test/engine/clock.test.ts",
+  },
   mutant(
     "collection takes what a kept version names",
     "lib/engine/collect-garbage.ts",
@@ -1152,12 +1203,6 @@ export const mutants: readonly Mutant[] = [
     ],
     test: "test/engine/quarantine.test.ts",
   },
-  mutant(
-    "quarantine retry trusts a refused PUT",
-    "lib/engine/quarantine.ts",
-    `if (put.kind === "preconditionFailed" && (await store.head(key)) === null)`,
-    `if (put.kind !== "written" && key === "")`,
-  ),
   mutant(
     "quarantine retry keeps the delta's name",
     "lib/engine/quarantine.ts",

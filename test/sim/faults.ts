@@ -14,6 +14,8 @@ import type { Chance } from "./random.ts";
  * - `freeze`: the whole process stands still, for seconds to weeks, and goes on as if nothing had been.
  * - `commitPause`: it falls asleep just before the pointer's PUT, or a delta's, for an hour to a day: the zombie writer.
  * - `messageLost`, `messageTwice`, `messageLate`: what SQS may do.
+ * - `clockOff`: the clock of a process that writes is hours ahead or behind, from after an effect until a few effects
+ *   later. The store refuses what it asks for meanwhile, as S3 does.
  * - `timeJump`: hours or days pass for everyone.
  * - `horizonJump`: time passes until a delta, or a tombstone that is kept, is about as old as the horizon.
  */
@@ -32,6 +34,7 @@ export const faultKinds = [
   "messageLost",
   "messageTwice",
   "messageLate",
+  "clockOff",
   "timeJump",
   "horizonJump",
 ] as const;
@@ -59,6 +62,7 @@ export function drawRates(chance: Chance): FaultRates {
     messageLost: rate(0.5),
     messageTwice: rate(0.5),
     messageLate: rate(0.5),
+    clockOff: rate(0.04),
     timeJump: rate(0.004),
     horizonJump: rate(0.005),
   };
@@ -73,12 +77,14 @@ export function drawFault(
   rates: FaultRates,
   { process, effect }: { process: string; effect: Effect },
 ): FaultKind | null {
-  const deaths = process.startsWith("reader") ? readerDeaths : 1;
+  const isReader = process.startsWith("reader");
+  const deaths = isReader ? readerDeaths : 1;
   if (chance.hits(rates.crashBefore * deaths)) return "crashBefore";
   if (chance.hits(rates.crashAfter * deaths)) return "crashAfter";
   if (chance.hits(rates.refused)) return "refused";
   if (chance.hits(rates.answerLost)) return "answerLost";
   if (chance.hits(rates.pause)) return "pause";
+  if (!isReader && chance.hits(rates.clockOff)) return "clockOff";
   if (chance.hits(rates.freeze)) return "freeze";
   const isDelta = effect.key.includes("/deltas/");
   const commits = effect.operation === "put" && (isDelta || effect.key.endsWith("/pointer.json"));
@@ -107,6 +113,13 @@ export const pausesMs = [
   26 * hour,
 ];
 export const commitPausesMs = [70 * minute, 3 * hour, 26 * hour];
+/**
+ * By how much a clock is off, and for how many of its process's effects; and for how many it is right then, at least: a
+ * clock that is set twice within one request is beyond the protocol.
+ */
+export const clocksOffMs = [-26 * hour, -3 * hour, -70 * minute, 70 * minute, 3 * hour, 26 * hour];
+export const clockOffEffects = [1, 1, 2, 5, 20];
+export const clockRightEffects = 20;
 export const jumpsMs = [minute, 20 * minute, 70 * minute, 7 * hour, 26 * hour];
 /** What is left to the horizon: less than any clock's error, a batch's time, the hour that tombstones are kept longer, and more. */
 export const beforeHorizonMs = [70, 40, 20, 10, 1, -10, -40, -55, -70].map((minutes) => minutes * minute);

@@ -17,6 +17,7 @@ import { ulidTimeMs } from "../../lib/core/keys.ts";
 import type { Manifest } from "../../lib/core/manifest.ts";
 import { decodeNotification } from "../../lib/core/notification.ts";
 import type { Pointer } from "../../lib/core/pointer.ts";
+import { clockAllowanceMs } from "../../lib/core/time-bounds.ts";
 import type { Retention } from "../../lib/engine/retention.ts";
 import type { MemoryClock } from "../support/memory/clock.ts";
 import type { MemoryObjectStore } from "../support/memory/object-store.ts";
@@ -133,6 +134,8 @@ export class Oracle {
     for (const { delta } of deltas) {
       const known = this.deltas.get(delta);
       if (!known) this.violate(`delta ${delta} was acknowledged and never written (I1)`);
+      else if (ulidTimeMs(delta) > this.nowMs() + clockAllowanceMs)
+        this.violate(`delta ${delta} is from the future, and was acknowledged (I1)`);
       else known.ackedAt = this.tick();
     }
   }
@@ -247,7 +250,9 @@ export class Oracle {
     try {
       const { header, rows } = decodeDelta(body, { key: delta, delta });
       createdAtMs = Math.min(createdAtMs, header.createdAtMs);
-      writes = rows.map((row) => ({ ...row, vector: row.vector && Array.from(row.vector) }));
+      // One that a clock from the future has named is as good as damaged.
+      if (ulidTimeMs(delta) <= this.nowMs() + clockAllowanceMs)
+        writes = rows.map((row) => ({ ...row, vector: row.vector && Array.from(row.vector) }));
     } catch {
       // A foreign writer's damaged delta: nobody has to see it.
     }

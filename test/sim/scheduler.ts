@@ -13,6 +13,9 @@ import { Crash, describe, type Effect, type EffectHook, type Verdict } from "../
 import type { MemoryClock } from "../support/memory/clock.ts";
 import {
   beforeHorizonMs,
+  clockOffEffects,
+  clockRightEffects,
+  clocksOffMs,
   commitPausesMs,
   drawFault,
   type FaultKind,
@@ -52,7 +55,9 @@ export class Scheduler {
   readonly #jumpsMs: readonly number[];
   readonly #gates: Gate[] = [];
   readonly #stragglers: Straggler[] = [];
-  readonly #after = new Map<Effect, "crashAfter" | "wonUnnoticed">();
+  readonly #after = new Map<Effect, "crashAfter" | "wonUnnoticed" | "clockOff">();
+  /** The clocks of the processes, and for how many more effects each is off; below zero, for how many it has been right. */
+  readonly #clocks = new Map<string, { clock: MemoryClock; effectsOff: number }>();
   readonly #late = new Set<string>();
   /** Until when a process stands still. */
   readonly #frozen = new Map<string, number>();
@@ -96,6 +101,11 @@ export class Scheduler {
       moment === "before"
         ? this.#wait(process, describe(effect), effect, 0)
         : this.#outcomeOf(process, effect);
+  }
+
+  /** The process has begun a new life, with this clock. */
+  sets(process: string, clock: MemoryClock): void {
+    this.#clocks.set(process, { clock, effectsOff: -clockRightEffects });
   }
 
   /** Waits without an effect: a process that thinks, or sleeps until its next round. */
@@ -173,6 +183,7 @@ export class Scheduler {
 
   #let(gate: Gate): void {
     const { effect, process } = gate;
+    if (effect !== null) this.#setRight(process);
     const fault = effect === null ? null : drawFault(this.#chance, this.rates, { process, effect });
     this.#note(`${process}: ${gate.what}`, fault);
     switch (fault) {
@@ -205,6 +216,7 @@ export class Scheduler {
         break;
       case "crashAfter":
       case "wonUnnoticed":
+      case "clockOff":
         this.#after.set(effect!, fault);
         gate.open(undefined);
         break;
@@ -229,8 +241,22 @@ export class Scheduler {
       this.release(process);
       throw new Crash(`after ${describe(effect)}`);
     }
+    if (outcome === "clockOff") this.#setOff(process);
     if (outcome === "wonUnnoticed") return { kind: "answer", value: { kind: "preconditionFailed" } };
     return undefined;
+  }
+
+  #setOff(process: string): void {
+    const known = this.#clocks.get(process)!;
+    if (known.effectsOff > -clockRightEffects) return;
+    known.clock.offMs = this.#chance.pick(clocksOffMs);
+    known.effectsOff = this.#chance.pick(clockOffEffects);
+  }
+  /** Between an effect and the next, the process has seen the wrong time; the next may meet the right one again. */
+  #setRight(process: string): void {
+    const known = this.#clocks.get(process)!;
+    known.effectsOff -= 1;
+    if (known.effectsOff <= 0 || this.draining) known.clock.offMs = 0;
   }
 
   /** Everything else that the process has under way is let go at once: it meets its own death. */

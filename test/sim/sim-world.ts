@@ -1,4 +1,6 @@
 /** The ports below the injected faults: the store in memory, watched by the oracle, and a queue that does what SQS may do. */
+import { SiltstoneError } from "../../lib/core/errors.ts";
+import { clockSkewMaxMs } from "../../lib/core/time-bounds.ts";
 import type {
   DeltaQueue,
   LeaseTable,
@@ -7,6 +9,7 @@ import type {
   QueueMessage,
   World,
 } from "../../lib/engine/ports.ts";
+import type { MemoryClock } from "../support/memory/clock.ts";
 import type { MemoryWorld } from "../support/memory/world.ts";
 import type { Oracle } from "./oracle.ts";
 import type { Chance } from "./random.ts";
@@ -73,6 +76,30 @@ function watchedLeases(leases: LeaseTable, oracle: Oracle): LeaseTable {
     },
     readNote: (name) => leases.readNote(name),
   };
+}
+
+/** Refuses a process whose clock is too far off, as S3 does. */
+function judgingStore(store: ObjectStore, clock: MemoryClock): ObjectStore {
+  const judge = () => {
+    if (Math.abs(clock.aheadMs) <= clockSkewMaxMs) return;
+    throw new SiltstoneError("unavailable", `injected: a clock ${clock.aheadMs / 3_600_000} h ahead`);
+  };
+  async function* list(...asked: Parameters<ObjectStore["list"]>) {
+    judge();
+    for await (const page of store.list(...asked)) {
+      yield page;
+      judge();
+    }
+  }
+  return new Proxy(store, {
+    get: (_, method: keyof ObjectStore) =>
+      method === "list"
+        ? list
+        : async (...asked: never[]) => {
+            judge();
+            return (store[method] as (...asked: never[]) => unknown)(...asked);
+          },
+  });
 }
 
 interface Message {
@@ -147,9 +174,11 @@ export function worldOf(
   process: { name: string; seed: number; skewMs: number },
 ): World {
   const { oracle, queue, scheduler } = shared;
+  const clock = memory.clock.fork(process);
+  scheduler.sets(process.name, clock);
   const store = watchedStore(memory.store, oracle, (key, perform) =>
     scheduler.takesEffectLater(key, process.name, perform),
   );
   const leases = watchedLeases(memory.leases, oracle);
-  return { store, queue, leases, clock: memory.clock.fork(process) };
+  return { store: judgingStore(store, clock), queue, leases, clock };
 }

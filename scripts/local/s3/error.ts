@@ -6,13 +6,21 @@ export class S3Error extends Error {
   readonly status: number;
   readonly code: string;
   readonly headers: Readonly<Record<string, string>>;
+  /** Further elements of the document. */
+  readonly details: Readonly<Record<string, string>>;
 
-  constructor(code: S3ErrorCode, message: string, headers: Readonly<Record<string, string>> = {}) {
+  constructor(
+    code: S3ErrorCode,
+    message: string,
+    headers: Readonly<Record<string, string>> = {},
+    details: Readonly<Record<string, string>> = {},
+  ) {
     super(message);
     this.name = "S3Error";
     this.status = statusOf[code];
     this.code = code;
     this.headers = headers;
+    this.details = details;
   }
 }
 
@@ -44,6 +52,7 @@ const statusOf = {
   NotImplemented: 501,
   NotModified: 304,
   PreconditionFailed: 412,
+  RequestTimeTooSkewed: 403,
   SlowDown: 503,
   XAmzContentSHA256Mismatch: 400,
 } as const;

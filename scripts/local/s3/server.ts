@@ -5,8 +5,9 @@
  * 2. Its checksums are compared; then one SQLite transaction checks the condition and names the body (catalog.ts).
  * 3. Only then the answer goes out. A kill before 2 leaves a file without a name, swept at the next start.
  *
- * A web page is refused (../request-guard.ts). Who may do what is judged by the access rules
- * that it is given (authorization.ts). Not here: signatures, TLS, encryption, lifecycle rules. `PUT /_local/weather` sets throttle and faults.
+ * A web page is refused (../request-guard.ts), and a clock that is too far off (signed-time.ts). Who may do what is judged by
+ * the access rules that it is given (authorization.ts). Not here: signatures, TLS, encryption, lifecycle rules.
+ * `PUT /_local/weather` sets throttle, faults and the server's clock.
  */
 import { randomBytes } from "node:crypto";
 import { mkdirSync } from "node:fs";
@@ -28,6 +29,7 @@ import { listObjects, listVersions } from "./listing.ts";
 import * as multipart from "./multipart.ts";
 import { copyObject, deleteObject, deleteObjects, getObject, putObject, type Storage } from "./objects.ts";
 import { parseRequest, type S3Request } from "./request.ts";
+import { checkSignedTime, ServerTime } from "./signed-time.ts";
 import { FaultSource, hanging, Pacer, paced, type Weather } from "./weather.ts";
 import { xmlError } from "./xml.ts";
 
@@ -50,11 +52,12 @@ export interface RunningS3 {
 
 export async function startS3Server(options: S3ServerOptions): Promise<RunningS3> {
   mkdirSync(options.folder, { recursive: true });
-  const catalog = new Catalog(options.folder, Date.now);
+  const time = new ServerTime();
+  const catalog = new Catalog(options.folder, () => time.nowMs());
   const bodies = new BodyFiles(options.folder);
   const named = catalog.namedFiles();
   bodies.sweep((file) => named.has(file));
-  const handler = new Handler({ catalog, bodies }, options);
+  const handler = new Handler({ catalog, bodies }, time, options);
   handler.setWeather(options.weather ?? {});
   const server = createServer(guarded((request, response) => void handler.handle(request, response)));
   // SDK clients keep connections for long; a server that closes first makes them fail now and then.
@@ -87,13 +90,19 @@ class DroppedConnection extends Error {}
 class Handler {
   private readonly storage: Storage;
   private readonly region: string;
+  private readonly time: ServerTime;
   private readonly authorization: Authorization;
   private weather: Weather = {};
   private faults = new FaultSource(undefined);
   private totalPacer: Pacer | null = null;
 
-  constructor(storage: Storage, { region, access }: Pick<S3ServerOptions, "region" | "access">) {
+  constructor(
+    storage: Storage,
+    time: ServerTime,
+    { region, access }: Pick<S3ServerOptions, "region" | "access">,
+  ) {
     this.storage = storage;
+    this.time = time;
     this.region = region;
     this.authorization = new Authorization(
       access === undefined ? null : new AccessControl(access, accountId),
@@ -102,6 +111,7 @@ class Handler {
 
   setWeather(weather: Weather): void {
     this.weather = weather;
+    this.time.aheadMs = weather.clockAheadMs ?? 0;
     this.faults = new FaultSource(weather.faults);
     const total = weather.throttle?.totalBytesPerSecond;
     this.totalPacer = total === undefined ? null : new Pacer(total);
@@ -110,8 +120,10 @@ class Handler {
   async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const requestId = randomBytes(8).toString("hex").toUpperCase();
     response.setHeader("x-amz-request-id", requestId);
+    response.setHeader("date", new Date(this.time.nowMs()).toUTCString());
     try {
       if (request.url === "/_local/weather") return await this.changeWeather(request, response);
+      checkSignedTime(request.headers, this.time.nowMs());
       const gone = new Promise<void>((resolve) => response.once("close", resolve));
       await this.send(response, await this.answer(parseRequest(request), gone));
     } catch (error) {
@@ -236,10 +248,12 @@ class Handler {
       ...(hasBody ? { "content-type": "application/xml" } : {}),
       ...known.headers,
     });
-    const { code, message } = known;
+    const { code, message, details } = known;
     const Resource = (request.url ?? "").split("?")[0]!;
     response.end(
-      hasBody ? xmlError({ Code: code, Message: message, Resource, RequestId: requestId }) : undefined,
+      hasBody
+        ? xmlError({ Code: code, Message: message, ...details, Resource, RequestId: requestId })
+        : undefined,
     );
   }
 }

@@ -41,6 +41,8 @@ export interface FaultRule {
 export interface Weather {
   readonly throttle?: Throttle;
   readonly faults?: { readonly seed: number; readonly rules: readonly FaultRule[] };
+  /** The server's clock is so much ahead of the machine's, or behind when negative. @default 0 */
+  readonly clockAheadMs?: number;
 }
 
 /** Draws faults: the same seed and the same sequence of requests give the same faults. */

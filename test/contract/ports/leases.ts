@@ -54,6 +54,15 @@ export function leaseTableContract(
       expect(await leases.read(shard)).toEqual(second);
     });
 
+    test("a lease from a clock that was hours ahead holds nobody up, one from a clock that may be right does", async () => {
+      await take("a", 3 * 3_600_000);
+      const next = await take("b", 0);
+      expect(await leases.read(shard)).toEqual(next);
+      await leases.release(next);
+      await take("c", 30 * 60_000);
+      expect(await leases.acquire(shard, { owner: "d", leaseMs, nowMs: 0 })).toMatchObject({ kind: "held" });
+    });
+
     test("a holder past its time can go on only while nobody took the lease", async () => {
       const lease = await take("a", 0);
       const extended = await leases.extend(lease, { leaseMs, nowMs: 50_000 });

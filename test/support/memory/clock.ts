@@ -16,6 +16,8 @@ export class MemoryClock implements Clock {
   readonly #timeline: Timeline;
   readonly #skewMs: number;
   readonly #nextUlid: (timeMs: number) => string;
+  /** How far this clock alone is off for a while, beyond its skew. */
+  offMs = 0;
   onSleep: ((ms: number) => Promise<void>) | null = null;
 
   constructor(options: { startMs: number; seed: number }, of?: { timeline: Timeline; skewMs: number }) {
@@ -33,7 +35,11 @@ export class MemoryClock implements Clock {
   }
 
   nowMs(): number {
-    return this.#timeline.nowMs + this.#skewMs;
+    return this.#timeline.nowMs + this.aheadMs;
+  }
+  /** Of the true time. */
+  get aheadMs(): number {
+    return this.#skewMs + this.offMs;
   }
   ulid(): string {
     return this.#nextUlid(this.nowMs());

@@ -2,6 +2,7 @@
  * The lease table in memory. A row is never removed, only its holder: the epoch has to outlive release and
  * force-release.
  */
+import { isLeaseHeld } from "../../../lib/core/time-bounds.ts";
 import type { Lease, LeaseTable } from "../../../lib/engine/ports.ts";
 
 interface LeaseRow {
@@ -21,7 +22,7 @@ export class MemoryLeases implements LeaseTable {
     request: { owner: string; leaseMs: number; nowMs: number; epochAbove?: number },
   ): Promise<{ kind: "acquired"; lease: Lease } | { kind: "held"; by: Lease }> {
     const row = this.#rows.get(name) ?? { epoch: 0, owner: null, expiresAtMs: 0 };
-    if (row.owner !== null && row.expiresAtMs > request.nowMs)
+    if (row.owner !== null && isLeaseHeld(row.expiresAtMs, request))
       return { kind: "held", by: leaseOf(name, row, row.owner) };
     row.epoch = Math.max(row.epoch, request.epochAbove ?? 0) + 1;
     row.owner = request.owner;
