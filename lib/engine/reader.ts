@@ -203,7 +203,7 @@ export class Reader {
         readers.map(async (reader, i) => {
           const view = await viewOf(reader, request, tokens.get(shards[i]!));
           // Now: while this call waits for other shards, another may refresh this one.
-          return { view, state: { fault: reader.fault, asOfMs: reader.asOfMs } };
+          return { view, state: { fault: reader.fault, asOfMs: reader.asOfMsOf(view) } };
         }),
       );
       const views = taken.map(({ view }) => view);

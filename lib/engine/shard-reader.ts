@@ -66,6 +66,8 @@ export class ShardReader {
   #checkedAtMs = Number.NEGATIVE_INFINITY;
   #triedAtMs = Number.NEGATIVE_INFINITY;
   #asOfMs = Number.NEGATIVE_INFINITY;
+  /** Views with deltas laid over them: while these were read, another call may have refreshed the reader. */
+  readonly #laidOverAtMs = new WeakMap<View | ColdView, number>();
   #refreshing: Promise<void> | null = null;
   readonly #cold = new ColdStart();
   #failedAtMs = Number.NEGATIVE_INFINITY;
@@ -95,6 +97,10 @@ export class ShardReader {
   /** When what serves was last known to be the newest version. */
   get asOfMs(): number {
     return this.#asOfMs;
+  }
+  /** The same of one view of this reader. */
+  asOfMsOf(view: View | ColdView): number {
+    return this.#laidOverAtMs.get(view) ?? this.#asOfMs;
   }
   get view(): View | null {
     return this.#current?.view ?? null;
@@ -237,12 +243,13 @@ export class ShardReader {
       // What it saw is merged by now; of what lay behind its end it says nothing.
       if (isCut(listed)) continue;
       if (pending.length > 0 && view.manifest.version >= version + outrunVersions) continue;
+      const asOfMs = this.#asOfMs;
       const over = await this.#overlaid(
         view,
         pending.map(({ delta }) => delta),
         known,
       );
-      if (over !== null) return over;
+      if (over !== null) return this.#laidOver(over, view, asOfMs);
     }
     throw new SiltstoneError(
       "unavailable",
@@ -273,8 +280,9 @@ export class ShardReader {
       const merged = new Set(view.manifest.applied);
       const waiting = there.filter((delta) => !merged.has(delta));
       if (waiting.length > 0 && view.manifest.version >= version + outrunVersions) continue;
+      const asOfMs = this.#asOfMs;
       const over = await this.#overlaid(view, waiting, read);
-      if (over !== null) return over;
+      if (over !== null) return this.#laidOver(over, view, asOfMs);
     }
     throw new SiltstoneError(
       "unavailable",
@@ -299,6 +307,11 @@ export class ShardReader {
   async #refreshed(): Promise<View> {
     await this.#refresh();
     return this.#current!.view;
+  }
+
+  #laidOver(over: View, base: View, asOfMs: number): View {
+    if (over !== base) this.#laidOverAtMs.set(over, asOfMs);
+    return over;
   }
 
   /**
