@@ -95,6 +95,7 @@ const code = {
   "]": 0x5d,
   ":": 0x3a,
   ",": 0x2c,
+  "+": 0x2b,
   "-": 0x2d,
   ".": 0x2e,
   "0": 0x30,
@@ -106,6 +107,8 @@ const code = {
   t: 0x74,
   f: 0x66,
   n: 0x6e,
+  e: 0x65,
+  E: 0x45,
 } as const;
 
 // Each takes the position where its part begins and gives the one after it.
@@ -182,10 +185,14 @@ function afterNumber(text: string, start: number): number {
   let at = text.charCodeAt(start) === code["-"] ? start + 1 : start;
   if (!isDigit(text, at)) throw ended(text, at, at === start ? "a value is expected" : "a digit is expected");
   at = text.charCodeAt(at) === code["0"] ? at + 1 : afterDigits(text, at);
-  if (text.charCodeAt(at) === code["."]) at = afterDigits(text, at + 1);
-  if (text[at] !== "e" && text[at] !== "E") return at;
-  const sign = text[at + 1];
-  return afterDigits(text, sign === "+" || sign === "-" ? at + 2 : at + 1);
+  let unit = text.charCodeAt(at);
+  if (unit === code["."]) {
+    at = afterDigits(text, at + 1);
+    unit = text.charCodeAt(at);
+  }
+  if (unit !== code.e && unit !== code.E) return at;
+  unit = text.charCodeAt(at + 1);
+  return afterDigits(text, unit === code["+"] || unit === code["-"] ? at + 2 : at + 1);
 }
 
 function afterDigits(text: string, start: number): number {
@@ -202,8 +209,10 @@ const isDigit = (text: string, at: number): boolean => {
 
 function afterSpace(text: string, start: number): number {
   let at = start;
-  for (let unit = text.charCodeAt(at); ; unit = text.charCodeAt(++at))
+  // Mostly there is none.
+  for (let unit = text.charCodeAt(at); unit <= code[" "]; unit = text.charCodeAt(++at))
     if (unit !== code[" "] && unit !== code["\n"] && unit !== code["\r"] && unit !== code["\t"]) return at;
+  return at;
 }
 
 const ended = (text: string, at: number, reason: string): Mistake =>

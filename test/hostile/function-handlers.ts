@@ -30,6 +30,8 @@ export function handlersOver(world: MemoryWorld, { groups = 0 } = {}): Handlers 
   const folder = mkdtempSync(join(tmpdir(), "siltstone-functions-"));
   Object.assign(process.env, {
     TMPDIR: folder,
+    POWERTOOLS_LOG_LEVEL: "SILENT",
+    POWERTOOLS_METRICS_DISABLED: "true",
     [env.stage]: "dev",
     [env.bucket]: "siltstone-dev",
     [env.table]: "Siltstone-dev-Table",

@@ -1,7 +1,7 @@
 /**
  * One call takes a process: calls that held a query function for seconds, and the most that is accepted. The handlers are
- * those that deploy. Measured alone on two processors, refusals take under 50 ms and answers over 100,000 rows under
- * 1 s; the bounds below leave room for a machine that does other things too.
+ * those that deploy. Refusals take under 50 ms and answers over 100,000 rows under 1 s of a processor; the bounds below
+ * leave room for a slower one, and for garbage of the calls before.
  */
 import { ulid } from "ulid";
 import { parseFilter } from "../../lib/core/filter.ts";
@@ -17,8 +17,8 @@ import { type Handlers, handlersOver } from "./function-handlers.ts";
 jest.setTimeout(120_000);
 
 const rows = 100_000;
-const refusalMsMax = 500;
-const answerMsMax = 5_000;
+const refusalMsMax = 250;
+const answerMsMax = 2_500;
 const fields = { kind: "string", n: "number", tags: "string[]", open: "boolean" } as const;
 const world = memoryWorld();
 let handlers: Handlers;
@@ -56,11 +56,13 @@ const tokenOf = (deltas: number) =>
   });
 const marks = (bytes: number) => `e${"\u0591\u05b0".repeat(bytes / 4)}`.slice(0, bytes / 2);
 
+/** In time of the processor: a machine that does other things too takes longer, and not more of it. */
 async function timed<T>(work: () => Promise<T>): Promise<{ answer: T; ms: number; requests: number }> {
   const before = world.traffic.snapshot();
-  const started = performance.now();
+  const started = process.cpuUsage();
   const answer = await work();
-  return { answer, ms: performance.now() - started, requests: world.traffic.since(before).requests };
+  const { user, system } = process.cpuUsage(started);
+  return { answer, ms: (user + system) / 1_000, requests: world.traffic.since(before).requests };
 }
 
 /** What a call is, how it is refused; as text where JSON itself is the attack. */
@@ -275,7 +277,7 @@ test("a filter of all its levels is answered, whatever its last one ends in", as
 });
 
 test("lines and records: a vector that is mostly padding costs no more than a short one", async () => {
-  const records = many(50, (i) => ({ id: `x${i}`, vector: `A${"=".repeat(100_000)}A` }));
+  const records = many(50, (i) => ({ id: `x${i}`, vector: `A${"=".repeat(20_000)}A` }));
   const { answer, ms } = await timed(() => handlers.invoke("producer", { collection: "docs", records }));
   expect(answer).toMatchObject({ status: 400, body: { kind: "invalid" } });
   expect(answer.body.problems).toHaveLength(50);
