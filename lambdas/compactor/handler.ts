@@ -7,11 +7,11 @@ import { parseEnvironment } from "../../lib/aws/environment.ts";
 import { lambdaDoor } from "../../lib/aws/lambda-door.ts";
 import { parseEvent } from "../../lib/aws/parse-event.ts";
 import { clearScratch, roomHere } from "../../lib/aws/scratch.ts";
-import { telemetry } from "../../lib/aws/telemetry.ts";
+import { errorFacts, telemetry } from "../../lib/aws/telemetry.ts";
 import { metric } from "../../lib/contract.ts";
 import { requestBounds } from "../../lib/core/time-bounds.ts";
 import { compact } from "../../lib/engine/compact.ts";
-import { failureOf, isEventful, noteRun, summarizeRun } from "../../lib/engine/run-summary.ts";
+import { failureOf, noteRun, type RunSummary, summarizeRun } from "../../lib/engine/run-summary.ts";
 import { Sweep } from "../../lib/engine/sweep.ts";
 import { checkCompactorEvent, compactorEvent } from "./event.ts";
 import { runMetrics } from "./metrics.ts";
@@ -21,6 +21,9 @@ import { runMetrics } from "./metrics.ts";
  * seconds at the function's default memory (merges are begun only when their estimate fits); the rest is for the notes.
  */
 const deadlineMarginMs = 60_000;
+
+/** Of one run: a shard's next run that has something to do has a line as well. */
+const shardLinesMax = 100;
 
 clearScratch();
 const environment = parseEnvironment(process.env);
@@ -46,16 +49,20 @@ export const handler = lambdaDoor(
     });
     const summary = summarizeRun(report, { source, startMs, endMs: Date.now() });
     for (const line of runMetrics(summary)) service.emit(line.collection, line.values);
-    const { shards, ...whole } = summary;
-    service.logger.info("run", {
-      ...whole,
-      shards: shards.filter(isEventful).slice(0, 100),
-    });
+    logRun(summary);
     await noteRun(world.leases, summary).catch((error) =>
-      service.logger.warn("run not noted", error as Error),
+      service.log("warn", "run not noted", errorFacts(error)),
     );
     const failure = failureOf(summary);
     if (failure !== null) throw failure;
     return summary;
   },
 );
+
+/** A line for the run, and one for each shard that it did something for and each part of it that failed. */
+function logRun({ shards, faults, ...run }: RunSummary): void {
+  service.log("info", "run", { ...run, strangers: { ...run.strangers } });
+  for (const { message: said, ...fault } of faults) service.log("error", "fault", { ...fault, said });
+  for (const shard of shards.filter(isEventful).slice(0, shardLinesMax))
+    service.log(shard.error ? "error" : "info", "shard", { ...shard });
+}

@@ -24,7 +24,7 @@ export const handler = lambdaDoor(
         [metric.recordsWritten]: answer.written + answer.deleted,
         [metric.recordsRejected]: recordsOf(rejected),
       });
-      if (!answer.notified) service.logger.warn("queue not told", { collection: call.collection });
+      if (!answer.notified) service.log("warn", "queue not told", { collection: call.collection });
       // The write has happened: its answer must never be too large to give.
       const { problems, omitted } = firstProblems(rejected);
       return { ...answer, rejected: problems, ...(omitted > 0 ? { rejectedOmitted: omitted } : {}) };

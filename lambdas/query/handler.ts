@@ -7,7 +7,7 @@ import { parseEnvironment } from "../../lib/aws/environment.ts";
 import { FunctionCaller } from "../../lib/aws/function-caller.ts";
 import { lambdaDoor } from "../../lib/aws/lambda-door.ts";
 import { clearScratch } from "../../lib/aws/scratch.ts";
-import { telemetry } from "../../lib/aws/telemetry.ts";
+import { errorFacts, telemetry } from "../../lib/aws/telemetry.ts";
 import { metric } from "../../lib/contract.ts";
 import { SiltstoneError, unreachable } from "../../lib/core/errors.ts";
 import { answerMarginMs, fanOutMarginMs, readMarginMs, requestBounds } from "../../lib/core/time-bounds.ts";
@@ -45,7 +45,7 @@ function reader(): Reader {
     refreshSeconds,
     cacheBytesMax,
     traffic: world.traffic,
-    onFault: ({ kind, message }) => service.logger.warn("fallback", { kind, fault: message }),
+    onFault: (fault) => service.log("warn", "fallback", { kind: fault.kind, ...errorFacts(fault) }),
   });
 }
 

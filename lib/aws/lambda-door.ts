@@ -9,10 +9,11 @@
  *
  * An error that is no SiltstoneError is a defect: kind "internal" (500), its details in the log only.
  */
+import { inspect } from "node:util";
 import { answerBytesMax, answerTooLarge } from "../core/answer-size.ts";
 import { type ErrorKind, httpStatus, invalid, type Problem, SiltstoneError } from "../core/errors.ts";
 import { checkJsonBounds, parseJson } from "./json-text.ts";
-import type { MetricName, Telemetry } from "./telemetry.ts";
+import { errorFacts, type MetricName, type Telemetry } from "./telemetry.ts";
 
 /** Lambda's cap on a call. */
 export const bodyBytesMax = 6 * 1024 * 1024;
@@ -71,8 +72,15 @@ class InvocationFailure extends Error {
   constructor(failure: Failure) {
     super(JSON.stringify(failure));
     this.name = failure.kind;
-    // The stack would repeat the message in the answer and in Lambda's own log line.
-    this.stack = "";
+    this.stack = ""; // It would repeat the message.
+  }
+
+  // Lambda's runtime logs what is thrown, as JSON or as text. The message is the caller's, and shows his values.
+  toJSON(): object {
+    return { errorType: this.name };
+  }
+  [inspect.custom](): string {
+    return this.name;
   }
 }
 
@@ -86,28 +94,41 @@ export function firstProblems(all: readonly Problem[]): { problems: readonly Pro
 function reportFailure(
   error: unknown,
   { telemetry, failureMetric }: DoorOptions,
-  context: InvocationContext,
+  { awsRequestId: requestId }: InvocationContext,
 ): Failure {
   if (!(error instanceof SiltstoneError)) {
-    telemetry.logger.error("internal error", error instanceof Error ? error : new Error(String(error)));
+    telemetry.log("error", "internal error", { requestId, ...errorFacts(error) });
     telemetry.emit(null, { [failureMetric]: 1 });
-    const message = `internal error; the log of request ${context.awsRequestId} has the details`;
+    const message = `internal error; the log of request ${requestId} has the details`;
     return { kind: "internal", message, problems: [] };
   }
   const { kind, message } = error;
-  const { problems, omitted } = firstProblems(error.problems);
   // A caller's mistake is no fault of the system: no error line, no failure counted.
   if (httpStatus(kind) < 500) {
-    telemetry.logger.info("refused", {
-      kind,
-      refusal: message.slice(0, 500),
-      problems: error.problems.length,
-    });
+    const problems = error.problems.length;
+    telemetry.log("info", "refused", { requestId, kind, fields: fieldsOf(error), problems });
   } else {
-    telemetry.logger.error(kind, error);
+    telemetry.log("error", kind, { requestId, ...errorFacts(error) });
     telemetry.emit(null, { [failureMetric]: 1 });
   }
+  const { problems, omitted } = firstProblems(error.problems);
   return { kind, message, problems, ...(omitted > 0 ? { problemsOmitted: omitted } : {}) };
+}
+
+/** What a field begins with, where that is one of a call's own: below them, and instead of them, are the caller's words. */
+const callFields = new Set(
+  (
+    "allowPartial answer atLeast body collection consistency deadlineMs delete deletes document embeddingVersion event " +
+    "excludeIds filter id ids include maxAgeSeconds metadata method minScore onInvalid op part path record records shard " +
+    "snapshotPath source text topK vector version"
+  ).split(" "),
+);
+
+/** Of a refused call: which of its fields were wrong, each once. */
+function fieldsOf({ message, problems }: SiltstoneError): string[] {
+  const named = problems.length > 0 ? problems.map(({ field }) => field) : [message];
+  const heads = new Set(named.map((field) => /^[A-Za-z]+/.exec(field)?.[0] ?? ""));
+  return [...new Set([...heads].map((head) => (callFields.has(head) ? head : "other")))];
 }
 
 const pathCharsMax = 80;

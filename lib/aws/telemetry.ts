@@ -3,16 +3,30 @@
  * that nothing waits for CloudWatch. Each metric is emitted over two sets of dimensions: [stage], which alarms watch,
  * and [stage, collection] where there is a collection.
  *
- * Vectors and documents are never logged: callers log names, counts and milliseconds only.
+ * A log line holds kinds, names of fields and collections, keys, ULIDs, counts and times: never ids, documents, metadata or
+ * vectors (docs/security.md). Of a refused call only which fields were wrong is logged; of an error that is not the
+ * caller's the message, which names no values (lib/core/errors.ts), and of a defect only its class and where it happened,
+ * since nobody has checked what it says. Whatever is in quotes is left out once more, and a line ends below 4 KB.
  */
 import { Logger } from "@aws-lambda-powertools/logger";
 import { Metrics, MetricUnit } from "@aws-lambda-powertools/metrics";
 import { metric, metricNamespace, type Stage } from "../contract.ts";
+import { cutText, SiltstoneError } from "../core/errors.ts";
 
 export type MetricName = (typeof metric)[keyof typeof metric];
 
+export type Fact =
+  | string
+  | number
+  | boolean
+  | null
+  | undefined
+  | readonly Fact[]
+  | { readonly [name: string]: Fact };
+export type Facts = Readonly<Record<string, Fact>>;
+
 export interface Telemetry {
-  readonly logger: Logger;
+  log(level: "info" | "warn" | "error", event: string, facts: Facts): void;
   /** Emits values at once; durations and latencies in milliseconds, ages in seconds, all others counts. */
   emit(collection: string | null, values: Partial<Record<MetricName, number>>): void;
 }
@@ -24,7 +38,7 @@ export function telemetry(options: { stage: Stage; service: string }): Telemetry
   metrics.clearDefaultDimensions();
   metrics.setDefaultDimensions({ stage: options.stage });
   return {
-    logger,
+    log: (level, event, facts) => logger[level](event, boundedFacts(facts)),
     emit(collection, values) {
       const finite = (Object.entries(values) as [MetricName, number][]).filter(([, value]) =>
         Number.isFinite(value),
@@ -50,4 +64,59 @@ function unitOf(name: MetricName) {
     default:
       return MetricUnit.Count;
   }
+}
+
+/** JSON bytes: of all facts of a line, beside what Powertools adds, and of one text. */
+const factsBytesMax = 3_500;
+const factTextBytesMax = 1_000;
+const listedFactsMax = 20;
+const framesMax = 8;
+const causesMax = 4;
+
+/** As many of the facts, in their order, as a line holds. */
+function boundedFacts(facts: Facts): Record<string, Fact> {
+  const bounded: Record<string, Fact> = {};
+  let bytes = 0;
+  for (const [name, value] of Object.entries(facts)) {
+    const fact = boundedFact(value);
+    bytes += Buffer.byteLength(JSON.stringify([name, fact]));
+    if (bytes > factsBytesMax) return { ...bounded, cut: true };
+    bounded[name] = fact;
+  }
+  return bounded;
+}
+
+function boundedFact(value: Fact): Fact {
+  if (typeof value === "string") return cutText(withoutQuoted(value), factTextBytesMax);
+  if (typeof value !== "object" || value === null) return value;
+  if (Array.isArray(value)) return (value as readonly Fact[]).slice(0, listedFactsMax).map(boundedFact);
+  return Object.fromEntries(Object.entries(value).map(([name, fact]) => [name, boundedFact(fact)]));
+}
+
+/** Messages show values as JSON texts. */
+const withoutQuoted = (text: string): string => text.replace(/"(?:[^"\\]|\\.)*(?:"|$)/g, '"…"');
+
+/** What is logged of an error. */
+export function errorFacts(error: unknown, causes = causesMax): Facts {
+  if (!(error instanceof Error)) return { class: typeof error };
+  const { code, $metadata } = error as { code?: unknown; $metadata?: { httpStatusCode?: number } };
+  return {
+    class: error.name,
+    ...(error instanceof SiltstoneError ? { said: error.message, problems: error.problems.length } : {}),
+    ...(typeof code === "string" || typeof code === "number" ? { code } : {}),
+    ...($metadata?.httpStatusCode === undefined ? {} : { status: $metadata.httpStatusCode }),
+    ...(error instanceof SiltstoneError ? {} : { frames: framesOf(error) }),
+    ...(error.cause === undefined || causes === 0 ? {} : { cause: errorFacts(error.cause, causes - 1) }),
+  };
+}
+
+/** Where it was thrown: the lines of the stack below the message, which may have lines of its own. */
+function framesOf({ message, stack = "" }: Error): string[] {
+  const at = stack.indexOf(message);
+  const below = at < 0 ? "" : stack.slice(at + message.length);
+  return below
+    .split("\n")
+    .map((line) => line.trim())
+    .filter((line) => line.startsWith("at "))
+    .slice(0, framesMax);
 }

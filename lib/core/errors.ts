@@ -30,6 +30,14 @@ export interface Problem {
   readonly reason: string;
 }
 
+/**
+ * What is shown of others' input is short already; this bounds all texts of an error, wherever they come from, so that an
+ * answer, a stored reason and a log line of one stay below 4 KB. In bytes of JSON.
+ */
+export const errorTextBytesMax = 1_800;
+const problemTextBytesMax = 1_200;
+
+/** A text of an error. It may name keys, ULIDs, fields and counts; ids and values of records go into `problems`. */
 export class SiltstoneError extends Error {
   readonly kind: ErrorKind;
   readonly problems: readonly Problem[];
@@ -41,12 +49,43 @@ export class SiltstoneError extends Error {
     message: string,
     options: { cause?: unknown; problems?: readonly Problem[]; isOfNewerFormat?: boolean } = {},
   ) {
-    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    const cause = options.cause === undefined ? undefined : { cause: options.cause };
+    super(cutText(message, errorTextBytesMax), cause);
     this.name = "SiltstoneError";
     this.kind = kind;
-    this.problems = options.problems ?? [];
+    this.problems = (options.problems ?? []).map(boundedProblem);
     this.isOfNewerFormat = options.isOfNewerFormat ?? false;
   }
+}
+
+const boundedProblem = ({ id, index, field, reason }: Problem): Problem => ({
+  ...(id === undefined ? {} : { id: cutText(id, problemTextBytesMax) }),
+  ...(index === undefined ? {} : { index }),
+  field: cutText(field, problemTextBytesMax),
+  reason: cutText(reason, problemTextBytesMax),
+});
+
+/** The longest start of a text that fits into so many bytes of JSON, with an ellipsis where it was cut; well-formed. */
+export function cutText(text: string, bytesMax: number): string {
+  // What follows cannot fit: every unit is a byte at least.
+  const start = text.slice(0, bytesMax + 1).toWellFormed();
+  let [bytes, length, cutLength] = [0, 0, 0];
+  for (const char of start) {
+    bytes += jsonBytes(char);
+    if (bytes > bytesMax) return `${start.slice(0, cutLength)}…`;
+    length += char.length;
+    if (bytes <= bytesMax - ellipsisBytes) cutLength = length;
+  }
+  return start;
+}
+
+const ellipsisBytes = 3;
+
+function jsonBytes(char: string): number {
+  const code = char.codePointAt(0)!;
+  if (code < 0x20) return 6;
+  if (code < 0x80) return char === '"' || char === "\\" ? 2 : 1;
+  return code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
 }
 
 export const invalid = (message: string, problems: readonly Problem[] = []): SiltstoneError =>
@@ -70,6 +109,15 @@ export const newerFormat = (object: string, format: number, known: number): Silt
 
 export const isNewerFormat = (error: unknown): error is SiltstoneError =>
   error instanceof SiltstoneError && error.isOfNewerFormat;
+
+/** The message with what its problems say: for who may see the records. */
+export const explained = ({ message, problems }: SiltstoneError): string =>
+  [
+    message,
+    ...problems.map(
+      ({ id, field, reason }) => `${id === undefined ? "" : `id ${JSON.stringify(id)}: `}${field} ${reason}`,
+    ),
+  ].join("; ");
 
 export const isKind = (error: unknown, kind: ErrorKind): error is SiltstoneError =>
   error instanceof SiltstoneError && error.kind === kind;

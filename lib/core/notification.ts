@@ -1,6 +1,7 @@
 /** The SQS message that a producer sends after its PUT: a hint that a delta is there. Losing it loses nothing. */
 import { checkCollectionName } from "./collection.ts";
 import { isUlid } from "./keys.ts";
+import { shown } from "./metadata.ts";
 
 export interface Notification {
   readonly collection: string;
@@ -20,8 +21,7 @@ export function decodeNotification(body: string): Notification | { readonly reas
     return { reason: "the message is not JSON" };
   }
   if (typeof value !== "object" || value === null) return { reason: "the message is not an object" };
-  if (value.format !== 1)
-    return { reason: `message format ${JSON.stringify(value.format) ?? "missing"}; this version reads 1` };
+  if (value.format !== 1) return { reason: `message format ${shown(value.format)}; this version reads 1` };
   const { collection, shard, delta } = value;
   try {
     checkCollectionName(collection);

@@ -198,21 +198,34 @@ function idShown(value: unknown): string | undefined {
  * What keeps a delta's row out of its collection, or null: a writer that does not go through checkRecords (pyarrow in
  * another language) is held to the same rules before its rows are merged.
  */
-export function rowProblem(collection: Collection, row: Row): string | null {
-  const reasons = [idProblem(row.id), documentProblem(row.document)];
-  const vector = row.vector === null ? null : vectorProblem(collection, row.vector);
-  reasons.push(vector === null ? null : `vector ${vector}`);
-  if (row.metadata !== null) reasons.push(metadataTextProblem(collection, row.metadata));
-  const reason = reasons.find((one) => one !== null);
-  return reason === undefined ? null : `row ${row.row}, id ${shown(row.id)}: ${reason}`;
+export function rowProblem(collection: Collection, row: Row): Problem | null {
+  const reasons: [field: string, reason: string | null][] = [
+    ["id", idProblem(row.id)],
+    ["document", documentProblem(row.document)],
+    ["vector", row.vector === null ? null : vectorProblem(collection, row.vector)],
+  ];
+  const found =
+    reasons.find(([, reason]) => reason !== null) ?? metadataTextProblem(collection, row.metadata);
+  if (found === null) return null;
+  return {
+    id: row.id.slice(0, idBytesMax).toWellFormed(),
+    index: row.row,
+    field: found[0],
+    reason: found[1]!,
+  };
 }
 
 /** The text is what is stored, so its length counts, and comes before anything parses it. */
-function metadataTextProblem({ fields }: Collection, text: string): string | null {
+function metadataTextProblem(
+  { fields }: Collection,
+  text: string | null,
+): [field: string, reason: string] | null {
+  if (text === null) return null;
   const bytes = Buffer.byteLength(text);
-  if (bytes > metadataBytesMax) return `metadata has ${bytes} bytes; at most ${metadataBytesMax} are allowed`;
+  if (bytes > metadataBytesMax)
+    return ["metadata", `has ${bytes} bytes; at most ${metadataBytesMax} are allowed`];
   const [problem] = metadataProblems(fields, parsedJson(text));
-  return problem === undefined ? null : `${problem.field} ${problem.reason}`;
+  return problem === undefined ? null : [problem.field, problem.reason];
 }
 
 /** The value, or undefined (which no metadata is) when the text is not JSON. */

@@ -4,7 +4,7 @@ import { bounds } from "../core/bounds.ts";
 import type { Collection } from "../core/collection.ts";
 import { decodeDelta } from "../core/delta.ts";
 import { type DeltaHeader, deltaBytesMax } from "../core/delta-header.ts";
-import { corrupt, isKind, isNewerFormat, type SiltstoneError } from "../core/errors.ts";
+import { isKind, isNewerFormat, type Problem, SiltstoneError } from "../core/errors.ts";
 import { deltaKey, deltaOfKey, deltaPrefix, type ShardRef, ulidTimeMs } from "../core/keys.ts";
 import type { Manifest } from "../core/manifest.ts";
 import { shown } from "../core/metadata.ts";
@@ -94,10 +94,11 @@ async function readDelta(
   delta: string,
 ): Promise<ReadDelta> {
   const key = deltaKey(shard, delta);
-  const unreadable = (reason: string): ReadDelta => ({
+  // Ids and values are for who reads the collection, and not for a log: they are the problems'.
+  const unreadable = (reason: string, problems: readonly Problem[] = []): ReadDelta => ({
     kind: "unreadable",
     delta,
-    error: corrupt(key, reason),
+    error: new SiltstoneError("corrupt", `${key} is corrupt: ${reason}`, { problems }),
   });
   for (let reads = 1; ; reads++) {
     const askedMs = world.clock.nowMs();
@@ -110,11 +111,14 @@ async function readDelta(
       const fault =
         tooEarly(delta, found.modifiedMs) ??
         misfit(collection, shard, header) ??
-        misfitRow(collection, rows) ??
         misfitVersion(collection, rows, Math.min(ulidTimeMs(delta), found.modifiedMs)) ??
         // A clock that was set in between must not make it old (lib/core/time-bounds.ts).
         tooOld(Math.min(header.createdAtMs, ulidTimeMs(delta)), Math.min(askedMs, world.clock.nowMs()));
-      return fault === null ? { kind: "rows", delta, rows } : unreadable(fault);
+      if (fault !== null) return unreadable(fault);
+      const problem = misfitRow(collection, rows);
+      if (problem === null) return { kind: "rows", delta, rows };
+      const [part] = problem.field.split(".");
+      return unreadable(`row ${problem.index} breaks a rule of its collection: its ${part}`, [problem]);
     } catch (error) {
       if (!isKind(error, "corrupt") && !isNewerFormat(error)) throw error;
       if (reads < readsMax) continue;
@@ -167,7 +171,7 @@ function misfit(collection: Collection, shard: ShardRef, header: DeltaHeader): s
 }
 
 /** A row that no producer of ours would have let through: a delta may come from other hands. */
-function misfitRow(collection: Collection, rows: readonly Row[]): string | null {
+function misfitRow(collection: Collection, rows: readonly Row[]): Problem | null {
   for (const row of rows) {
     const problem = rowProblem(collection, row);
     if (problem !== null) return problem;

@@ -4,7 +4,7 @@
  * Putting aside is a copy on the server, whatever the size: nothing of the object passes through here. The original goes
  * when the copy and its reason are there; a crash before that leaves it in the backlog, and the next run does it again.
  */
-import { isKind, SiltstoneError } from "../core/errors.ts";
+import { cutText, errorTextBytesMax, explained, isKind, SiltstoneError } from "../core/errors.ts";
 import {
   deltaKey,
   isUlid,
@@ -37,7 +37,9 @@ export async function quarantine(
   { delta, error }: { readonly delta: string; readonly error: SiltstoneError },
 ): Promise<"moved" | "gone" | { readonly left: SiltstoneError }> {
   try {
-    return (await moveToQuarantine(world, shard, delta, error.message)) ? "moved" : "gone";
+    return (await moveToQuarantine(world, shard, delta, cutText(explained(error), errorTextBytesMax)))
+      ? "moved"
+      : "gone";
   } catch (failure) {
     if (!isKind(failure, "unavailable") && !isKind(failure, "uncertain")) throw failure;
     const reason = `${error.message}; it could not be put aside: ${failure.message}`;

@@ -1,7 +1,7 @@
 import * as z from "zod/mini";
 import { type LambdaHandler, lambdaDoor, type UrlReply } from "../../lib/aws/lambda-door.ts";
 import { parseEvent } from "../../lib/aws/parse-event.ts";
-import { type Telemetry, telemetry } from "../../lib/aws/telemetry.ts";
+import type { Telemetry } from "../../lib/aws/telemetry.ts";
 import { metric } from "../../lib/contract.ts";
 import { answerBytesMax } from "../../lib/core/answer-size.ts";
 import { invalid, SiltstoneError } from "../../lib/core/errors.ts";
@@ -22,13 +22,10 @@ let emitted: [string | null, object][];
 beforeEach(() => {
   log = [];
   emitted = [];
-  const { logger } = telemetry({ stage: "dev", service: "query" });
-  for (const level of ["info", "error"] as const) {
-    jest
-      .spyOn(logger, level)
-      .mockImplementation((...parts: unknown[]) => void log.push(`${level} ${JSON.stringify(parts)}`));
-  }
-  service = { logger, emit: (collection, values) => void emitted.push([collection, values]) };
+  service = {
+    log: (...parts) => void log.push(JSON.stringify(parts)),
+    emit: (collection, values) => void emitted.push([collection, values]),
+  };
 });
 
 const door = (answer: (call: unknown) => Promise<object>): LambdaHandler =>
@@ -150,7 +147,16 @@ test("a defect is internal, counted and logged, and its details stay in the log"
     message: JSON.stringify(failure),
   });
   expect(emitted).toHaveLength(2);
-  expect(log[0]).toMatch(/^error /);
+  expect(JSON.parse(log[0]!)).toEqual([
+    "error",
+    "internal error",
+    {
+      requestId: "request-1",
+      class: "TypeError",
+      frames: expect.arrayContaining([expect.stringMatching(/^at .*lambda-door\.test\.ts/)]),
+    },
+  ]);
+  expect(log.join()).not.toContain("secret");
 });
 
 test("an answer above Lambda's cap is an error that says what to lower, over both ways", async () => {

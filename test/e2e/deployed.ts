@@ -2,7 +2,7 @@
  * What `cdk deploy` would make, on this machine: the synthesised template over the local AWS stack on free ports, the
  * bundles that deploy in Lambda runtime processes, and the clients that a user of it would have.
  */
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -164,7 +164,17 @@ export class Deployed {
 
   /** Everything that the function has logged so far. */
   log(name: FunctionName): string {
-    return readFileSync(join(this.stateDir, "logs", `${this.#functionName(name)}.log`), "utf8");
+    return this.#logOf(this.#functionName(name));
+  }
+
+  /** The lines of every function, query groups included. */
+  logLines(): string[] {
+    return this.stack.functions.flatMap((name) => this.#logOf(name).split("\n"));
+  }
+
+  #logOf(functionName: string): string {
+    const path = join(this.stateDir, "logs", `${functionName}.log`);
+    return existsSync(path) ? readFileSync(path, "utf8") : "";
   }
 }
 

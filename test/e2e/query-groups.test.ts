@@ -7,7 +7,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { metric } from "../../lib/contract.ts";
 import { createCollection } from "../../lib/engine/collections.ts";
-import { Deployed, dims, type Reply, vectorOf } from "./deployed.ts";
+import { planted, plantedCalls } from "../hostile/planted.ts";
+import { Deployed, dims, json, type Reply, vectorOf } from "./deployed.ts";
 
 jest.setTimeout(60_000);
 const collection = "spread";
@@ -94,6 +95,16 @@ test("each group holds its own shards and no others", async () => {
     ["spread/0", "spread/2"],
     ["spread/1", "spread/3"],
   ]);
+});
+
+test("no log of the groups, or of who asks them, shows what a call holds", async () => {
+  for (const [name, event] of plantedCalls(collection, dims)) {
+    expect((await deployed.http(name, "/", json(event))).status).toBeLessThan(500);
+    await deployed.invoke(name, event);
+  }
+  const lines = deployed.logLines();
+  expect(lines.filter((line) => planted.some((value) => line.includes(value)))).toEqual([]);
+  expect(lines.filter((line) => Buffer.byteLength(line) > 4_096)).toEqual([]);
 });
 
 describe.each([

@@ -4,7 +4,6 @@
  * over query groups.
  */
 import { lambdaDoor, type UrlReply } from "../../lib/aws/lambda-door.ts";
-import { telemetry } from "../../lib/aws/telemetry.ts";
 import { metric } from "../../lib/contract.ts";
 import { answerBytesMax } from "../../lib/core/answer-size.ts";
 import { documentBytesMax } from "../../lib/core/records.ts";
@@ -142,8 +141,7 @@ test("quotes take one byte more over a URL: what fits by direct invocation may n
 });
 
 test("the text of an answer is what JSON.stringify makes of it", async () => {
-  const { logger } = telemetry({ stage: "dev", service: "query" });
-  const options = { telemetry: { logger, emit: () => {} }, failureMetric: metric.queryErrors };
+  const options = { telemetry: { log: () => {}, emit: () => {} }, failureMetric: metric.queryErrors };
   for (const answer of [
     {},
     { a: undefined },

@@ -7,7 +7,6 @@ import { producerEvent } from "../../lambdas/producer/event.ts";
 import { parseQueryEvent } from "../../lambdas/query/event.ts";
 import { lambdaDoor, type UrlReply } from "../../lib/aws/lambda-door.ts";
 import { parseEvent } from "../../lib/aws/parse-event.ts";
-import { telemetry } from "../../lib/aws/telemetry.ts";
 import { metric } from "../../lib/contract.ts";
 import { createCollection } from "../../lib/engine/collections.ts";
 import { produce } from "../../lib/engine/produce.ts";
@@ -41,10 +40,7 @@ beforeAll(async () => {
     records: [{ id: "a", vector: [1, 2, 3], metadata: { kind: "x" } }],
   });
   reader = new Reader(world, { refreshSeconds: 0, cacheBytesMax: 1e9, traffic: world.traffic });
-  const { logger } = telemetry({ stage: "dev", service: "query" });
-  for (const level of ["info", "warn", "error"] as const)
-    jest.spyOn(logger, level).mockImplementation(() => {});
-  const options = { telemetry: { logger, emit: () => {} }, failureMetric: metric.queryErrors };
+  const options = { telemetry: { log: () => {}, emit: () => {} }, failureMetric: metric.queryErrors };
   const producer = lambdaDoor(options, (event) => produce(world, parseEvent(producerEvent, event)));
   const query = lambdaDoor(options, async (event) => {
     const { op, call } = parseQueryEvent(event);

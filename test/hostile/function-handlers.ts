@@ -14,7 +14,7 @@ export interface Answer {
   // biome-ignore lint/suspicious/noExplicitAny: answers are JSON, and matched by the tests
   readonly body: any;
 }
-export type FunctionName = "query" | "producer";
+export type FunctionName = "query" | "producer" | "compactor";
 
 export interface Handlers {
   /** By direct invocation. */
@@ -25,13 +25,13 @@ export interface Handlers {
   remove(): void;
 }
 
-/** With `groups`, the query function asks that many others, each a module of its own. */
-export function handlersOver(world: MemoryWorld, { groups = 0 } = {}): Handlers {
+/** With `groups`, the query function asks that many others, each a module of its own. With `logs`, they log. */
+export function handlersOver(world: MemoryWorld, { groups = 0, logs = false } = {}): Handlers {
   const folder = mkdtempSync(join(tmpdir(), "siltstone-functions-"));
   Object.assign(process.env, {
     TMPDIR: folder,
-    POWERTOOLS_LOG_LEVEL: "SILENT",
-    POWERTOOLS_METRICS_DISABLED: "true",
+    POWERTOOLS_LOG_LEVEL: logs ? "INFO" : "SILENT",
+    POWERTOOLS_METRICS_DISABLED: String(!logs),
     [env.stage]: "dev",
     [env.bucket]: "siltstone-dev",
     [env.table]: "Siltstone-dev-Table",
@@ -41,11 +41,15 @@ export function handlersOver(world: MemoryWorld, { groups = 0 } = {}): Handlers 
   jest.doMock("../../lib/aws/aws-world.ts", () => ({ awsWorld: () => world }));
   jest.doMock("../../lib/aws/producer.ts", () => ({ producerWorld: () => world }));
   // The temporary folder is shared with the test: nothing is cleared in it.
-  jest.doMock("../../lib/aws/scratch.ts", () => ({ clearScratch: () => {} }));
+  jest.doMock("../../lib/aws/scratch.ts", () => ({ clearScratch: () => {}, roomHere: () => undefined }));
   const names = Array.from({ length: groups }, (_, group) => `Group${group}`);
   const ofGroups = new Map(names.map((name) => [name, loaded("query")]));
   jest.doMock("@aws-sdk/client-lambda", () => lambdaOf(ofGroups));
-  const handlers = { query: loaded("query", names), producer: loaded("producer") };
+  const handlers = {
+    query: loaded("query", names),
+    producer: loaded("producer"),
+    compactor: loaded("compactor"),
+  };
   return {
     async invoke(name, event) {
       try {

@@ -552,6 +552,69 @@ export const mutants: readonly Mutant[] = [
     ),
     test: "test/lambdas/embedding-version.test.ts",
   },
+  ...(
+    [
+      [
+        "an error's message has any length",
+        "lib/core/errors.ts",
+        "super(cutText(message, errorTextBytesMax), cause);",
+        "super(message, cause);",
+      ],
+      [
+        "a problem's reason has any length",
+        "lib/core/errors.ts",
+        "reason: cutText(reason, problemTextBytesMax),",
+        "reason,",
+      ],
+      [
+        "a log line has any length",
+        "lib/aws/telemetry.ts",
+        "if (bytes > factsBytesMax) return",
+        "if (bytes < 0) return",
+      ],
+      [
+        "quoted values are logged",
+        "lib/aws/telemetry.ts",
+        "cutText(withoutQuoted(value), factTextBytesMax)",
+        "cutText(value, factTextBytesMax)",
+      ],
+      [
+        "a defect's message is logged",
+        "lib/aws/telemetry.ts",
+        "...(error instanceof SiltstoneError ? { said",
+        "...(error instanceof Error ? { said",
+      ],
+      [
+        "Lambda's runtime logs the message that a caller gets",
+        "lib/aws/lambda-door.ts",
+        "    return { errorType: this.name };\n",
+        "    return { ...this, message: this.message };\n",
+      ],
+      [
+        "a refusal is logged as it is said",
+        "lib/aws/lambda-door.ts",
+        "fields: fieldsOf(error), problems",
+        "fields: error.message, problems",
+      ],
+      [
+        "fields are logged as the caller wrote them",
+        "lib/aws/lambda-door.ts",
+        '(callFields.has(head) ? head : "other")',
+        "(callFields.has(head) ? head : head)",
+      ],
+      // biome-ignore-start lint/suspicious/noTemplateCurlyInString: it is in the sources
+      [
+        "a row's fault is logged with its value",
+        "lib/engine/deltas.ts",
+        "its ${part}`, [problem]);",
+        "its ${part}, ${problem.reason}`, [problem]);",
+      ],
+      // biome-ignore-end lint/suspicious/noTemplateCurlyInString: it is in the sources
+    ] as const
+  ).map(([name, file, search, replace]) => ({
+    ...mutant(name, file, search, replace),
+    test: "test/hostile/logs.test.ts",
+  })),
   mutant(
     "a strong read takes a cut LIST for the whole backlog",
     "lib/engine/shard-reader.ts",
