@@ -71,7 +71,7 @@ const shapes = {
     ...freshness,
   }),
   stats: z.strictObject({ op: z.literal("stats"), collection, embeddingVersion, ...waiting }),
-  health: z.strictObject({ op: z.literal("health") }),
+  health: z.strictObject({ op: z.literal("health"), collection: z.optional(collection) }),
   ping: z.strictObject({ op: z.literal("ping") }),
 };
 type Shape<O extends Operation> = Omit<z.infer<(typeof shapes)[O]>, "op">;

@@ -12,6 +12,7 @@ import { metric } from "../../lib/contract.ts";
 import { SiltstoneError, unreachable } from "../../lib/core/errors.ts";
 import { answerMarginMs, fanOutMarginMs, readMarginMs, requestBounds } from "../../lib/core/time-bounds.ts";
 import { FanOut } from "../../lib/engine/fan-out.ts";
+import { type Health, healthOf } from "../../lib/engine/health.ts";
 import type { Provenance } from "../../lib/engine/read-request.ts";
 import { Reader } from "../../lib/engine/reader.ts";
 import { parseQueryEvent, type QueryEvent } from "./event.ts";
@@ -76,7 +77,7 @@ async function answerOf({ op, call }: QueryEvent, remainingMs: number): Promise<
     case "stats":
       return reads.stats(call, remainingMs);
     case "health":
-      return { stage, ...(await reads.health(remainingMs)) };
+      return { stage, ...(await healthFor(call.collection, remainingMs)) };
     case "ping":
       return { pong: true };
     default:
@@ -84,9 +85,15 @@ async function answerOf({ op, call }: QueryEvent, remainingMs: number): Promise<
   }
 }
 
+function healthFor(collection: string | undefined, remainingMs: number): Health | Promise<Health> {
+  if (reads instanceof FanOut) return reads.health({ collection }, remainingMs);
+  return healthOf(reads.health().shards, collection);
+}
+
 /** A call is counted once: where it was asked, not in each group; loading segments, where that is done. */
-function report({ op, call }: QueryEvent, answer: Provenance): void {
-  if (!("collection" in call)) return;
+function report(asked: QueryEvent, answer: Provenance): void {
+  if (asked.op === "health" || asked.op === "ping") return;
+  const { op, call } = asked;
   const isCold = !isFront && !warm.has(call.collection);
   warm.add(call.collection);
   if (isCold) service.emit(call.collection, { [metric.coldLoadDuration]: answer.milliseconds });

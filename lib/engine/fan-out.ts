@@ -19,15 +19,8 @@ import {
 import { httpStatus, invalid, isKind, SiltstoneError } from "../core/errors.ts";
 import { shardOf } from "../core/shard-of.ts";
 import { readCollection } from "./head.ts";
-import {
-  type Health,
-  mergeCounts,
-  mergeHealth,
-  mergeProvenance,
-  mergeRecords,
-  mergeResults,
-  mergeStats,
-} from "./merge-answers.ts";
+import { type Health, mergeHealth } from "./health.ts";
+import { mergeCounts, mergeProvenance, mergeRecords, mergeResults, mergeStats } from "./merge-answers.ts";
 import type { ObjectStore } from "./ports.ts";
 import {
   checkConsistency,
@@ -143,10 +136,14 @@ export class FanOut {
   }
 
   /** Of all groups; one that does not answer is an error. */
-  async health(remainingMs: number): Promise<Health> {
+  async health({ collection }: { collection?: string | undefined }, remainingMs: number): Promise<Health> {
+    const event = {
+      op: "health",
+      ...(collection === undefined ? {} : { collection: checkCollectionName(collection) }),
+    };
     const groups = Array.from({ length: this.#options.groups }, (_, group) => group);
     const answers = groups.map((group) =>
-      this.#options.ask(group, { op: "health" }, Math.max(0, remainingMs)).catch((error: Error) => {
+      this.#options.ask(group, event, Math.max(0, remainingMs)).catch((error: Error) => {
         throw new SiltstoneError("unavailable", `query group ${group}: ${error.message}`, { cause: error });
       }),
     );

@@ -72,20 +72,3 @@ export function mergeStats(parts: readonly Stats[]): Stats {
     bytes: sumOf(parts, ({ bytes }) => bytes),
   };
 }
-
-export interface Health {
-  readonly status: "ok" | "degraded";
-  readonly shards: readonly {
-    readonly shard: string;
-    readonly version: number | null;
-    /** Since its version was seen to be the newest; null when it never was. */
-    readonly ageSeconds: number | null;
-    readonly bytes: number;
-    readonly fault: string | null;
-  }[];
-}
-
-export const mergeHealth = (parts: readonly Health[]): Health => ({
-  status: parts.some(({ status }) => status === "degraded") ? "degraded" : "ok",
-  shards: parts.flatMap(({ shards }) => shards),
-});

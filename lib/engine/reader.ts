@@ -19,7 +19,7 @@ import { checkVector, normalised, vectorToBase64 } from "../core/vector.ts";
 import type { OpenSegment } from "../segment/open-segment.ts";
 import { type ColdHit, ColdView, coldTopKMax } from "./cold-view.ts";
 import { listDeltas, unmerged } from "./deltas.ts";
-import type { Health } from "./merge-answers.ts";
+import { healthOf, type ShardHealth } from "./health.ts";
 import type { World } from "./ports.ts";
 import {
   checkConsistency,
@@ -172,8 +172,11 @@ export class Reader {
     return { dims, metric, embeddingVersion, pendingDeltas, lagSeconds, ...rest };
   }
 
-  /** What this process holds, and what it knows of it: `ageSeconds` ago a version was seen to be the newest. It looks at nothing. */
-  health(): Health {
+  /**
+   * What this process holds, of all collections, and what it knows of it; it looks at nothing. What a caller may know of it is
+   * healthOf's.
+   */
+  health(): { readonly status: "ok" | "degraded"; readonly shards: readonly ShardHealth[] } {
     const nowMs = this.#world.clock.nowMs();
     const shards = [...this.#cache.shards].map(([shard, reader]) => ({
       shard,
@@ -182,7 +185,7 @@ export class Reader {
       bytes: reader.bytes,
       fault: reader.fault?.message ?? null,
     }));
-    return { status: shards.some(({ fault }) => fault !== null) ? "degraded" : "ok", shards };
+    return { status: healthOf(shards, undefined).status, shards };
   }
 
   /** Makes the views, keeps them open while `work` runs, and adds where the answer comes from. */

@@ -77,8 +77,8 @@ test("the answers are those of one function", async () => {
       expect([name, field, many[field]]).toEqual([name, field, one[field]]);
     if (name !== "get") expect(many.snapshotVersion).toBe(one.snapshotVersion);
   }
-  const { status, body } = await deployed.http("query", "/health");
-  expect([status, body.status]).toEqual([200, "ok"]);
+  const { status, body } = await deployed.http("query", `/health?collection=${collection}`);
+  expect([status, body.status, body.held.shards]).toEqual([200, "ok", shards]);
   expect(body.shards.map(({ shard }: { shard: string }) => shard).sort()).toEqual(
     [0, 1, 2, 3].map((shard) => `${collection}/${shard}`),
   );
@@ -87,7 +87,8 @@ test("the answers are those of one function", async () => {
 test("each group holds its own shards and no others", async () => {
   const groups = deployed.stack.functions.filter((name) => name.includes("QueryGroup"));
   const held = groups.map(async (name) => {
-    const { outcome } = await deployed.stack.lambda.function(name).invoke(Buffer.from('{"op":"health"}'));
+    const call = Buffer.from(JSON.stringify({ op: "health", collection }));
+    const { outcome } = await deployed.stack.lambda.function(name).invoke(call);
     const { shards: open } = JSON.parse(outcome.payload.toString()) as { shards: { shard: string }[] };
     return open.map(({ shard }) => shard).sort();
   });

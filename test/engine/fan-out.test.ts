@@ -3,6 +3,7 @@ import { SiltstoneError } from "../../lib/core/errors.ts";
 import { createCollection, deleteCollection } from "../../lib/engine/collections.ts";
 import { compact } from "../../lib/engine/compact.ts";
 import { type AskGroup, FanOut } from "../../lib/engine/fan-out.ts";
+import { healthOf } from "../../lib/engine/health.ts";
 import { mergeProvenance, mergeRecords, mergeResults, mergeStats } from "../../lib/engine/merge-answers.ts";
 import { produce } from "../../lib/engine/produce.ts";
 import type { Provenance } from "../../lib/engine/read-request.ts";
@@ -31,6 +32,7 @@ function grouped(world: MemoryWorld, refreshSeconds = 0) {
     expect(waitMs).toBeLessThanOrEqual(longMs);
     const failure = failing.get(group);
     if (failure) throw failure;
+    if (op === "health") return healthOf(readers[group]!.health().shards, call.collection);
     const reader = readers[group]! as unknown as Record<string, (call: object) => Promise<object>>;
     return JSON.parse(JSON.stringify(await reader[op]!(call)));
   };
@@ -138,12 +140,17 @@ describe.each(["cosine", "l2"] as const)("%s", (metric) => {
     expect(stats).toMatchObject({ vectors: rows, pendingDeltas: 2 });
   });
 
-  test("health is of all groups", async () => {
-    const { status, shards: held } = await parts.fan.health(longMs);
-    expect(status).toBe("ok");
-    expect(held.map(({ shard }) => shard).sort()).toEqual([0, 1, 2, 3, 4].map((shard) => `docs/${shard}`));
+  test("health is of all groups: counts, and the shards of a collection that is named", async () => {
+    const held = { shards: 5, faults: 0, bytes: expect.any(Number) };
+    expect(await parts.fan.health({}, longMs)).toEqual({ status: "ok", held });
+    const { shards, ...named } = await parts.fan.health({ collection: "docs" }, longMs);
+    expect(named).toEqual({ status: "ok", held });
+    expect(shards!.map(({ shard }) => shard).sort()).toEqual([0, 1, 2, 3, 4].map((n) => `docs/${n}`));
+    await expect(parts.fan.health({ collection: "No name" }, longMs)).rejects.toMatchObject({
+      kind: "invalid",
+    });
     parts.failing.set(1, new Error("Runtime exited"));
-    await expect(parts.fan.health(longMs)).rejects.toMatchObject({
+    await expect(parts.fan.health({}, longMs)).rejects.toMatchObject({
       kind: "unavailable",
       message: "query group 1: Runtime exited",
     });

@@ -46,7 +46,7 @@ test.each([
   [{ collection: "docs", text: "a", top_k: 3 }, /Unrecognized key: "top_k"/],
   [{ op: "count", collection: "docs", topK: 3 }, /Unrecognized key: "topK"/],
   [{ op: "stats", collection: "docs", filter: {} }, /Unrecognized key: "filter"/],
-  [{ op: "health", collection: "docs" }, /Unrecognized key: "collection"/],
+  [{ op: "health", collections: "docs" }, /Unrecognized key: "collections"/],
   [{ op: "get", collection: "docs", ids: "a" }, /^ids: expected array/],
   [{ collection: "docs", text: "a", include: ["vectors"] }, /^include\.0: /],
   [{ collection: "docs", text: "a", consistency: "weak" }, /^consistency: /],
