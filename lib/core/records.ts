@@ -34,6 +34,12 @@ const recordKeys = ["id", "vector", "document", "metadata", "version"];
 const deleteKeys = ["id", "version"];
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const controlPattern = /[\u0000-\u001f\u007f]/;
+/**
+ * What new ids are refused for as well: C1 controls, which terminals obey, and all that turns the direction of text (marks,
+ * embeddings, overrides, isolates), which makes an id look like another. Ids that older versions took may have them, so that
+ * deletes, and rows of deltas that wait to be merged, may as well.
+ */
+const unseenPattern = /[\p{Cc}\p{Bidi_Control}]/u;
 
 /**
  * Rows to write, and what is wrong with the others. An id may come several times: the later row wins, and a delete
@@ -108,7 +114,7 @@ function upsertRow(collection: Collection, record: unknown, nowMs: number, probl
   const add = (field: string, reason: string | null) => {
     if (reason !== null) problems.push({ field, reason });
   };
-  add("id", idProblem(id));
+  add("id", newIdProblem(id));
   const vector = record.vector === undefined ? "is missing" : checkVector(collection, record.vector);
   if (typeof vector === "string") add("vector", vector);
   add("document", documentProblem(document));
@@ -165,7 +171,18 @@ export function idProblem(id: unknown): string | null {
   const bytes = Buffer.byteLength(id);
   if (bytes < 1 || bytes > idBytesMax) return `has ${bytes} UTF-8 bytes; 1 to ${idBytesMax} are allowed`;
   if (!id.isWellFormed()) return "is not well-formed Unicode (a lone surrogate)";
-  return controlPattern.test(id) ? `has a control character: ${shown(id)}` : null;
+  return unseenProblem(controlPattern.exec(id));
+}
+
+const newIdProblem = (id: unknown): string | null =>
+  idProblem(id) ?? unseenProblem(unseenPattern.exec(id as string));
+
+/** By its code point: shown as it is, it would do what it is refused for. */
+function unseenProblem(found: RegExpExecArray | null): string | null {
+  if (found === null) return null;
+  const code = `U+${found[0].codePointAt(0)!.toString(16).toUpperCase().padStart(4, "0")}`;
+  const kind = /\p{Cc}/u.test(found[0]) ? "the control character" : "the direction mark";
+  return `has ${kind} ${code}, which nobody sees`;
 }
 
 function documentProblem(document: unknown): string | null {

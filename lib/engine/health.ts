@@ -27,8 +27,8 @@ export interface Health {
 
 export function healthOf(all: readonly ShardHealth[], collection: string | undefined): Health {
   if (collection === undefined) return summaryOf(all);
-  const prefix = `${checkCollectionName(collection)}/`;
-  const shards = all.filter(({ shard }) => shard.startsWith(prefix));
+  const name = checkCollectionName(collection);
+  const shards = all.filter(({ shard }) => shard.split("/")[0] === name);
   return { ...summaryOf(shards), shards };
 }
 

@@ -84,7 +84,7 @@ test.each<[string, unknown, string]>([
   ["an empty id", { ...good, id: "" }, "id: has 0 UTF-8 bytes; 1 to 512 are allowed"],
   ["a long id", { ...good, id: "ß".repeat(257) }, "id: has 514 UTF-8 bytes; 1 to 512 are allowed"],
   ["a lone surrogate", { ...good, id: "a\ud800" }, "id: is not well-formed Unicode (a lone surrogate)"],
-  ["a control character", { ...good, id: "a\nb" }, 'id: has a control character: "a\\nb"'],
+  ["a control character", { ...good, id: "a\nb" }, "id: has the control character U+000A, which nobody sees"],
   ["no vector", { id: "a" }, "vector: is missing"],
   ["too few", { id: "a", vector: [1] }, "vector: has 1 values instead of 2"],
   ["NaN", { id: "a", vector: [1, Number.NaN] }, "vector: value 1 is NaN; every value must be finite"],
@@ -332,12 +332,20 @@ test("rows of other writers are held to the same rules", () => {
   };
   expect(rowProblem(collection, row)).toBeNull();
   expect(rowProblem(collection, { ...row, metadata: '{"year":1999}' })).toBeNull();
-  expect(rowProblem(collection, { ...row, metadata: '{"year":"x"}' })).toBe(
-    'row 3, id "a": metadata.year is declared as number, got the string "x"',
-  );
-  expect(rowProblem(collection, { ...row, metadata: "{" })).toMatch("metadata must be an object");
-  expect(rowProblem(collection, { ...row, vector: Float32Array.of(1e20, 0) })).toMatch(
+  expect(rowProblem(collection, { ...row, metadata: '{"year":"x"}' })).toEqual({
+    id: "a",
+    index: 3,
+    field: "metadata.year",
+    reason: 'is declared as number, got the string "x"',
+  });
+  expect(rowProblem(collection, { ...row, metadata: "{" })).toMatchObject({
+    field: "metadata",
+    reason: expect.stringMatching(/^must be an object/),
+  });
+  expect(rowProblem(collection, { ...row, vector: Float32Array.of(1e20, 0) })?.reason).toMatch(
     "float32 distances overflow",
   );
-  expect(rowProblem(collection, { ...row, id: "a\n" })).toMatch("a control character");
+  expect(rowProblem(collection, { ...row, id: "a\n" })?.reason).toMatch("control character U+000A");
+  // Older versions took it: it may be in a delta that waits.
+  expect(rowProblem(collection, { ...row, id: "a\u0085\u202e" })).toBeNull();
 });

@@ -10,7 +10,7 @@ import { createCollection } from "../../lib/engine/collections.ts";
 import { planted, plantedCalls } from "../hostile/planted.ts";
 import { Deployed, dims, json, type Reply, vectorOf } from "./deployed.ts";
 
-jest.setTimeout(60_000);
+jest.setTimeout(120_000);
 const collection = "spread";
 const shards = 4;
 const rows = 400;

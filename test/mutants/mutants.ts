@@ -615,6 +615,42 @@ export const mutants: readonly Mutant[] = [
     ...mutant(name, file, search, replace),
     test: "test/hostile/logs.test.ts",
   })),
+  {
+    ...mutant(
+      "new ids may hold what nobody sees",
+      "lib/core/records.ts",
+      'add("id", newIdProblem(id));',
+      'add("id", idProblem(id));',
+    ),
+    test: "test/hostile/ids.test.ts",
+  },
+  {
+    ...mutant(
+      "ids of an older version cannot be deleted",
+      "lib/core/records.ts",
+      "const idReason = idProblem(fields.id);",
+      "const idReason = newIdProblem(fields.id);",
+    ),
+    test: "test/hostile/ids.test.ts",
+  },
+  {
+    ...mutant(
+      "health names every collection",
+      "lib/engine/health.ts",
+      "if (collection === undefined) return summaryOf(all);",
+      "if (collection === undefined) return { ...summaryOf(all), shards: all };",
+    ),
+    test: "test/hostile/knowledge.test.ts",
+  },
+  {
+    ...mutant(
+      "health names collections whose name begins alike",
+      "lib/engine/health.ts",
+      'shard.split("/")[0] === name',
+      "shard.startsWith(name)",
+    ),
+    test: "test/hostile/knowledge.test.ts",
+  },
   mutant(
     "a strong read takes a cut LIST for the whole backlog",
     "lib/engine/shard-reader.ts",
