@@ -25,8 +25,8 @@ test("an empty store is compacted without complaint", async () => {
 
 describe("producing", () => producing(deployed));
 describe("compacting", () => compacting(deployed));
-describe("querying", () => querying(deployed));
 describe("values that no log may show", () => planting(deployed));
+describe("querying", () => querying(deployed));
 
 test("every metric is emitted, and no log shows an id, a vector, a text or metadata, in lines below 4 KB", () => {
   const lines = deployed.logLines();
