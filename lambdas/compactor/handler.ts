@@ -11,7 +11,13 @@ import { errorFacts, telemetry } from "../../lib/aws/telemetry.ts";
 import { metric } from "../../lib/contract.ts";
 import { requestBounds } from "../../lib/core/time-bounds.ts";
 import { compact } from "../../lib/engine/compact.ts";
-import { failureOf, isEventful, noteRun, type RunSummary, summarizeRun } from "../../lib/engine/run-summary.ts";
+import {
+  failureOf,
+  isEventful,
+  noteRun,
+  type RunSummary,
+  summarizeRun,
+} from "../../lib/engine/run-summary.ts";
 import { Sweep } from "../../lib/engine/sweep.ts";
 import { checkCompactorEvent, compactorEvent } from "./event.ts";
 import { runMetrics } from "./metrics.ts";
