@@ -179,6 +179,11 @@ export class VectorStore extends Construct {
     return this.metric(metric.compactionFailure, { statistic: "sum", ...options });
   }
 
+  /** Shards, collections and queues that compactor runs failed on, while they did the rest. @default sum over 5 minutes */
+  metricCompactionFaults(options?: MetricOptions): Metric {
+    return this.metric(metric.compactionFaults, { statistic: "sum", ...options });
+  }
+
   /** How long a compactor run took. @default 95th percentile over 5 minutes */
   metricCompactionDuration(options?: MetricOptions): Metric {
     return this.metric(metric.compactionDuration, { statistic: "p95", ...options });

@@ -1,6 +1,7 @@
 /** silt status: what is published, what waits, and what is wrong, on one screen. */
 import type { Command } from "commander";
 import pLimit from "p-limit";
+import type { Collection } from "../../lib/core/collection.ts";
 import { listCollections } from "../../lib/engine/collections.ts";
 import { Faults } from "../../lib/engine/faults.ts";
 import { runNote } from "../../lib/engine/run-summary.ts";
@@ -48,10 +49,11 @@ async function status(session: Session, name: string | undefined): Promise<Outco
   const seen = new Strangers();
   for (const key of strangers) seen.see(key);
   for (const shard of shards) seen.add(shard.strangers);
-  for (const collection of collections) {
-    const beside = `beside the shards of ${collection.name}`;
-    await faults.attempt(beside, () => seeBesideShards(world.store, collection, seen.see));
-  }
+  const seeBeside = (collection: Collection) =>
+    faults.attempt(`what lies beside the shards of ${collection.name}`, () =>
+      seeBesideShards(world.store, collection, seen.see),
+    );
+  await Promise.all(collections.map((collection) => limit(() => seeBeside(collection))));
   faults.throwUnexpected();
   if (collections.length + unreadable.length === 0) {
     return {

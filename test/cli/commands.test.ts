@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { SiltstoneError } from "../../lib/core/errors.ts";
@@ -308,6 +308,32 @@ test("a damaged shard is its own fault in every command that goes through the sh
     code: 6,
     err: expect.stringContaining("docs/1/pointer.json"),
   });
+});
+
+test("waiting for an import goes on past a damaged shard, and ends with its damage", async () => {
+  await cli.run(["collection", "create", "docs", "--dims", String(dims), "--shards", "3"]);
+  const { store, clock } = cli.world;
+  store.bytes(pointerKey({ collection: "docs", shard: 1 }))![30]! ^= 1;
+  const folder = mkdtempSync(join(tmpdir(), "siltstone-cli-wait-"));
+  const path = join(folder, "rows.jsonl");
+  const rows = Array.from({ length: 30 }, (_, n) => ({ id: `r${n}`, vector: vectorOf(n, dims) }));
+  writeFileSync(path, rows.map((row) => JSON.stringify(row)).join("\n"));
+  let slept = 0;
+  clock.onSleep = async (ms) => {
+    clock.advance(ms);
+    // Only now, as the schedule does; before that nothing is merged.
+    if (++slept === 3) await cli.run(["compact"]);
+  };
+  const said = await cli.run(["import", "docs", "--records", path, "--wait"]);
+  rmSync(folder, { recursive: true });
+  expect(said).toMatchObject({
+    code: 6,
+    err: expect.stringMatching(/docs\/1\/pointer\.json is corrupt: .*; the other shards are merged/),
+  });
+  expect(slept).toBe(3);
+  expect(store.keys("docs/").filter((key) => key.includes("/deltas/"))).toEqual([
+    expect.stringContaining("docs/1/deltas/"),
+  ]);
 });
 
 test("a damaged newest version is shown, and what a status does not look into is not claimed", async () => {

@@ -320,6 +320,7 @@ test("metrics name the contract's namespace, names and dimensions", () => {
     store.metricDeltasQuarantined(),
     store.metricCompactionSuccess(),
     store.metricCompactionFailure(),
+    store.metricCompactionFaults(),
     store.metricCompactionDuration(),
     store.metricQueryErrors(),
     store.metricSnapshotFallback(),

@@ -5,7 +5,9 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { CreateBucketCommand, S3Client } from "@aws-sdk/client-s3";
+import { DynamoDBDocumentClient, PutCommand } from "@aws-sdk/lib-dynamodb";
 import { type AwsNames, awsWorld } from "../../../lib/aws/aws-world.ts";
 import { S3ObjectStore } from "../../../lib/aws/s3-object-store.ts";
 import { systemClock } from "../../../lib/aws/system-clock.ts";
@@ -223,6 +225,28 @@ describe("awsWorld through AWS_ENDPOINT_URL_* alone", () => {
       kind: "unavailable",
       message: expect.stringContaining(`SQS SendMessage ${names.queueUrl}`),
     });
+  });
+
+  test("a lease and a note that are damaged are named, with what mends them; a new note takes a damaged one's place", async () => {
+    const world = awsWorld(names);
+    const client = DynamoDBDocumentClient.from(new DynamoDBClient({}));
+    const item = (sk: string, rest: object) =>
+      client.send(new PutCommand({ TableName: names.table, Item: { pk: "lease#bad/0", sk, ...rest } }));
+    for (const note of ["{", "", undefined]) {
+      await item("note", note === undefined ? {} : { note });
+      await expect(world.leases.readNote("bad/0")).rejects.toMatchObject({
+        kind: "corrupt",
+        message: expect.stringMatching(/^note bad\/0 in table .* the next run writes it anew$/),
+      });
+    }
+    await world.leases.note("bad/0", { outcome: "done" });
+    expect(await world.leases.readNote("bad/0")).toEqual({ outcome: "done" });
+    await item("lease", { epoch: "high" });
+    const damaged = { kind: "corrupt", message: expect.stringMatching(/^lease bad\/0 .* delete the item/) };
+    await expect(world.leases.read("bad/0")).rejects.toMatchObject(damaged);
+    const request = { owner: "me", leaseMs: 1, nowMs: 0 };
+    await expect(world.leases.acquire("bad/0", request)).rejects.toMatchObject(damaged);
+    client.destroy();
   });
 
   test("a server that is gone: reads are unavailable, writes uncertain", async () => {
