@@ -13,14 +13,14 @@ export interface Environment {
   readonly deadLetterQueueUrl: string;
   /** Seconds after which a cached view re-checks its pointer: 0 to 300. @default 10 */
   readonly refreshSeconds: number;
-  /** Bytes of segment files kept on disk and in memory: 1 MiB to 10 GiB. @default 400 MiB, which the smallest /tmp holds */
+  /** Bytes of segment files kept on disk and in memory: 1 MiB to 10 GiB. @default 256 MiB: twice that is open at most, which the smallest /tmp holds */
   readonly cacheBytesMax: number;
   /** Names of the query groups' functions, where this function asks them. @default none */
   readonly groupFunctions: readonly string[];
 }
 
 const refreshSecondsDefault = 10;
-const cacheBytesDefault = 400 * 2 ** 20;
+const cacheBytesDefault = 256 * 2 ** 20;
 
 type Variables = Readonly<Record<string, string | undefined>>;
 

@@ -32,7 +32,7 @@ export interface QueryProps {
   readonly memoryMiB?: number | undefined;
   /** Local disk for cached segments. @default 4096 */
   readonly storageMiB?: number | undefined;
-  /** @default half the memory, or three quarters of the local disk where that is less */
+  /** @default half the memory, or half the local disk where that is less */
   readonly cacheMiB?: number | undefined;
   /** @default 5 */
   readonly refreshSeconds?: number | undefined;
@@ -53,11 +53,12 @@ export class Query extends Construct {
     const { bucket } = props.storage;
     const memoryMiB = props.memoryMiB ?? memoryMiBDefault;
     const storageMiB = props.storageMiB ?? storageMiBDefault;
-    // Half of the memory: a new view is built beside the old one before they are swapped.
-    const cacheMiB = props.cacheMiB ?? Math.floor(Math.min(memoryMiB / 2, storageMiB * 0.75));
-    if (!Number.isInteger(cacheMiB) || cacheMiB < 1 || cacheMiB > storageMiB) {
+    // Half of the memory and of the disk: a new view is built beside the old one before they are swapped.
+    const cacheMiBMax = Math.floor(storageMiB / 2);
+    const cacheMiB = props.cacheMiB ?? Math.floor(Math.min(memoryMiB / 2, cacheMiBMax));
+    if (!Number.isInteger(cacheMiB) || cacheMiB < 1 || cacheMiB > cacheMiBMax) {
       throw new Error(
-        `queryCacheMiB: must be an integer from 1 to the function's local disk of ${storageMiB} MiB, got ${cacheMiB}`,
+        `queryCacheMiB: must be an integer from 1 to ${cacheMiBMax}, half of the function's local disk of ${storageMiB} MiB, got ${cacheMiB}`,
       );
     }
     const refreshSeconds = props.refreshSeconds ?? 5;

@@ -45,8 +45,9 @@ export interface VectorStoreProps {
   /** Local disk of the query function, for cached segments. @default 4096 */
   readonly queryStorageMiB?: number;
   /**
-   * Segment files that a query function keeps on disk and in memory.
-   * @default half of its memory, or three quarters of its local disk where that is less
+   * Segment files that a query function keeps on disk and in memory, at most half of its local disk: while views are
+   * swapped, and old ones are still read, twice as much is there.
+   * @default half of its memory, or half of its local disk where that is less
    */
   readonly queryCacheMiB?: number;
   /**

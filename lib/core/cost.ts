@@ -88,8 +88,8 @@ export const measured = {
 
 const produceGb = 0.5;
 const processorGb = 1.769;
-/** Segment files that the largest query function keeps, with room for a shard's next segment (docs/performance.md). */
-const functionCacheBytesMax = 6_144 * 1024 * 1024;
+/** Segment files that the largest query function keeps: half of its disk, since new ones lie beside old ones (docs/performance.md). */
+const functionCacheBytesMax = 5_120 * 1024 * 1024;
 /** What it holds of them is a quarter larger in memory, beside itself. */
 const indexFactor = 1.25;
 const runtimeGb = 0.25;

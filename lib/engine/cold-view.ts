@@ -67,6 +67,11 @@ export class ColdView {
     this.#clustered = clustered;
   }
 
+  /** Of what it has in memory beside the flat segments. */
+  get bytes(): number {
+    return this.#clustered.reduce((sum, { headBytes }) => sum + headBytes, 0);
+  }
+
   /** `flats`: the manifest's flat segments, open; they must stay so. Every other segment has clusters. */
   static async open(
     store: ObjectStore,
@@ -224,6 +229,9 @@ class ClusteredSegment {
 
   get rows(): number {
     return this.#clusters.shape.rows;
+  }
+  get headBytes(): number {
+    return this.#clusters.bytes.length;
   }
 
   /** The rows of the groups nearest the query. */

@@ -22,6 +22,16 @@ export const heldBytes = (segments: readonly Segment[]): number =>
     0,
   );
 
+/** Beside its vector, document and metadata, what a row takes in records.db with its indexes, about. */
+const rowBytes = 400;
+/** What unmerged rows take as a segment, about: known before it is made. */
+export const laidOverBytes = (rows: readonly Row[]): number =>
+  rows.reduce(
+    (sum, { vector, document, metadata }) =>
+      sum + rowBytes + (vector?.byteLength ?? 0) + (document?.length ?? 0) + 2 * (metadata?.length ?? 0),
+    0,
+  );
+
 export class OpenSegments {
   readonly #store: ObjectStore;
   readonly #collection: Collection;
@@ -29,6 +39,7 @@ export class OpenSegments {
   readonly #folder: string;
   readonly #open = new Map<string, OpenSegment>();
   #retired: OpenSegment[] = [];
+  #bytes = 0;
   /** Those that were damaged when they were last fetched. */
   readonly #damaged = new Set<string>();
   readonly #vectorsFetched = new WeakMap<OpenSegment, Promise<void>>();
@@ -42,9 +53,14 @@ export class OpenSegments {
     this.#folder = folder;
   }
 
-  /** Of those that are not retired. */
+  /** Of everything whose files are here, retired segments and those on their way included. */
   get bytes(): number {
-    return heldBytes([...this.#open.values()].map(({ segment }) => segment));
+    return this.#bytes;
+  }
+
+  /** What the segments would take that are not open yet. */
+  bytesToOpen(segments: readonly Segment[]): number {
+    return heldBytes(segments.filter(({ id }) => !this.#open.has(id)));
   }
 
   /** The segments, open; those that are not yet are fetched side by side. */
@@ -68,7 +84,9 @@ export class OpenSegments {
     try {
       await mkdir(folder, { recursive: true });
       const segment = await writeFlatSegment(folder, this.#collection, id, fold(rows).kept);
-      return await OpenSegment.open(folder, this.#collection, segment);
+      const opened = await OpenSegment.open(folder, this.#collection, segment);
+      this.#bytes += heldBytes([segment]);
+      return opened;
     } catch (error) {
       await rm(folder, { recursive: true, force: true });
       throw error;
@@ -110,12 +128,16 @@ export class OpenSegments {
     const retired = this.#retired;
     this.#retired = [];
     for (const segment of retired) segment.close();
-    for (const segment of retired) await rm(segment.folder, { recursive: true, force: true });
+    for (const { folder, segment } of retired) {
+      await rm(folder, { recursive: true, force: true });
+      this.#bytes -= heldBytes([segment]);
+    }
   }
 
   async #fetch(segment: Segment): Promise<OpenSegment> {
     // One that was retired or evicted and is wanted again must not share the folder of its former self.
     const folder = join(this.#folder, `${segment.id}-${++OpenSegments.#opened}`);
+    this.#bytes += heldBytes([segment]);
     const arrived = fetchSegment(this.#store, this.#ref, segment, searchedFiles(segment), folder);
     try {
       const opened = await OpenSegment.open(folder, this.#collection, segment, arrived);
@@ -125,6 +147,7 @@ export class OpenSegments {
       if (isKind(error, "corrupt")) this.#damaged.add(segment.id);
       await arrived.catch(() => {}); // Nothing is written into a folder that is deleted.
       await rm(folder, { recursive: true, force: true });
+      this.#bytes -= heldBytes([segment]);
       throw error;
     }
   }

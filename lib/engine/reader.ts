@@ -182,7 +182,7 @@ export class Reader {
       shard,
       version: reader.view?.manifest.version ?? null,
       ageSeconds: Number.isFinite(reader.asOfMs) ? Math.max(0, (nowMs - reader.asOfMs) / 1000) : null,
-      bytes: reader.bytes,
+      bytes: reader.openBytes,
       fault: reader.fault?.message ?? null,
     }));
     return { status: healthOf(shards, undefined).status, shards };

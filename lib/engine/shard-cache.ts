@@ -1,6 +1,10 @@
 /**
  * The collections and shards that a reader has looked at, bounded in bytes: the least recently used shard goes first. A
  * collection that was deleted is forgotten with all its shards.
+ *
+ * Views, with the deltas laid over them, take at most `bytesMax` together, those of a read in progress included. All that
+ * is open takes at most twice that (`openFactor`): a new view beside the old one, old ones that are still read, heads of
+ * clusters. What does not fit is refused before it is fetched.
  */
 import { mkdtempSync } from "node:fs";
 import { rm } from "node:fs/promises";
@@ -18,6 +22,10 @@ import { readCollection } from "./head.ts";
 import type { World } from "./ports.ts";
 import { type Freshness, madeAgain } from "./read-request.ts";
 import { ShardReader } from "./shard-reader.ts";
+import type { Wanted } from "./shard-views.ts";
+
+/** A function has twice the memory and twice the disk of its cache (lib/constructs/query.ts). */
+const openFactor = 2;
 
 /** Which collection of a name a call means. */
 type Meant = Pick<Freshness, "part" | "embeddingVersion">;
@@ -28,6 +36,8 @@ export class ShardCache {
   readonly #folder = mkdtempSync(join(tmpdir(), "siltstone-cache-"));
   readonly #collections = new Map<string, Collection>();
   readonly #shards = new Map<string, ShardReader>();
+  /** What has been closed, or will be when its last read has ended, until nothing of it is open. */
+  readonly #leaving = new Set<ShardReader>();
 
   constructor(world: World, bytesMax: number) {
     this.#world = world;
@@ -69,7 +79,7 @@ export class ShardCache {
     const folder = join(this.#folder, collection.id, String(shard));
     const reader = new ShardReader(this.#world, collection, shard, {
       folder,
-      makeRoom: (self, bytes) => this.#makeRoom(self, bytes, name),
+      makeRoom: (self, wanted) => this.#makeRoom(self, wanted),
     });
     this.#shards.set(name, reader);
     return reader;
@@ -103,28 +113,65 @@ export class ShardCache {
     for (let shard = 0; shard < collection.shards; shard++) {
       const name = shardName({ collection: collection.name, shard });
       const reader = this.#shards.get(name);
-      this.#shards.delete(name);
-      await reader?.close();
+      if (reader !== undefined) await this.#letGo(reader);
     }
   }
 
-  /** Closes the least recently used other shards until `bytes` more fit. Refuses what can never fit, before fetching it. */
-  #makeRoom(self: ShardReader, bytes: number, name: string): void {
-    if (bytes > this.#bytesMax) {
-      throw new SiltstoneError(
-        "unavailable",
-        `${name} needs ${bytes} bytes of cache, this function has ${this.#bytesMax}: raise its memory and SILTSTONE_CACHE_BYTES_MAX, or use more shards`,
-      );
+  /**
+   * Closes the least recently used shards that nobody reads, until what a shard wants fits. What a read in progress uses is
+   * not closed: where that leaves no room, the shard is refused before anything of it is fetched.
+   */
+  #makeRoom(self: ShardReader, { viewBytes, addedBytes }: Wanted): Promise<unknown> | null {
+    const others = [...this.#shards.values()].filter((reader) => reader !== self);
+    const idle = others.filter(({ isIdle }) => isIdle).sort((a, b) => a.usedAtMs - b.usedAtMs);
+    let views = sumOf(others, (reader) => reader.viewBytes);
+    const open = sumOf([...others, self, ...this.#leaving], (reader) => reader.openBytes);
+    const idleViews = sumOf(idle, (reader) => reader.viewBytes);
+    const inUse = views - idleViews;
+    if (inUse + viewBytes > this.#bytesMax)
+      throw tooLarge(self.name, { viewBytes, inUse, bytesMax: this.#bytesMax });
+    const openMax = this.#bytesMax * openFactor;
+    let left = 0;
+    for (const reader of idle) {
+      if (views + viewBytes <= this.#bytesMax && open - left + addedBytes <= openMax) break;
+      views -= reader.viewBytes;
+      left += reader.openBytes;
+      void this.#letGo(reader);
     }
-    const others = [...this.#shards]
-      .filter(([, reader]) => reader !== self)
-      .sort(([, a], [, b]) => a.usedAtMs - b.usedAtMs);
-    let held = others.reduce((sum, [, reader]) => sum + reader.bytes, 0);
-    for (const [other, reader] of others) {
-      if (held + bytes <= this.#bytesMax) return;
-      held -= reader.bytes;
-      this.#shards.delete(other);
-      void reader.close().catch(() => {}); // Only its own files are at stake.
-    }
+    if (open + addedBytes <= openMax) return null;
+    const closing = [...this.#leaving].filter(({ isIdle }) => isIdle);
+    if (closing.length === 0) throw tooMuchOpen(self.name, { addedBytes, open, openMax });
+    return Promise.race(closing.map(({ gone }) => gone));
+  }
+
+  /** It is closed at once, or when the last read of it has ended. */
+  #letGo(reader: ShardReader): Promise<void> {
+    this.#shards.delete(reader.name);
+    this.#leaving.add(reader);
+    void reader.gone.then(() => this.#leaving.delete(reader));
+    return reader.close().catch(() => {}); // Only its own files are at stake.
   }
 }
+
+const sumOf = (readers: readonly ShardReader[], bytesOf: (reader: ShardReader) => number): number =>
+  readers.reduce((sum, reader) => sum + bytesOf(reader), 0);
+
+const tooLarge = (
+  name: string,
+  { viewBytes, inUse, bytesMax }: { viewBytes: number; inUse: number; bytesMax: number },
+): SiltstoneError =>
+  new SiltstoneError(
+    "unavailable",
+    `${name} needs ${viewBytes} bytes of cache beside ${inUse} that are in use, this function has ${bytesMax}: ` +
+      "raise its memory and its cache (queryMemoryMiB, queryCacheMiB), or spread the shards over query groups (queryGroups)",
+  );
+
+const tooMuchOpen = (
+  name: string,
+  { addedBytes, open, openMax }: { addedBytes: number; open: number; openMax: number },
+): SiltstoneError =>
+  new SiltstoneError(
+    "unavailable",
+    `${name} needs ${addedBytes} bytes beside ${open} that are open, this function has ${openMax} for old views beside ` +
+      "new ones: repeat the call when reads of old views have ended, or raise its cache (queryCacheMiB)",
+  );

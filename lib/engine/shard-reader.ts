@@ -1,14 +1,6 @@
 /**
- * Reading one shard: keeps the newest view, refreshes it, and lays unmerged deltas over it when asked.
- *
- * Refresh: conditional GET of the pointer; when it moved, the manifest, and the files of the segments that are not open
- * yet, verified; the new view is built beside the old one and swapped in. One refresh at a time, whoever waits. When the
- * new version is damaged, the newest whole one before it serves (fallback.ts), or the view that there was, and the fault is
- * reported.
- *
- * The first view of a shard takes seconds when its graphs are large. Meanwhile queries that can do without them get a
- * cold view (lib/engine/cold-view.ts); the graphs are fetched from when the first of those queries was answered, so that
- * it has the wire for itself.
+ * Reading one shard: as fresh as a call wants it, with unmerged deltas laid over its view where it promises writes. How views
+ * come to be is in lib/engine/shard-views.ts.
  *
  * Strong reads LIST the deltas first and read the pointer second: a delta that vanished before the LIST was committed
  * before it, so the pointer read later covers it.
@@ -19,19 +11,17 @@ import { bounds } from "../core/bounds.ts";
 import type { Collection } from "../core/collection.ts";
 import { corrupt, isKind, isNewerFormat, SiltstoneError } from "../core/errors.ts";
 import { quarantinedDeltaKey, type ShardRef, shardName } from "../core/keys.ts";
-import { isClustered, type Manifest, type Segment } from "../core/manifest.ts";
-import type { Pointer } from "../core/pointer.ts";
 import type { Row } from "../core/record.ts";
 import { refreshHoldMs } from "../core/time-bounds.ts";
 import type { OpenSegment } from "../segment/open-segment.ts";
-import { type ColdOffer, ColdStart } from "./cold-start.ts";
-import { ColdView } from "./cold-view.ts";
+import type { ColdOffer } from "./cold-start.ts";
+import type { ColdView } from "./cold-view.ts";
 import { isCut, listDeltas, readDeltas, unmerged } from "./deltas.ts";
-import { versionsBefore } from "./fallback.ts";
-import { readCollection, readManifestOf, readPointer } from "./head.ts";
-import { heldBytes, OpenSegments } from "./open-segments.ts";
+import { readCollection } from "./head.ts";
+import { heldBytes, laidOverBytes } from "./open-segments.ts";
 import type { World } from "./ports.ts";
-import { View } from "./view.ts";
+import { ShardViews, type Wanted } from "./shard-views.ts";
+import type { View } from "./view.ts";
 
 /** Likewise of the deltas that a strong read lays over its view (bounds.overlaidDeltas), their bytes. */
 export const overlayBytesMax = 64 * 1024 * 1024;
@@ -50,60 +40,82 @@ type KnownRows = Map<string, readonly Row[]>;
 export interface ShardReaderOptions {
   /** Folder for segment files; emptied by close(). */
   readonly folder: string;
-  /** Called before segments are fetched, with the bytes that will be held; throws when they do not fit. */
-  readonly makeRoom: (shard: ShardReader, bytes: number) => void;
+  /**
+   * Asked before anything is fetched or laid over a view. Null when there is room; else what to wait for before it is asked
+   * again. Throws when there is none.
+   */
+  readonly makeRoom: (shard: ShardReader, wanted: Wanted) => Promise<unknown> | null;
+}
+
+/** Unmerged deltas as a segment, for reads of the same view with the same backlog. */
+interface Overlay {
+  readonly view: View;
+  readonly key: string;
+  readonly segment: OpenSegment;
 }
 
 export class ShardReader {
   readonly #world: World;
   readonly #collection: Collection;
   readonly #ref: ShardRef;
-  readonly #options: ShardReaderOptions;
-  readonly #segments: OpenSegments;
-  /** The etag is that of the pointer that names the view's version; null when the newest is another, which is damaged. */
-  #current: { readonly view: View; readonly etag: string | null } | null = null;
-  /** When the newest version was last found to be the one that serves, and when that was last tried. */
-  #checkedAtMs = Number.NEGATIVE_INFINITY;
-  #triedAtMs = Number.NEGATIVE_INFINITY;
-  #asOfMs = Number.NEGATIVE_INFINITY;
+  readonly #views: ShardViews;
+  #overlay: Overlay | null = null;
+  /** Bytes of unmerged rows that are becoming a segment. */
+  #layingOver = 0;
   /** Views with deltas laid over them: while these were read, another call may have refreshed the reader. */
   readonly #laidOverAtMs = new WeakMap<View | ColdView, number>();
-  #refreshing: Promise<void> | null = null;
-  readonly #cold = new ColdStart();
+  /** When it could not be found out whether what serves is the newest. */
   #failedAtMs = Number.NEGATIVE_INFINITY;
-  /** Bytes that a load under way will hold. */
-  #reserved = 0;
-  /** The newest version that anybody was answered from. */
-  #newest = 0;
-  #overlay: { readonly key: string; readonly segment: OpenSegment } | null = null;
   #readers = 0;
   #closing = false;
-  /** Why the newest version is not the one that serves; null when it is. */
-  fault: SiltstoneError | null = null;
+  readonly #gone = Promise.withResolvers<void>();
   usedAtMs = 0;
 
   constructor(world: World, collection: Collection, shard: number, options: ShardReaderOptions) {
     this.#world = world;
     this.#collection = collection;
     this.#ref = { collection: collection.name, shard };
-    this.#options = options;
-    this.#segments = new OpenSegments(world.store, collection, shard, options.folder);
+    this.#views = new ShardViews(world, collection, shard, {
+      folder: options.folder,
+      makeRoom: (wanted) => options.makeRoom(this, wanted),
+      hasReaders: () => this.#readers > 0,
+      closeUnread: () => this.#closeUnread(),
+    });
   }
 
-  /** Bytes of the open version's files, which is about what it holds in memory and on disk. */
-  get bytes(): number {
-    return Math.max(this.#segments.bytes, this.#reserved);
+  get name(): string {
+    return shardName(this.#ref);
+  }
+  get view(): View | null {
+    return this.#views.current;
   }
   /** When what serves was last known to be the newest version. */
   get asOfMs(): number {
-    return this.#asOfMs;
+    return this.#views.asOfMs;
   }
   /** The same of one view of this reader. */
   asOfMsOf(view: View | ColdView): number {
-    return this.#laidOverAtMs.get(view) ?? this.#asOfMs;
+    return this.#laidOverAtMs.get(view) ?? this.asOfMs;
   }
-  get view(): View | null {
-    return this.#current?.view ?? null;
+  /** Why the newest version is not the one that serves; null when it is. */
+  get fault(): SiltstoneError | null {
+    return this.#views.fault;
+  }
+  /** Bytes of the files of the view that serves or comes, deltas laid over it included. */
+  get viewBytes(): number {
+    const overlayBytes = this.#overlay === null ? 0 : heldBytes([this.#overlay.segment.segment]);
+    return this.#views.bytes + overlayBytes + this.#layingOver;
+  }
+  /** Of everything that is open or on its way. */
+  get openBytes(): number {
+    return this.#views.openBytes + this.#layingOver;
+  }
+  get isIdle(): boolean {
+    return this.#readers === 0;
+  }
+  /** Settled when it was closed and nothing of it is open any more. */
+  get gone(): Promise<void> {
+    return this.#gone.promise;
   }
 
   /** Runs `work`; every segment of the views that it gets from here stays open until it ends. */
@@ -114,7 +126,7 @@ export class ShardReader {
       return await work();
     } finally {
       this.#readers -= 1;
-      this.#cold.release();
+      this.#views.cold.release();
       await this.#closeUnread();
     }
   }
@@ -125,10 +137,16 @@ export class ShardReader {
    */
   async fresh(maxAgeMs: number, tolerant: boolean): Promise<View> {
     // Who tolerates an older view waits before he tries again what failed; a bound is kept by success alone.
-    const sinceMs = tolerant ? this.#triedAtMs : this.#checkedAtMs;
-    if (this.#current !== null && this.#isWithin(sinceMs, maxAgeMs)) return this.#current.view;
-    if (tolerant) return this.#current === null ? this.#newestOrOlder() : this.#soonOrOlder();
+    const sinceMs = tolerant ? this.#triedAtMs : this.#views.checkedAtMs;
+    const { current } = this.#views;
+    if (current !== null && this.#isWithin(sinceMs, maxAgeMs)) return current;
+    if (tolerant) return current === null ? this.#newestOrOlder() : this.#soonOrOlder();
     return this.#refreshed();
+  }
+
+  /** When what serves was last checked, or could not be. */
+  get #triedAtMs(): number {
+    return Math.max(this.#views.checkedAtMs, this.#failedAtMs);
   }
 
   #isWithin(sinceMs: number, maxAgeMs: number): boolean {
@@ -149,36 +167,38 @@ export class ShardReader {
     const found = await this.#world.clock.atMost(refreshHoldMs, this.#newestOrOlder());
     if (found !== null) return found.value;
     this.#hold("its newest version was not there");
-    return this.#current!.view;
+    return this.#views.current!;
   }
 
   /** What is looked for goes on being looked for; who tolerates an older view is not held up by it. */
   #hold(what: string): void {
-    this.fault = new SiltstoneError(
-      "unavailable",
-      `${shardName(this.#ref)}: ${what} within ${refreshHoldMs} ms: S3 is slow or silent, or the version is large`,
-    );
-    this.#triedAtMs = this.#world.clock.nowMs();
+    const why = `${what} within ${refreshHoldMs} ms: S3 is slow or silent, or the version is large`;
+    this.#failed(new SiltstoneError("unavailable", `${this.name}: ${why}`));
   }
 
   /** The older view that serves where the newest version cannot; throws the reason where none may. */
   async #instead(error: unknown): Promise<View> {
-    if (!(error instanceof SiltstoneError) || this.#current === null) throw error;
-    const { view } = this.#current;
+    const { current } = this.#views;
+    if (!(error instanceof SiltstoneError) || current === null) throw error;
     // Where damage, or a newer format, hides whatever was published, nothing is no answer.
     const mayServe =
       error.kind === "corrupt" || error.isOfNewerFormat
-        ? view.manifest.version > 0 && (await this.#isOurs())
+        ? current.manifest.version > 0 && (await this.#isOurs())
         : error.kind === "unavailable";
     if (!mayServe) throw error;
-    this.fault = error;
-    this.#triedAtMs = this.#world.clock.nowMs();
-    return this.#current.view;
+    this.#failed(error);
+    return current;
+  }
+
+  /** Why the newest version is not the one that serves. Who tolerates that does not try again at once. */
+  #failed(error: SiltstoneError): void {
+    this.#views.fault = error;
+    this.#failedAtMs = this.#world.clock.nowMs();
   }
 
   /** As `fresh`, for a query that can do without graphs: while the first view is being fetched, a cold one. */
   async soon(maxAgeMs: number): Promise<View | ColdView> {
-    if (this.#current !== null) return this.fresh(maxAgeMs, true);
+    if (this.#views.current !== null) return this.fresh(maxAgeMs, true);
     let offer: ColdOffer | null;
     try {
       offer = await this.#coldOffer(maxAgeMs);
@@ -192,27 +212,25 @@ export class ShardReader {
   /** False when the pointer has moved; an offer that cannot be checked serves, as a view would. */
   async #isStillNewest(offer: ColdOffer, maxAgeMs: number): Promise<boolean> {
     const askedAtMs = this.#world.clock.nowMs();
-    const lookedAtMs = Math.max(this.#checkedAtMs, this.#triedAtMs);
-    if (askedAtMs === lookedAtMs || this.#isWithin(lookedAtMs, maxAgeMs)) return true;
+    if (askedAtMs === this.#triedAtMs || this.#isWithin(this.#triedAtMs, maxAgeMs)) return true;
     try {
-      const moved = await this.#world.clock.atMost(refreshHoldMs, this.#moved(offer.etag));
+      const moved = await this.#world.clock.atMost(refreshHoldMs, this.#views.moved(offer.etag));
       if (moved === null) this.#hold("its pointer was not answered");
       else if (moved.value) return false;
-      else this.#foundNewest(askedAtMs);
+      else this.#views.foundNewest(askedAtMs);
     } catch (error) {
       if (!isKind(error, "unavailable")) throw error;
-      this.fault = error;
-      this.#triedAtMs = this.#world.clock.nowMs();
+      this.#failed(error);
     }
     return true;
   }
 
   /** Null when the graphs came first. */
   async #coldOffer(maxAgeMs: number): Promise<ColdOffer | null> {
-    const isRecent = this.#world.clock.nowMs() - this.#failedAtMs < maxAgeMs;
-    const { offer } = this.#cold;
-    if (offer !== null && (this.#refreshing !== null || isRecent)) return offer;
-    return this.#cold.wait(() => this.#refreshing ?? this.#refresh(false));
+    const { cold, refreshing, failedAtMs } = this.#views;
+    const isRecent = this.#world.clock.nowMs() - failedAtMs < maxAgeMs;
+    if (cold.offer !== null && (refreshing !== null || isRecent)) return cold.offer;
+    return cold.wait(() => this.#views.refreshing ?? this.#views.refresh(false));
   }
 
   /**
@@ -232,8 +250,7 @@ export class ShardReader {
     const known: KnownRows = new Map();
     for (let attempt = 0; attempt < attemptsMax; attempt++) {
       // A LIST from the very beginning would walk over the delete markers of all that was ever merged.
-      if (this.#current === null) await this.#refresh();
-      const { watermark, version } = this.#current!.view.manifest;
+      const { watermark, version } = (this.#views.current ?? (await this.#refreshed())).manifest;
       const listed = await listDeltas(this.#world.store, this.#ref, watermark);
       const view = await this.#refreshed();
       const pending = unmerged(listed, view.manifest);
@@ -243,7 +260,7 @@ export class ShardReader {
       // What it saw is merged by now; of what lay behind its end it says nothing.
       if (isCut(listed)) continue;
       if (pending.length > 0 && view.manifest.version >= version + outrunVersions) continue;
-      const asOfMs = this.#asOfMs;
+      const asOfMs = this.asOfMs;
       const over = await this.#overlaid(
         view,
         pending.map(({ delta }) => delta),
@@ -261,8 +278,7 @@ export class ShardReader {
   async including(deltas: readonly string[], maxAgeMs: number, tolerant: boolean): Promise<View> {
     const read: KnownRows = new Map();
     for (let attempt = 0; attempt < attemptsMax; attempt++) {
-      if (this.#current === null) await this.#refresh();
-      const { applied, version } = this.#current!.view.manifest;
+      const { applied, version } = (this.#views.current ?? (await this.#refreshed())).manifest;
       // The deltas are read first, the pointer second: one that is gone by then was committed before.
       const known = new Set(applied);
       const missing = deltas.filter((delta) => !known.has(delta));
@@ -280,7 +296,7 @@ export class ShardReader {
       const merged = new Set(view.manifest.applied);
       const waiting = there.filter((delta) => !merged.has(delta));
       if (waiting.length > 0 && view.manifest.version >= version + outrunVersions) continue;
-      const asOfMs = this.#asOfMs;
+      const asOfMs = this.asOfMs;
       const over = await this.#overlaid(view, waiting, read);
       if (over !== null) return this.#laidOver(over, view, asOfMs);
     }
@@ -291,166 +307,27 @@ export class ShardReader {
   }
 
   fetchGivenVectors(segment: OpenSegment): Promise<void> {
-    return this.#segments.fetchGivenVectors(segment);
+    return this.#views.segments.fetchGivenVectors(segment);
   }
 
   /** Takes effect when the last read has ended: one that is under way may be in the middle of a refresh. */
   async close(): Promise<void> {
     this.#closing = true;
-    this.#cold.release();
+    this.#views.leave();
     // The graphs that follow a cold answer are fetched while nobody reads.
-    if (this.#readers === 0) await this.#refreshing?.catch(() => {});
+    if (this.#readers === 0) await this.#views.refreshing?.catch(() => {});
     await this.#closeUnread();
   }
 
   /** The newest view; for reads that promise something about writes, a fault must be an error. */
   async #refreshed(): Promise<View> {
-    await this.#refresh();
-    return this.#current!.view;
+    await this.#views.refresh();
+    return this.#views.current!;
   }
 
   #laidOver(over: View, base: View, asOfMs: number): View {
     if (over !== base) this.#laidOverAtMs.set(over, asOfMs);
     return over;
-  }
-
-  /**
-   * One at a time. A refresh that is under way may have read the pointer before the caller's question: it waits for
-   * that one to end, and shares the next.
-   */
-  async #refresh(needsGraphs = true): Promise<void> {
-    if (needsGraphs) this.#cold.needGraphs();
-    if (this.#refreshing !== null) {
-      await this.#refreshing.catch(() => {});
-      if (needsGraphs) this.#cold.needGraphs();
-    }
-    this.#refreshing ??= this.#refreshAlone();
-    return this.#refreshing;
-  }
-
-  async #refreshAlone(): Promise<void> {
-    try {
-      await this.#refreshOnce();
-      this.#cold.offer = null;
-    } catch (error) {
-      this.#failedAtMs = this.#world.clock.nowMs();
-      if (error instanceof SiltstoneError && (error.kind === "corrupt" || this.#cold.offer !== null))
-        this.fault = error;
-      throw error;
-    } finally {
-      this.#refreshing = null;
-      this.#cold.end();
-      this.#reserved = 0;
-      await this.#closeUnread(); // After a cold answer nobody may be reading.
-    }
-  }
-
-  async #refreshOnce(): Promise<void> {
-    for (let attempt = 1; ; attempt++) {
-      const askedAtMs = this.#world.clock.nowMs();
-      const read = await readPointer(
-        this.#world.store,
-        this.#collection,
-        this.#ref.shard,
-        this.#current?.etag ?? undefined,
-      );
-      if (read !== null) {
-        if (read.pointer.version < this.#newest) {
-          throw corrupt(
-            shardName(this.#ref),
-            `its pointer went back from version ${this.#newest} to ${read.pointer.version}`,
-          );
-        }
-        let manifest: Manifest | null = null;
-        try {
-          manifest = await readManifestOf(this.#world.store, this.#collection, read.pointer);
-          await this.#swap(manifest, read.etag, askedAtMs);
-        } catch (error) {
-          if (!isKind(error, "corrupt")) throw error;
-          // A slow reader may be overtaken by the collector: then the pointer names a newer version by now.
-          if (attempt < attemptsMax && (await this.#moved(read.etag))) continue;
-          await this.#fallBack(read.pointer, manifest);
-          throw error;
-        }
-      }
-      this.fault = null;
-      this.#foundNewest(askedAtMs);
-      this.#triedAtMs = askedAtMs;
-      return;
-    }
-  }
-
-  #foundNewest(askedAtMs: number): void {
-    this.#checkedAtMs = askedAtMs;
-    this.#asOfMs = askedAtMs;
-  }
-
-  /** Makes the newest whole version before a damaged one current; where none is newer than the view, nothing. */
-  async #fallBack(pointer: Pointer, damaged: Manifest | null): Promise<void> {
-    const above = this.#current?.view.manifest.version ?? 0;
-    const older = versionsBefore(this.#world.store, this.#collection, pointer, { damaged, above });
-    for await (const { manifest, newestUntilMs } of older) {
-      if (!this.#segments.mayBeWhole(manifest.segments)) continue;
-      try {
-        await this.#swap(manifest, null);
-      } catch (error) {
-        if (!isKind(error, "corrupt") && !isNewerFormat(error)) throw error;
-        continue;
-      }
-      // What a cold answer found to be the newest is damaged: no bound may count from there.
-      this.#checkedAtMs = Number.NEGATIVE_INFINITY;
-      this.#asOfMs = newestUntilMs;
-      this.#cold.offer = null;
-      return;
-    }
-  }
-
-  async #moved(etag: string): Promise<boolean> {
-    return (await readPointer(this.#world.store, this.#collection, this.#ref.shard, etag)) !== null;
-  }
-
-  /** Opens what is new, builds the view beside the old one, and makes it current. Meanwhile a cold view of the newest may serve. */
-  async #swap(manifest: Manifest, etag: string | null, askedAtMs = 0): Promise<void> {
-    if (this.#current?.view.manifest.commit === manifest.commit) {
-      this.#current = { view: this.#current.view, etag };
-      return;
-    }
-    const bytes = heldBytes(manifest.segments);
-    this.#options.makeRoom(this, bytes);
-    this.#reserved = bytes;
-    if (this.#cold.isWanted && etag !== null) {
-      await this.#cold.answer(
-        () => this.#coldOf(manifest, etag, askedAtMs),
-        () => this.#readers > 0,
-      );
-    }
-    const view = new View(manifest, await this.#openAll(manifest.segments));
-    this.#current = { view, etag };
-    this.#newest = Math.max(this.#newest, manifest.version);
-    this.#segments.keepOnly(manifest.segments);
-  }
-
-  /** A cold view of this version; null where its segments have none, or it is damaged. */
-  async #coldOf(manifest: Manifest, etag: string, askedAtMs: number): Promise<ColdOffer | null> {
-    const graphs = manifest.segments.filter(({ kind }) => kind === "hnsw");
-    if (graphs.length === 0 || !graphs.every(isClustered)) return null;
-    const flats = manifest.segments.filter(({ kind }) => kind === "flat");
-    try {
-      const opened = await this.#openAll(flats);
-      const view = await ColdView.open(this.#world.store, this.#collection, manifest, opened);
-      this.#foundNewest(askedAtMs);
-      this.#newest = manifest.version;
-      return { view, etag };
-    } catch (error) {
-      if (!(error instanceof SiltstoneError)) throw error;
-      return null; // The graphs may be in order; where they are not, their opening says so.
-    }
-  }
-
-  async #openAll(segments: readonly Segment[]): Promise<OpenSegment[]> {
-    if (this.#closing && this.#readers === 0)
-      throw new SiltstoneError("unavailable", `${shardName(this.#ref)}: its reader was closed`);
-    return this.#segments.open(segments);
   }
 
   /**
@@ -460,7 +337,7 @@ export class ShardReader {
   async #overlaid(view: View, deltas: readonly string[], known: KnownRows): Promise<View | null> {
     if (deltas.length === 0) return view;
     const key = deltas.join();
-    if (this.#overlay?.key !== key) {
+    if (this.#overlay?.key !== key || this.#overlay.view !== view) {
       const unread = deltas.filter((delta) => !known.has(delta));
       for (const read of await readDeltas(this.#world, this.#collection, this.#ref, unread)) {
         if ("error" in read) throw read.error;
@@ -468,11 +345,29 @@ export class ShardReader {
       }
       if (!deltas.every((delta) => known.has(delta))) return null;
       const rows = deltas.flatMap((delta) => known.get(delta)!);
-      const segment = await this.#segments.openRows(this.#world.clock.ulid(), rows);
-      if (this.#overlay) this.#segments.retire(this.#overlay.segment);
-      this.#overlay = { key, segment };
+      const segment = await this.#layOver(view, rows);
+      this.#dropOverlay();
+      this.#overlay = { view, key, segment };
     }
     return view.over(this.#overlay.segment, deltas);
+  }
+
+  async #layOver(view: View, rows: readonly Row[]): Promise<OpenSegment> {
+    const addedBytes = laidOverBytes(rows);
+    const viewBytes = heldBytes(view.manifest.segments) + addedBytes;
+    await this.#views.takeRoom({ viewBytes, addedBytes }, () => {
+      this.#layingOver += addedBytes;
+    });
+    try {
+      return await this.#views.segments.openRows(this.#world.clock.ulid(), rows);
+    } finally {
+      this.#layingOver -= addedBytes;
+    }
+  }
+
+  #dropOverlay(): void {
+    if (this.#overlay !== null) this.#views.segments.retire(this.#overlay.segment);
+    this.#overlay = null;
   }
 
   async #refuseQuarantined(delta: string): Promise<void> {
@@ -494,12 +389,10 @@ export class ShardReader {
   /** Closes what no read can need any more. */
   async #closeUnread(): Promise<void> {
     if (this.#readers > 0) return;
-    if (this.#closing) {
-      this.#segments.keepOnly([]);
-      if (this.#overlay) this.#segments.retire(this.#overlay.segment);
-      this.#overlay = null;
-      this.#current = null;
-    }
-    await this.#segments.closeRetired();
+    const isClosing = this.#closing;
+    if (isClosing) this.#views.drop();
+    // Of another view, its deltas are most likely merged by now.
+    if (this.#overlay?.view !== this.#views.current) this.#dropOverlay();
+    await this.#views.segments.closeRetired().finally(() => isClosing && this.#gone.resolve());
   }
 }

@@ -168,7 +168,7 @@ describe("functions", () => {
       EphemeralStorage: { Size: 1024 },
       ReservedConcurrentExecutions: 50,
       Environment: {
-        Variables: { [env.refreshSeconds]: "0", [env.cacheBytesMax]: String(768 * 1024 * 1024) },
+        Variables: { [env.refreshSeconds]: "0", [env.cacheBytesMax]: String(512 * 1024 * 1024) },
       },
     });
   });
@@ -298,7 +298,7 @@ describe("bad props are refused by name", () => {
     [{ refreshSeconds: 301 }, "refreshSeconds: must be an integer from 0 to 300, got 301"],
     [
       { queryCacheMiB: 5000 },
-      "queryCacheMiB: must be an integer from 1 to the function's local disk of 4096 MiB, got 5000",
+      "queryCacheMiB: must be an integer from 1 to 2048, half of the function's local disk of 4096 MiB, got 5000",
     ],
     [{ handlersFolder: "/nowhere" }, "handlersFolder: /nowhere/producer has no handler.js"],
   ])("%p", (props, message) => {

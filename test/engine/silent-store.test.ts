@@ -60,7 +60,7 @@ async function silentWorld(shards = 1) {
 /** Files take their time. */
 const until = async (isSo: () => boolean) => {
   for (let tries = 0; !isSo(); tries++) {
-    if (tries > 2_000) throw new Error("it never happened");
+    if (tries > 1_000) throw new Error("it never happened");
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 };
@@ -82,6 +82,7 @@ async function held<T>(world: MemoryWorld, call: Promise<T>, isReady = () => tru
   await settle();
   expect(isOver).toBe(false);
   world.clock.advance(1);
+  await until(() => isOver);
   return call;
 }
 const count = { collection };

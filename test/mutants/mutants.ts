@@ -311,7 +311,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a view goes back",
-    file: "lib/engine/shard-reader.ts",
+    file: "lib/engine/shard-views.ts",
     edits: [
       { search: "if (read.pointer.version < this.#newest) {", replace: "if (read.pointer.version < 0) {" },
     ],
@@ -320,13 +320,13 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "a bounded read trusts its cache",
     "lib/engine/shard-reader.ts",
-    "this.#current !== null && this.#isWithin(sinceMs, maxAgeMs)",
-    "this.#current !== null",
+    "if (current !== null && this.#isWithin(sinceMs, maxAgeMs)) return current;",
+    "if (current !== null) return current;",
   ),
   {
     name: "a failed check renews the view of a bounded read",
     file: "lib/engine/shard-reader.ts",
-    edits: [{ search: "tolerant ? this.#triedAtMs : this.#checkedAtMs", replace: "this.#triedAtMs" }],
+    edits: [{ search: "tolerant ? this.#triedAtMs : this.#views.checkedAtMs", replace: "this.#triedAtMs" }],
     test: "test/engine/freshness.test.ts",
   },
   {
@@ -343,9 +343,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a bounded read takes the version before a damaged one",
     file: "lib/engine/shard-reader.ts",
-    edits: [
-      { search: "if (tolerant) return this.#current", replace: "if (maxAgeMs >= 0) return this.#current" },
-    ],
+    edits: [{ search: "if (tolerant) return current", replace: "if (maxAgeMs >= 0) return current" }],
     test: "test/engine/freshness.test.ts",
   },
   {
@@ -367,7 +365,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a bound counts from a cold answer whose version is damaged",
-    file: "lib/engine/shard-reader.ts",
+    file: "lib/engine/shard-views.ts",
     edits: [{ search: "      this.#checkedAtMs = Number.NEGATIVE_INFINITY;\n", replace: "" }],
     test: "test/engine/fallback.test.ts",
   },
@@ -375,7 +373,7 @@ export const mutants: readonly Mutant[] = [
     name: "a lost pointer behind version 0 is nothing published",
     file: "lib/engine/shard-reader.ts",
     edits: [
-      { search: "view.manifest.version > 0 && (await this.#isOurs())", replace: "await this.#isOurs()" },
+      { search: "current.manifest.version > 0 && (await this.#isOurs())", replace: "await this.#isOurs()" },
     ],
     test: "test/engine/fallback.test.ts",
   },
@@ -384,7 +382,7 @@ export const mutants: readonly Mutant[] = [
     file: "lib/engine/shard-reader.ts",
     edits: [
       {
-        search: "this.#current === null ? this.#newestOrOlder() :",
+        search: "current === null ? this.#newestOrOlder() :",
         replace: "tolerant ? this.#newestOrOlder() :",
       },
     ],
@@ -395,6 +393,45 @@ export const mutants: readonly Mutant[] = [
     file: "lib/aws/system-clock.ts",
     edits: [{ search: "const ticks = 8;", replace: "const ticks = 1;" }],
     test: "test/aws/system-clock.test.ts",
+  },
+  {
+    name: "what a read in progress uses is not counted",
+    file: "lib/engine/shard-cache.ts",
+    edits: [
+      {
+        search: "others.filter(({ isIdle }) => isIdle)",
+        replace: "others.filter(({ isIdle }) => isIdle || true)",
+      },
+    ],
+    test: "test/engine/cache-bound.test.ts",
+  },
+  {
+    name: "old views beside new ones are not counted",
+    file: "lib/engine/shard-cache.ts",
+    edits: [{ search: "if (open + addedBytes <= openMax) return null;", replace: "return null;" }],
+    test: "test/engine/cache-bound.test.ts",
+  },
+  {
+    name: "room is taken after others were asked for it",
+    file: "lib/engine/shard-views.ts",
+    edits: [
+      {
+        search: "if (leaving === null) return take();",
+        replace: "if (leaving === null) return Promise.resolve().then(take);",
+      },
+    ],
+    test: "test/engine/cache-bound.test.ts",
+  },
+  {
+    name: "what is laid over a view is not counted",
+    file: "lib/engine/shard-reader.ts",
+    edits: [
+      {
+        search: "await this.#views.takeRoom({ viewBytes, addedBytes }, () => {",
+        replace: "await this.#views.takeRoom({ viewBytes: viewBytes - addedBytes, addedBytes: 0 }, () => {",
+      },
+    ],
+    test: "test/engine/cache-bound.test.ts",
   },
   {
     name: "segments are closed while they are read",
@@ -413,8 +450,8 @@ export const mutants: readonly Mutant[] = [
     file: "lib/engine/shard-reader.ts",
     edits: [
       {
-        search: "view.manifest.version > 0 && (await this.#isOurs())",
-        replace: "view.manifest.version > 0",
+        search: "current.manifest.version > 0 && (await this.#isOurs())",
+        replace: "current.manifest.version > 0",
       },
     ],
     test: "test/engine/collections.test.ts",

@@ -45,17 +45,30 @@ function saysNothingPublished(oracle: Oracle, window: ReadWindow, asked: Asked, 
   return window.currentVersions.every((_, shard) => dueVersion(oracle, window, asked, shard) === 0);
 }
 
-/** The version that it could not hold is one that may be read, and really takes that much. */
+/** What it could not hold is a version that may be read, or that with deltas over it, and really takes that much. */
 function saysTooLarge(oracle: Oracle, window: ReadWindow, asked: Asked, message: string): boolean {
-  const [, name, needed, has] =
-    /(\S+\/\d+) needs (\d+) bytes of cache, this function has (\d+)/.exec(message) ?? [];
-  if (name === undefined || Number(has) !== asked.cacheBytesMax || Number(needed) <= asked.cacheBytesMax)
+  const [, name, needed, inUse, has] =
+    /(\S+\/\d+) needs (\d+) bytes of cache beside (\d+) that are in use, this function has (\d+)/.exec(
+      message,
+    ) ?? [];
+  if (name === undefined) return saysTooMuchOpen(asked, message);
+  if (Number(has) !== asked.cacheBytesMax || Number(needed) + Number(inUse) <= asked.cacheBytesMax)
     return false;
+  // One shard is beside itself in no other.
+  if (window.currentVersions.length === 1 && Number(inUse) > 0) return false;
+  const isLaidOver = asked.consistency === "strong" || asked.tokens.length > 0;
   const due = dueVersion(oracle, window, asked, Number(name.split("/")[1]));
-  return [...oracle.shard(name).versions.values()].some(
-    ({ version, manifest }) =>
-      version >= due && manifest !== null && heldBytes(manifest.segments) === Number(needed),
-  );
+  return [...oracle.shard(name).versions.values()].some(({ version, manifest }) => {
+    if (version < due || manifest === null) return false;
+    const bytes = heldBytes(manifest.segments);
+    return bytes === Number(needed) || (isLaidOver && bytes < Number(needed));
+  });
+}
+
+function saysTooMuchOpen({ cacheBytesMax }: Asked, message: string): boolean {
+  const [, added, open, most] =
+    /needs (\d+) bytes beside (\d+) that are open, this function has (\d+)/.exec(message) ?? [];
+  return Number(most) === 2 * cacheBytesMax && Number(added) + Number(open) > Number(most);
 }
 
 /** There are that many deltas of which no version that may be read knows. */
