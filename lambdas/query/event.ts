@@ -11,7 +11,7 @@ export const operations = ["query", "get", "count", "stats", "health", "ping"] a
 export type Operation = (typeof operations)[number];
 
 /** Tokens of one call: a session that has written more often reads with consistency strong. */
-const tokensMax = 100;
+export const tokensMax = 100;
 
 const collection = z.string();
 /** No longer in UTF-16 units than in bytes. */

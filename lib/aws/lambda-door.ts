@@ -85,7 +85,7 @@ class InvocationFailure extends Error {
 }
 
 /** Problems named in one answer: with ids and reasons of any length they stay below Lambda's cap. */
-const problemsShownMax = 1_000;
+export const problemsShownMax = 1_000;
 
 export function firstProblems(all: readonly Problem[]): { problems: readonly Problem[]; omitted: number } {
   return { problems: all.slice(0, problemsShownMax), omitted: Math.max(0, all.length - problemsShownMax) };

@@ -67,7 +67,7 @@ function unitOf(name: MetricName) {
 }
 
 /** JSON bytes: of all facts of a line, beside what Powertools adds, and of one text. */
-const factsBytesMax = 3_500;
+export const factsBytesMax = 3_500;
 const factTextBytesMax = 1_000;
 const listedFactsMax = 20;
 const framesMax = 8;

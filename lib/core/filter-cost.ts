@@ -25,9 +25,9 @@ export interface FilterTable {
   countEntries(condition: Condition, max: number): number;
 }
 
-const microsecondsMax = 700_000;
-const microsecondsPerRowMax = 3;
-const microsecondsPerTableMax = 4_000;
+export const microsecondsMax = 700_000;
+export const microsecondsPerRowMax = 3;
+export const microsecondsPerTableMax = 4_000;
 
 /** Microseconds: for each table and each condition and value to ask it, and each row to scan. */
 const perTable = 100;

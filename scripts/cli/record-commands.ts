@@ -21,7 +21,7 @@ import type { Session } from "./session.ts";
 import { duration, excerpt, plural } from "./text.ts";
 
 /** What one call of the producer function takes, and a little less. */
-const inputBytesMax = 5_500_000;
+export const inputBytesMax = 5_500_000;
 const documentCharsShown = 300;
 
 interface GetOptions extends FreshnessOptions {
