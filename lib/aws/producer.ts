@@ -52,9 +52,10 @@ export interface ProduceCall {
 
 export interface Producer {
   /**
-   * Writes a call's records and deletes; answered means durable. Throws a SiltstoneError: `invalid` with every problem
-   * of every record when the call is refused, `notFound` when there is no such collection; after `unavailable` and
-   * `uncertain` repeat the call.
+   * Writes a call's records and deletes; answered means durable. The call is copied at once: its arrays and objects may be
+   * used again before it is answered. Throws a SiltstoneError: `invalid` with every problem of every record when the call is
+   * refused, `notFound` when there is no such collection; after `unavailable` (nothing was written) and `uncertain` (some
+   * of it may have been; the message says what was) repeat the call.
    */
   produce(call: ProduceCall): Promise<ProduceAnswer>;
 }

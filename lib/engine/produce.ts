@@ -2,19 +2,22 @@
  * Producing: one call's writes become one immutable delta per shard.
  *
  *  1. Every record is checked; a call with a bad one is refused whole (or, when asked, the good ones are kept).
- *  2. One delta per shard is written, create-if-absent, under a new ULID. This is what acknowledges the write.
- *  3. The queue is told. When that fails nothing is lost: the compactor finds the delta by its LIST.
+ *  2. All of it is encoded, one delta per shard or several: what cannot be written is refused before anything is.
+ *  3. Each delta is written, create-if-absent, under a new ULID. The last PUT's answer acknowledges the call.
+ *  4. The queue is told. When that fails nothing is lost: the compactor finds the delta by its LIST.
  *
- * A crash before the last PUT was answered acknowledges nothing; the caller repeats the call, and repeated rows change
- * nothing.
+ * A crash or a failure before the last PUT was answered acknowledges nothing; the caller repeats the call, and repeated
+ * rows change nothing.
  */
 import { type Collection, checkEmbeddingVersion } from "../core/collection.ts";
 import { type DeltaRow, encodeDelta } from "../core/delta.ts";
-import { isKind, type Problem } from "../core/errors.ts";
+import { type DeltaPart, deltaParts } from "../core/delta-parts.ts";
+import { invalid, type Problem, SiltstoneError } from "../core/errors.ts";
 import { type ShardRef, ulidTimeMs } from "../core/keys.ts";
+import { isPlainObject, shown } from "../core/metadata.ts";
 import { encodeNotification } from "../core/notification.ts";
+import { ownCopy } from "../core/own-copy.ts";
 import { checkRecords, type RecordsCall } from "../core/records.ts";
-import { shardOf } from "../core/shard-of.ts";
 import { encodeToken } from "../core/token.ts";
 import { readCollection } from "./head.ts";
 import type { Clock, DeltaQueue, ObjectStore } from "./ports.ts";
@@ -38,7 +41,9 @@ export interface ProduceWorld {
 export interface ProduceAnswer {
   /** Give it to a query as `atLeast` to see this write; null when nothing was written. */
   readonly token: string | null;
+  /** Distinct records, of the ids that are not deleted by the same call. */
   readonly written: number;
+  /** Distinct ids. */
   readonly deleted: number;
   readonly rejected: readonly Problem[];
   readonly deltas: readonly { readonly shard: number; readonly delta: string; readonly bytes: number }[];
@@ -46,80 +51,107 @@ export interface ProduceAnswer {
   readonly notified: boolean;
 }
 
-/** Rows of one delta; a larger call makes several. 4,000 rows of 1,024 dims are 16 MB. */
-export const deltaRowsTarget = 4_000;
-const deltaComponentsTarget = 8_000_000;
-
-export async function produce(world: ProduceWorld, call: ProduceCall): Promise<ProduceAnswer> {
+export async function produce(world: ProduceWorld, given: ProduceCall): Promise<ProduceAnswer> {
+  // Before anything is awaited: from now on the caller's objects are its own again.
+  const call = ownCopy(given) as ProduceCall;
+  if (!isPlainObject(call)) throw invalid(`the call must be an object, got ${shown(call)}`);
   const collection = await readCollection(world.store, call.collection);
   checkEmbeddingVersion(collection, call.embeddingVersion);
   const { rows, rejected } = checkRecords(collection, call, world.clock.nowMs());
-  const deltas: { shard: number; delta: string; bytes: number }[] = [];
-  let notified = true;
-  for (const { shard, rows: part } of partition(collection, rows)) {
-    const ref = { collection: collection.name, shard };
-    const { delta, bytes } = await writeDelta(world, collection, ref, part, call.producer ?? "");
-    deltas.push({ shard, delta, bytes });
-    notified = (await notify(world, ref, delta)) && notified;
-  }
-  const deleted = rows.filter((row) => row.vector === null).length;
+  const deltas = deltaParts(collection, rows).map((part) =>
+    encoded(world, collection, part, call.producer ?? ""),
+  );
+  const notified = await writeAll(world, deltas);
   return {
     token: deltas.length === 0 ? null : encodeToken({ collection: collection.name, deltas }),
-    written: rows.length - deleted,
-    deleted,
+    ...outcome(rows),
     rejected,
-    deltas,
+    deltas: deltas.map(({ shard, delta, body }) => ({ shard, delta, bytes: body.length })),
     notified,
   };
 }
 
-/** Rows by shard, in the order of the call, cut into deltas of a bounded size. */
-function* partition(
-  collection: Collection,
-  rows: readonly DeltaRow[],
-): Generator<{ shard: number; rows: DeltaRow[] }> {
-  const byShard = new Map<number, DeltaRow[]>();
-  for (const row of rows) {
-    const shard = shardOf(row.id, collection.shards);
-    const part = byShard.get(shard);
-    if (part) part.push(row);
-    else byShard.set(shard, [row]);
-  }
-  const rowsMax = Math.max(1, Math.min(deltaRowsTarget, Math.floor(deltaComponentsTarget / collection.dims)));
-  for (const [shard, part] of [...byShard].sort(([a], [b]) => a - b)) {
-    for (let start = 0; start < part.length; start += rowsMax)
-      yield { shard, rows: part.slice(start, start + rowsMax) };
-  }
+/** Distinct ids that the call leaves as records and as deleted: of several rows of one id, the last of the highest version. */
+function outcome(rows: readonly DeltaRow[]): { written: number; deleted: number } {
+  const winners = new Map<string, DeltaRow>();
+  for (const row of rows) if (row.version >= (winners.get(row.id)?.version ?? 0)) winners.set(row.id, row);
+  const deleted = [...winners.values()].filter(({ vector }) => vector === null).length;
+  return { written: winners.size - deleted, deleted };
 }
 
-async function writeDelta(
+interface EncodedDelta extends ShardRef {
+  readonly delta: string;
+  readonly body: Uint8Array;
+  readonly rows: number;
+}
+
+function encoded(
   world: ProduceWorld,
   collection: Collection,
-  shard: ShardRef,
-  rows: readonly DeltaRow[],
+  { shard, rows }: DeltaPart,
   producer: string,
-) {
+): EncodedDelta {
   const delta = world.clock.ulid();
   const header = {
     collection: collection.name,
     collectionId: collection.id,
-    shard: shard.shard,
+    shard,
     embeddingVersion: collection.embeddingVersion,
     dims: collection.dims,
     producer,
     createdAtMs: ulidTimeMs(delta),
   };
   const body = encodeDelta(header, rows);
-  await putDelta(world, shard, { delta, body });
-  return { delta, bytes: body.length };
+  return { collection: collection.name, shard, delta, body, rows: rows.length };
 }
 
-async function notify(world: ProduceWorld, { collection, shard }: ShardRef, delta: string): Promise<boolean> {
+/** Writes one after the other; answers whether the queue was told of all. Stops at the first that fails. */
+async function writeAll(world: ProduceWorld, deltas: readonly EncodedDelta[]): Promise<boolean> {
+  let notified = true;
+  for (const [at, delta] of deltas.entries()) {
+    await putDelta(world, delta, delta).catch((error: unknown) => {
+      throw failureAt(at, deltas, error);
+    });
+    notified = (await notify(world, delta)) && notified;
+  }
+  return notified;
+}
+
+/** Deltas and their rows that an error names one by one. */
+const namedMax = 10;
+
+/**
+ * What a call has done that failed at its `at`-th delta. Once something of it is written, it is `uncertain` whatever the
+ * reason: to be repeated, never to be taken for something that did not happen.
+ */
+function failureAt(at: number, deltas: readonly EncodedDelta[], error: unknown): unknown {
+  if (!(error instanceof SiltstoneError) || deltas.length === 1) return error;
+  const mayBeThere = error.kind === "uncertain";
+  if (at === 0 && !mayBeThere) return error;
+  const named = ({ shard, delta, rows }: EncodedDelta) => `shard ${shard} ${delta} (${rows} rows)`;
+  const written = deltas.slice(0, at);
+  const rows = written.reduce((sum, delta) => sum + delta.rows, 0);
+  const list = [
+    ...written.slice(0, namedMax).map(named),
+    ...(at > namedMax ? [`and ${at - namedMax} more`] : []),
+  ];
+  const left = deltas.slice(mayBeThere ? at + 1 : at);
+  return new SiltstoneError(
+    "uncertain",
+    `${at} of ${deltas.length} deltas were written with ${rows} rows${at > 0 ? `: ${list.join(", ")}` : ""}; ` +
+      `${mayBeThere ? `${named(deltas[at]!)} may have been; ` : ""}${left.length} were not; ` +
+      `repeat the call, rows that are there already change nothing. ${error.message}`,
+    { cause: error },
+  );
+}
+
+/** Told or not, the write is durable: a queue that does not take the message is no failure of the call. */
+async function notify(world: ProduceWorld, { collection, shard, delta }: EncodedDelta): Promise<boolean> {
   try {
     await world.queue.send(encodeNotification({ collection, shard, delta }));
     return true;
   } catch (error) {
-    if (isKind(error, "unavailable") || isKind(error, "uncertain")) return false;
+    if (error instanceof SiltstoneError) return false;
     throw error;
   }
 }

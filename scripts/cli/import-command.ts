@@ -2,7 +2,7 @@
  * silt import: a JSONL file, with or without an fvecs file beside it, becomes deltas through the library (not through
  * the producer function, whose calls are limited to 6 MB).
  *
- *  1. Lines are read one by one, with their vectors, and gathered into batches of bounded rows and numbers.
+ *  1. Lines are read one by one, with their vectors, and gathered into batches of bounded rows, numbers and characters.
  *  2. Each batch is one call of produce(); it is durable when that answers. A bad row goes to the rejects file, the
  *     others go on.
  *  3. With --wait: until every delta written is merged.
@@ -32,6 +32,8 @@ import { waitUntilMerged } from "./wait-until-merged.ts";
 const rowsPerShard = 2_000;
 /** Numbers held in one batch: 32 MB of vectors. */
 const batchComponents = 8_000_000;
+/** Of the lines of one batch, which is held in memory whole, and encoded. */
+const batchCharsMax = 64 * 1024 * 1024;
 
 interface ImportOptions extends RowFields {
   readonly records: string;
@@ -127,11 +129,12 @@ async function addLine(writer: BatchWriter, line: RecordLine, context: LineConte
   if (typeof vector === "string") return rejects.add({ line: number, field: "vector", reason: vector });
   const row = parseRow(context.collection, text, context.fields, vector);
   if (row.kind === "faulty") rejects.add({ line: number, ...row.fault });
-  else await writer.add(number, row.record);
+  else await writer.add(number, row.record, text.length);
 }
 
 /** Gathers records into calls of produce(); what such a call refuses is traced back to its line. */
 class BatchWriter {
+  /** Rows: one for each line that was taken, whether or not a later one has its id. */
   written = 0;
   readonly deltas: { shard: number; delta: string }[] = [];
   readonly #world: World;
@@ -140,6 +143,7 @@ class BatchWriter {
   readonly #rowsMax: number;
   #records: object[] = [];
   #lines: number[] = [];
+  #chars = 0;
 
   constructor(world: World, collection: Collection, rejects: RejectsFile) {
     this.#world = world;
@@ -152,9 +156,12 @@ class BatchWriter {
     );
   }
 
-  async add(line: number, record: object): Promise<void> {
+  /** `chars`: of the record's line. */
+  async add(line: number, record: object, chars: number): Promise<void> {
+    if (this.#chars + chars > batchCharsMax) await this.flush();
     this.#records.push(record);
     this.#lines.push(line);
+    this.#chars += chars;
     if (this.#records.length >= this.#rowsMax) await this.flush();
   }
 
@@ -163,10 +170,11 @@ class BatchWriter {
     const [records, lines] = [this.#records, this.#lines];
     this.#records = [];
     this.#lines = [];
+    this.#chars = 0;
     const { name, embeddingVersion } = this.#collection;
     const call = { collection: name, embeddingVersion, records, onInvalid: "skip", producer: "silt import" };
     const answer: ProduceAnswer = await produce(this.#world, call);
-    this.written += answer.written;
+    this.written += records.length - new Set(answer.rejected.map(({ index }) => index)).size;
     this.deltas.push(...answer.deltas.map(({ shard, delta }) => ({ shard, delta })));
     for (const { id, index, field, reason } of answer.rejected) {
       this.#rejects.add({ line: lines[index ?? 0]!, ...(id === undefined ? {} : { id }), field, reason });

@@ -17,11 +17,10 @@ import { exitCodes } from "./exit-code.ts";
 import { decodeUtf8, faultyLine, foreignFormat, markBytes } from "./input-text.ts";
 import type { Outcome } from "./outcome.ts";
 import type { Runner } from "./program.ts";
+import { inputBytesMax, putRecords } from "./put-parts.ts";
 import type { Session } from "./session.ts";
 import { duration, excerpt, plural } from "./text.ts";
 
-/** What one call of the producer function takes, and a little less. */
-export const inputBytesMax = 5_500_000;
 const documentCharsShown = 300;
 
 interface GetOptions extends FreshnessOptions {
@@ -74,8 +73,8 @@ async function put(session: Session, name: string, options: { file?: string }): 
   const bytes = file === undefined ? await readStdin(session) : await readInput(file);
   const records = parseRecords(textOf(bytes, file === undefined ? "standard input" : `--file: ${file}`));
   const { deployment, collection } = await openCollection(session, name);
-  const call = { collection: name, records: records.map((record) => embedMissing(collection, record)) };
-  return written(name, (await deployment.call("producer", call)) as ProduceAnswer);
+  const whole = records.map((record) => embedMissing(collection, record));
+  return written(name, await putRecords(deployment, collection, whole));
 }
 
 async function readStdin(session: Session): Promise<Buffer> {

@@ -96,6 +96,26 @@ test("collections are created once, listed, described and deleted with the name 
   expect(await cli.run(["collection", "delete", "docs", "--confirm", "docs"])).toMatchObject({ code: 3 });
 });
 
+test("put takes what its input may have, however large its vectors become", async () => {
+  await cli.run(["collection", "create", "notes", "--embedder", "lexical"]);
+  const records = Array.from({ length: 6_000 }, (_, n) => ({ id: `r${n}`, document: `note number ${n}` }));
+  const answer = (await cli.run(["put", "notes", "--json"], { stdin: JSON.stringify(records) })).json<{
+    token: string;
+    written: number;
+    deltas: object[];
+  }>();
+  expect(answer.written).toBe(6_000);
+  expect(answer.deltas.length).toBeGreaterThan(1);
+  const seen = await cli.run(["count", "notes", "--at-least", answer.token, "--json"]);
+  // Nothing has been published, so the token alone is what is seen.
+  expect(seen.json()).toMatchObject({ count: 6_000 });
+  const bad = [...records.map(({ id }) => ({ id: `x${id}`, document: "new" })), { id: 7, document: "bad" }];
+  const refused = await cli.run(["put", "notes"], { stdin: JSON.stringify(bad) });
+  expect(refused).toMatchObject({ code: 2, err: expect.stringContaining("nothing was written") });
+  const still = await cli.run(["count", "notes", "--consistency", "strong", "--json"]);
+  expect(still.json()).toMatchObject({ count: 6_000 });
+});
+
 test("put, get, query, count and delete go through the functions", async () => {
   await cli.run(["collection", "create", "docs", "--dims", String(dims), "--field", "n:number"]);
   expect(await cli.run(["count", "docs"])).toMatchObject({

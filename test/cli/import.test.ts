@@ -69,6 +69,17 @@ test("rows with vectors from a file arrive in several deltas, and importing agai
   expect(record?.vector).toEqual(Array.from(new Float32Array(vectorOf(4321, dims))));
 });
 
+test("lines with large documents are taken, in deltas and batches of bounded bytes", async () => {
+  const text = "x".repeat(38_000);
+  const row = (n: number) => JSON.stringify({ id: `r${n}`, text, vector: vectorOf(n, dims) });
+  write("large.jsonl", Array.from({ length: 1_800 }, (_, n) => row(n)).join("\n"));
+  const said = await cli.run(["import", "docs", "--records", "large.jsonl", "--json"]);
+  expect(said).toMatchObject({ code: 0, err: "" });
+  expect(said.json()).toMatchObject({ lines: 1_800, written: 1_800, rejected: 0, deltas: 3 });
+  await cli.run(["compact", "docs"]);
+  expect((await cli.run(["count", "docs", "--json"])).json()).toMatchObject({ count: 1_800 });
+}, 30_000);
+
 test("bad rows are listed with line, id, field and reason; the good ones go on", async () => {
   const vector = vectorOf(1, dims);
   const rows = [

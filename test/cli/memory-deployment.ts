@@ -3,8 +3,9 @@ import { PassThrough } from "node:stream";
 import { checkCompactorEvent, compactorEvent } from "../../lambdas/compactor/event.ts";
 import { producerEvent } from "../../lambdas/producer/event.ts";
 import { parseQueryEvent } from "../../lambdas/query/event.ts";
+import { bodyBytesMax } from "../../lib/aws/lambda-door.ts";
 import { parseEvent } from "../../lib/aws/parse-event.ts";
-import { unreachable } from "../../lib/core/errors.ts";
+import { invalid, unreachable } from "../../lib/core/errors.ts";
 import { compact } from "../../lib/engine/compact.ts";
 import { produce } from "../../lib/engine/produce.ts";
 import { Reader } from "../../lib/engine/reader.ts";
@@ -65,7 +66,9 @@ export class MemoryCli {
 
   async #call(role: FunctionRole, event: object): Promise<unknown> {
     // What a function is sent and answers goes through JSON.
-    const sent = JSON.parse(JSON.stringify(event)) as object;
+    const payload = JSON.stringify(event);
+    if (Buffer.byteLength(payload) > bodyBytesMax) throw invalid("a Lambda takes less at a time");
+    const sent = JSON.parse(payload) as object;
     const answer = role === "query" ? await this.#query(sent) : await this.#write(role, sent);
     return JSON.parse(JSON.stringify(answer)) as unknown;
   }

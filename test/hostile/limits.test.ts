@@ -9,6 +9,7 @@ import { answerBytesMax } from "../../lib/core/answer-size.ts";
 import { bounds } from "../../lib/core/bounds.ts";
 import { dimsMax, fieldsMax, shardsMax } from "../../lib/core/collection.ts";
 import { deltaBytesMax, deltaRowsMax } from "../../lib/core/delta-header.ts";
+import { callBytesMax } from "../../lib/core/delta-parts.ts";
 import { errorTextBytesMax } from "../../lib/core/errors.ts";
 import { filterDepthMax, filterListMax, filterNodesMax, filterValuesMax } from "../../lib/core/filter.ts";
 import {
@@ -23,13 +24,22 @@ import { namedDeltasMax } from "../../lib/core/token.ts";
 import { refreshSecondsMax, topKMax } from "../../lib/engine/read-request.ts";
 import { overlayBytesMax } from "../../lib/engine/shard-reader.ts";
 import { idsMax } from "../../lib/engine/view.ts";
-import { inputBytesMax } from "../../scripts/cli/record-commands.ts";
+import { inputBytesMax } from "../../scripts/cli/put-parts.ts";
 import { lineBytesMax } from "../../scripts/cli/record-lines.ts";
 
 const { fieldListMax, fieldTextBytesMax, metadataBytesMax, metadataKeyBytesMax, metadataKeysMax } = metadata;
 const { overlaidDeltas } = bounds;
 const constants: Readonly<Record<string, number>> = {
-  ...{ bodyBytesMax, jsonLevelsMax, jsonEntriesMax, jsonKeysMax, callRowsMax, idBytesMax, documentBytesMax },
+  ...{
+    bodyBytesMax,
+    callBytesMax,
+    jsonLevelsMax,
+    jsonEntriesMax,
+    jsonKeysMax,
+    callRowsMax,
+    idBytesMax,
+    documentBytesMax,
+  },
   ...{ metadataBytesMax, metadataKeysMax, metadataKeyBytesMax, fieldTextBytesMax, fieldListMax, fieldsMax },
   ...{ dimsMax, shardsMax, textBytesMax, topKMax, idsMax, refreshSecondsMax, tokensMax, namedDeltasMax },
   ...{ filterDepthMax, filterNodesMax, filterListMax, filterValuesMax },

@@ -290,6 +290,28 @@ export const mutants: readonly Mutant[] = [
     ],
   },
   {
+    name: "a call that is half written says that nothing happened",
+    file: "lib/engine/produce.ts",
+    edits: [
+      { search: "if (at === 0 && !mayBeThere) return error;", replace: "if (!mayBeThere) return error;" },
+    ],
+    test: "test/engine/produce.test.ts",
+  },
+  {
+    name: "a call is read after the caller may have changed it",
+    file: "lib/engine/produce.ts",
+    edits: [
+      { search: "const call = ownCopy(given) as ProduceCall;", replace: "const call = given; void ownCopy;" },
+    ],
+    test: "test/engine/produce.test.ts",
+  },
+  {
+    name: "deltas are bounded by rows alone",
+    file: "lib/core/delta-parts.ts",
+    edits: [{ search: "bytes + more <= bytesTarget", replace: "bytes + more >= bytesTarget * 0" }],
+    test: "test/engine/produce.test.ts",
+  },
+  {
     name: "strong read: pointer before the LIST",
     file: "lib/engine/shard-reader.ts",
     edits: [

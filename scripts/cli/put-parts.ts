@@ -1,0 +1,63 @@
+/** silt put: one call of the producer function, or several where its records make more than a function takes. */
+import type { Collection } from "../../lib/core/collection.ts";
+import { SiltstoneError } from "../../lib/core/errors.ts";
+import { checkRecords } from "../../lib/core/records.ts";
+import { encodeToken } from "../../lib/core/token.ts";
+import type { ProduceAnswer } from "../../lib/engine/produce.ts";
+import type { Deployment } from "./deployment.ts";
+
+/** What one call of the producer function takes, and a little less. */
+export const inputBytesMax = 5_500_000;
+
+/** The records are what the input had, and vectors that were embedded for it, which may be larger. */
+export async function putRecords(
+  { call, world }: Deployment,
+  collection: Collection,
+  records: readonly unknown[],
+): Promise<ProduceAnswer> {
+  const parts = partsOf(records);
+  const put = async (part: readonly unknown[]) =>
+    (await call("producer", { collection: collection.name, records: part })) as ProduceAnswer;
+  if (parts.length === 1) return put(records);
+  // A bad record refuses all of them.
+  checkRecords(collection, { records }, world.clock.nowMs());
+  const answers: ProduceAnswer[] = [];
+  for (const part of parts)
+    answers.push(await put(part).catch((error: unknown) => fail(answers, parts, error)));
+  const deltas = answers.flatMap((answer) => answer.deltas);
+  const sum = (value: (answer: ProduceAnswer) => number) =>
+    answers.reduce((total, answer) => total + value(answer), 0);
+  return {
+    token: encodeToken({ collection: collection.name, deltas }),
+    written: sum(({ written }) => written),
+    deleted: sum(({ deleted }) => deleted),
+    rejected: [],
+    deltas,
+    notified: answers.every(({ notified }) => notified),
+  };
+}
+
+function fail(answers: readonly ProduceAnswer[], parts: readonly unknown[][], error: unknown): never {
+  if (!(error instanceof SiltstoneError) || answers.length === 0) throw error;
+  const written = answers.reduce((sum, answer) => sum + answer.written, 0);
+  throw new SiltstoneError(
+    "uncertain",
+    `${answers.length} of ${parts.length} calls were answered, with ${written} records; repeat the command: ${error.message}`,
+    { cause: error },
+  );
+}
+
+function partsOf(records: readonly unknown[]): unknown[][] {
+  const parts: unknown[][] = [[]];
+  let bytes = 0;
+  for (const record of records) {
+    const more = Buffer.byteLength(JSON.stringify(record)) + 1;
+    if (bytes + more > inputBytesMax && bytes > 0) {
+      parts.push([]);
+      bytes = 0;
+    }
+    parts.at(-1)!.push(record);
+    bytes += more;
+  }
+  return parts;
+}
