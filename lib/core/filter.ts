@@ -8,7 +8,7 @@
  */
 import type { FieldType } from "./collection.ts";
 import { invalid, type SiltstoneError } from "./errors.ts";
-import { isPlainObject, shown } from "./metadata.ts";
+import { inexactReason, isInexact, isPlainObject, shown } from "./metadata.ts";
 
 export const filterDepthMax = 16;
 export const filterNodesMax = 256;
@@ -162,6 +162,7 @@ function operand(parsing: Parsing, { field, type, path }: Target, value: unknown
   }
   if (typeof value === "number" && !Number.isFinite(value))
     throw bad(path, `is ${value}; a number must be finite`);
+  if (isInexact(value)) throw bad(path, inexactReason);
   if (typeof value === "string" && !value.isWellFormed()) throw bad(path, "is not well-formed Unicode");
   return value as FilterValue;
 }

@@ -15,8 +15,19 @@ export const fieldListMax = 256;
 
 const valueShownMax = 40;
 
+const beyondExact = `beyond ±${Number.MAX_SAFE_INTEGER}`;
+/** Why `isInexact` numbers are refused, in metadata and filters alike. */
+export const inexactReason = `is ${beyondExact}, where one number stands for several integers; write it as a string`;
+
+/**
+ * Whether a number may be another than the one that was written: 9007199254740993 is read as ...992 by all that parse JSON
+ * to float64, Lambda included, and nothing tells afterwards. All numbers of that size are refused, the exact ones too.
+ */
+export const isInexact = (value: unknown): boolean => Number.isInteger(value) && !Number.isSafeInteger(value);
+
 /** A value as it is shown in a reason: JSON, cut to 40 characters. */
 export function shown(value: unknown): string {
+  if (isInexact(value)) return `a number ${beyondExact}`;
   if (typeof value === "string") return cut(JSON.stringify(value.slice(0, valueShownMax + 1)));
   if (Array.isArray(value)) return `a list of ${value.length}`;
   if (typeof value === "object" && value !== null) return "an object";
@@ -34,8 +45,15 @@ export function isPlainObject(value: unknown): value is Record<string, unknown> 
   return prototype === null || (!Array.isArray(value) && Object.getPrototypeOf(prototype) === null);
 }
 
-/** Everything that is wrong with a record's metadata; empty when it may be stored. */
-export function metadataProblems(fields: Readonly<Record<string, FieldType>>, value: unknown): Problem[] {
+/**
+ * Everything that is wrong with a record's metadata; empty when it may be stored. `text` is what a delta holds of it: earlier
+ * producers took numbers of any size, and a text that is their encoding of what was read from it has lost nothing.
+ */
+export function metadataProblems(
+  fields: Readonly<Record<string, FieldType>>,
+  value: unknown,
+  text?: string,
+): Problem[] {
   if (!isPlainObject(value)) return [{ field: "metadata", reason: `must be an object, got ${shown(value)}` }];
   const keys = Object.keys(value);
   if (keys.length > metadataKeysMax) {
@@ -45,7 +63,11 @@ export function metadataProblems(fields: Readonly<Record<string, FieldType>>, va
   for (const key of keys) {
     const field = `metadata.${key.slice(0, 80).toWellFormed()}`;
     const declared = Object.hasOwn(fields, key) ? fields[key] : undefined;
-    const reason = keyProblem(key) ?? valueProblem(value[key], declared);
+    const isKept = () => text !== undefined && encodeMetadata(value as Metadata) === text;
+    const reason =
+      keyProblem(key) ??
+      valueProblem(value[key], declared) ??
+      (isInexact(value[key]) && !isKept() ? inexactReason : null);
     if (reason !== null) problems.push({ field, reason });
   }
   if (problems.length === 0) {

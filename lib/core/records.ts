@@ -241,7 +241,7 @@ function metadataTextProblem(
   const bytes = Buffer.byteLength(text);
   if (bytes > metadataBytesMax)
     return ["metadata", `has ${bytes} bytes; at most ${metadataBytesMax} are allowed`];
-  const [problem] = metadataProblems(fields, parsedJson(text));
+  const [problem] = metadataProblems(fields, parsedJson(text), text);
   return problem === undefined ? null : [problem.field, problem.reason];
 }
 

@@ -146,6 +146,11 @@ test.each<[string, unknown, string]>([
     "metadata.x: is Infinity; a number must be finite",
   ],
   [
+    "an integer that may have been rounded",
+    { ...good, metadata: { x: 2 ** 53 } },
+    "metadata.x: is beyond ±9007199254740991, where one number stands for several integers; write it as a string",
+  ],
+  [
     "a wrong type",
     { ...good, metadata: { year: "1999" } },
     'metadata.year: is declared as number, got the string "1999"',
@@ -302,7 +307,8 @@ test("anything at all is a row or a problem, never another exception", () => {
 
 test("metadata that passes survives its JSON text, with sorted keys", () => {
   const key = fc.string({ minLength: 1, maxLength: 10, unit: "grapheme" }).filter((k) => k !== "__proto__");
-  const number = fc.double({ noNaN: true, noDefaultInfinity: true }).map((n) => (Object.is(n, -0) ? 0 : n));
+  const max = Number.MAX_SAFE_INTEGER;
+  const number = fc.double({ noNaN: true, min: -max, max }).map((n) => (Object.is(n, -0) ? 0 : n));
   const value = fc.oneof(
     fc.string({ unit: "grapheme" }),
     number,

@@ -479,6 +479,27 @@ export const mutants: readonly Mutant[] = [
     test: "test/engine/collections.test.ts",
   },
   mutant(
+    "metadata takes numbers that were rounded",
+    "lib/core/metadata.ts",
+    "(isInexact(value[key]) && !isKept() ? inexactReason : null)",
+    "null",
+    "test/hostile/numbers.test.ts",
+  ),
+  mutant(
+    "filters compare with numbers that were rounded",
+    "lib/core/filter.ts",
+    "  if (isInexact(value)) throw bad(path, inexactReason);\n",
+    "",
+    "test/hostile/numbers.test.ts",
+  ),
+  mutant(
+    "any text of a delta's metadata passes for an earlier producer's",
+    "lib/core/metadata.ts",
+    "encodeMetadata(value as Metadata) === text",
+    "text.length > 0",
+    "test/hostile/numbers.test.ts",
+  ),
+  mutant(
     "a token is not looked at",
     "lib/engine/reader.ts",
     "return token ? reader.including(token, maxAgeMs, tolerant) :",
