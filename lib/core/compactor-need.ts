@@ -15,8 +15,12 @@ export interface Room {
   readonly diskBytes: number;
 }
 
-/** The files of its inputs that a merge reads; clusters.bin it makes anew. */
-export const mergedFiles: readonly SegmentFile[] = ["index.hnsw", "vectors.f32", "records.db"];
+/** The files of its inputs that a merge reads: clusters.bin it makes anew, and so it does the graph of what it reclaims. */
+export const mergedFiles = ({ reason }: Pick<MergePlan, "reason">): SegmentFile[] => [
+  ...(reason === "stale" ? [] : (["index.hnsw"] as const)),
+  "vectors.f32",
+  "records.db",
+];
 
 /** Node, the code, parts of files under way, and what is garbage until the next collection. */
 const processBytes = 290e6;
@@ -50,13 +54,16 @@ export function ingestNeed(deltas: number, deltaBytes: number, { dims }: Pick<Ma
 
 export function mergeNeed(manifest: Manifest, plan: MergePlan): Room {
   const inputs = manifest.segments.filter(({ id }) => plan.inputs.includes(id));
+  const against = manifest.segments.filter(({ id }) => plan.against.includes(id));
   const total = (of: (segment: Segment) => number) => inputs.reduce((sum, segment) => sum + of(segment), 0);
   const { M } = manifest.index;
   const slots = total((segment) => segment.slots);
   const vectorBytes = slots * manifest.dims * 4;
   const linkBytes = slots * (8 * M + 4 + (4 * M + 4) / (M - 1));
   const bytesOf = (name: SegmentFile) => total(({ files }) => files[name]?.bytes ?? 0);
-  const inputBytes = mergedFiles.reduce((sum, name) => sum + bytesOf(name), 0);
+  const inputBytes = mergedFiles(plan).reduce((sum, name) => sum + bytesOf(name), 0);
+  // Read once, row by row: what is kept of them in memory is what the inputs' rows have already.
+  const againstBytes = against.reduce((sum, { files }) => sum + files["records.db"]!.bytes, 0);
   const rows = total((segment) => segment.rows + segment.tombstones);
   const graphBytes = vectorBytes + linkBytes + slots * nodeBytes;
   const clustersBytes = slots * manifest.dims + bytesOf("records.db");
@@ -64,7 +71,7 @@ export function mergeNeed(manifest: Manifest, plan: MergePlan): Room {
     vectorBytes * 2 + linkBytes + slots * labelBytes + bytesOf("records.db") * recordsSlack + clustersBytes;
   return {
     memoryBytes: Math.ceil(processBytes + rows * placeBytes + graphBytes + inputBytes * fetchedShare),
-    diskBytes: Math.ceil(inputBytes + outputBytes),
+    diskBytes: Math.ceil(inputBytes + againstBytes + outputBytes),
   };
 }
 

@@ -37,6 +37,16 @@ export interface Segment {
   /** Checksum over rows and tombstones. */
   readonly sum: RowSum;
   readonly files: Readonly<Partial<Record<SegmentFile, FileEntry>>>;
+  /** What merging knows of rows here that are superseded; absent until something is. Nothing but reclaiming depends on it. */
+  readonly stale?: Staleness;
+}
+
+/** Rows of a segment that others supersede, and dead slots: what is stored and no answer can hold. */
+export interface Staleness {
+  /** When the first of them was superseded, at the latest: ms since 1970; null when none is known. */
+  readonly sinceMs: number | null;
+  /** By segment of the same version: how many ids of this one it has written again, when it was made. 0 was counted, too. */
+  readonly by: Readonly<Record<string, number>>;
 }
 
 export interface Manifest {
@@ -141,6 +151,7 @@ function segmentFault(segment: Segment, dims: number): string | null {
   if (!isUlid(segment.id)) return "its id is not a ULID";
   if (segment.rows + segment.tombstones !== segment.sum.rows)
     return "its counts and its checksum's count differ";
+  if (segment.stale !== undefined && !isStaleness(segment.stale)) return "its staleness is none";
   if (segment.slots < segment.rows) return `it has ${segment.rows} rows in ${segment.slots} slots`;
   if (segment.kind === "flat" && segment.slots !== segment.rows) return "a flat segment has no dead slots";
   const names: SegmentFile[] = [
@@ -161,6 +172,11 @@ function segmentFault(segment: Segment, dims: number): string | null {
   if (vectorBytes !== segment.slots * dims * 4)
     return `vectors.f32 is ${vectorBytes} bytes for ${segment.slots} × ${dims}`;
   return null;
+}
+
+function isStaleness({ sinceMs, by }: Staleness): boolean {
+  const isCount = (n: unknown) => Number.isSafeInteger(n) && (n as number) >= 0;
+  return (sinceMs === null || isCount(sinceMs)) && Object.values(by).every(isCount);
 }
 
 /** What is wrong with publishing `next` on top of `head`; null when nothing is. Equality of epochs is a merge, a rollback or the same holder. */

@@ -15,10 +15,13 @@ export function mergeMs(manifest: Manifest, plan: MergePlan): number {
   const inputs = manifest.segments.filter((segment) => plan.inputs.includes(segment.id));
   const rows = inputs.map((segment) => segment.rows + segment.tombstones).sort((a, b) => a - b);
   const graphs = inputs.some((segment) => segment.kind === "hnsw");
-  // The largest graph is grown unless too much of it is dead; then its rows are inserted as well.
+  // The largest graph is grown unless too much of it is dead; what is reclaimed is built anew.
   const inserted =
-    rows.reduce((sum, n) => sum + n, 0) - (graphs && plan.reason !== "dead" ? rows[rows.length - 1]! : 0);
-  const bytes = inputs.reduce((sum, segment) => sum + segmentBytes(segment), 0);
+    rows.reduce((sum, n) => sum + n, 0) - (graphs && plan.reason !== "stale" ? rows[rows.length - 1]! : 0);
+  const read = manifest.segments.filter((segment) => plan.against.includes(segment.id));
+  const bytes =
+    inputs.reduce((sum, segment) => sum + segmentBytes(segment), 0) +
+    read.reduce((sum, { files }) => sum + files["records.db"]!.bytes, 0);
   const effort = manifest.index.efConstruction / 100;
   return inserted * manifest.dims * insertMsPerComponent * effort + (bytes * 2) / transferBytesPerMs;
 }

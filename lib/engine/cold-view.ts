@@ -20,14 +20,14 @@ import { mergeTopK } from "../core/top-k.ts";
 import { normalised } from "../core/vector.ts";
 import {
   type ClusterRecord,
-  Clusters,
+  type Clusters,
   decodeBucket,
   isSameVector,
   type NearRow,
 } from "../segment/clusters.ts";
 import { exactRows } from "../segment/graph.ts";
 import type { AnswerRow, OpenSegment } from "../segment/open-segment.ts";
-import { fetchRange } from "./fetch.ts";
+import { fetchClusters, fetchRange } from "./fetch.ts";
 import type { ObjectStore } from "./ports.ts";
 import { type SearchOptions, View, type ViewHit } from "./view.ts";
 
@@ -219,12 +219,9 @@ class ClusteredSegment {
   }
 
   static async open(source: Source, segment: Segment): Promise<ClusteredSegment> {
-    const key = segmentKey(source.shard, segment.id, "clusters.bin");
-    const { bytes, sha256 } = segment.files["clusters.bin"]!.head!;
-    const head = await source.limit(() => fetchRange(source.store, key, { start: 0, limit: bytes }));
-    if (hash("sha256", head, "hex") !== sha256)
-      throw corrupt(key, "its head's sha256 is not the one in the manifest");
-    return new ClusteredSegment(source, segment, Clusters.decode(head, key, source.collection));
+    const { store, shard, collection } = source;
+    const clusters = await source.limit(() => fetchClusters(store, shard, segment, collection));
+    return new ClusteredSegment(source, segment, clusters);
   }
 
   get rows(): number {

@@ -2,13 +2,15 @@
  * Fetching a segment's files: parallel ranged GETs into a local folder, each file's sha256 checked against the manifest
  * before anybody opens it. A file that does not match is deleted and reported as `corrupt`.
  */
-import { createHash } from "node:crypto";
+import { createHash, hash } from "node:crypto";
 import { mkdir, open, rm } from "node:fs/promises";
 import { join } from "node:path";
 import pLimit from "p-limit";
+import type { Collection } from "../core/collection.ts";
 import { corrupt } from "../core/errors.ts";
 import { type SegmentFile, type ShardRef, segmentKey } from "../core/keys.ts";
 import type { FileEntry, Segment } from "../core/manifest.ts";
+import { Clusters } from "../segment/clusters.ts";
 import type { ByteRange, ObjectStore } from "./ports.ts";
 
 /** One S3 stream gives 54 to 75 MB/s: several at once fill a Lambda's network. */
@@ -66,6 +68,21 @@ async function fetchFile(
   } finally {
     await file.close();
   }
+}
+
+/** The verified head of a segment's clusters.bin. Throws `corrupt` naming the object. */
+export async function fetchClusters(
+  store: ObjectStore,
+  shard: ShardRef,
+  segment: Segment,
+  collection: Pick<Collection, "dims">,
+): Promise<Clusters> {
+  const key = segmentKey(shard, segment.id, "clusters.bin");
+  const { bytes, sha256 } = segment.files["clusters.bin"]!.head!;
+  const head = await fetchRange(store, key, { start: 0, limit: bytes });
+  if (hash("sha256", head, "hex") !== sha256)
+    throw corrupt(key, "its head's sha256 is not the one in the manifest");
+  return Clusters.decode(head, key, collection);
 }
 
 /** Part of an immutable object that a manifest names. Throws `corrupt` when it is missing or shorter. */

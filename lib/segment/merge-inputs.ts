@@ -6,11 +6,14 @@ import type { Collection } from "../core/collection.ts";
 import { ulidTimeMs } from "../core/keys.ts";
 import type { Segment } from "../core/manifest.ts";
 import { compareOrder, type Row, type RowOrder } from "../core/record.ts";
+import type { Counts } from "../core/staleness.ts";
+import { type Clusters, idHash } from "./clusters.ts";
 import { VectorFile } from "./files.ts";
 import {
   openRecords,
   type StoredRow,
   type StoredTombstone,
+  storedOrders,
   storedRows,
   storedTombstones,
 } from "./records-db.ts";
@@ -92,16 +95,115 @@ export function foldInputs(inputs: readonly OpenInput[]): Folded {
   return { winners, losers, cameIn: cameIn.sum() };
 }
 
-/** Moves tombstones whose delta was made before this to the losers; the largest version among them, -1 for none. */
-export function dropTombstones({ winners, losers }: Folded, beforeMs: number): number {
-  let versionMax = -1;
-  for (const [id, place] of winners) {
-    if (place.label !== null || ulidTimeMs(place.delta) >= beforeMs) continue;
-    winners.delete(id);
-    losers.push({ id, ...place });
-    versionMax = Math.max(versionMax, place.version);
+/** What the winners are to a segment whose records were read. */
+export interface Compared {
+  /** How many of its rows they supersede. */
+  readonly older: number;
+  /** Those of them that tombstones beat, by id. */
+  readonly deleted: ReadonlySet<string>;
+}
+
+/** Moves rows that a segment of `against` supersedes (or holds as well) to the losers. */
+export function dropSuperseded(
+  { winners, losers }: Folded,
+  against: readonly MergeInput[],
+): Map<string, Compared> {
+  const compared = new Map<string, Compared>();
+  for (const { segment, folder } of against) {
+    const db = openRecords(join(folder, "records.db"));
+    try {
+      let older = 0;
+      const deleted = new Set<string>();
+      for (const { id, ...order } of storedOrders(db)) {
+        const place = winners.get(id);
+        if (place === undefined) continue;
+        if (compareOrder(place, order) > 0) {
+          older += 1;
+          if (place.label === null) deleted.add(id);
+          continue;
+        }
+        winners.delete(id);
+        losers.push({ id, ...place });
+      }
+      compared.set(segment.id, { older, deleted });
+    } finally {
+      db.close();
+    }
   }
-  return versionMax;
+  return compared;
+}
+
+/** A segment of the version that a merge leaves as it is. */
+export interface Neighbour {
+  readonly segment: Segment;
+  /** By which it is known whose ids it has; null when nothing is known. */
+  readonly clusters: Clusters | null;
+}
+
+export interface Met {
+  /** Of each neighbour of which it is known: how many of its ids are among the winners. */
+  readonly counted: Counts;
+  /** Largest version among dropped tombstones; -1 when none was dropped. */
+  readonly droppedVersionMax: number;
+}
+
+/**
+ * Counts the winners' ids in the neighbours; and moves tombstones whose delta was made before `beforeMs` to the losers, where no
+ * neighbour can hold anything older: it has no such id, or nothing of so small a version.
+ */
+export async function meetNeighbours(
+  { winners, losers }: Folded,
+  beforeMs: number,
+  neighbours: AsyncIterable<Neighbour>,
+  compared: ReadonlyMap<string, Compared>,
+): Promise<Met> {
+  const ids = [...winners.keys()];
+  const droppable = new Map<number, Place>();
+  for (const [i, id] of ids.entries()) {
+    const place = winners.get(id)!;
+    if (place.label === null && ulidTimeMs(place.delta) < beforeMs) droppable.set(i, place);
+  }
+  const counted = new Map<string, number>();
+  let hashes: IdHashes | null = null;
+  for await (const { segment, clusters } of neighbours) {
+    const deleted = compared.get(segment.id)?.deleted;
+    const mayHold = (i: number): boolean =>
+      deleted?.has(ids[i]!) ?? (clusters === null || clusters.bucketOfHashed(hashes!.at(i)) !== null);
+    if (clusters !== null) {
+      hashes ??= new IdHashes(ids);
+      let met = 0;
+      for (let i = 0; i < ids.length; i++) if (clusters.bucketOfHashed(hashes.at(i)) !== null) met += 1;
+      counted.set(segment.id, met);
+    }
+    for (const [i, { version }] of droppable)
+      if (segment.minVersion <= version && mayHold(i)) droppable.delete(i);
+  }
+  let droppedVersionMax = -1;
+  for (const [i, place] of droppable) {
+    winners.delete(ids[i]!);
+    losers.push({ id: ids[i]!, ...place });
+    droppedVersionMax = Math.max(droppedVersionMax, place.version);
+  }
+  return { counted, droppedVersionMax };
+}
+
+/** Made once, asked for each neighbour. */
+class IdHashes {
+  readonly #high: Uint32Array;
+  readonly #fingerprint: Uint16Array;
+
+  constructor(ids: readonly string[]) {
+    this.#high = new Uint32Array(ids.length);
+    this.#fingerprint = new Uint16Array(ids.length);
+    for (const [i, id] of ids.entries()) {
+      const { high, fingerprint } = idHash(id);
+      this.#high[i] = high;
+      this.#fingerprint[i] = fingerprint;
+    }
+  }
+  at(i: number): { high: number; fingerprint: number } {
+    return { high: this.#high[i]!, fingerprint: this.#fingerprint[i]! };
+  }
 }
 
 /** The rows of these places, read back from the inputs' files. */

@@ -1,7 +1,8 @@
 /**
  * Merges segments on local disk into one.
  *
- *  1. Every input row is met once; the last write of each id is kept, the rest is retired.
+ *  1. Every input row is met once; the last write of each id is kept, the rest is retired: also what a segment that stays
+ *     as it is supersedes.
  *  2. The largest graph among the inputs is grown by the other rows, as long as no more than a quarter of its nodes
  *     would be dead: inserting costs per small row, never per large. Otherwise the graph is built anew.
  *  3. The output is described by what its files hold.
@@ -17,6 +18,7 @@ import type { Collection } from "../core/collection.ts";
 import type { SegmentFile } from "../core/keys.ts";
 import type { Segment } from "../core/manifest.ts";
 import type { MergeLimits } from "../core/merge-plan.ts";
+import type { Counts } from "../core/staleness.ts";
 import { type Clustering, clusterRows } from "./clustering.ts";
 import {
   describeSegment,
@@ -28,9 +30,12 @@ import {
 } from "./files.ts";
 import { Graph } from "./graph.ts";
 import {
-  dropTombstones,
+  dropSuperseded,
   foldInputs,
   type MergeInput,
+  type Met,
+  meetNeighbours,
+  type Neighbour,
   type OpenInput,
   type Place,
   rowsAt,
@@ -48,20 +53,25 @@ const scatteredShare = 0.2;
 export interface MergeOptions {
   readonly id: string;
   readonly limits: Pick<MergeLimits, "flatRowsMax" | "deadShareMax" | "clusteredComponentsMin">;
-  /** Tombstones whose delta was made before this are dropped; only when the inputs are the whole shard. 0 keeps all. */
+  /** Tombstones whose delta was made before this are dropped, unless a neighbour may hold what they beat. 0 keeps all. */
   readonly dropTombstonesBeforeMs: number;
+  /** Neighbours whose records.db is in their folder: what they supersede is left out. @default none */
+  readonly against?: readonly MergeInput[];
+  /** All other segments of the version, those of `against` as well. @default none: the inputs are the whole shard */
+  readonly neighbours?: AsyncIterable<Neighbour>;
+  /** Builds a graph from its rows, whatever could be grown: nothing dead stays in it. @default false */
+  readonly anew?: boolean;
   /** Awaited between slices of work, with rows done and in all (0 of 0 where there is no progress to tell); may throw to stop. */
   readonly breathe: (done: number, all: number) => Promise<void>;
 }
 
-export interface Merged {
+export interface Merged extends Met {
   readonly segment: Segment;
   /** Checksum of every row of every input, as read from their files. */
   readonly cameIn: RowSum;
   readonly retired: RowSum;
-  /** Largest version among dropped tombstones; -1 when none was dropped. */
-  readonly droppedVersionMax: number;
   readonly grown: boolean;
+  readonly supersedes: Counts;
 }
 
 /** Where a live row of the output comes from. */
@@ -76,11 +86,14 @@ export const mergeSegments = (
   withInputs(merging, collection, async (inputs) => {
     const folded = foldInputs(inputs);
     const { winners, losers, cameIn } = folded;
-    const droppedVersionMax = dropTombstones(folded, options.dropTombstonesBeforeMs);
+    const compared = dropSuperseded(folded, options.against ?? []);
+    const supersedes = new Map([...compared].map(([id, { older }]) => [id, older]));
+    const { dropTombstonesBeforeMs, neighbours = none() } = options;
+    const met = await meetNeighbours(folded, dropTombstonesBeforeMs, neighbours, compared);
     const retired = sumOf(rowsAt(inputs, losers));
     const kept = keptRows(winners);
     const kind = kept.length > options.limits.flatRowsMax ? "hnsw" : "flat";
-    const base = kind === "hnsw" ? growable(inputs, kept, options.limits) : null;
+    const base = kind === "hnsw" && !options.anew ? growable(inputs, kept, options.limits) : null;
     const { added, clustering } =
       kind === "hnsw"
         ? await orderRows(inputs, collection, { kept, base }, options)
@@ -93,7 +106,7 @@ export const mergeSegments = (
       ];
     });
     const segment = describeSegment({ id: options.id, kind }, measured, { ...graphFile, ...files });
-    return { segment, cameIn, retired, droppedVersionMax, grown: base !== null };
+    return { segment, cameIn, retired, supersedes, ...met, grown: base !== null };
   });
 
 /**
@@ -128,6 +141,8 @@ async function describe(
   const clusters = await writeClusters(folder, collection, clustering, measured.digests, breathe);
   return { measured, files: { ...files, "clusters.bin": clusters } };
 }
+
+async function* none(): AsyncGenerator<never> {}
 
 function keptRows(winners: ReadonlyMap<string, Place>): KeptRow[] {
   const rows: KeptRow[] = [];

@@ -84,7 +84,8 @@ export class RecordsWriter {
     this.#db = new DatabaseSync(path);
     const { columns, lists, statements } = fieldColumns(collection.fields);
     this.#db.exec("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE");
-    this.#db.exec(`PRAGMA cache_size = -${writerCacheKiB}`);
+    // What is deleted from a copy is a document that somebody deleted or replaced: its text must not stay in free pages.
+    this.#db.exec(`PRAGMA cache_size = -${writerCacheKiB}; PRAGMA secure_delete = ON`);
     if (from === "new") {
       this.#db.exec(`PRAGMA application_id = ${applicationId}; PRAGMA user_version = ${recordsFormat}`);
       this.#db.exec(
@@ -166,6 +167,14 @@ export function* storedRows(db: DatabaseSync): Generator<StoredRow> {
     "SELECT label, id, version, delta, row, document, metadata FROM rows ORDER BY label",
   );
   for (const row of select.iterate()) yield row as unknown as StoredRow;
+}
+
+/** Id and order of every row and tombstone, in no order. */
+export function* storedOrders(db: DatabaseSync): Generator<RowOrder & { readonly id: string }> {
+  for (const table of ["rows", "tombstones"]) {
+    const select = db.prepare(`SELECT id, version, delta, row FROM ${table}`);
+    for (const record of select.iterate()) yield record as unknown as RowOrder & { readonly id: string };
+  }
 }
 
 export function* storedTombstones(db: DatabaseSync): Generator<StoredTombstone> {

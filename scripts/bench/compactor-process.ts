@@ -5,7 +5,7 @@
 import { createInterface } from "node:readline";
 import { ingestNeed, mergedFiles, mergeNeed, type Room } from "../../lib/core/compactor-need.ts";
 import { type Manifest, segmentBytes } from "../../lib/core/manifest.ts";
-import { planMerge } from "../../lib/core/merge-plan.ts";
+import { type MergePlan, planMerge } from "../../lib/core/merge-plan.ts";
 import { listDeltas } from "../../lib/engine/deltas.ts";
 import { readCollection, readHead } from "../../lib/engine/head.ts";
 import { ingest } from "../../lib/engine/ingest.ts";
@@ -58,19 +58,19 @@ async function ingested() {
 }
 
 async function merged() {
-  const plan = planMerge(before)!;
+  const plan = planMerge(before, { nowMs: Date.now(), tombstoneKeepMs: 0 })!;
   const { merges } = await merge(world, collection, 0, { deadlineMs: Number.MAX_SAFE_INTEGER });
   return {
-    inputBytes: filesOf(before, plan.inputs),
+    inputBytes: filesOf(before, plan),
     grown: merges[0]!.grown,
     estimated: mergeNeed(before, plan),
   };
 }
 
 /** Inputs and output lie side by side until the end. */
-function filesOf(manifest: Manifest, segments: readonly string[]): number {
+function filesOf(manifest: Manifest, plan: MergePlan): number {
   return manifest.segments
-    .filter(({ id }) => segments.includes(id))
-    .flatMap(({ files }) => mergedFiles.map((name) => files[name]?.bytes ?? 0))
+    .filter(({ id }) => plan.inputs.includes(id))
+    .flatMap(({ files }) => mergedFiles(plan).map((name) => files[name]?.bytes ?? 0))
     .reduce((sum, bytes) => sum + bytes, 0);
 }

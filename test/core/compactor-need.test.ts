@@ -40,13 +40,13 @@ test.each([1, 16, 128, 200, 256, 300, 330, 384, 600, 768, 1024, 1536, 3072, 4096
     const growing = shardOf(dims, { graph: Math.floor(rows * 0.79), flats: roundedDown(rows * 0.2, 9) });
     const building = shardOf(dims, { graph: rows, flats: roundedDown(rows, 9) });
     for (const manifest of [growing, building]) {
-      const plan = planMerge(manifest)!;
+      const plan = planMerge(manifest, { nowMs: 0, tombstoneKeepMs: 0 })!;
       const taken = manifest.segments.filter(({ id }) => plan.inputs.includes(id));
       expect(taken.reduce((sum, segment) => sum + segment.rows, 0)).toBeGreaterThan(rows * 0.95);
       expect(shortageOf(mergeNeed(manifest, plan), byDefault)).toBeNull();
     }
     const dead = shardOf(dims, { graph: rows, flats: [] });
-    const plan = { inputs: ["graph"], reason: "dead", whole: true } as const;
+    const plan = { inputs: ["graph"], against: [], reason: "stale" } as const;
     expect(shortageOf(mergeNeed(dead, plan), byDefault)).toBeNull();
   },
 );
@@ -60,7 +60,7 @@ test.each([1, 16, 128, 384, 1024, 4096])(
 
 test("needs are of the plan's inputs alone, and grow with every one of them", () => {
   const manifest = shardOf(384, { graph: 100_000, flats: [10_000, 20_000] });
-  const needOf = (...inputs: string[]) => mergeNeed(manifest, { inputs, reason: "flats", whole: false });
+  const needOf = (...inputs: string[]) => mergeNeed(manifest, { inputs, against: [], reason: "flats" });
   const [small, more, all] = [needOf("flat0"), needOf("flat0", "flat1"), needOf("flat0", "flat1", "graph")];
   expect(more.memoryBytes).toBeGreaterThan(small.memoryBytes);
   expect(all.memoryBytes).toBeGreaterThan(more.memoryBytes);

@@ -43,6 +43,13 @@ const backToTheOldest = async ({ world }: Stage) => {
   const chain = await publishedChain(world.store, head, await listManifests(world.store, head.manifest));
   await rollback(world, collection, 0, chain.at(-1)!.version);
 };
+const backToTheFirstMerge = async ({ world }: Stage) => {
+  const collection = await readCollection(world.store, name);
+  const head = await readHead(world.store, collection, 0);
+  const chain = await publishedChain(world.store, head, await listManifests(world.store, head.manifest));
+  const merged = chain.findLast(({ cause }) => cause === "merge");
+  if (merged) await rollback(world, collection, 0, merged.version);
+};
 const takeOffPins = async ({ world, oracle }: Stage) => {
   for (const [made] of oracle.pins) await unpin(world.store, { collection: name, shard: 0 }, made);
   oracle.pins.clear();
@@ -70,6 +77,7 @@ export const races: readonly Race[] = [
     ],
   },
   { name: "somebody rolls back", work: [pass(2 * minute), back] },
+  { name: "somebody rolls back to the first merge", work: [pass(2 * minute), backToTheFirstMerge] },
   { name: "the work is done, and rolled back", work: [pass(2 * minute), ingest, back] },
   {
     name: "the work is done, more work is done, and all of it is rolled back",

@@ -30,10 +30,14 @@ export const limits: MergeLimits = {
   flatRowsMax: 2,
   growth: 4,
   deadShareMax: 0.25,
+  staleMsMax: 1e15,
+  uncountedMsMax: 1e15,
   segmentComponentsMax: 1_000,
   segmentWeightMax: 1e9,
   clusteredComponentsMin: 1,
 };
+/** A segment of four rows is full. */
+const fullAtFour: MergeLimits = { ...limits, segmentComponentsMax: 4 * dims };
 export const retention: Retention = { versionsKept: 1, keptMs: 3_600_000, orphanMs: 24 * 3_600_000 };
 
 /** A prepared world: `world` is below all injected faults, watched by the oracle. */
@@ -78,8 +82,10 @@ export async function ingestAll(world: World): Promise<void> {
   });
   rethrow(report.shards.find(({ error }) => error)?.error);
 }
-export async function mergeAll(world: World): Promise<void> {
-  await merge(world, await collectionOf(world), 0, { deadlineMs: world.clock.nowMs() + hour, limits });
+export const mergeAll = (world: World): Promise<void> => mergeBy(world, limits);
+async function mergeBy(world: World, by: MergeLimits): Promise<void> {
+  const deadlineMs = world.clock.nowMs() + hour;
+  await merge(world, await collectionOf(world), 0, { deadlineMs, limits: by });
 }
 export async function collectAll(world: World): Promise<void> {
   await collectGarbage(world, await collectionOf(world), 0, { retention, thorough: true });
@@ -174,6 +180,27 @@ export const scenarios: readonly Scenario[] = [
       stage.memory.clock.advance(32 * 24 * hour);
     },
     run: mergeAll,
+  },
+  {
+    // Merges flats to a graph that supersedes half of a full one, and then the full one without that half.
+    name: "merge that reclaims",
+    races: true,
+    prepare: async (stage) => {
+      const { world, memory } = stage;
+      await createCollection(world, options);
+      await write(world, stage, "a", "b", "c", "d");
+      await ingestAll(world);
+      await mergeBy(world, fullAtFour);
+      for (const ids of [
+        ["a", "e"],
+        ["-b", "f"],
+      ]) {
+        memory.clock.advance(2 * hour);
+        await write(world, stage, ...ids);
+        await ingestAll(world);
+      }
+    },
+    run: (world) => mergeBy(world, fullAtFour),
   },
   { name: "collect garbage", races: true, prepare: oldVersions, run: collectAll },
   {

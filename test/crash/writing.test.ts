@@ -9,4 +9,5 @@ exploreAll(
   "ingest an old backlog",
   "merge into a graph",
   "merge that drops a tombstone",
+  "merge that reclaims",
 );

@@ -20,6 +20,8 @@ const limits = {
   flatRowsMax: 20,
   growth: 1,
   deadShareMax: 0.25,
+  staleMsMax: 1e15,
+  uncountedMsMax: 1e15,
   segmentComponentsMax: 1e9,
   clusteredComponentsMin: 1,
   segmentWeightMax: 1e9,

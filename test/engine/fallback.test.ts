@@ -26,6 +26,8 @@ const limits = {
   flatRowsMax: 5,
   growth: 4,
   deadShareMax: 0.25,
+  staleMsMax: 1e15,
+  uncountedMsMax: 1e15,
   segmentComponentsMax: 1e6,
   segmentWeightMax: 1e9,
   clusteredComponentsMin: 1e9,

@@ -109,7 +109,10 @@ test("with time for one try only, tombstones of a source's versions are kept at 
   await publish(world, { put: { d: 9 } });
   // An estimate of a few microseconds: time for one, not for two.
   const { manifest } = await readHead(world.store, collection, 0);
-  const takesMs = mergeMs(manifest, planMerge(manifest, limits)!);
+  const takesMs = mergeMs(
+    manifest,
+    planMerge(manifest, { nowMs: world.clock.nowMs(), tombstoneKeepMs: 0 }, limits)!,
+  );
   expect(takesMs).toBeGreaterThan(0);
   expect(await mergeNow(world, collection, takesMs * 1.5)).toMatchObject({ merges: [{ rows: 4 }] });
   expect(await tombstonesOf(world, collection)).toBe(1);

@@ -15,6 +15,8 @@ const limits = {
   flatRowsMax: 2,
   growth: 4,
   deadShareMax: 0.25,
+  staleMsMax: 1e15,
+  uncountedMsMax: 1e15,
   segmentComponentsMax: 1e6,
   clusteredComponentsMin: 1,
   segmentWeightMax: 1e9,

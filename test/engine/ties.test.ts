@@ -24,6 +24,7 @@ const name = "docs";
 const far = 9e15;
 const limits = {
   ...{ flatSegmentsMax: 1, flatRowsMax: 20, growth: 1, deadShareMax: 0.25 },
+  ...{ staleMsMax: 1e15, uncountedMsMax: 1e15 },
   ...{ segmentComponentsMax: 1e9, clusteredComponentsMin: 1, segmentWeightMax: 1e9 },
 };
 

@@ -20,6 +20,7 @@ const ordinary: Omit<Setup, "rules"> = {
   pastCommits: 0,
   deletes: [],
   tableLost: false,
+  reclaims: false,
   triesMax: 2,
   versionsKept: 1,
   smallBatches: true,
@@ -65,6 +66,24 @@ export const configurations: readonly Configuration[] = [
     quick: false,
     cast: { pin: [1], rollback: [1], collector: [1], repair: [1] },
     setup: { ...ordinary, pastCommits: 3, versionsKept: 2 },
+  },
+  {
+    name: "reclaim",
+    quick: true,
+    cast: { merger: [1], rollback: [1], time: [0] },
+    setup: { ...ordinary, pastCommits: 2, deletes: [0, 0b01], reclaims: true },
+  },
+  {
+    name: "two reclaim, and one rolls back",
+    quick: false,
+    cast: { merger: [1, 1], rollback: [1], time: [0] },
+    setup: { ...ordinary, pastCommits: 2, deletes: [0, 0b01], reclaims: true },
+  },
+  {
+    name: "reclaim, ingest and collect",
+    quick: false,
+    cast: { compactor: [1], merger: [1], collector: [1], time: [0] },
+    setup: { ...ordinary, pastCommits: 2, deltas: 3, deletes: [0, 0b01, 0b11], reclaims: true, triesMax: 1 },
   },
   {
     name: "rollbacks without a lock table",

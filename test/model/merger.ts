@@ -6,6 +6,7 @@ import {
   type Actor,
   atRest,
   bit,
+  has,
   type Mask,
   manifestOf,
   members,
@@ -25,7 +26,7 @@ const writer: Writer = {
 
 export function mergerSteps(world: World, setup: Setup, index: number): Step<World>[] {
   const actor = world.actors[index]!;
-  if (actor.at === "idle") return actor.runs === 0 ? [] : plan(world, index);
+  if (actor.at === "idle") return actor.runs === 0 ? [] : plan(world, setup, index);
   if (actor.at === "build") return [build(world, setup, index)];
   if (actor.at === "fresh") {
     const does = `merger: reads the head c${world.pointer.commit} before its commit`;
@@ -34,35 +35,52 @@ export function mergerSteps(world: World, setup: Setup, index: number): Step<Wor
   return commitSteps(world, setup, index, writer);
 }
 
-/** Any two or more segments: the planner's choice among them is no matter of safety. */
-function plan(world: World, index: number): Step<World>[] {
+/**
+ * Any two or more segments: the planner's choice among them is no matter of safety. Where it is asked for, also any one of
+ * them against all others, which stay.
+ */
+function plan(world: World, { reclaims }: Setup, index: number): Step<World>[] {
   const actor = world.actors[index]!;
   const { segments } = manifestOf(world, world.pointer);
-  const choices: Mask[] = [];
-  for (let inputs = segments; inputs > 0; inputs = (inputs - 1) & segments)
-    if (members(inputs).length > 1) choices.push(inputs);
-  return choices.map((inputs) => ({
-    does: `merger: reads the head c${world.pointer.commit}, plans to merge ${show("s", inputs)}`,
+  const choices: { inputs: Mask; against: Mask }[] = [];
+  for (let inputs = segments; inputs > 0; inputs = (inputs - 1) & segments) {
+    if (members(inputs).length > 1) choices.push({ inputs, against: 0 });
+    else if (reclaims && inputs !== segments) choices.push({ inputs, against: segments & ~inputs });
+  }
+  return choices.map(({ inputs, against }) => ({
+    does:
+      `merger: reads the head c${world.pointer.commit}, plans to merge ${show("s", inputs)}` +
+      (against === 0 ? "" : ` against ${show("s", against)}`),
     next: withActor(world, index, {
       ...actor,
       at: "build",
       runs: actor.runs - 1,
       head: world.pointer,
+      known: world.pointer.commit,
       batch: inputs,
+      listed: against,
     }),
   }));
 }
 
-/** mergeSegments and uploadSegment. Of the whole shard, tombstones that are old enough are dropped. */
+/**
+ * mergeSegments and uploadSegment. Rows that a segment of `against` deletes are left out. Tombstones that are old enough are
+ * dropped, where no other segment of the version holds what they delete.
+ */
 function build(world: World, setup: Setup, index: number): Step<World> {
   const actor = world.actors[index]!;
-  if (!within(actor.batch, world.files))
+  if (!within(actor.batch | actor.listed, world.files))
     return { does: "merger: an input is gone: stops", next: withActor(world, index, atRest(actor)) };
   let rows = rowsOf(world, actor.batch);
   let dropped: Mask = 0;
-  if (world.age === 2 && actor.batch === manifestOf(world, actor.head).segments) {
+  const beside = rowsOf(world, manifestOf(world, actor.head).segments & ~actor.batch);
+  const against = rowsOf(world, actor.listed);
+  setup.deletes.forEach((older, delta) => {
+    if (has(against, delta)) rows &= ~older;
+  });
+  if (world.age === 2) {
     setup.deletes.forEach((older, delta) => {
-      if (older !== 0 && rows & bit(delta)) {
+      if (older !== 0 && rows & bit(delta) && (beside & older) === 0) {
         dropped |= bit(delta);
         rows &= ~(older | bit(delta));
       }
@@ -90,9 +108,12 @@ function build(world: World, setup: Setup, index: number): Step<World> {
 function mergeChange(world: World, setup: Setup, actor: Actor, head: Pointer): Proposal {
   const manifest = manifestOf(world, head);
   if ((manifest.segments & bit(actor.segment)) !== 0) return "done";
-  const { inputsLive, tombstonesHold } = setup.rules;
+  const { inputsLive, againstLive, tombstonesHold } = setup.rules;
   if (inputsLive && !within(actor.batch, manifest.segments)) return "stop";
-  const others = rowsOf(world, manifest.segments & ~actor.batch);
+  if (againstLive && !within(actor.listed, manifest.segments)) return "stop";
+  // What was there when it was planned holds nothing that a dropped tombstone deletes.
+  const planned = world.manifests[actor.known]!.segments;
+  const others = rowsOf(world, manifest.segments & ~actor.batch & ~planned);
   // Versions ascend with the deltas: an older row is one of a smaller number than the newest dropped tombstone.
   const newestDropped = members(actor.other).at(-1) ?? -1;
   if (tombstonesHold && (others & (bit(newestDropped + 1) - 1)) !== 0) return "stop";

@@ -23,6 +23,7 @@ export const mutants: readonly Mutant[] = [
   { without: ["rollbackCopies"], configuration: "pins", finds: "I3" },
   { without: ["rollbackGeneration", "retryGeneration"], configuration: "pins", finds: "I3" },
   { without: ["retryGeneration"], configuration: "undo", finds: "I3" },
+  { without: ["againstLive"], configuration: "reclaim", finds: "I1" },
   { without: ["ownCommit"], configuration: "rollbacks without a lock table", finds: "report" },
   { without: ["repairFloor"], configuration: "repair", finds: "I" },
   { without: ["rebaseOverMerges"], configuration: "ingest", finds: "conservation" },

@@ -117,13 +117,14 @@ function commitsOf({ kind, head, commit, known, other, target }: Actor): Mask {
   let mask = bit(head.commit);
   if (commit >= 0) mask |= bit(commit);
   if (kind === "collector") mask |= other;
-  if (kind === "compactor") mask |= bit(known);
+  if (kind === "compactor" || kind === "merger") mask |= bit(known);
   if (kind === "rollback") mask |= bit(target);
   return mask;
 }
 
-function segmentsOf({ kind, segment, batch }: Actor): Mask {
+function segmentsOf({ kind, segment, batch, listed }: Actor): Mask {
   let mask = segment >= 0 ? bit(segment) : 0;
+  if (kind === "merger") mask |= listed;
   if (kind === "merger" || kind === "collector") mask |= batch;
   return mask;
 }
@@ -146,8 +147,8 @@ function packActor(actor: Actor, to: Renumberings): string {
     codes.push(to.commits.mask(other), to.segments.mask(batch));
   } else {
     codes.push(
-      listed,
-      kind === "compactor" ? to.commits.one(known) : known,
+      kind === "merger" ? to.segments.mask(listed) : listed,
+      kind === "compactor" || kind === "merger" ? to.commits.one(known) : known,
       other,
       kind === "merger" ? to.segments.mask(batch) : batch,
     );

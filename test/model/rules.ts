@@ -18,6 +18,8 @@ export interface Rules {
   readonly rollbackGeneration: boolean;
   /** A merge is published only while all of its inputs are live (merge.ts, stillHolds). */
   readonly inputsLive: boolean;
+  /** ... and while all that superseded rows of its inputs, which it left out, is live (merge-step.ts, isAllThere). */
+  readonly againstLive: boolean;
   /** ... and, when it dropped tombstones, only while no other segment holds older rows (stillHolds). */
   readonly tombstonesHold: boolean;
   /** An ingest stops when a newer epoch has published (ingest.ts, ingestChange). */
@@ -61,6 +63,7 @@ export const allRules: Rules = {
   pinPublished: true,
   rollbackGeneration: true,
   inputsLive: true,
+  againstLive: true,
   tombstonesHold: true,
   epoch: true,
   alreadyApplied: true,
@@ -89,6 +92,8 @@ export interface Setup {
   readonly tableLost: boolean;
   /** By delta: the older deltas whose rows it deletes; 0 for an upsert. */
   readonly deletes: readonly Mask[];
+  /** Whether mergers also reclaim one segment against the others. */
+  readonly reclaims: boolean;
   /** Commits tried in one run; the engine tries more often, each time in the same way. */
   readonly triesMax: number;
   /** Versions that a collection keeps, the current one included. */

@@ -885,11 +885,11 @@ export const mutants: readonly Mutant[] = [
   {
     // The balance of the ledger alone would stop it.
     name: "merge does not revalidate its inputs, and no ledger is balanced",
-    file: "lib/engine/merge.ts",
+    file: "lib/engine/merge-step.ts",
     edits: [
       {
-        search: "if (live !== inputs.size) return",
-        replace: "if (live < 0) return",
+        search: "return [...inputs, ...against].every((id) => there.has(id));",
+        replace: "return [...inputs, ...against].every((id) => there.has(id) || id !== null);",
       },
       {
         file: "lib/core/manifest.ts",
@@ -900,19 +900,73 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a merge that was undercut is given up, again and again",
-    file: "lib/engine/merge.ts",
+    file: "lib/engine/merge-step.ts",
     edits: [{ search: "of [dropBeforeMs, 0]) {", replace: "of [dropBeforeMs, dropBeforeMs]) {" }],
     test: "test/engine/merge.test.ts",
   },
   mutant(
     "a merge forgets tombstones that something newer undercuts",
-    "lib/engine/merge.ts",
-    `others.every((segment) => segment.minVersion > merged.droppedVersionMax) ? "merged" : "undercut"`,
-    `others.length >= 0 ? "merged" : "undercut"`,
+    "lib/engine/merge-step.ts",
+    `joined.every((segment) => segment.minVersion > merged.droppedVersionMax) ? "merged" : "undercut"`,
+    `joined.length >= 0 ? "merged" : "undercut"`,
+  ),
+  mutant(
+    "what superseded a row that was left out need not be part of the version",
+    "lib/engine/merge-step.ts",
+    "return [...inputs, ...against].every((id) => there.has(id));",
+    "return [...inputs, ...against.slice(0, 0)].every((id) => there.has(id));",
+  ),
+  mutant(
+    "rows are left out that a neighbour holds older writes of",
+    "lib/segment/merge-inputs.ts",
+    "if (compareOrder(place, order) > 0) {",
+    "if (compareOrder(place, order) > 0 && id === null) {",
+    "test/engine/churn.test.ts",
+  ),
+  mutant(
+    "merge of a part drops tombstones, though a neighbour holds what they beat",
+    "lib/segment/merge-inputs.ts",
+    "if (segment.minVersion <= version && mayHold(i)) droppable.delete(i);",
+    "if (segment.minVersion < 0 && mayHold(i)) droppable.delete(i);",
+  ),
+  mutant(
+    "a tombstone is dropped beside a graph whose records it was compared with, and which holds what it beats",
+    "lib/segment/merge-inputs.ts",
+    "if (place.label === null) deleted.add(id);",
+    "if (place.label === null && id === null) deleted.add(id);",
+    "test/segment/merge-segments.test.ts",
+  ),
+  mutant(
+    "what other segments supersede is not counted",
+    "lib/core/merge-plan.ts",
+    "return Math.min(rows + tombstones, counted);",
+    "return Math.min(0, rows + tombstones + counted);",
+    "test/engine/churn.test.ts",
+  ),
+  mutant(
+    "a little that is stale stays for ever",
+    "lib/core/merge-plan.ts",
+    "nowMs - since > limits.staleMsMax &&",
+    "nowMs - since > Number.MAX_VALUE &&",
+    "test/engine/churn.test.ts",
+  ),
+  mutant(
+    "segments that lie still are never compared",
+    "lib/core/merge-plan.ts",
+    "if (due === undefined) return null;",
+    "if (due === undefined || old.length < 99) return null;",
+    "test/engine/churn.test.ts",
+  ),
+  mutant(
+    "a deleted document's text stays in free pages of records.db",
+    "lib/segment/records-db.ts",
+    "PRAGMA secure_delete = ON",
+    "PRAGMA secure_delete = OFF",
+    "test/segment",
   ),
   mutant(
     "merge drops tombstones at once",
-    "lib/engine/merge.ts",
+    "lib/engine/merge-step.ts",
     "step.dropsTombstones ? world.clock.nowMs() - tombstoneKeepMs : 0",
     "step.dropsTombstones ? world.clock.nowMs() : 0",
   ),
@@ -922,12 +976,6 @@ export const mutants: readonly Mutant[] = [
     edits: [{ search: "Math.min(askedMs, world.clock.nowMs())", replace: "world.clock.nowMs()" }],
     test: "test/engine/clock.test.ts",
   },
-  mutant(
-    "merge of a part drops tombstones",
-    "lib/engine/merge.ts",
-    "step.dropsTombstones ? world.clock.nowMs() - tombstoneKeepMs : 0",
-    "world.clock.nowMs() - tombstoneKeepMs",
-  ),
   mutant(
     "tombstones are kept no hour longer than deltas are merged",
     "lib/engine/deltas.ts",
@@ -942,9 +990,9 @@ export const mutants: readonly Mutant[] = [
   ),
   mutant(
     "a merge that landed unnoticed is taken for overtaken, its output for nobody's",
-    "lib/engine/merge.ts",
-    "const kept = manifest.segments.filter((segment) => !inputs.has(segment.id));\n  const { segment } = merged;",
-    "const kept = manifest.segments.filter((segment) => inputs.has(segment.id));\n  const { segment } = merged;",
+    "lib/core/staleness.ts",
+    "const kept = manifest.segments.filter(({ id }) => !plan.inputs.includes(id));",
+    "const kept = manifest.segments.filter(({ id }) => plan.inputs.includes(id));",
   ),
   mutant(
     "collection without raising the floor",

@@ -180,6 +180,48 @@ test.each(["near", "far from"] as const)(
   },
 );
 
+test("of a replaced or deleted document no text is left in the files of a graph that was grown", async () => {
+  const collection = collectionOf("cosine");
+  const secret = (row: number) => `secret of row ${row}, at some length, as documents are`;
+  const rows = rowsOf(0, 800, 1).map((row, i) => ({ ...row, document: secret(i) }));
+  const first = await merged(collection, [await flat(collection, rows)]);
+  const deleted = { ...rows[7]!, version: 2, vector: null, document: null };
+  const newer = [...rowsOf(100, 110, 2), deleted];
+  const { input, grown } = await merged(collection, [first.input, await flat(collection, newer)]);
+  expect(grown).toBe(true);
+  for (const file of Object.keys(input.segment.files)) {
+    const bytes = readFileSync(join(input.folder, file));
+    for (const row of [7, 100, 109])
+      expect([file, row, bytes.includes(secret(row))]).toEqual([file, row, false]);
+  }
+  expect(readFileSync(join(input.folder, "records.db")).includes(secret(8))).toBe(true);
+});
+
+test("an old tombstone stays while a segment beside it holds an older row of its id, and goes when none does", async () => {
+  const collection = collectionOf("cosine");
+  const gone = (row: Row): Row => ({ ...row, version: 2, vector: null, document: null });
+  const [held, unheld, ...others] = rowsOf(0, 9, 1);
+  const tombstones = await flat(collection, [gone(held!), gone(unheld!)]);
+  const beside = await flat(collection, [held!, ...others]);
+  async function* neighbours() {
+    yield { segment: beside.segment, clusters: null };
+  }
+  const dropTombstonesBeforeMs = Number.MAX_SAFE_INTEGER;
+  const exact = await merged(collection, [tombstones], {
+    ...{ against: [beside], neighbours: neighbours(), dropTombstonesBeforeMs },
+  });
+  expect(exact.input.segment.tombstones).toBe(1);
+  // Whose records were not read may hold anything.
+  const unknown = await merged(collection, [tombstones], {
+    neighbours: neighbours(),
+    dropTombstonesBeforeMs,
+  });
+  expect(unknown.input.segment.tombstones).toBe(2);
+  expect((await merged(collection, [tombstones], { dropTombstonesBeforeMs })).input.segment.tombstones).toBe(
+    0,
+  );
+});
+
 test("a graph that is not large takes its rows shuffled", async () => {
   const collection = collectionOf("cosine");
   const { input } = await merged(collection, [await flat(collection, rowsOf(0, 900, 1))], {

@@ -62,6 +62,9 @@ export function planOf(seed: number, steps: number): Plan {
       flatRowsMax: chance.pick([2, 5, 9]),
       growth: chance.pick([1, 4]),
       deadShareMax: 0.25,
+      // By the seed, so that other draws stay what they were.
+      staleMsMax: seed % 3 === 0 ? hour : 1e15,
+      uncountedMsMax: seed % 5 === 0 ? hour : 1e15,
       segmentComponentsMax: chance.pick([40, 1_000]),
       segmentWeightMax: 1e9,
       clusteredComponentsMin: seed % 2 === 0 ? 1 : 1_000,
