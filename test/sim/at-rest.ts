@@ -8,6 +8,7 @@ import { listPins, unpin } from "../../lib/engine/history.ts";
 import { merge } from "../../lib/engine/merge.ts";
 import type { World } from "../../lib/engine/ports.ts";
 import { Reader } from "../../lib/engine/reader.ts";
+import { repairPointer } from "../../lib/engine/repair.ts";
 import { verify } from "../../lib/engine/verify.ts";
 import type { MemoryWorld } from "../support/memory/world.ts";
 import type { Scene } from "./processes.ts";
@@ -36,6 +37,9 @@ export async function atRest(
     for (const { shard } of shards) await merge(world, collection, shard, options);
   };
   try {
+    for (const { collection: name, shard } of shards)
+      if (oracle.shard(`${name}/${shard}`).isLost)
+        await repairPointer(world, collection, shard, plan.retention);
     await settle();
     for (const ref of shards)
       for (const { name } of await listPins(world.store, ref)) await unpin(world.store, ref, name);

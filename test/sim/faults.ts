@@ -6,6 +6,7 @@ import type { Chance } from "./random.ts";
  * - `crashBefore`, `crashAfter`: the process dies and starts again.
  * - `refused`: a clear refusal (503): it did not happen.
  * - `answerLost`: it happened, the answer did not arrive.
+ * - `flipped`: a GET is answered with one bit another.
  * - `late`: a conditional PUT timed out, and takes effect some time later.
  * - `spurious`: a conditional PUT is refused (409) although its condition holds.
  * - `wonUnnoticed`: a conditional PUT took effect, and the retry below it met its own object (412).
@@ -24,6 +25,7 @@ export const faultKinds = [
   "crashAfter",
   "refused",
   "answerLost",
+  "flipped",
   "late",
   "lateDelete",
   "spurious",
@@ -52,6 +54,7 @@ export function drawRates(chance: Chance): FaultRates {
     crashAfter: rate(0.02),
     refused: rate(0.04),
     answerLost: rate(0.05),
+    flipped: rate(0.02),
     late: rate(0.1),
     lateDelete: rate(0.1),
     spurious: rate(0.1),
@@ -83,6 +86,7 @@ export function drawFault(
   if (chance.hits(rates.crashAfter * deaths)) return "crashAfter";
   if (chance.hits(rates.refused)) return "refused";
   if (chance.hits(rates.answerLost)) return "answerLost";
+  if (effect.operation === "get" && effect.port === "store" && chance.hits(rates.flipped)) return "flipped";
   if (chance.hits(rates.pause)) return "pause";
   if (!isReader && chance.hits(rates.clockOff)) return "clockOff";
   if (chance.hits(rates.freeze)) return "freeze";

@@ -60,6 +60,10 @@ interface ShardTruth {
   readonly byCommit: Map<string, Published>;
   current: Published | null;
   pointer: Pointer | null;
+  /** The pointer was there, and was deleted. */
+  isLost: boolean;
+  /** When it was last there again. */
+  restoredAt: number;
 }
 
 export class Oracle {
@@ -73,6 +77,7 @@ export class Oracle {
   retention: Retention | null = null;
   readonly #store: MemoryObjectStore;
   readonly #clock: MemoryClock;
+  readonly #flips = new Map<string, number>();
   #contents = new SegmentContents();
   readonly #trueHash = new WeakMap<Buffer, string>();
   /** Manifests written for each newest segment: more than one means that the publication was rebased. */
@@ -116,15 +121,33 @@ export class Oracle {
     this.#contents.close();
   }
 
+  /** A bit was flipped in an answer to this process. */
+  flipped(process: string): void {
+    this.#flips.set(process, this.tick());
+  }
+
+  /** Whether what a process calls damage, in a call that began then, may be: a flipped bit, or a lost pointer, by name. */
+  mayMeetDamage(process: string, beganAt: number, message: string): boolean {
+    if ((this.#flips.get(process) ?? 0) > beganAt) return true;
+    const isLost = ({ isLost, restoredAt }: ShardTruth) => isLost || restoredAt > beganAt;
+    return message.includes("pointer.json") && [...this.shards.values()].some(isLost);
+  }
+
   shard(name: string): ShardTruth {
     const known = this.shards.get(name) ?? {
       versions: new Map(),
       byCommit: new Map(),
       current: null,
       pointer: null,
+      isLost: false,
+      restoredAt: 0,
     };
     this.shards.set(name, known);
     return known;
+  }
+  /** What was ever published as this version: one, unless a repair took another in its place. */
+  allOf(shard: string, version: number): Published[] {
+    return [...this.shard(shard).byCommit.values()].filter((one) => one.version === version);
   }
   current(shard: string): Published {
     return this.shard(shard).current ?? noVersion;
@@ -172,7 +195,9 @@ export class Oracle {
     if (kind === "segments" || kind === "manifests") this.#versionFileDeleted(shard, key);
     if (kind === "quarantine" && name.endsWith(".arrow")) this.#quarantineDeleted(shard, key);
     if (kind === "pointer.json") {
-      this.shard(shard).pointer = null;
+      const truth = this.shard(shard);
+      truth.pointer = null;
+      truth.isLost = true;
     }
   }
 
@@ -330,6 +355,12 @@ export class Oracle {
     const pointer = JSON.parse(body.toString("utf8")) as Pointer;
     const before = truth.pointer;
     truth.pointer = pointer;
+    if (truth.isLost) {
+      truth.isLost = false;
+      truth.restoredAt = this.#now;
+      if (pointer.version < this.current(shard).version)
+        this.violate(`the pointer of ${shard} was repaired to version ${pointer.version}, which is older`);
+    }
     if (pointer.version === 0) {
       truth.current = noVersion;
       return;

@@ -2,7 +2,7 @@
 
 import type { Collection } from "../../lib/core/collection.ts";
 import { type ErrorKind, SiltstoneError } from "../../lib/core/errors.ts";
-import { deltaKey } from "../../lib/core/keys.ts";
+import { deltaKey, pointerKey } from "../../lib/core/keys.ts";
 import { collectGarbage } from "../../lib/engine/collect-garbage.ts";
 import { compact } from "../../lib/engine/compact.ts";
 import { readHead } from "../../lib/engine/head.ts";
@@ -12,11 +12,14 @@ import { merge } from "../../lib/engine/merge.ts";
 import type { World } from "../../lib/engine/ports.ts";
 import { produce } from "../../lib/engine/produce.ts";
 import { listQuarantine, retryQuarantined } from "../../lib/engine/quarantine.ts";
-import { rollback } from "../../lib/engine/rollback.ts";
+import { repairPointer } from "../../lib/engine/repair.ts";
+import { type Rollback, rollback } from "../../lib/engine/rollback.ts";
 import { Sweep } from "../../lib/engine/sweep.ts";
+import type { WithEffects } from "../support/effects.ts";
 import type { MemoryLeases } from "../support/memory/leases.ts";
 import type { Oracle } from "./oracle.ts";
 import type { Plan, ProcessKind } from "./plan.ts";
+import { contentOf, type Published } from "./published.ts";
 import type { Chance } from "./random.ts";
 import { ReadingProcess } from "./reading-process.ts";
 import { groupOf, vectorOf } from "./writes.ts";
@@ -31,7 +34,11 @@ export interface Scene {
   /** Number of the next write; makes its document. */
   writes: number;
   readonly locks: MemoryLeases;
+  /** Repairs of lost pointers: one that sleeps must not meet a second loss (docs/protocol.md, "What is not guaranteed"). */
+  readonly repairs: { underWay: number; endedAtMs: number };
 }
+/** One life of a process: its effects, and who it is. */
+export type ActorWorld = WithEffects<World> & { readonly process: string };
 export interface Actor {
   /** One round of work. A SiltstoneError of a kind that is no outcome of it is a violation. */
   round(): Promise<void>;
@@ -44,7 +51,7 @@ const second = 1_000;
 const minute = 60 * second;
 const deadlineMs = 60 * minute;
 
-export function actorOf(kind: ProcessKind, scene: Scene, world: World, chance: Chance): Actor {
+export function actorOf(kind: ProcessKind, scene: Scene, world: ActorWorld, chance: Chance): Actor {
   const actor = (everyMs: number, round: () => Promise<void>): Actor => ({
     everyMs,
     round,
@@ -70,21 +77,24 @@ export function actorOf(kind: ProcessKind, scene: Scene, world: World, chance: C
 
 /** Runs one call; the kinds given are outcomes that a caller has to live with. */
 export async function expecting<T>(
-  scene: Scene,
+  { scene: { oracle }, world }: { scene: Scene; world: ActorWorld },
   kinds: readonly ErrorKind[],
   call: () => Promise<T>,
 ): Promise<T | null> {
+  const beganAt = oracle.tick();
   try {
     return await call();
   } catch (error) {
     if (!(error instanceof SiltstoneError)) throw error;
-    scene.oracle.count(`error ${error.kind}`);
-    if (!kinds.includes(error.kind)) scene.oracle.violate(`an error of kind ${error.kind}: ${error.stack}`);
+    oracle.count(`error ${error.kind}`);
+    const isDamage = error.kind === "corrupt" && oracle.mayMeetDamage(world.process, beganAt, error.message);
+    if (!isDamage && !kinds.includes(error.kind))
+      oracle.violate(`an error of kind ${error.kind}: ${error.stack}`);
     return null;
   }
 }
 
-async function produceRound(scene: Scene, world: World, chance: Chance): Promise<void> {
+async function produceRound(scene: Scene, world: ActorWorld, chance: Chance): Promise<void> {
   const { collection, plan } = scene;
   const records: unknown[] = [];
   const deletes: unknown[] = [];
@@ -101,7 +111,7 @@ async function produceRound(scene: Scene, world: World, chance: Chance): Promise
     }
   }
   const kinds: ErrorKind[] = ["unavailable", "uncertain"];
-  const answer = await expecting(scene, kinds, () =>
+  const answer = await expecting({ scene, world }, kinds, () =>
     produce(world, { collection: collection.name, records, deletes }),
   );
   if (answer === null) return;
@@ -109,24 +119,27 @@ async function produceRound(scene: Scene, world: World, chance: Chance): Promise
   scene.tokens.push({ token: answer.token!, deltas: answer.deltas.map(({ delta }) => delta) });
 }
 
-async function compactRound(scene: Scene, world: World, sweep: Sweep): Promise<void> {
+async function compactRound(scene: Scene, world: ActorWorld, sweep: Sweep): Promise<void> {
+  const { oracle } = scene;
   const request = { ingest: true, upkeep: false, deadlineMs: world.clock.nowMs() + deadlineMs, sweep };
-  const report = await expecting(scene, ["unavailable", "uncertain", "conflict"], () =>
+  const beganAt = oracle.tick();
+  const report = await expecting({ scene, world }, ["unavailable", "uncertain", "conflict"], () =>
     compact(world, request),
   );
   for (const { error, ingest } of report?.shards ?? []) {
-    if (ingest) scene.oracle.count(`ingest ${ingest.outcome}`);
-    if (error && !["unavailable", "uncertain", "conflict", "fenced"].includes(error.kind)) {
-      scene.oracle.violate(`compacting failed with ${error.kind}: ${error.message}`);
-    }
-    if (error) scene.oracle.count(`ingest ${error.kind}`);
+    if (ingest) oracle.count(`ingest ${ingest.outcome}`);
+    if (error === undefined) continue;
+    oracle.count(`ingest ${error.kind}`);
+    const isDamage = error.kind === "corrupt" && oracle.mayMeetDamage(world.process, beganAt, error.message);
+    if (!isDamage && !["unavailable", "uncertain", "conflict", "fenced"].includes(error.kind))
+      oracle.violate(`compacting failed with ${error.kind}: ${error.message}`);
   }
 }
 
-async function mergeRound(scene: Scene, world: World, chance: Chance): Promise<void> {
+async function mergeRound(scene: Scene, world: ActorWorld, chance: Chance): Promise<void> {
   const shard = chance.below(scene.plan.shards);
   const options = { deadlineMs: world.clock.nowMs() + deadlineMs, limits: scene.plan.limits };
-  const report = await expecting(scene, ["unavailable", "uncertain", "conflict", "fenced"], () =>
+  const report = await expecting({ scene, world }, ["unavailable", "uncertain", "conflict", "fenced"], () =>
     merge(world, scene.collection, shard, options),
   );
   if (report === null) return;
@@ -135,28 +148,31 @@ async function mergeRound(scene: Scene, world: World, chance: Chance): Promise<v
   if (report.merges.length >= 32) scene.oracle.violate("merging never ends");
 }
 
-async function collectRound(scene: Scene, world: World, chance: Chance): Promise<void> {
+async function collectRound(scene: Scene, world: ActorWorld, chance: Chance): Promise<void> {
   const shard = chance.below(scene.plan.shards);
   const { retention } = scene.plan;
   // notFound: another collector was faster.
-  const report = await expecting(scene, ["unavailable", "uncertain", "conflict", "fenced", "notFound"], () =>
-    collectGarbage(world, scene.collection, shard, { retention }),
+  const report = await expecting(
+    { scene, world },
+    ["unavailable", "uncertain", "conflict", "fenced", "notFound"],
+    () => collectGarbage(world, scene.collection, shard, { retention }),
   );
   if (report) scene.oracle.count(`collect ${report.outcome}`);
 }
 
-async function operatorRound(scene: Scene, world: World, chance: Chance): Promise<void> {
+async function operatorRound(scene: Scene, world: ActorWorld, chance: Chance): Promise<void> {
   const { collection, oracle } = scene;
   const shard = chance.below(scene.plan.shards);
   const ref = { collection: collection.name, shard };
   const name = `${collection.name}/${shard}`;
   const kinds: ErrorKind[] = ["unavailable", "uncertain", "conflict", "fenced", "notFound"];
   const version = Math.max(1, oracle.current(name).version - chance.below(5));
-  switch (chance.below(11)) {
+  if (oracle.shard(name).isLost && chance.hits(0.7)) return repairRound(scene, world, shard);
+  switch (chance.below(12)) {
     case 0:
     case 1: {
       const pin = `pin-${oracle.tick()}`;
-      const made = await expecting(scene, kinds, () =>
+      const made = await expecting({ scene, world }, kinds, () =>
         pinVersion(world, () => readHead(world.store, collection, shard), { name: pin, version }),
       );
       oracle.count(made ? "pinned" : "not pinned");
@@ -168,31 +184,43 @@ async function operatorRound(scene: Scene, world: World, chance: Chance): Promis
       if (pin === undefined) return;
       oracle.pins.delete(pin);
       oracle.count("unpinned");
-      await expecting(scene, kinds, () => unpin(world.store, ref, pin));
+      await expecting({ scene, world }, kinds, () => unpin(world.store, ref, pin));
       return;
     }
     case 3: {
       const pinned = [...oracle.pins.values()].filter((pin) => pin.shard === name);
       const target = pinned.length > 0 && chance.hits(0.5) ? chance.pick(pinned).version : version;
-      const done = await expecting(scene, kinds, () => rollback(world, collection, shard, target));
-      if (done) oracle.count("rollback");
+      const done = await expecting({ scene, world }, kinds, () => rollback(world, collection, shard, target));
+      if (done === null) return;
+      oracle.count("rollback");
+      const fault = rollbackFault(oracle, world, { shard: name, wanted: target, answer: done });
+      if (fault !== null) oracle.violate(`a rollback to version ${target} of ${name} answered ${fault}`);
       return;
     }
     case 4: {
       const damaged = Buffer.from(`not an arrow file ${oracle.tick()}`);
-      await expecting(scene, kinds, () => world.store.put(deltaKey(ref, world.clock.ulid()), damaged));
+      await expecting({ scene, world }, kinds, () =>
+        world.store.put(deltaKey(ref, world.clock.ulid()), damaged),
+      );
       return;
     }
     case 5: {
-      await expecting(scene, kinds, () => world.queue.send("{not json"));
+      await expecting({ scene, world }, kinds, () => world.queue.send("{not json"));
       return;
     }
     case 6: {
       const lock = chance.pick([ingestLease, mergeLease, collectLease])(name);
-      const held = await expecting(scene, kinds, () => world.leases.read(lock));
+      const held = await expecting({ scene, world }, kinds, () => world.leases.read(lock));
       if (!held) return;
-      const released = await expecting(scene, kinds, () => world.leases.forceRelease(lock, held));
+      const released = await expecting({ scene, world }, kinds, () => world.leases.forceRelease(lock, held));
       if (released) oracle.count("lock released by force");
+      return;
+    }
+    case 11: {
+      const { underWay, endedAtMs } = scene.repairs;
+      if (underWay > 0 || oracle.nowMs() - endedAtMs < 10 * minute || chance.hits(0.5)) return;
+      oracle.count("pointer lost");
+      await expecting({ scene, world }, kinds, () => world.store.delete([pointerKey(ref)]));
       return;
     }
     case 7: {
@@ -202,14 +230,50 @@ async function operatorRound(scene: Scene, world: World, chance: Chance): Promis
       return;
     }
     default: {
-      const found = await expecting(scene, kinds, () => listQuarantine(world.store, ref));
+      const found = await expecting({ scene, world }, kinds, () => listQuarantine(world.store, ref));
       if (!found?.length) return;
       const { delta } = chance.pick(found);
-      const again = await expecting(scene, kinds, () => retryQuarantined(world, ref, delta));
+      const again = await expecting({ scene, world }, kinds, () => retryQuarantined(world, ref, delta));
       if (again === null) return;
       oracle.count("quarantine retried");
       // From now on as good as any acknowledged write: merged, or put aside for what is in it.
       oracle.acked([{ delta: again }]);
     }
   }
+}
+
+async function repairRound(scene: Scene, world: ActorWorld, shard: number): Promise<void> {
+  const { collection, oracle, plan, repairs } = scene;
+  const kinds: ErrorKind[] = ["unavailable", "uncertain", "conflict", "notFound"];
+  repairs.underWay += 1;
+  try {
+    const done = await expecting({ scene, world }, kinds, () =>
+      repairPointer(world, collection, shard, plan.retention),
+    );
+    if (done?.outcome === "repaired") oracle.count("pointer repaired");
+  } finally {
+    repairs.underWay -= 1;
+    repairs.endedAtMs = oracle.nowMs();
+  }
+}
+
+/** It is the wanted version itself, or a version with its content that this very process has published. */
+function rollbackFault(
+  oracle: Oracle,
+  world: ActorWorld,
+  { shard, wanted, answer }: { shard: string; wanted: number; answer: Rollback },
+): string | null {
+  const targets = oracle.allOf(shard, wanted);
+  if (targets.length === 0) return "that it succeeded, and there never was such a version";
+  if (answer.outcome === "current")
+    return answer.version === wanted ? null : `that version ${answer.version} is it already`;
+  const isOwn = ({ commit }: Published) =>
+    world.effects.begun.some(({ operation, key }) => operation === "put" && key.includes(commit));
+  const made = oracle.allOf(shard, answer.version).find(isOwn);
+  if (made === undefined) return `version ${answer.version}, which this process has not published`;
+  if (made.cause !== "rollback") return `version ${answer.version}, which is a ${made.cause}`;
+  const contents = targets.map(({ manifest }) => contentOf(manifest!));
+  return contents.includes(contentOf(made.manifest!))
+    ? null
+    : `version ${answer.version}, of another content`;
 }

@@ -11,6 +11,7 @@ import { dueVersion, type ReadPromise, type ReadWindow } from "./reads.ts";
 /** What was asked, of whom. */
 export interface Asked extends ReadPromise {
   readonly cacheBytesMax: number;
+  readonly process: string;
 }
 /** As often looks a reader again that is overtaken (lib/engine/shard-reader.ts). */
 const looksMax = 5;
@@ -25,6 +26,9 @@ export function judgeError(
   error: SiltstoneError,
 ): ErrorVerdict {
   const { kind, message } = error;
+  // A lost pointer beside no manifest looks like one that is yet to come.
+  const saysDamage = kind === "corrupt" || message.includes("pointer.json is not there yet");
+  if (saysDamage && oracle.mayMeetDamage(asked.process, window.beganAt, message)) return "injected";
   if (kind === "unavailable" && message.includes("injected: ")) return "injected";
   // Nothing was published when it was last looked, and to look again took too long.
   if (kind === "unavailable" && message.includes("S3 is slow or silent")) return "injected";

@@ -3,7 +3,6 @@
  * by id, by vector, by filter, and for their number. Some have hardly any cache.
  */
 import { SiltstoneError } from "../../lib/core/errors.ts";
-import type { World } from "../../lib/engine/ports.ts";
 import type {
   Consistency,
   Freshness,
@@ -14,7 +13,7 @@ import type {
 } from "../../lib/engine/read-request.ts";
 import { Reader } from "../../lib/engine/reader.ts";
 import { Traffic } from "../../lib/engine/traffic.ts";
-import type { Actor, Scene } from "./processes.ts";
+import type { Actor, ActorWorld, Scene } from "./processes.ts";
 import type { Chance } from "./random.ts";
 import { type Asked as AskedOf, judgeError } from "./read-errors.ts";
 import { beginRead, type ReadOutcome, type ReadWindow, readFault } from "./reads.ts";
@@ -38,14 +37,16 @@ const attemptsMax = 6;
 export class ReadingProcess implements Actor {
   readonly everyMs = 15_000;
   readonly #scene: Scene;
-  readonly #world: World;
+  readonly #world: ActorWorld;
   readonly #chance: Chance;
   readonly #refreshSeconds: number;
   readonly #cacheBytesMax: number;
   #reader: Reader | null = null;
+  /** When the last read began that was answered without a warning. */
+  #cleanAt = 0;
   #seen: number[] = [];
 
-  constructor(scene: Scene, world: World, chance: Chance) {
+  constructor(scene: Scene, world: ActorWorld, chance: Chance) {
     this.#scene = scene;
     this.#world = world;
     this.#chance = chance;
@@ -97,6 +98,7 @@ export class ReadingProcess implements Actor {
       maxAgeMs: maxAgeSeconds * 1000,
       tokens: given.flatMap(({ deltas }) => deltas),
       cacheBytesMax: this.#cacheBytesMax,
+      process: this.#world.process,
       freshness: {
         consistency,
         ...(consistency === "bounded" ? { maxAgeSeconds } : {}),
@@ -194,9 +196,10 @@ export class ReadingProcess implements Actor {
     if (answer.warning !== undefined) {
       oracle.count("fallback view");
       if (answer.warning.includes("slow or silent")) oracle.count("hold over");
-      if (/corrupt/.test(answer.warning))
+      const isDamage = oracle.mayMeetDamage(this.#world.process, this.#cleanAt, answer.warning);
+      if (/corrupt/.test(answer.warning) && !isDamage)
         oracle.violate(`a reader says that something is corrupt: ${answer.warning}`);
-    }
+    } else this.#cleanAt = window.beganAt;
     versions.forEach((version, shard) => {
       const before = seenBefore[shard] ?? 0;
       if (version < before) oracle.violate(`a reader saw version ${version} after ${before} (I6)`);

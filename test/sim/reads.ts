@@ -59,8 +59,8 @@ export function readFault(oracle: Oracle, window: ReadWindow, read: ReadOutcome)
   const bounds = { least: 0, most: 0 };
   for (const [shard, version] of read.versions.entries()) {
     const name = `${read.collection}/${shard}`;
-    const published = version === 0 ? zero(oracle, name) : oracle.shard(name).versions.get(version);
-    if (!published) return `${what}: version ${version} of ${name} was never published`;
+    const published = version === 0 ? [zero(oracle, name)] : oracle.allOf(name, version);
+    if (published.length === 0) return `${what}: version ${version} of ${name} was never published`;
     const ids = read.ids.filter((id) => shardOf(id, read.versions.length) === shard);
     const ageSeconds = read.ageSeconds[shard]!;
     const stated = newestBefore(oracle, name, oracle.nowMs() - ageSeconds * 1000);
@@ -69,11 +69,12 @@ export function readFault(oracle: Oracle, window: ReadWindow, read: ReadOutcome)
     const isExcused = read.warned && read.consistency === "eventual";
     const least = isExcused ? 0 : dueVersion(oracle, window, read, shard);
     if (version < least) return `${what}: it saw version ${version} of ${name}; at least ${least} was due`;
-    const part: Part = { published, name, ids, wants: read.wants };
-    const answers =
-      read.consistency === "strong"
+    const answers = published.flatMap((one) => {
+      const part: Part = { published: one, name, ids, wants: read.wants };
+      return read.consistency === "strong"
         ? strongAnswers(oracle, window, part)
         : exactAnswers(oracle, window, read.tokens, part);
+    });
     if (typeof read.found === "number") {
       const counts = answers.map((one) => [...one.values()]);
       bounds.least += Math.min(

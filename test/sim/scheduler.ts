@@ -55,7 +55,7 @@ export class Scheduler {
   readonly #jumpsMs: readonly number[];
   readonly #gates: Gate[] = [];
   readonly #stragglers: Straggler[] = [];
-  readonly #after = new Map<Effect, "crashAfter" | "wonUnnoticed" | "clockOff">();
+  readonly #after = new Map<Effect, "crashAfter" | "wonUnnoticed" | "flipped" | "clockOff">();
   /** The clocks of the processes, and for how many more effects each is off; below zero, for how many it has been right. */
   readonly #clocks = new Map<string, { clock: MemoryClock; effectsOff: number }>();
   readonly #late = new Set<string>();
@@ -215,6 +215,7 @@ export class Scheduler {
         gate.open(undefined);
         break;
       case "crashAfter":
+      case "flipped":
       case "wonUnnoticed":
       case "clockOff":
         this.#after.set(effect!, fault);
@@ -243,6 +244,10 @@ export class Scheduler {
     }
     if (outcome === "clockOff") this.#setOff(process);
     if (outcome === "wonUnnoticed") return { kind: "answer", value: { kind: "preconditionFailed" } };
+    if (outcome === "flipped") {
+      this.#oracle.flipped(process);
+      return { kind: "flip", at: this.#chance.real() };
+    }
     return undefined;
   }
 

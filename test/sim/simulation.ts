@@ -57,7 +57,15 @@ async function simulateHere(plan: Plan): Promise<Outcome> {
       fields: { group: "number" as const },
     };
     const { collection } = await createCollection(calm, options);
-    const scene: Scene = { plan, collection, oracle, tokens: [], writes: 0, locks: memory.leases };
+    const scene: Scene = {
+      plan,
+      collection,
+      oracle,
+      tokens: [],
+      writes: 0,
+      locks: memory.leases,
+      repairs: { underWay: 0, endedAtMs: 0 },
+    };
     for (const process of plan.processes) {
       const seed = chance.seed();
       scheduler.start(process.name, () => live(process, seed, { scene, scheduler, memory, queue }));
@@ -108,10 +116,10 @@ async function live(process: Plan["processes"][number], seed: number, around: Su
   const chance = new Chance(seed);
   while (!scheduler.draining) {
     const identity = { name: process.name, seed: chance.seed(), skewMs: process.skewMs };
-    const world = effects(
-      worldOf(memory, { oracle, queue, scheduler }, identity),
-      scheduler.hookOf(process.name),
-    );
+    const world = {
+      ...effects(worldOf(memory, { oracle, queue, scheduler }, identity), scheduler.hookOf(process.name)),
+      process: process.name,
+    };
     const actor = actorOf(process.kind, scene, world, chance);
     try {
       while (!scheduler.draining) {

@@ -37,11 +37,13 @@ export interface Effect {
  * - `refuse` (before): it does not happen, and throws `unavailable`.
  * - `loseAnswer` (before or after): it happens, and throws `uncertain`, or `unavailable` when it is a read.
  * - `answer`: before, it does not happen and this is answered; after, this is answered instead of the truth.
+ * - `flip` (after): of the bytes that a GET found, one bit is another one on the way; `at` says which, from 0 to 1.
  */
 export type Verdict =
   | { readonly kind: "refuse" }
   | { readonly kind: "loseAnswer" }
-  | { readonly kind: "answer"; readonly value: unknown };
+  | { readonly kind: "answer"; readonly value: unknown }
+  | { readonly kind: "flip"; readonly at: number };
 export type Moment = "before" | "after";
 export type EffectHook = (
   effect: Effect,
@@ -115,6 +117,7 @@ class Process implements EffectLog {
     const answer = await perform().finally(() => this.alive());
     const after = await this.#ask(effect, "after");
     if (after?.kind === "answer") return after.value as T;
+    if (after?.kind === "flip") return flipped(answer, after.at);
     if (before?.kind === "loseAnswer" || after?.kind === "loseAnswer") {
       const lost = effect.writes ? "uncertain" : "unavailable";
       throw new SiltstoneError(lost, `injected: the answer to ${describe(effect)} was lost`);
@@ -132,6 +135,15 @@ class Process implements EffectLog {
       throw error;
     }
   }
+}
+
+function flipped<T>(answer: T, at: number): T {
+  const { body } = answer as { body?: Buffer };
+  if (body === undefined || body.length === 0) return answer;
+  const bit = Math.floor(at * body.length * 8);
+  const bytes = Buffer.from(body);
+  bytes[bit >> 3]! ^= 1 << (bit & 7);
+  return { ...answer, body: bytes };
 }
 
 function storeWithEffects(store: ObjectStore, process: Process): ObjectStore {
