@@ -10,6 +10,7 @@ import { fold } from "../core/fold.ts";
 import type { ShardRef } from "../core/keys.ts";
 import { type Segment, segmentBytes } from "../core/manifest.ts";
 import type { Row } from "../core/record.ts";
+import { asShortage } from "../segment/files.ts";
 import { OpenSegment } from "../segment/open-segment.ts";
 import { writeFlatSegment } from "../segment/write-flat.ts";
 import { fetchSegment, searchedFiles } from "./fetch.ts";
@@ -89,7 +90,7 @@ export class OpenSegments {
       return opened;
     } catch (error) {
       await rm(folder, { recursive: true, force: true });
-      throw error;
+      throw asShortage(error, this.#folder);
     }
   }
 
@@ -105,7 +106,7 @@ export class OpenSegments {
       await fetched;
     } catch (error) {
       if (this.#vectorsFetched.get(segment) === fetched) this.#vectorsFetched.delete(segment);
-      throw error;
+      throw asShortage(error, this.#folder);
     }
   }
 
@@ -148,7 +149,7 @@ export class OpenSegments {
       await arrived.catch(() => {}); // Nothing is written into a folder that is deleted.
       await rm(folder, { recursive: true, force: true });
       this.#bytes -= heldBytes([segment]);
-      throw error;
+      throw asShortage(error, this.#folder);
     }
   }
 }

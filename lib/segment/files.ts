@@ -7,6 +7,7 @@ import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import { pipeline } from "node:stream/promises";
 import { Checksum, digestBytes, digestOf, type RowSum } from "../core/checksum.ts";
+import { SiltstoneError } from "../core/errors.ts";
 import type { SegmentFile } from "../core/keys.ts";
 import type { FileEntry, Segment } from "../core/manifest.ts";
 import type { Row } from "../core/record.ts";
@@ -22,13 +23,35 @@ export async function hashFile(path: string): Promise<FileEntry> {
   return { bytes, sha256: sha256.digest("hex") };
 }
 
+/** SQLite's FULL, in the low byte of its code. */
+const sqliteFull = 13;
+
+/** Also of a write that ended early, which is how a disk says that it is full now. */
+export const shortageIn = (place: string, cause?: unknown): SiltstoneError =>
+  new SiltstoneError(
+    "unavailable",
+    `no space is left on the local disk, in ${place}; give the function more ephemeral storage`,
+    { cause },
+  );
+
+/** The error of a full disk, in words that say what to do; any other as it is. */
+export function asShortage(error: unknown, folder: string): unknown {
+  const { code, errcode } = (error ?? {}) as { code?: unknown; errcode?: unknown };
+  const isFull = code === "ENOSPC" || (typeof errcode === "number" && (errcode & 0xff) === sqliteFull);
+  if (!isFull) return error;
+  return shortageIn(folder, error);
+}
+
 /** Runs `work` with an empty folder that is gone afterwards, whatever happens. */
 export async function withFolder<T>(work: (folder: string) => Promise<T>): Promise<T> {
-  const folder = await mkdtemp(join(tmpdir(), "siltstone-"));
+  let folder: string | null = null;
   try {
+    folder = await mkdtemp(join(tmpdir(), "siltstone-"));
     return await work(folder);
+  } catch (error) {
+    throw asShortage(error, folder ?? tmpdir());
   } finally {
-    await rm(folder, { recursive: true, force: true });
+    if (folder !== null) await rm(folder, { recursive: true, force: true });
   }
 }
 

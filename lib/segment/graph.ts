@@ -11,6 +11,7 @@ import { availableParallelism } from "node:os";
 import hnswlib from "#hnswlib";
 import type { Collection, Metric } from "../core/collection.ts";
 import { corrupt, SiltstoneError } from "../core/errors.ts";
+import { shortageIn } from "./files.ts";
 
 export type GraphParameters = Pick<Collection, "dims" | "metric"> & {
   readonly index: Pick<Collection["index"], "M" | "efConstruction">;
@@ -140,8 +141,7 @@ export class Graph {
   async write(path: string): Promise<void> {
     await this.#native.write(path);
     const leastBytes = this.count * (this.#dims * 4 + labelBytes);
-    if (storedCount(path) !== this.count || statSync(path).size < leastBytes)
-      throw new Error(`${path}: hnswlib wrote an incomplete file (is the disk full?)`);
+    if (storedCount(path) !== this.count || statSync(path).size < leastBytes) throw shortageIn(path);
   }
 
   close(): void {

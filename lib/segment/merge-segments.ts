@@ -26,6 +26,7 @@ import {
   type Measured,
   measureRows,
   type SegmentFiles,
+  shortageIn,
   VectorFile,
 } from "./files.ts";
 import { Graph } from "./graph.ts";
@@ -309,8 +310,7 @@ class Output {
           this.#records.addRow(first + start + i, select[input]!.get(label) as unknown as StoredRow);
           block.set(this.#inputs[input]!.vectors.at(label), i * dims);
         }
-        if (writeSync(fd, block) !== block.byteLength)
-          throw new Error("vectors.f32: short write (is the disk full?)");
+        if (writeSync(fd, block) !== block.byteLength) throw shortageIn(this.#path("vectors.f32"));
         this.#added = start + slice.length;
         this.#moved.resolve();
         this.#moved = Promise.withResolvers();

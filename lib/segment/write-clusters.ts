@@ -20,7 +20,7 @@ import {
   encodeGroup,
   idHash,
 } from "./clusters.ts";
-import { hashFile, VectorFile } from "./files.ts";
+import { hashFile, shortageIn, VectorFile } from "./files.ts";
 import { arraysOf, openRecords, type StoredTombstone, storedTombstones } from "./records-db.ts";
 
 /** A cluster of more rows (the same vector very often, say) becomes several groups: a group is fetched whole. */
@@ -201,8 +201,7 @@ class Writer {
   }
 
   #write(bytes: Uint8Array, at: number): void {
-    if (writeSync(this.#fd, bytes, 0, bytes.length, at) !== bytes.length)
-      throw new Error("clusters.bin: short write (is the disk full?)");
+    if (writeSync(this.#fd, bytes, 0, bytes.length, at) !== bytes.length) throw shortageIn(this.path);
   }
 }
 

@@ -11,6 +11,7 @@ import type { Chance } from "./random.ts";
  * - `spurious`: a conditional PUT is refused (409) although its condition holds.
  * - `wonUnnoticed`: a conditional PUT took effect, and the retry below it met its own object (412).
  * - `lateDelete`: a DELETE timed out, and takes effect some time later.
+ * - `diskFull`: until its next effect, the process can write no local file.
  * - `pause`: one effect takes up to a day and more; what else the process does meanwhile goes on.
  * - `freeze`: the whole process stands still, for seconds to weeks, and goes on as if nothing had been.
  * - `commitPause`: it falls asleep just before the pointer's PUT, or a delta's, for an hour to a day: the zombie writer.
@@ -26,6 +27,7 @@ export const faultKinds = [
   "refused",
   "answerLost",
   "flipped",
+  "diskFull",
   "late",
   "lateDelete",
   "spurious",
@@ -55,6 +57,7 @@ export function drawRates(chance: Chance): FaultRates {
     refused: rate(0.04),
     answerLost: rate(0.05),
     flipped: rate(0.02),
+    diskFull: rate(0.02),
     late: rate(0.1),
     lateDelete: rate(0.1),
     spurious: rate(0.1),
@@ -86,7 +89,9 @@ export function drawFault(
   if (chance.hits(rates.crashAfter * deaths)) return "crashAfter";
   if (chance.hits(rates.refused)) return "refused";
   if (chance.hits(rates.answerLost)) return "answerLost";
-  if (effect.operation === "get" && effect.port === "store" && chance.hits(rates.flipped)) return "flipped";
+  const reads = effect.operation === "get" && effect.port === "store";
+  if (reads && chance.hits(rates.flipped)) return "flipped";
+  if (reads && chance.hits(rates.diskFull)) return "diskFull";
   if (chance.hits(rates.pause)) return "pause";
   if (!isReader && chance.hits(rates.clockOff)) return "clockOff";
   if (chance.hits(rates.freeze)) return "freeze";

@@ -12,6 +12,7 @@
  * Reads are judged in test/sim/reads.ts.
  */
 import { createHash } from "node:crypto";
+import { bounds } from "../../lib/core/bounds.ts";
 import { decodeDelta } from "../../lib/core/delta.ts";
 import { ulidTimeMs } from "../../lib/core/keys.ts";
 import type { Manifest } from "../../lib/core/manifest.ts";
@@ -25,10 +26,11 @@ import { contentOf, filesOf, moveFault, newest, noVersion, type Published, parse
 import { SegmentContents } from "./segment-content.ts";
 import { differenceOf, foldWrites, liveDocuments, type Write } from "./writes.ts";
 
+const manySegments = 12;
 const dayMs = 86_400_000;
 const hourMs = 3_600_000;
 /** Clocks differ from the true time by less. */
-const skewMaxMs = 15 * 60_000;
+export const skewMaxMs = 15 * 60_000;
 /**
  * By true time: a clock is less than a quarter of an hour off, and so is the one that a delta was named by. Deltas older
  * than the one may be put aside, tombstones older than the other may be dropped.
@@ -78,6 +80,7 @@ export class Oracle {
   readonly #store: MemoryObjectStore;
   readonly #clock: MemoryClock;
   readonly #flips = new Map<string, number>();
+  readonly #fullDisks = new Map<string, number>();
   #contents = new SegmentContents();
   readonly #trueHash = new WeakMap<Buffer, string>();
   /** Manifests written for each newest segment: more than one means that the publication was rebased. */
@@ -126,9 +129,22 @@ export class Oracle {
     this.#flips.set(process, this.tick());
   }
 
+  /** The local disk of this process is full for a moment. */
+  diskFilled(process: string): void {
+    this.#fullDisks.set(process, this.tick());
+  }
+  mayLackSpace(process: string, beganAt: number): boolean {
+    return (this.#fullDisks.get(process) ?? 0) > beganAt;
+  }
+
   /** Whether what a process calls damage, in a call that began then, may be: a flipped bit, or a lost pointer, by name. */
   mayMeetDamage(process: string, beganAt: number, message: string): boolean {
-    if ((this.#flips.get(process) ?? 0) > beganAt) return true;
+    return this.isFlipped(process, beganAt) || this.isPointerLost(beganAt, message);
+  }
+  isFlipped(process: string, beganAt: number): boolean {
+    return (this.#flips.get(process) ?? 0) > beganAt;
+  }
+  isPointerLost(beganAt: number, message: string): boolean {
     const isLost = ({ isLost, restoredAt }: ShardTruth) => isLost || restoredAt > beganAt;
     return message.includes("pointer.json") && [...this.shards.values()].some(isLost);
   }
@@ -318,6 +334,7 @@ export class Oracle {
     const ageMs = this.nowMs() - known.createdAtMs;
     const killed = reason.includes("two runs of the compactor died") && known.attempts >= 2;
     if (killed) this.count("delta that killed runs put aside");
+    if (ageMs >= horizonLeastMs) this.count("delta beyond the horizon put aside");
     if (killed || this.#isLate(shard, delta) || ageMs >= horizonLeastMs) return;
     this.violate(
       `delta ${delta} of ${shard} is readable, ${ageMs / dayMs} days old and was taken ${known.attempts} times, and was put aside: ${reason}`,
@@ -413,6 +430,9 @@ export class Oracle {
     truth.byCommit.set(manifest.commit, next);
     this.count(`published by ${manifest.cause}`);
     if (manifest.segments.some(({ kind }) => kind === "hnsw")) this.count("graph published");
+    if (manifest.segments.length >= manySegments) this.count("version of many segments");
+    if (manifest.applied.length > bounds.batchDeltas) this.count("more applied than a batch has");
+    if (manifest.applied.length > bounds.appliedDeltas / 2) this.count("half of what may be applied");
     if ((this.#proposals.get(newest(manifest)) ?? 0) > 1) this.count("rebased");
     return next;
   }

@@ -128,6 +128,7 @@ async function compactRound(scene: Scene, world: ActorWorld, sweep: Sweep): Prom
   );
   for (const { error, ingest } of report?.shards ?? []) {
     if (ingest) oracle.count(`ingest ${ingest.outcome}`);
+    if (ingest?.unseenAfter) oracle.count("LIST cut");
     if (error === undefined) continue;
     oracle.count(`ingest ${error.kind}`);
     const isDamage = error.kind === "corrupt" && oracle.mayMeetDamage(world.process, beganAt, error.message);

@@ -3,7 +3,7 @@
  * fault that was injected into this very read. Anything else is a broken promise, as a wrong answer would be.
  */
 import { bounds } from "../../lib/core/bounds.ts";
-import type { SiltstoneError } from "../../lib/core/errors.ts";
+import type { ErrorKind, SiltstoneError } from "../../lib/core/errors.ts";
 import { heldBytes } from "../../lib/engine/open-segments.ts";
 import { horizonLeastMs, type Oracle } from "./oracle.ts";
 import { dueVersion, type ReadPromise, type ReadWindow } from "./reads.ts";
@@ -13,6 +13,10 @@ export interface Asked extends ReadPromise {
   readonly cacheBytesMax: number;
   readonly process: string;
 }
+export interface Judged extends ReadWindow {
+  /** From when on damage may have been met: an eventual read is told of what a check before it met. */
+  readonly damageSince: number;
+}
 /** As often looks a reader again that is overtaken (lib/engine/shard-reader.ts). */
 const looksMax = 5;
 
@@ -21,36 +25,51 @@ export type ErrorVerdict = "injected" | "true" | { readonly wrong: string };
 
 export function judgeError(
   oracle: Oracle,
-  window: ReadWindow,
+  window: Judged,
   asked: Asked,
   error: SiltstoneError,
 ): ErrorVerdict {
   const { kind, message } = error;
-  // A lost pointer beside no manifest looks like one that is yet to come.
-  const saysDamage = kind === "corrupt" || message.includes("pointer.json is not there yet");
-  if (saysDamage && oracle.mayMeetDamage(asked.process, window.beganAt, message)) return "injected";
+  const saysFull = kind === "unavailable" && message.includes("no space is left");
+  if (saysFull && oracle.mayLackSpace(asked.process, window.beganAt)) return "injected";
+  if (kind === "corrupt" && oracle.isFlipped(asked.process, window.damageSince)) return "injected";
   if (kind === "unavailable" && message.includes("injected: ")) return "injected";
   // Nothing was published when it was last looked, and to look again took too long.
   if (kind === "unavailable" && message.includes("S3 is slow or silent")) return "injected";
-  const isTrue =
-    (kind === "unavailable" &&
-      (saysNothingPublished(oracle, window, asked, message) ||
-        saysTooLarge(oracle, window, asked, message) ||
-        saysTooMuchUnmerged(oracle, window, asked, message) ||
-        saysOvertaken(oracle, window, asked, message))) ||
-    (kind === "corrupt" && saysBadDelta(oracle, asked, message));
-  return isTrue ? "true" : { wrong: `a ${asked.consistency} read failed with ${kind}: ${error.stack}` };
+  for (const [reason, reasonKind, says] of reasons) {
+    if (kind !== reasonKind || !says(oracle, window, asked, message)) continue;
+    oracle.count(`read refused: ${reason}`);
+    return "true";
+  }
+  return { wrong: `a ${asked.consistency} read failed with ${kind}: ${error.stack}` };
+}
+
+type Says = (oracle: Oracle, window: Judged, asked: Asked, message: string) => boolean;
+/** What a read may say instead of an answer, when it is so. */
+const reasons: readonly (readonly [string, ErrorKind, Says])[] = [
+  ["nothing is published", "unavailable", saysNothingPublished],
+  ["its version is too large", "unavailable", saysTooLarge],
+  ["too much is unmerged", "unavailable", saysTooMuchUnmerged],
+  ["overtaken", "unavailable", saysOvertaken],
+  ["a bad delta", "corrupt", saysBadDelta],
+  ["its pointer is lost", "corrupt", saysPointerLost],
+  ["its pointer is lost", "unavailable", saysPointerLost],
+];
+
+/** A lost pointer beside no manifest looks like one that is yet to come. */
+function saysPointerLost(oracle: Oracle, { damageSince }: Judged, _: Asked, message: string): boolean {
+  return oracle.isPointerLost(damageSince, message);
 }
 
 /** So it is when no shard owes the read a version; a read that promises writes has no business with it. */
-function saysNothingPublished(oracle: Oracle, window: ReadWindow, asked: Asked, message: string): boolean {
+function saysNothingPublished(oracle: Oracle, window: Judged, asked: Asked, message: string): boolean {
   if (!message.includes("nothing has been published")) return false;
   if (asked.consistency === "strong" || asked.tokens.length > 0) return false;
   return window.currentVersions.every((_, shard) => dueVersion(oracle, window, asked, shard) === 0);
 }
 
 /** What it could not hold is a version that may be read, or that with deltas over it, and really takes that much. */
-function saysTooLarge(oracle: Oracle, window: ReadWindow, asked: Asked, message: string): boolean {
+function saysTooLarge(oracle: Oracle, window: Judged, asked: Asked, message: string): boolean {
   const [, name, needed, inUse, has] =
     /(\S+\/\d+) needs (\d+) bytes of cache beside (\d+) that are in use, this function has (\d+)/.exec(
       message,
@@ -61,7 +80,11 @@ function saysTooLarge(oracle: Oracle, window: ReadWindow, asked: Asked, message:
   // One shard is beside itself in no other.
   if (window.currentVersions.length === 1 && Number(inUse) > 0) return false;
   const isLaidOver = asked.consistency === "strong" || asked.tokens.length > 0;
-  const due = dueVersion(oracle, window, asked, Number(name.split("/")[1]));
+  // Behind a damaged version it may have been one before, for which there was no room.
+  const isBehind = oracle.mayMeetDamage(asked.process, window.damageSince, "");
+  const due = isBehind ? 0 : dueVersion(oracle, window, asked, Number(name.split("/")[1]));
+  // Deltas over a view of nothing.
+  if (isLaidOver && due === 0) return true;
   return [...oracle.shard(name).versions.values()].some(({ version, manifest }) => {
     if (version < due || manifest === null) return false;
     const bytes = heldBytes(manifest.segments);
@@ -76,7 +99,7 @@ function saysTooMuchOpen({ cacheBytesMax }: Asked, message: string): boolean {
 }
 
 /** There are that many deltas of which no version that may be read knows. */
-function saysTooMuchUnmerged(oracle: Oracle, window: ReadWindow, asked: Asked, message: string): boolean {
+function saysTooMuchUnmerged(oracle: Oracle, window: Judged, asked: Asked, message: string): boolean {
   const [, name, deltas] = /(\S+\/\d+): (\d+) unmerged deltas/.exec(message) ?? [];
   if (name === undefined || asked.consistency !== "strong" || Number(deltas) <= bounds.overlaidDeltas)
     return false;
@@ -88,7 +111,7 @@ function saysTooMuchUnmerged(oracle: Oracle, window: ReadWindow, asked: Asked, m
 }
 
 /** Each time it looked, a delta that it had found was gone. */
-function saysOvertaken(oracle: Oracle, window: ReadWindow, { collection }: Asked, message: string): boolean {
+function saysOvertaken(oracle: Oracle, window: Judged, { collection }: Asked, message: string): boolean {
   if (!message.includes("deltas are merged faster than they can be read")) return false;
   const gone = [...oracle.deltas.values()].filter(
     ({ shard, goneAt }) => shard.startsWith(`${collection}/`) && goneAt !== null && goneAt > window.beganAt,
@@ -97,7 +120,7 @@ function saysOvertaken(oracle: Oracle, window: ReadWindow, { collection }: Asked
 }
 
 /** A read that promises writes cannot do without a delta that is damaged, beyond the horizon, or was put aside. */
-function saysBadDelta(oracle: Oracle, { consistency, tokens }: Asked, message: string): boolean {
+function saysBadDelta(oracle: Oracle, _: Judged, { consistency, tokens }: Asked, message: string): boolean {
   if (consistency !== "strong" && tokens.length === 0) return false;
   const [delta] = /[0-9A-HJKMNP-TV-Z]{26}/.exec(message) ?? [];
   const known = oracle.deltas.get(delta ?? "");

@@ -2,6 +2,7 @@
  * A query process: one Reader, warm or just started, asked at all three consistency levels and with tokens, for records
  * by id, by vector, by filter, and for their number. Some have hardly any cache.
  */
+import { bounds } from "../../lib/core/bounds.ts";
 import { SiltstoneError } from "../../lib/core/errors.ts";
 import type {
   Consistency,
@@ -57,6 +58,8 @@ export class ReadingProcess implements Actor {
   async close(): Promise<void> {
     await this.#reader?.close();
     this.#reader = null;
+    // Where a version is damaged, another process may well begin with the one before.
+    this.#seen = [];
   }
 
   async round(): Promise<void> {
@@ -122,7 +125,9 @@ export class ReadingProcess implements Actor {
       return true;
     } catch (error) {
       if (!(error instanceof SiltstoneError)) throw error;
-      const verdict = judgeError(oracle, window, asked, error);
+      const { beganAt } = window;
+      const damageSince = asked.consistency === "eventual" ? Math.min(this.#cleanAt, beganAt) : beganAt;
+      const verdict = judgeError(oracle, { ...window, damageSince }, asked, error);
       oracle.count(verdict === "injected" ? "read met a fault" : `read ${error.kind}`);
       if (typeof verdict === "object") oracle.violate(verdict.wrong);
       return verdict !== "injected";
@@ -193,6 +198,7 @@ export class ReadingProcess implements Actor {
     if ((asked.freshness.atLeast?.length ?? 0) > 1) oracle.count("read with several tokens");
     if (answer.cold) oracle.count("read cold");
     if (answer.deltasOverlaid > 0) oracle.count("deltas overlaid");
+    if (answer.deltasOverlaid >= bounds.overlaidDeltas) oracle.count("as many deltas overlaid as may be");
     if (answer.warning !== undefined) {
       oracle.count("fallback view");
       if (answer.warning.includes("slow or silent")) oracle.count("hold over");

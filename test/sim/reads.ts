@@ -12,7 +12,7 @@
 
 import { shardOf } from "../../lib/core/shard-of.ts";
 import type { Consistency } from "../../lib/engine/read-request.ts";
-import type { KnownDelta, Oracle } from "./oracle.ts";
+import { type KnownDelta, type Oracle, skewMaxMs } from "./oracle.ts";
 import type { Published } from "./published.ts";
 import { foldWrites, isLater, type Write } from "./writes.ts";
 
@@ -63,7 +63,9 @@ export function readFault(oracle: Oracle, window: ReadWindow, read: ReadOutcome)
     if (published.length === 0) return `${what}: version ${version} of ${name} was never published`;
     const ids = read.ids.filter((id) => shardOf(id, read.versions.length) === shard);
     const ageSeconds = read.ageSeconds[shard]!;
-    const stated = newestBefore(oracle, name, oracle.nowMs() - ageSeconds * 1000);
+    // How old the version before a damaged one is, is told by the clock of whoever superseded it.
+    const clocksMs = read.warned ? 2 * skewMaxMs : 0;
+    const stated = newestBefore(oracle, name, oracle.nowMs() - ageSeconds * 1000 - clocksMs);
     if (version < stated)
       return `${what}: it saw version ${version} of ${name}, and ${stated} is older than ${ageSeconds} s`;
     const isExcused = read.warned && read.consistency === "eventual";

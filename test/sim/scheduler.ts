@@ -24,7 +24,7 @@ import {
 } from "./faults.ts";
 import type { Oracle } from "./oracle.ts";
 import type { Chance } from "./random.ts";
-import { turn } from "./synchronous-io.ts";
+import { localDisk, turn } from "./synchronous-io.ts";
 
 /** Something that waits for its turn. */
 interface Gate {
@@ -147,6 +147,7 @@ export class Scheduler {
       this.#let(this.#next());
     }
     await turn();
+    localDisk.isFull = false;
   }
 
   /** Only where a run knows jumps of that length. */
@@ -201,6 +202,11 @@ export class Scheduler {
         break;
       case "pause":
         this.#gates.push({ ...gate, notBeforeMs: this.#clock.nowMs() + this.#chance.pick(pausesMs) });
+        break;
+      case "diskFull":
+        localDisk.isFull = true;
+        this.#oracle.diskFilled(process);
+        gate.open(undefined);
         break;
       case "freeze":
         this.#frozen.set(process, this.#clock.nowMs() + this.#chance.pick([...pausesMs, ...this.#jumpsMs]));

@@ -16,6 +16,13 @@ export const turn: () => Promise<void> = (() => {
   return () => new Promise<void>((resolve) => immediate(resolve));
 })();
 
+/** The disk of the one process that runs until the event loop turns. */
+export const localDisk = { isFull: false };
+function demandSpace(): void {
+  if (localDisk.isFull)
+    throw Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC" });
+}
+
 type Patchable = Record<string, unknown>;
 
 /** Returns what undoes it: built-in modules are shared by every test of a process. */
@@ -33,7 +40,10 @@ export function makeIoSynchronous(): () => void {
   patch(promises, "mkdir", async (path: string, options: fs.MakeDirectoryOptions) =>
     fs.mkdirSync(path, options),
   );
-  patch(promises, "mkdtemp", async (prefix: string) => fs.mkdtempSync(prefix));
+  patch(promises, "mkdtemp", async (prefix: string) => {
+    demandSpace();
+    return fs.mkdtempSync(prefix);
+  });
   patch(promises, "rm", async (path: string, options: fs.RmOptions) => fs.rmSync(path, options));
   patch(promises, "open", async (path: string, flags: string) => handleOf(fs.openSync(path, flags)));
   // Thousands of small files: in memory, where the system offers it.
@@ -54,6 +64,7 @@ export function makeIoSynchronous(): () => void {
       this.readSync(path, M, efConstruction, 1);
     }
     override async write(path: string): Promise<void> {
+      demandSpace();
       this.writeSync(path);
     }
     override async append(vectors: Float32Array): Promise<void> {
@@ -72,7 +83,10 @@ export function makeIoSynchronous(): () => void {
 
 function handleOf(fd: number) {
   return {
-    writeFile: async (bytes: Uint8Array) => fs.writeFileSync(fd, bytes),
+    writeFile: async (bytes: Uint8Array) => {
+      demandSpace();
+      fs.writeFileSync(fd, bytes);
+    },
     close: async () => fs.closeSync(fd),
   };
 }
