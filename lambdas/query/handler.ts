@@ -3,6 +3,7 @@
  * their answers (lib/engine/fan-out.ts). It changes nothing.
  */
 import { awsWorld } from "../../lib/aws/aws-world.ts";
+import { shareDescriptors } from "../../lib/aws/descriptors.ts";
 import { parseEnvironment } from "../../lib/aws/environment.ts";
 import { FunctionCaller } from "../../lib/aws/function-caller.ts";
 import { lambdaDoor } from "../../lib/aws/lambda-door.ts";
@@ -21,7 +22,8 @@ clearScratch();
 const environment = parseEnvironment(process.env);
 const { stage, groupFunctions } = environment;
 const service = telemetry({ stage, service: "query" });
-const world = awsWorld(environment, requestBounds.query);
+const { sockets, files } = shareDescriptors();
+const world = awsWorld(environment, { ...requestBounds.query, sockets });
 const isFront = groupFunctions.length > 0;
 const reads = isFront ? fanOut() : reader();
 /** Collections that this process has answered from: the first answer of each is the cold one. */
@@ -45,6 +47,7 @@ function reader(): Reader {
   return new Reader(world, {
     refreshSeconds,
     cacheBytesMax,
+    descriptorsMax: files,
     traffic: world.traffic,
     onFault: (fault) => service.log("warn", "fallback", { kind: fault.kind, ...errorFacts(fault) }),
   });

@@ -5,12 +5,12 @@
 import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { SQSClient } from "@aws-sdk/client-sqs";
 import { DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
-import { type RequestBounds, requestBounds } from "../core/time-bounds.ts";
+import { requestBounds } from "../core/time-bounds.ts";
 import type { World } from "../engine/ports.ts";
 import { Traffic } from "../engine/traffic.ts";
 import { DynamoDbLeaseTable } from "./dynamodb-lease-table.ts";
 import type { Environment } from "./environment.ts";
-import { patience, socketsMax } from "./request-handler.ts";
+import { patience, type S3Bounds, socketsMax } from "./request-handler.ts";
 import { s3Client } from "./s3-client.ts";
 import { S3ObjectStore } from "./s3-object-store.ts";
 import { SqsDeltaQueue } from "./sqs-delta-queue.ts";
@@ -23,8 +23,8 @@ export interface AwsWorld extends World {
 
 export type AwsNames = Pick<Environment, "bucket" | "table" | "queueUrl" | "deadLetterQueueUrl">;
 
-/** `bounds`: how long it waits for AWS. */
-export function awsWorld(names: AwsNames, bounds: RequestBounds = requestBounds.person): AwsWorld {
+/** `bounds`: how long it waits for AWS, and over how many connections for S3. */
+export function awsWorld(names: AwsNames, bounds: S3Bounds = requestBounds.person): AwsWorld {
   const traffic = new Traffic();
   const sqs = new SQSClient(patience(bounds, socketsMax));
   const dynamodb = new DynamoDBClient(patience(bounds, socketsMax));

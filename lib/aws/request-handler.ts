@@ -5,6 +5,11 @@ import type { RequestBounds } from "../core/time-bounds.ts";
 export const s3SocketsMax = 64;
 export const socketsMax = 16;
 
+export interface S3Bounds extends RequestBounds {
+  /** Connections at a time. @default 64 */
+  readonly sockets?: number;
+}
+
 /** Of a client's configuration. */
 export const patience = (
   { connectMs, answerMs, silenceMs, attempts }: RequestBounds,

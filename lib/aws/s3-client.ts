@@ -7,9 +7,12 @@
  * minutes off, before anything is read or written; failure.ts says what to do about it.
  */
 import { S3Client, type S3ClientConfig } from "@aws-sdk/client-s3";
-import type { RequestBounds } from "../core/time-bounds.ts";
-import { patience, s3SocketsMax } from "./request-handler.ts";
+import { patience, type S3Bounds, s3SocketsMax } from "./request-handler.ts";
 
-/** `bounds`: how long it waits for S3. */
-export const s3Client = (bounds: RequestBounds, config: S3ClientConfig = {}): S3Client =>
-  new S3Client({ ...patience(bounds, s3SocketsMax), ...config, disableClockSkewCorrection: true });
+/** `bounds`: how long it waits for S3, and over how many connections. */
+export const s3Client = (bounds: S3Bounds, config: S3ClientConfig = {}): S3Client =>
+  new S3Client({
+    ...patience(bounds, bounds.sockets ?? s3SocketsMax),
+    ...config,
+    disableClockSkewCorrection: true,
+  });

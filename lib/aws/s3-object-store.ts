@@ -24,9 +24,9 @@ import {
   UploadPartCopyCommand,
 } from "@aws-sdk/client-s3";
 import { Upload } from "@aws-sdk/lib-storage";
-import pLimit from "p-limit";
+import pLimit, { type LimitFunction } from "p-limit";
 import { corrupt, invalid, SiltstoneError } from "../core/errors.ts";
-import { type RequestBounds, requestBounds } from "../core/time-bounds.ts";
+import { requestBounds } from "../core/time-bounds.ts";
 import type {
   BoundedGetResult,
   ByteRange,
@@ -39,10 +39,10 @@ import type {
 } from "../engine/ports.ts";
 import type { Traffic } from "../engine/traffic.ts";
 import { failure, statusOf } from "./failure.ts";
-import { s3SocketsMax } from "./request-handler.ts";
+import { type S3Bounds, s3SocketsMax } from "./request-handler.ts";
 
-/** GETs at a time; the rest of the connections are left to what is no GET. */
-const readsMax = s3SocketsMax - 8;
+/** Of the connections; the rest is left to what is no read. */
+const readsShare = 7 / 8;
 /** S3's own limits. */
 const deleteKeysMax = 1000;
 /** 10,000 parts of this size carry 80 GB, eight times what a Lambda's disk holds. */
@@ -65,19 +65,23 @@ export class S3ObjectStore implements ObjectStore {
   readonly #bucket: string;
   readonly #traffic: Traffic;
   readonly #bodyAttempts: number;
-  /** Its time begins when a GET is begun, and not when a connection is free for it. */
-  readonly #reads = pLimit(readsMax);
+  /** The time of a read begins when it is begun, and not when a connection is free for it: thousands may be wanted at once. */
+  readonly #reads: LimitFunction;
 
   constructor(
     client: S3Client,
     bucket: string,
     traffic: Traffic,
-    { bodyAttempts }: Pick<RequestBounds, "bodyAttempts"> = requestBounds.person,
+    {
+      bodyAttempts,
+      sockets = s3SocketsMax,
+    }: Pick<S3Bounds, "bodyAttempts" | "sockets"> = requestBounds.person,
   ) {
     this.#client = client;
     this.#bucket = bucket;
     this.#traffic = traffic;
     this.#bodyAttempts = bodyAttempts;
+    this.#reads = pLimit(Math.ceil(sockets * readsShare));
     // The deserialize step is run once for every attempt.
     client.middlewareStack.add(
       (next) => async (args) => {
@@ -156,7 +160,8 @@ export class S3ObjectStore implements ObjectStore {
 
   async head(key: string): Promise<{ bytes: number; etag: string } | null> {
     try {
-      const answer = await this.#client.send(new HeadObjectCommand({ Bucket: this.#bucket, Key: key }));
+      const command = new HeadObjectCommand({ Bucket: this.#bucket, Key: key });
+      const answer = await this.#reads(() => this.#client.send(command));
       return { bytes: answer.ContentLength!, etag: answer.ETag! };
     } catch (error) {
       if (isAbsent(error)) return null;
@@ -297,7 +302,7 @@ export class S3ObjectStore implements ObjectStore {
 
   async #page(prefix: string, more: { ContinuationToken?: string; StartAfter?: string; Delimiter?: string }) {
     const command = new ListObjectsV2Command({ Bucket: this.#bucket, Prefix: prefix, ...more });
-    return this.#client.send(command).catch((error: unknown) => {
+    return this.#reads(() => this.#client.send(command)).catch((error: unknown) => {
       throw this.#failure(error, "ListObjectsV2", prefix);
     });
   }

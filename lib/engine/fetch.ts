@@ -5,7 +5,7 @@
 import { createHash, hash } from "node:crypto";
 import { mkdir, open, rm } from "node:fs/promises";
 import { join } from "node:path";
-import pLimit from "p-limit";
+import pLimit, { type LimitFunction } from "p-limit";
 import type { Collection } from "../core/collection.ts";
 import { corrupt } from "../core/errors.ts";
 import { type SegmentFile, type ShardRef, segmentKey } from "../core/keys.ts";
@@ -16,6 +16,16 @@ import type { ByteRange, ObjectStore } from "./ports.ts";
 /** One S3 stream gives 54 to 75 MB/s: several at once fill a Lambda's network. */
 const partBytes = 8 * 1024 * 1024;
 const partsAtOnce = 8;
+
+/** How much of the fetching goes on at a time, of whatever shares the limits. */
+export interface FetchLimits {
+  readonly files: LimitFunction;
+  readonly parts: LimitFunction;
+}
+const limitsOfOne = (): FetchLimits => ({
+  files: pLimit(Number.POSITIVE_INFINITY),
+  parts: pLimit(partsAtOnce),
+});
 
 /** The files that searching a segment takes: the graph holds the vectors as searches see them. */
 export const searchedFiles = ({ kind }: Pick<Segment, "kind">): SegmentFile[] =>
@@ -28,14 +38,18 @@ export async function fetchSegment(
   segment: Segment,
   files: readonly SegmentFile[],
   folder: string,
+  limits = limitsOfOne(),
 ): Promise<void> {
   await mkdir(folder, { recursive: true });
-  const limit = pLimit(partsAtOnce);
-  await Promise.all(
-    files.map((file) =>
-      fetchFile(store, segmentKey(shard, segment.id, file), segment.files[file]!, join(folder, file), limit),
-    ),
-  );
+  const fetch = (file: SegmentFile) =>
+    fetchFile(
+      store,
+      segmentKey(shard, segment.id, file),
+      segment.files[file]!,
+      join(folder, file),
+      limits.parts,
+    );
+  await Promise.all(files.map((file) => limits.files(() => fetch(file))));
 }
 
 async function fetchFile(
@@ -43,7 +57,7 @@ async function fetchFile(
   key: string,
   entry: FileEntry,
   path: string,
-  limit: <T>(work: () => Promise<T>) => Promise<T>,
+  limit: LimitFunction,
 ): Promise<void> {
   const sha256 = createHash("sha256");
   const file = await open(path, "w");

@@ -13,6 +13,7 @@ import type { Row } from "../core/record.ts";
 import { asShortage } from "../segment/files.ts";
 import { OpenSegment } from "../segment/open-segment.ts";
 import { writeFlatSegment } from "../segment/write-flat.ts";
+import type { Descriptors } from "./descriptors.ts";
 import { fetchSegment, searchedFiles } from "./fetch.ts";
 import type { ObjectStore } from "./ports.ts";
 
@@ -38,6 +39,7 @@ export class OpenSegments {
   readonly #collection: Collection;
   readonly #ref: ShardRef;
   readonly #folder: string;
+  readonly #descriptors: Descriptors;
   readonly #open = new Map<string, OpenSegment>();
   #retired: OpenSegment[] = [];
   #bytes = 0;
@@ -47,8 +49,14 @@ export class OpenSegments {
   static #opened = 0;
 
   /** `folder` for their files. */
-  constructor(store: ObjectStore, collection: Collection, shard: number, folder: string) {
+  constructor(
+    store: ObjectStore,
+    collection: Collection,
+    shard: number,
+    { folder, descriptors }: { folder: string; descriptors: Descriptors },
+  ) {
     this.#store = store;
+    this.#descriptors = descriptors;
     this.#collection = collection;
     this.#ref = { collection: collection.name, shard };
     this.#folder = folder;
@@ -84,8 +92,13 @@ export class OpenSegments {
     const folder = join(this.#folder, id);
     try {
       await mkdir(folder, { recursive: true });
-      const segment = await writeFlatSegment(folder, this.#collection, id, fold(rows).kept);
-      const opened = await OpenSegment.open(folder, this.#collection, segment);
+      const { kept } = fold(rows);
+      const segment = await this.#descriptors.making(() =>
+        writeFlatSegment(folder, this.#collection, id, kept),
+      );
+      const opened = await OpenSegment.open(folder, this.#collection, segment, {
+        pool: this.#descriptors.records,
+      });
       this.#bytes += heldBytes([segment]);
       return opened;
     } catch (error) {
@@ -100,7 +113,15 @@ export class OpenSegments {
     // Once, whoever asks meanwhile: two writers of one file would each truncate, or after a failure delete, the other's.
     const known = this.#vectorsFetched.get(segment);
     const fetched =
-      known ?? fetchSegment(this.#store, this.#ref, segment.segment, ["vectors.f32"], segment.folder);
+      known ??
+      fetchSegment(
+        this.#store,
+        this.#ref,
+        segment.segment,
+        ["vectors.f32"],
+        segment.folder,
+        this.#descriptors,
+      );
     this.#vectorsFetched.set(segment, fetched);
     try {
       await fetched;
@@ -139,9 +160,13 @@ export class OpenSegments {
     // One that was retired or evicted and is wanted again must not share the folder of its former self.
     const folder = join(this.#folder, `${segment.id}-${++OpenSegments.#opened}`);
     this.#bytes += heldBytes([segment]);
-    const arrived = fetchSegment(this.#store, this.#ref, segment, searchedFiles(segment), folder);
+    const files = searchedFiles(segment);
+    const arrived = fetchSegment(this.#store, this.#ref, segment, files, folder, this.#descriptors);
     try {
-      const opened = await OpenSegment.open(folder, this.#collection, segment, arrived);
+      const opened = await OpenSegment.open(folder, this.#collection, segment, {
+        arrived,
+        pool: this.#descriptors.records,
+      });
       this.#damaged.delete(segment.id);
       return opened;
     } catch (error) {

@@ -16,9 +16,11 @@ import type { Metadata } from "../core/record.ts";
 import { shardOf } from "../core/shard-of.ts";
 import { mergeTopK } from "../core/top-k.ts";
 import { checkVector, normalised, vectorToBase64 } from "../core/vector.ts";
+import { asShortage } from "../segment/files.ts";
 import type { OpenSegment } from "../segment/open-segment.ts";
 import { type ColdHit, ColdView, coldTopKMax } from "./cold-view.ts";
 import { listDeltas, unmerged } from "./deltas.ts";
+import { descriptorsDefault } from "./descriptors.ts";
 import { healthOf, type ShardHealth } from "./health.ts";
 import type { World } from "./ports.ts";
 import {
@@ -48,6 +50,8 @@ export interface ReaderOptions {
   /** Seconds after which a cached view is checked again, for eventual reads: 0 to 300. */
   readonly refreshSeconds: number;
   readonly cacheBytesMax: number;
+  /** File descriptors that it may have open, connections to S3 not counted. @default 512 */
+  readonly descriptorsMax?: number;
   readonly traffic: Traffic;
   /** Told when a damaged version is passed over; the handler makes a metric of it. */
   readonly onFault?: (fault: SiltstoneError) => void;
@@ -61,7 +65,8 @@ export class Reader {
   constructor(world: World, options: ReaderOptions) {
     this.#world = world;
     this.#options = options;
-    this.#cache = new ShardCache(world, options.cacheBytesMax);
+    const { cacheBytesMax: bytesMax, descriptorsMax = descriptorsDefault } = options;
+    this.#cache = new ShardCache(world, { bytesMax, descriptorsMax });
   }
 
   close(): Promise<void> {
@@ -178,8 +183,8 @@ export class Reader {
    */
   health(): { readonly status: "ok" | "degraded"; readonly shards: readonly ShardHealth[] } {
     const nowMs = this.#world.clock.nowMs();
-    const shards = [...this.#cache.shards].map(([shard, reader]) => ({
-      shard,
+    const shards = [...this.#cache.shards].map((reader) => ({
+      shard: reader.name,
       version: reader.view?.manifest.version ?? null,
       ageSeconds: Number.isFinite(reader.asOfMs) ? Math.max(0, (nowMs - reader.asOfMs) / 1000) : null,
       bytes: reader.openBytes,
@@ -222,7 +227,9 @@ export class Reader {
     };
     const { answer, views, states } = await holdAll(readers, () =>
       this.#cache.forgettingDeleted(collection, readViews),
-    );
+    ).catch((error: unknown) => {
+      throw asShortage(error, this.#cache.folder);
+    });
     const { requests, bytesRead } = this.#options.traffic.since(before);
     const faults = states.map(({ fault }) => fault).filter((fault) => fault !== null);
     for (const fault of faults) this.#options.onFault?.(fault);

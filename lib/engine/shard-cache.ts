@@ -17,15 +17,22 @@ import {
   isOfSpace,
 } from "../core/collection.ts";
 import { isKind, isNewerFormat, SiltstoneError } from "../core/errors.ts";
-import { shardName } from "../core/keys.ts";
+import { Descriptors } from "./descriptors.ts";
 import { readCollection } from "./head.ts";
 import type { World } from "./ports.ts";
-import { type Freshness, madeAgain } from "./read-request.ts";
+import { type Freshness, madeAgain, refreshSecondsMax } from "./read-request.ts";
 import { ShardReader } from "./shard-reader.ts";
 import type { Wanted } from "./shard-views.ts";
 
 /** A function has twice the memory and twice the disk of its cache (lib/constructs/query.ts). */
 const openFactor = 2;
+
+/**
+ * A configuration that was looked at longer ago is looked at again, a few beside a call: of a collection that was deleted
+ * nobody may ever ask again, and what is open of it would stay so.
+ */
+const lookAgainMs = refreshSecondsMax * 1_000;
+const looksAtOnce = 4;
 
 /** Which collection of a name a call means. */
 type Meant = Pick<Freshness, "part" | "embeddingVersion">;
@@ -33,26 +40,29 @@ type Meant = Pick<Freshness, "part" | "embeddingVersion">;
 export class ShardCache {
   readonly #world: World;
   readonly #bytesMax: number;
-  readonly #folder = mkdtempSync(join(tmpdir(), "siltstone-cache-"));
+  readonly #descriptors: Descriptors;
+  readonly folder = mkdtempSync(join(tmpdir(), "siltstone-cache-"));
   readonly #collections = new Map<string, Collection>();
+  /** When each was looked at, or is being. */
+  readonly #lookedAtMs = new Map<string, number>();
   readonly #shards = new Map<string, ShardReader>();
   /** What has been closed, or will be when its last read has ended, until nothing of it is open. */
   readonly #leaving = new Set<ShardReader>();
 
-  constructor(world: World, bytesMax: number) {
+  constructor(world: World, limits: { bytesMax: number; descriptorsMax: number }) {
     this.#world = world;
-    this.#bytesMax = bytesMax;
+    this.#bytesMax = limits.bytesMax;
+    this.#descriptors = new Descriptors(limits.descriptorsMax);
   }
 
-  /** By name. */
-  get shards(): ReadonlyMap<string, ShardReader> {
-    return this.#shards;
+  get shards(): Iterable<ShardReader> {
+    return this.#shards.values();
   }
 
   async close(): Promise<void> {
     for (const shard of this.#shards.values()) await shard.close();
     this.#shards.clear();
-    await rm(this.#folder, { recursive: true, force: true });
+    await rm(this.folder, { recursive: true, force: true });
   }
 
   /**
@@ -61,27 +71,30 @@ export class ShardCache {
    */
   async collection(name: unknown, { part, embeddingVersion }: Meant = {}): Promise<Collection> {
     const checked = checkCollectionName(name);
+    this.#lookAgain();
     const known = this.#collections.get(checked);
     const isMeant = ({ id }: Collection) => part === undefined || id === part.collectionId;
     if (known && isMeant(known) && isOfSpace(known, embeddingVersion)) return known;
     const collection = await readCollection(this.#world.store, checked);
     if (known && known.id !== collection.id) await this.#forget(known);
     this.#collections.set(checked, collection);
+    this.#lookedAtMs.set(checked, this.#world.clock.nowMs());
     if (!isMeant(collection)) throw madeAgain(checked);
     checkEmbeddingVersion(collection, embeddingVersion);
     return collection;
   }
 
   shard(collection: Collection, shard: number): ShardReader {
-    const name = shardName({ collection: collection.name, shard });
-    const known = this.#shards.get(name);
+    const key = shardKey(collection.id, shard);
+    const known = this.#shards.get(key);
     if (known) return known;
-    const folder = join(this.#folder, collection.id, String(shard));
+    const folder = join(this.folder, collection.id, String(shard));
     const reader = new ShardReader(this.#world, collection, shard, {
       folder,
+      descriptors: this.#descriptors,
       makeRoom: (self, wanted) => this.#makeRoom(self, wanted),
     });
-    this.#shards.set(name, reader);
+    this.#shards.set(key, reader);
     return reader;
   }
 
@@ -91,28 +104,39 @@ export class ShardCache {
       return await work();
     } catch (error) {
       if (!isKind(error, "corrupt")) throw error;
-      const current = await readCollection(this.#world.store, collection.name).catch(
-        (cause: unknown) => cause,
-      );
-      // A configuration never changes: one of a newer format is another's.
-      const isGone =
-        current instanceof Error
-          ? isKind(current, "notFound") || isNewerFormat(current)
-          : (current as Collection).id !== collection.id;
-      if (isGone) {
-        await this.#forget(collection);
-        if (current instanceof Error) throw current;
-        throw madeAgain(collection.name);
-      }
-      throw error;
+      throw (await this.#goneWhy(collection)) ?? error;
+    }
+  }
+
+  /** Null while the collection is there, or cannot be looked at. One that is gone is forgotten; why is answered. */
+  async #goneWhy(collection: Collection): Promise<Error | null> {
+    const current = await readCollection(this.#world.store, collection.name).catch((cause: unknown) => cause);
+    // A configuration never changes: one of a newer format is another's.
+    const isGone =
+      current instanceof Error
+        ? isKind(current, "notFound") || isNewerFormat(current)
+        : (current as Collection).id !== collection.id;
+    if (!isGone) return null;
+    await this.#forget(collection);
+    return current instanceof Error ? current : madeAgain(collection.name);
+  }
+
+  #lookAgain(): void {
+    const nowMs = this.#world.clock.nowMs();
+    const isDue = (name: string) => nowMs - this.#lookedAtMs.get(name)! > lookAgainMs;
+    const due = [...this.#collections.values()].filter(({ name }) => isDue(name)).slice(0, looksAtOnce);
+    for (const collection of due) {
+      // Where it is behind the others, for the next call.
+      this.#lookedAtMs.set(collection.name, nowMs);
+      void this.#goneWhy(collection);
     }
   }
 
   async #forget(collection: Collection): Promise<void> {
-    this.#collections.delete(collection.name);
+    const { id, name } = collection;
+    if (this.#collections.get(name)?.id === id) this.#collections.delete(name);
     for (let shard = 0; shard < collection.shards; shard++) {
-      const name = shardName({ collection: collection.name, shard });
-      const reader = this.#shards.get(name);
+      const reader = this.#shards.get(shardKey(id, shard));
       if (reader !== undefined) await this.#letGo(reader);
     }
   }
@@ -146,12 +170,15 @@ export class ShardCache {
 
   /** It is closed at once, or when the last read of it has ended. */
   #letGo(reader: ShardReader): Promise<void> {
-    this.#shards.delete(reader.name);
+    this.#shards.delete(shardKey(reader.collectionId, reader.shard));
     this.#leaving.add(reader);
     void reader.gone.then(() => this.#leaving.delete(reader));
     return reader.close().catch(() => {}); // Only its own files are at stake.
   }
 }
+
+/** A name may be that of several collections, one after the other. */
+const shardKey = (collectionId: string, shard: number): string => `${collectionId}/${shard}`;
 
 const sumOf = (readers: readonly ShardReader[], bytesOf: (reader: ShardReader) => number): number =>
   readers.reduce((sum, reader) => sum + bytesOf(reader), 0);

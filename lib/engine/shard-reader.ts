@@ -17,6 +17,7 @@ import type { OpenSegment } from "../segment/open-segment.ts";
 import type { ColdOffer } from "./cold-start.ts";
 import type { ColdView } from "./cold-view.ts";
 import { isCut, listDeltas, readDeltas, unmerged } from "./deltas.ts";
+import type { Descriptors } from "./descriptors.ts";
 import { readCollection } from "./head.ts";
 import { heldBytes, laidOverBytes } from "./open-segments.ts";
 import type { World } from "./ports.ts";
@@ -40,6 +41,7 @@ type KnownRows = Map<string, readonly Row[]>;
 export interface ShardReaderOptions {
   /** Folder for segment files; emptied by close(). */
   readonly folder: string;
+  readonly descriptors: Descriptors;
   /**
    * Asked before anything is fetched or laid over a view. Null when there is room; else what to wait for before it is asked
    * again. Throws when there is none.
@@ -76,7 +78,7 @@ export class ShardReader {
     this.#collection = collection;
     this.#ref = { collection: collection.name, shard };
     this.#views = new ShardViews(world, collection, shard, {
-      folder: options.folder,
+      ...options,
       makeRoom: (wanted) => options.makeRoom(this, wanted),
       hasReaders: () => this.#readers > 0,
       closeUnread: () => this.#closeUnread(),
@@ -85,6 +87,12 @@ export class ShardReader {
 
   get name(): string {
     return shardName(this.#ref);
+  }
+  get collectionId(): string {
+    return this.#collection.id;
+  }
+  get shard(): number {
+    return this.#ref.shard;
   }
   get view(): View | null {
     return this.#views.current;

@@ -18,6 +18,7 @@ import type { Pointer } from "../core/pointer.ts";
 import type { OpenSegment } from "../segment/open-segment.ts";
 import { type ColdOffer, ColdStart } from "./cold-start.ts";
 import { ColdView } from "./cold-view.ts";
+import type { Descriptors } from "./descriptors.ts";
 import { versionsBefore } from "./fallback.ts";
 import { readManifestOf, readPointer } from "./head.ts";
 import { heldBytes, OpenSegments } from "./open-segments.ts";
@@ -30,6 +31,7 @@ const attemptsMax = 5;
 export interface Surroundings {
   /** Folder for segment files. */
   readonly folder: string;
+  readonly descriptors: Descriptors;
   /**
    * Asked before anything is fetched. Null when there is room; else what to wait for before it is asked again. Throws when
    * there is none.
@@ -73,7 +75,7 @@ export class ShardViews {
     this.#collection = collection;
     this.#ref = { collection: collection.name, shard };
     this.#surroundings = surroundings;
-    this.segments = new OpenSegments(world.store, collection, shard, surroundings.folder);
+    this.segments = new OpenSegments(world.store, collection, shard, surroundings);
   }
 
   get current(): View | null {
@@ -168,7 +170,8 @@ export class ShardViews {
       this.cold.offer = null;
     } catch (error) {
       this.#failedAtMs = this.#world.clock.nowMs();
-      if (error instanceof SiltstoneError && (error.kind === "corrupt" || this.cold.offer !== null))
+      // Damage concerns who has a view as well; whatever else fails, who has none.
+      if (error instanceof SiltstoneError && (error.kind === "corrupt" || this.#current === null))
         this.fault = error;
       throw error;
     } finally {

@@ -23,23 +23,39 @@ export async function hashFile(path: string): Promise<FileEntry> {
   return { bytes, sha256: sha256.digest("hex") };
 }
 
-/** SQLite's FULL, in the low byte of its code. */
-const sqliteFull = 13;
-
 /** Also of a write that ended early, which is how a disk says that it is full now. */
 export const shortageIn = (place: string, cause?: unknown): SiltstoneError =>
-  new SiltstoneError(
-    "unavailable",
+  shortage(
     `no space is left on the local disk, in ${place}; give the function more ephemeral storage`,
-    { cause },
+    cause,
   );
 
-/** The error of a full disk, in words that say what to do; any other as it is. */
+const shortage = (message: string, cause: unknown): SiltstoneError =>
+  new SiltstoneError("unavailable", message, { cause });
+
+/** SQLite's own codes are in the low byte. */
+const sqlite = { noMemory: 7, full: 13, cannotOpen: 14 } as const;
+
+/** What the machine has too little of, in words that say what to do; any other error as it is. */
 export function asShortage(error: unknown, folder: string): unknown {
   const { code, errcode } = (error ?? {}) as { code?: unknown; errcode?: unknown };
-  const isFull = code === "ENOSPC" || (typeof errcode === "number" && (errcode & 0xff) === sqliteFull);
-  if (!isFull) return error;
-  return shortageIn(folder, error);
+  switch (typeof errcode === "number" ? errcode & 0xff : code) {
+    case "ENOSPC":
+    case sqlite.full:
+      return shortageIn(folder, error);
+    case "EMFILE":
+    case "ENFILE":
+    case sqlite.cannotOpen:
+      return shortage(
+        `no file descriptor is left to open what is in ${folder}: other code of this process may use them, or its limit is too low (\`ulimit -n\`)`,
+        error,
+      );
+    case "ENOMEM":
+    case sqlite.noMemory:
+      return shortage(`no memory is left to open what is in ${folder}; give the function more`, error);
+    default:
+      return error;
+  }
 }
 
 /** Runs `work` with an empty folder that is gone afterwards, whatever happens. */

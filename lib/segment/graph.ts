@@ -79,6 +79,8 @@ export class Graph {
       await graph.#native
         .read(path, M, Math.max(M, efConstruction), availableParallelism())
         .catch((error: Error) => {
+          // It was opened a moment ago: what is missing is not the file.
+          if (error.message.startsWith("cannot open")) throw Object.assign(error, { code: "EMFILE" });
           throw corrupt(path, error.message, error);
         });
       return graph;

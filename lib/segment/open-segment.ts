@@ -7,7 +7,7 @@
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { DatabaseSync, StatementSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import type { Collection } from "../core/collection.ts";
 import type { Filter } from "../core/filter.ts";
 import type { Condition } from "../core/filter-cost.ts";
@@ -17,7 +17,8 @@ import { compareOrder, type RowOrder } from "../core/record.ts";
 import { normalised } from "../core/vector.ts";
 import { VectorFile } from "./files.ts";
 import { exactRows, Graph, type Hit } from "./graph.ts";
-import { arraysOf, openRecords, recordsUri, type StoredRow } from "./records-db.ts";
+import { OpenRecords, RecordsPool } from "./open-records.ts";
+import { arraysOf, recordsUri, type StoredRow } from "./records-db.ts";
 import { efFor, efsBeforeExact, visitsMax } from "./search-cost.ts";
 
 /** Filters whose labels are kept per segment. */
@@ -51,13 +52,10 @@ export class OpenSegment {
   /** Every row it holds: all slots but those that a merge left dead. */
   readonly held: Alive;
   readonly #collection: Collection;
-  readonly #db: DatabaseSync;
+  readonly #records: OpenRecords;
   /** Packed, of unit length for cosine: flat segments only. */
   readonly #vectors: Float32Array | null;
   readonly #graph: Graph | null;
-  readonly #selectRow: StatementSync;
-  readonly #selectId: StatementSync;
-  readonly #selectOrder: StatementSync;
   readonly #filters = new Map<string, Uint32Array>();
   /** Each label's place in the order of ids; null until a query needs it. */
   #ranks: Uint32Array | null = null;
@@ -66,24 +64,14 @@ export class OpenSegment {
     folder: string,
     collection: Collection,
     segment: Segment,
-    parts: { db: DatabaseSync; graph: Graph | null },
+    parts: { records: OpenRecords; graph: Graph | null },
   ) {
     this.segment = segment;
     this.folder = folder;
     this.#collection = collection;
-    this.#db = parts.db;
+    this.#records = parts.records;
     this.#graph = parts.graph;
     this.#vectors = parts.graph === null ? residentVectors(folder, collection) : null;
-    // A document that is not asked for is not read.
-    this.#selectRow = arraysOf(
-      this.#db,
-      "SELECT id, version, iif(?2, document, NULL), metadata FROM rows WHERE label = ?1",
-    );
-    this.#selectId = arraysOf(this.#db, "SELECT id FROM rows WHERE label = ?");
-    this.#selectOrder = this.#db.prepare(
-      `SELECT label, version, delta, row FROM rows WHERE id = ?1
-       UNION ALL SELECT NULL, version, delta, row FROM tombstones WHERE id = ?1`,
-    );
     this.held = { rows: segment.rows, bytes: segment.rows === segment.slots ? null : this.#heldBytes() };
   }
 
@@ -95,31 +83,35 @@ export class OpenSegment {
     folder: string,
     collection: Collection,
     segment: Segment,
-    arrived: Promise<void> = Promise.resolve(),
+    {
+      arrived = Promise.resolve(),
+      pool = new RecordsPool(1),
+    }: { arrived?: Promise<void>; pool?: RecordsPool } = {},
   ): Promise<OpenSegment> {
     let graph: Graph | null = null;
-    let db: DatabaseSync | null = null;
+    let records: OpenRecords | null = null;
     try {
       if (segment.kind === "hnsw")
         graph = await Graph.load(join(folder, "index.hnsw"), collection, segment.slots, arrived);
       await arrived;
-      db = openRecords(join(folder, "records.db"));
-      return new OpenSegment(folder, collection, segment, { db, graph });
+      records = new OpenRecords(join(folder, "records.db"), pool);
+      return new OpenSegment(folder, collection, segment, { records, graph });
     } catch (error) {
-      db?.close();
+      records?.close();
       graph?.close();
       throw error;
     }
   }
 
   close(): void {
-    this.#db.close();
+    this.#records.close();
     this.#graph?.close();
   }
 
   #heldBytes(): Uint8Array {
     const bytes = new Uint8Array(this.segment.slots);
-    for (const label of labelsOf(this.#db, "SELECT json_group_array(label) FROM rows", [])) bytes[label] = 1;
+    for (const label of labelsOf(this.#records.db, "SELECT json_group_array(label) FROM rows", []))
+      bytes[label] = 1;
     return bytes;
   }
 
@@ -130,13 +122,14 @@ export class OpenSegment {
   shadows(other: OpenSegment): { mine: number[]; theirs: number[] } {
     const mine: number[] = [];
     const theirs: number[] = [];
-    this.#db.prepare("ATTACH DATABASE ? AS other").run(recordsUri(join(other.folder, "records.db")).href);
+    const { db } = this.#records;
+    db.prepare("ATTACH DATABASE ? AS other").run(recordsUri(join(other.folder, "records.db")).href);
     try {
       const size = (s: OpenSegment) => s.segment.rows + s.segment.tombstones;
       const [small, large] = size(other) <= size(this) ? ["other", "main"] : ["main", "other"];
       const pairs = (a: string, b: string) =>
         arraysOf(
-          this.#db,
+          db,
           `SELECT a.label, a.version, a.delta, a.row, b.label, b.version, b.delta, b.row FROM
                (SELECT ${a === "rows" ? "label" : "NULL AS label"}, id, version, delta, row FROM ${small}.${a}) a CROSS JOIN
                (SELECT ${b === "rows" ? "label" : "NULL AS label"}, id, version, delta, row FROM ${large}.${b}) b ON a.id = b.id`,
@@ -156,7 +149,7 @@ export class OpenSegment {
         }
       }
     } finally {
-      this.#db.exec("DETACH DATABASE other");
+      db.exec("DETACH DATABASE other");
     }
     return { mine, theirs };
   }
@@ -191,7 +184,7 @@ export class OpenSegment {
     const asked = { query, k: Math.min(wanted + 1, rows) };
     const hits = this.#find(asked, alive, labels);
     if (this.#ranks === null && hits[wanted]?.distance === hits[wanted - 1]!.distance) {
-      this.#ranks = ranksOf(this.#db, this.segment.slots);
+      this.#ranks = ranksOf(this.#records.db, this.segment.slots);
       return this.#find(asked, alive, labels).slice(0, wanted);
     }
     return hits.slice(0, wanted);
@@ -257,7 +250,7 @@ export class OpenSegment {
   /** Entries of the condition's list field that equal one of its values; at most `max` are counted. */
   countEntries(condition: Condition, max: number): number {
     const { sql, parameters } = entriesToSql(condition);
-    return (arraysOf(this.#db, sql).get(...parameters, max) as unknown as [number])[0];
+    return (arraysOf(this.#records.db, sql).get(...parameters, max) as unknown as [number])[0];
   }
 
   #labelsOf(filter: Filter): Uint32Array {
@@ -265,7 +258,11 @@ export class OpenSegment {
     const known = this.#filters.get(key);
     if (known) return known;
     const { sql, parameters } = filterToSql(filter);
-    const labels = labelsOf(this.#db, `SELECT json_group_array(label) FROM rows WHERE ${sql}`, parameters);
+    const labels = labelsOf(
+      this.#records.db,
+      `SELECT json_group_array(label) FROM rows WHERE ${sql}`,
+      parameters,
+    );
     if (this.#filters.size >= cachedFiltersMax) this.#filters.delete(this.#filters.keys().next().value!);
     this.#filters.set(key, labels);
     return labels;
@@ -273,15 +270,15 @@ export class OpenSegment {
 
   /** The row or tombstone of an id, dead or alive; null when the segment has none. */
   find(id: string): FoundRow | null {
-    return (this.#selectOrder.get(id) as unknown as FoundRow | undefined) ?? null;
+    return (this.#records.selectOrder.get(id) as unknown as FoundRow | undefined) ?? null;
   }
 
   idOf(label: number): string {
-    return (this.#selectId.get(label) as unknown as [string])[0];
+    return (this.#records.selectId.get(label) as unknown as [string])[0];
   }
 
   row(label: number, { document }: { document: boolean }): AnswerRow {
-    const row = this.#selectRow.get(label, Number(document)) as unknown as AnswerColumns;
+    const row = this.#records.selectRow.get(label, Number(document)) as unknown as AnswerColumns;
     return { label, id: row[0], version: row[1], document: row[2], metadata: row[3] };
   }
 

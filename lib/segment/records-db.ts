@@ -38,6 +38,9 @@ export function recordsUri(path: string): URL {
   return uri;
 }
 
+/** SQLITE_NOMEM and SQLITE_CANTOPEN. */
+const exhausted: ReadonlySet<unknown> = new Set([7, 14]);
+
 /** Opens a finished file. Throws `corrupt` when it is no records.db of a known format. */
 export function openRecords(path: string): DatabaseSync {
   let db: DatabaseSync | undefined;
@@ -54,6 +57,8 @@ export function openRecords(path: string): DatabaseSync {
   } catch (error) {
     db?.close();
     if (isNewerFormat(error)) throw error;
+    // No memory, no file descriptor: no fault of the file.
+    if (exhausted.has((error as { errcode?: unknown }).errcode)) throw error;
     throw corrupt(path, (error as Error).message, error);
   }
 }

@@ -113,6 +113,7 @@ test("a query over six shards that the cache does not hold is refused, and holds
     expect(world.traffic.bytesRead - before).toBeLessThan(cacheBytesMax + 50_000);
     expect(onDisk()).toBeLessThanOrEqual(cacheBytesMax);
     expect(sum(small.health().shards.map(({ bytes }) => bytes))).toBeLessThanOrEqual(cacheBytesMax);
+    expect(small.health().status).toBe("degraded");
   }
   await close();
   const fitting = reader(world, sum(sizes));

@@ -186,3 +186,59 @@ test("made again under a warm reader, it is looked up anew: nothing of its forme
     await reader.close();
   }
 });
+
+describe("a collection that a reader has cached", () => {
+  /** Its view is asked for once; another collection is asked later. */
+  async function cached() {
+    const world = memoryWorld();
+    for (const name of ["docs", "other"]) {
+      await createCollection(world, { ...options, name });
+      await produce(world, { collection: name, records: [{ id: "a", vector: [1, 2] }] });
+    }
+    await compact(world, { ingest: true, upkeep: false, deadlineMs: world.clock.nowMs() + 3_600_000 });
+    const reader = new Reader(world, { refreshSeconds: 300, cacheBytesMax: 1e9, traffic: world.traffic });
+    for (const collection of ["docs", "other"]) expect((await reader.count({ collection })).count).toBe(1);
+    const held = () => reader.health().shards.map(({ shard }) => shard);
+    expect(held()).toEqual(["docs/0", "other/0"]);
+    return { world, reader, held };
+  }
+  const settled = () => new Promise((resolve) => setTimeout(resolve, 50));
+
+  test("is closed when it was deleted, though nobody asks for it again: five minutes later", async () => {
+    const { world, reader, held } = await cached();
+    await deleteCollection(world.store, "docs");
+    world.clock.advance(299_000);
+    await reader.count({ collection: "other" });
+    await settled();
+    expect(held()).toEqual(["docs/0", "other/0"]);
+    world.clock.advance(2_000);
+    await reader.count({ collection: "other" });
+    await settled();
+    expect(held()).toEqual(["other/0"]);
+    await reader.close();
+  });
+
+  test("is answered from no longer than that when its deletion died after its configuration", async () => {
+    const { world, reader } = await cached();
+    await world.store.delete(["docs/collection.json"]);
+    world.clock.advance(301_000);
+    // Beside this call it is found out.
+    await reader.count({ collection: "docs" });
+    await settled();
+    await expect(reader.count({ collection: "docs" })).rejects.toMatchObject({ kind: "notFound" });
+    await reader.close();
+  });
+
+  test("stays when its configuration cannot be looked at", async () => {
+    const { world, reader, held } = await cached();
+    const body = world.store.bytes("docs/collection.json")!;
+    await world.store.put("docs/collection.json", Buffer.from("hello"));
+    world.clock.advance(301_000);
+    await reader.count({ collection: "other" });
+    await settled();
+    expect(held()).toEqual(["docs/0", "other/0"]);
+    await world.store.put("docs/collection.json", body);
+    expect((await reader.count({ collection: "docs" })).count).toBe(1);
+    await reader.close();
+  });
+});

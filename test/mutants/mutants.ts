@@ -455,6 +455,27 @@ export const mutants: readonly Mutant[] = [
     ],
     test: "test/engine/cache-bound.test.ts",
   },
+  mutant(
+    "of the records that a reader has open none are closed for others",
+    "lib/segment/open-records.ts",
+    "this.#open.size >= this.#max",
+    "this.#open.size === Number.POSITIVE_INFINITY",
+    "test/descriptors",
+  ),
+  mutant(
+    "of what a reader without a view fails at only damage is reported",
+    "lib/engine/shard-views.ts",
+    `error.kind === "corrupt" || this.#current === null`,
+    `error.kind === "corrupt"`,
+    "test/engine/cache-bound.test.ts",
+  ),
+  mutant(
+    "a deleted collection stays open when nobody asks for it",
+    "lib/engine/shard-cache.ts",
+    "    this.#lookAgain();\n",
+    "",
+    "test/engine/collections.test.ts",
+  ),
   {
     name: "segments are closed while they are read",
     file: "lib/engine/shard-reader.ts",
