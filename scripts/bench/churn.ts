@@ -50,7 +50,13 @@ export const churn: Scenario<Size> = {
       const ratio = most / anew.bytes;
       const loss = anew.recall - after.recall;
       checks.push(
-        { target: `${name}: size within 1.3 × a fresh build`, measured: round(ratio), met: ratio <= 1.3 },
+        {
+          target: `${name}: size within 1.3 × a fresh build`,
+          measured: round(ratio),
+          met: ratio <= 1.3,
+          // Small shards with room to grow are mostly one flat segment, which has no room for dead rows.
+          counted: full > 0,
+        },
         {
           target: `${name}: recall within 0.01 of a fresh build`,
           measured: `${round(after.recall, 4)} beside ${round(anew.recall, 4)}`,

@@ -84,6 +84,7 @@ export const ingest: Scenario<Size> = {
         target: `${what}: largest within ${growthMax} × smallest`,
         measured: round(ratioOf(column), 4),
         met: ratioOf(column) <= growthMax,
+        counted: true,
       })),
     };
   },

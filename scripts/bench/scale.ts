@@ -54,6 +54,7 @@ export const scale: Scenario<Size> = {
             target: "merged answers are those of one reader of all shards",
             measured: alone ? "the same" : "others",
             met: alone,
+            counted: true,
           },
         ],
       };
