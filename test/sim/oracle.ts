@@ -291,8 +291,10 @@ export class Oracle {
     try {
       const { header, rows } = decodeDelta(body, { key: delta, delta });
       createdAtMs = Math.min(createdAtMs, header.createdAtMs);
-      // One that a clock from the future has named is as good as damaged.
-      if (ulidTimeMs(delta) <= this.nowMs() + clockAllowanceMs)
+      // One that a clock from the future has named, or whose rows it has versioned, is as good as damaged.
+      const namedMs = ulidTimeMs(delta);
+      const latestMs = Math.min(namedMs, this.nowMs()) + clockAllowanceMs;
+      if (namedMs <= latestMs && rows.every(({ version }) => version <= latestMs))
         writes = rows.map((row) => ({ ...row, vector: row.vector && Array.from(row.vector) }));
     } catch {
       // A foreign writer's damaged delta: nobody has to see it.
