@@ -5,6 +5,7 @@
  *   npm run drill                           one kill of each kind
  *   npm run drill -- --minutes 20           kills at random for so long
  *   npm run drill -- --seed 7               other choices
+ *   npm run drill -- --groups 2 --cold      with query groups, and readers of what has not been loaded yet
  *   npm run drill -- --scenario import      an import and a compaction killed in the middle
  *   npm run drill -- --scenario import --data aimath
  *   npm run drill -- --json                 one line of JSON at the end
@@ -18,11 +19,24 @@ import { pipelineDrill } from "./drill/pipeline.ts";
 import { Tally } from "./drill/report.ts";
 
 const minutesMax = 24 * 60;
+/** As many as a store may have (lib/contract.ts). */
+const groupsMax = 48;
+const usage = `Usage: npm run drill -- [options]
+  --minutes <n>       kills at random for so long; without it, one kill of each kind
+  --seed <n>          other choices
+  --groups <n>        query groups; 0, the default: one query function
+  --cold              a collection large enough to be read before its graphs have arrived, and readers of it
+  --scenario <name>   pipeline (default) or import: an import and a compaction killed in the middle
+  --data <name>       for the import: generated (default) or aimath
+  --json              progress on stderr, one line of JSON at the end`;
 
 const { values } = parseArgs({
   options: {
     minutes: { type: "string" },
     seed: { type: "string", default: "1" },
+    groups: { type: "string", default: "0" },
+    cold: { type: "boolean", default: false },
+    help: { type: "boolean", default: false },
     scenario: { type: "string", default: "pipeline" },
     data: { type: "string", default: "generated" },
     json: { type: "boolean", default: false },
@@ -44,6 +58,7 @@ function oneOf<T extends string>(name: string, text: string, known: readonly T[]
 async function main(): Promise<boolean> {
   const scenario = oneOf("scenario", values.scenario, ["pipeline", "import"] as const);
   const data = oneOf("data", values.data, ["generated", "aimath"] as const);
+  const groups = Math.floor(numberOf("groups", values.groups, groupsMax));
   const seed = Math.floor(numberOf("seed", values.seed, 2 ** 32 - 1));
   const minutes = values.minutes === undefined ? null : numberOf("minutes", values.minutes, minutesMax);
   const folder = mkdtempSync(join(tmpdir(), "siltstone-drill-"));
@@ -60,6 +75,8 @@ async function main(): Promise<boolean> {
           folder,
           seed,
           durationMs: minutes === null ? null : minutes * 60_000,
+          groups,
+          isCold: values.cold,
           tally,
           say,
         });
@@ -83,6 +100,10 @@ async function main(): Promise<boolean> {
 }
 
 try {
+  if (values.help) {
+    console.log(usage);
+    process.exit(0);
+  }
   process.exit((await main()) ? 0 : 1);
 } catch (error) {
   console.error(`failed: ${error instanceof Error ? error.message : String(error)}`);

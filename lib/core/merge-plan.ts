@@ -94,7 +94,7 @@ export function planMerge(
       return { inputs: idsOf(inputs), against: [], reason: "flats" };
   }
   const stale = bySize.find((segment) => isToReclaim(manifest, segment, time, limits));
-  if (stale) return { inputs: [stale.id], against: againstOf(manifest, stale), reason: "stale" };
+  if (stale) return { inputs: [stale.id], against: againstOf(bySize, stale), reason: "stale" };
   return planCount(manifest, bySize, time, limits);
 }
 
@@ -105,7 +105,7 @@ export function supersededRows(manifest: Manifest, { stale, rows, tombstones }: 
 }
 
 /** What supersedes rows of a segment; where it has tombstones, also what may hold rows that they beat, and has no clusters.bin to ask. */
-function againstOf({ segments }: Manifest, { id, stale, tombstones }: Segment): string[] {
+function againstOf(segments: readonly Segment[], { id, stale, tombstones }: Segment): string[] {
   const isRead = (one: Segment): boolean =>
     (stale?.by[one.id] ?? 0) > 0 || (tombstones > 0 && isSmallGraph(one));
   return idsOf(segments.filter((one) => one.id !== id && isRead(one)));

@@ -34,6 +34,11 @@ export class FunctionCalls {
     this.#killedMs.set(role, performance.now());
   }
 
+  /** When sandboxes of a function were last killed. */
+  killedMs(role: FunctionRole): number {
+    return this.#killedMs.get(role) ?? Number.NEGATIVE_INFINITY;
+  }
+
   async invoke(role: FunctionRole, event: object): Promise<CallResult> {
     const { outputs } = this.#stack.current;
     const startedMs = performance.now();
@@ -68,7 +73,7 @@ export class FunctionCalls {
     startedMs: number,
   ): void {
     this.#tally.failed(role, errorKind);
-    const wasKilled = (this.#killedMs.get(role) ?? Number.NEGATIVE_INFINITY) >= startedMs;
+    const wasKilled = this.killedMs(role) >= startedMs;
     const died = errorKind === "Runtime.ExitError" && !wasKilled;
     if (neverKinds.has(errorKind) || died)
       this.#tally.violation(`the ${role} function failed with ${errorKind}: ${message.slice(0, 500)}`);

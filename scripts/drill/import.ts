@@ -71,7 +71,7 @@ export async function importDrill(options: ImportOptions): Promise<{ rows: Recor
   const { folder, seed, data, tally, say } = options;
   const source = data === "aimath" ? aimathData() : generateData(folder, seed);
   // No schedule: what is killed is the run that the drill asked for.
-  const stack = await StackProcess.prepare(folder, null);
+  const stack = await StackProcess.prepare(folder, { scheduleEveryMs: null, groups: 0 });
   const drill = new ImportDrill(stack, source, options);
   try {
     await stack.start();

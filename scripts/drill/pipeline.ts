@@ -22,6 +22,10 @@ export interface PipelineOptions {
   readonly seed: number;
   /** Kills at random for so long; null: one of each kind, and no more. */
   readonly durationMs: number | null;
+  /** Query groups; 0: one query function reads all shards. */
+  readonly groups: number;
+  /** Whether there is a collection that is large enough to be read before its graphs have arrived. */
+  readonly isCold: boolean;
   readonly tally: Tally;
   readonly say: (text: string) => void;
 }
@@ -29,6 +33,8 @@ export interface PipelineOptions {
 const scheduleEveryMs = 1_000;
 const dims = 16;
 const loadPerCall = 500;
+/** 16 million numbers: its graph has clusters (lib/core/merge-plan.ts), so that a cold process answers from them. */
+const cold = { dims: 1_024, ids: 16_000 };
 const pauseLong = { startMs: 1_000, limitMs: 6_000 };
 const pauseShortMs = 400;
 const reportEveryMs = 30_000;
@@ -54,7 +60,7 @@ const short: Scale = {
 };
 
 export async function pipelineDrill(options: PipelineOptions): Promise<{ rows: Record<string, number> }> {
-  const stack = await StackProcess.prepare(options.folder, scheduleEveryMs);
+  const stack = await StackProcess.prepare(options.folder, { scheduleEveryMs, groups: options.groups });
   const drill = new PipelineDrill(options, stack);
   try {
     await stack.start();
@@ -74,11 +80,12 @@ class PipelineDrill {
   readonly #calls: FunctionCalls;
   readonly #libraries = [new LibraryProcess(), new LibraryProcess()];
   readonly #collector = new LibraryProcess();
-  readonly #metrics: ReadonlyMap<Ledger, DrillMetric>;
+  readonly #metrics: Map<Ledger, DrillMetric>;
   readonly #shards: { collection: string; shard: number }[] = [];
   readonly #writers: Writer[];
   readonly #random: Random;
   readonly #faults: Faults;
+  #cold: Ledger | null = null;
 
   constructor(options: PipelineOptions, stack: StackProcess) {
     const { tally, seed } = options;
@@ -94,6 +101,7 @@ class PipelineDrill {
       [arrival, "cosine"],
     ]);
     this.#writers = this.#makeWriters(source, arrival);
+    if (options.isCold) this.#addCold();
     this.#faults = new Faults({
       stack,
       calls: this.#calls,
@@ -122,9 +130,19 @@ class PipelineDrill {
     ];
   }
 
+  #addCold(): void {
+    const { tally } = this.#options;
+    const ledger = new Ledger({ collection: "drill-cold", ordering: "arrival", dims: cold.dims });
+    this.#cold = ledger;
+    this.#metrics.set(ledger, "cosine");
+    const ids = Array.from({ length: cold.ids }, (_, i) => `c-${i}`);
+    const shared = { random: this.#random.fork(), calls: this.#calls, stack: this.#stack, tally };
+    this.#writers.push(new Writer({ ...shared, ledger, ids, library: null }));
+  }
+
   async load(): Promise<void> {
     const world = worldOf(this.#stack);
-    for (const [{ collection: name, ordering }, metric] of this.#metrics) {
+    for (const [{ collection: name, ordering, dims }, metric] of this.#metrics) {
       const shards = ordering === "source" ? 3 : 1;
       await createCollection(world, { name, dims, metric, ordering, shards, fields: { parity: "string" } });
       for (let shard = 0; shard < shards; shard++) this.#shards.push({ collection: name, shard });
@@ -132,6 +150,8 @@ class PipelineDrill {
     const [source, ...others] = this.#writers;
     const arrival = others.filter(({ ledger }) => ledger.ordering === "arrival");
     await Promise.all([source!, ...arrival].map((writer) => writer.load(loadPerCall)));
+    // What is to be read cold has its graph before anything is killed.
+    if (this.#options.isCold) await compactAll(this.#settling());
     this.#options.say(
       `loaded ${[...this.#metrics.keys()].reduce((sum, { ids }) => sum + ids.length, 0)} rows`,
     );
@@ -145,6 +165,7 @@ class PipelineDrill {
     const over = () => isOver;
     const reader = new QueryReader({
       writers: this.#writers,
+      cold: this.#cold,
       metrics: this.#metrics,
       random: this.#random.fork(),
       calls: this.#calls,
@@ -222,12 +243,7 @@ class PipelineDrill {
     const { tally, say } = this.#options;
     say("the faults are off: settling calls in doubt, compacting the backlog");
     for (const writer of this.#writers) await writer.settle();
-    const options: SettleOptions = {
-      world: worldOf(this.#stack),
-      calls: this.#calls,
-      tally,
-      releaseLocks: () => this.#faults.releaseLocks(),
-    };
+    const options = this.#settling();
     await compactAll(options);
     const rows: Record<string, number> = {};
     say("checking every record, the counts, recall, and every byte on S3");
@@ -238,6 +254,15 @@ class PipelineDrill {
       rows[ledger.collection] = await checkContents(options, ledger, metric);
     }
     return { rows };
+  }
+
+  #settling(): SettleOptions {
+    return {
+      world: worldOf(this.#stack),
+      calls: this.#calls,
+      tally: this.#options.tally,
+      releaseLocks: () => this.#faults.releaseLocks(),
+    };
   }
 
   end(): void {

@@ -12,6 +12,8 @@ import type { Writer } from "./writers.ts";
 
 export interface ReaderOptions {
   readonly writers: readonly Writer[];
+  /** What a new process is asked for first: answered before its graphs have arrived. */
+  readonly cold: Ledger | null;
   readonly metrics: ReadonlyMap<Ledger, "l2" | "cosine">;
   readonly random: Random;
   readonly calls: FunctionCalls;
@@ -21,6 +23,7 @@ export interface ReaderOptions {
 interface Answer {
   readonly shards: readonly { readonly shard: number; readonly version: number }[];
   readonly warning?: string;
+  readonly cold?: true;
 }
 type Found = SeenRecord & { readonly distance: number };
 
@@ -31,8 +34,9 @@ const distanceTolerance = 1e-4;
 
 export class QueryReader {
   readonly #options: ReaderOptions;
-  /** Versions that the process which answers now has shown. */
+  /** Versions that the processes which answer now have shown. */
   #shown = new Map<string, number>();
+  #shownSinceMs = 0;
 
   constructor(options: ReaderOptions) {
     this.#options = options;
@@ -41,10 +45,12 @@ export class QueryReader {
   async run(isOver: () => boolean): Promise<void> {
     const { random } = this.#options;
     while (!isOver()) {
-      const writer = random.pick(this.#options.writers);
-      const { ledger } = writer;
+      const { cold, writers, calls } = this.#options;
+      const isNewProcess = calls.killedMs("query") > this.#shownSinceMs;
+      const writer = random.pick(writers);
+      const ledger = cold !== null && isNewProcess ? cold : writer.ledger;
       const reads = { strongGet: 5, eventualGet: 2, tokenGet: 4, count: 2, eventualQuery: 3, strongQuery: 2 };
-      const read = random.weighted(reads);
+      const read = ledger === writer.ledger ? random.weighted(reads) : "eventualQuery";
       const answered = await this.#read(read, ledger, writer);
       if (answered) this.#options.tally.count(`${read} checked`);
       await sleep(answered ? pauseMs : failurePauseMs);
@@ -142,11 +148,16 @@ export class QueryReader {
   async #ask(ledger: Ledger, event: object): Promise<Answer | null> {
     const { calls, tally } = this.#options;
     const { collection } = ledger;
+    // Of the groups' processes only their killer knows when they are new.
     const result = await calls.invoke("query", { ...event, collection });
-    if (result.isNewProcess) this.#shown = new Map();
+    if (result.isNewProcess || calls.killedMs("query") > this.#shownSinceMs) {
+      this.#shown = new Map();
+      this.#shownSinceMs = performance.now();
+    }
     if (result.kind === "failed") return null;
     const answer = result.value as Answer;
     tally.count("answers checked");
+    if (answer.cold) tally.count("cold answers checked");
     if (answer.warning !== undefined) {
       tally.count("answers from an older view");
       if (/corrupt/.test(answer.warning)) this.#hold(ledger, event, answer.warning);

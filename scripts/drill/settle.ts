@@ -20,7 +20,9 @@ import type { Tally } from "./report.ts";
 const runsMax = 300;
 const runPauseMs = 300;
 const collectionsMax = 30;
-const idsPerGet = 500;
+const idsPerGetMax = 500;
+/** Numbers of the vectors of one answer: below 5 MB of JSON. */
+const numbersPerGet = 200_000;
 const queries = 50;
 const recallLeast = 0.95;
 /** Nothing but the current version, and no patience for orphans: every writer has ended. */
@@ -75,6 +77,7 @@ export async function checkContents(
       );
   }
   const { ids } = ledger;
+  const idsPerGet = Math.min(idsPerGetMax, Math.floor(numbersPerGet / ledger.dims));
   for (let start = 0; start < ids.length; start += idsPerGet) {
     const part = ids.slice(start, start + idsPerGet);
     const include = ["document", "metadata", "vector"];

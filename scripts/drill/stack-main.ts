@@ -44,7 +44,9 @@ async function main(): Promise<void> {
 }
 
 function pidsOf(stack: LocalStack): StackPids {
-  const sandboxes = (role: FunctionRole) => stack.lambda.function(stack.outputs[functionOutput[role]]!).pids;
+  const pidsOfFunction = (name: string) => stack.lambda.function(name).pids;
+  const sandboxes = (role: FunctionRole) => pidsOfFunction(stack.outputs[functionOutput[role]]!);
+  const groups = stack.functions.filter((name) => name.includes("QueryGroup"));
   return {
     kind: "pids",
     servers: {
@@ -55,7 +57,7 @@ function pidsOf(stack: LocalStack): StackPids {
     functions: {
       producer: sandboxes("producer"),
       compactor: sandboxes("compactor"),
-      query: sandboxes("query"),
+      query: [...sandboxes("query"), ...groups.flatMap(pidsOfFunction)],
     },
   };
 }

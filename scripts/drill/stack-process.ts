@@ -25,11 +25,15 @@ export class StackProcess {
   }
 
   /** Bundles and synthesises once; the starts that follow use the result. */
-  static async prepare(folder: string, scheduleEveryMs: number | null): Promise<StackProcess> {
+  static async prepare(
+    folder: string,
+    { scheduleEveryMs, groups }: { scheduleEveryMs: number | null; groups: number },
+  ): Promise<StackProcess> {
     const stateDir = join(folder, "state");
     mkdirSync(stateDir, { recursive: true });
+    const context: Record<string, string> = groups > 0 ? { queryGroups: String(groups) } : {};
     const synthesisFile = join(folder, "synthesis.json");
-    writeFileSync(synthesisFile, JSON.stringify(await synthesize("dev", join(folder, "cdk.out"))));
+    writeFileSync(synthesisFile, JSON.stringify(await synthesize("dev", join(folder, "cdk.out"), context)));
     return new StackProcess({ synthesisFile, stateDir, scheduleEveryMs });
   }
 

@@ -34,6 +34,8 @@ export interface WriterOptions {
 }
 
 const bulkShare = 0.04;
+/** Of the vectors of one call: below 5 MB of JSON. */
+const numbersPerCall = 200_000;
 const replayShare = 0.04;
 const recentMax = 50;
 /** The pace of one writer: the compactor, killed as often as it is, must be able to keep up. */
@@ -56,12 +58,16 @@ export class Writer {
   get ledger(): Ledger {
     return this.#options.ledger;
   }
+  get #rowsPerCallMax(): number {
+    return Math.floor(numbersPerCall / this.ledger.dims);
+  }
 
   /** Every id once, in calls of several hundred records: rows enough for graphs. */
   async load(perCall: number): Promise<void> {
     const { ids, ledger } = this.#options;
-    for (let start = 0; start < ids.length; start += perCall) {
-      const writes = ids.slice(start, start + perCall).map((id) => ledger.issue(id, "upsert"));
+    const rows = Math.min(perCall, this.#rowsPerCallMax);
+    for (let start = 0; start < ids.length; start += rows) {
+      const writes = ids.slice(start, start + rows).map((id) => ledger.issue(id, "upsert"));
       await this.#sendSurely(this.#callOf(writes));
     }
   }
@@ -134,7 +140,8 @@ export class Writer {
 
   #nextCall(): Call {
     const { random, ids, ledger } = this.#options;
-    const size = random.chance(bulkShare) ? random.between(200, 600) : random.between(1, 30);
+    const wanted = random.chance(bulkShare) ? random.between(200, 600) : random.between(1, 30);
+    const size = Math.min(wanted, this.#rowsPerCallMax);
     const chosen = new Set<string>();
     for (let i = 0; i < size; i++) chosen.add(random.pick(ids));
     const deleteShare = random.pick([0, 0, 0, 0.1, 0.2, 1]);

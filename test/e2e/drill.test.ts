@@ -15,7 +15,15 @@ test("nothing acknowledged is lost, and nothing wrong is read, whatever is kille
   const environment = { ...process.env };
   const tally = new Tally();
   try {
-    await pipelineDrill({ folder, seed: 3, durationMs: null, tally, say: () => {} });
+    await pipelineDrill({
+      folder,
+      seed: 3,
+      durationMs: null,
+      groups: 0,
+      isCold: false,
+      tally,
+      say: () => {},
+    });
   } finally {
     process.env = environment;
     rmSync(folder, { recursive: true, force: true });
