@@ -1,7 +1,9 @@
 /**
  * The header of a delta: what its Arrow schema metadata says, under keys that start with "siltstone." (docs/format.md).
  */
+import { hash } from "node:crypto";
 import { corrupt, invalid } from "./errors.ts";
+import { isUlid } from "./keys.ts";
 
 export const deltaFormat = 1;
 export const formatKey = "siltstone.format";
@@ -21,9 +23,12 @@ export interface DeltaHeader {
   /** Free text, for people: who wrote it. */
   readonly producer: string;
   readonly createdAtMs: number;
+  /** The ULID under which its rows were written first, where that is not its name: they keep their place in the order. */
+  readonly writtenAs?: string;
 }
 
 const keyPrefix = "siltstone.";
+const writtenAsKey = `${keyPrefix}writtenAs`;
 /** The order in which the digest takes the header's texts. */
 const textKeys = [
   "collection",
@@ -49,7 +54,20 @@ export function encodeHeader(header: DeltaHeader, count: number, sha256: string)
     [formatKey, String(deltaFormat)],
     ...textKeys.map((key, i): [string, string] => [keyPrefix + key, texts[i]!]),
     [`${keyPrefix}sha256`, sha256],
+    ...(header.writtenAs === undefined
+      ? []
+      : ([[writtenAsKey, `${header.writtenAs} ${proofOf(header.writtenAs, sha256)}`]] as const)),
   ]);
+}
+
+/** The digest of format 1 says nothing of a former name, so that code which does not know of any still proves the content. */
+const proofOf = (writtenAs: string, sha256: string): string => hash("sha256", `${writtenAs} ${sha256}`);
+
+function decodeWrittenAs(value: string | undefined, sha256: string, key: string): { writtenAs?: string } {
+  if (value === undefined) return {};
+  const writtenAs = value.slice(0, value.indexOf(" "));
+  if (isUlid(writtenAs) && value === `${writtenAs} ${proofOf(writtenAs, sha256)}`) return { writtenAs };
+  throw corrupt(key, `${writtenAsKey} is ${JSON.stringify(value.slice(0, 40))}, which does not prove itself`);
 }
 
 /** Reads the schema metadata, of whatever format it says that it is. Throws `corrupt`, naming `key`, before anything else of the delta is looked at. */
@@ -75,5 +93,7 @@ export function decodeHeader(metadata: ReadonlyMap<string, string>, key: string)
     producer: text("producer"),
     createdAtMs: integer("createdAtMs"),
   };
-  return { header, count: integer("count"), sha256: text("sha256") };
+  const sha256 = text("sha256");
+  const former = decodeWrittenAs(metadata.get(writtenAsKey), sha256, key);
+  return { header: { ...header, ...former }, count: integer("count"), sha256 };
 }

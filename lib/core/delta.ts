@@ -189,8 +189,10 @@ function decode(bytes: Uint8Array, key: string, delta: string): { header: DeltaH
   const found = digest.hex();
   if (found !== sha256)
     throw corrupt(key, `its content has the sha256 ${found} instead of ${sha256.slice(0, 64)}`);
+  const { writtenAs = delta } = header;
+  if (writtenAs > delta) throw corrupt(key, `it was written as ${writtenAs}, which is later than its name`);
   const rows: Row[] = [];
-  for (const columns of batches) appendRows(rows, columns, { delta, dims: header.dims, key });
+  for (const columns of batches) appendRows(rows, columns, { delta: writtenAs, dims: header.dims, key });
   return { header, rows };
 }
 

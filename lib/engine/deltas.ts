@@ -108,12 +108,13 @@ async function readDelta(
     if (found.kind === "tooLarge") return unreadable(tooLarge(found.bytes));
     try {
       const { header, rows } = decodeDelta(found.body, { key, delta });
+      const madeMs = ulidTimeMs(header.writtenAs ?? delta);
       const fault =
         tooEarly(delta, found.modifiedMs) ??
         misfit(collection, shard, header) ??
-        misfitVersion(collection, rows, Math.min(ulidTimeMs(delta), found.modifiedMs)) ??
+        misfitVersion(collection, rows, Math.min(madeMs, found.modifiedMs)) ??
         // A clock that was set in between must not make it old (lib/core/time-bounds.ts).
-        tooOld(Math.min(header.createdAtMs, ulidTimeMs(delta)), Math.min(askedMs, world.clock.nowMs()));
+        tooOld(Math.min(header.createdAtMs, madeMs), Math.min(askedMs, world.clock.nowMs()));
       if (fault !== null) return unreadable(fault);
       const problem = misfitRow(collection, rows);
       if (problem === null) return { kind: "rows", delta, rows };

@@ -4,7 +4,16 @@
  * Putting aside is a copy on the server, whatever the size: nothing of the object passes through here. The original goes
  * when the copy and its reason are there; a crash before that leaves it in the backlog, and the next run does it again.
  */
-import { cutText, errorTextBytesMax, explained, isKind, SiltstoneError } from "../core/errors.ts";
+import { deltaBytesMax } from "../core/delta-header.ts";
+import {
+  corrupt,
+  cutText,
+  errorTextBytesMax,
+  explained,
+  invalid,
+  isKind,
+  SiltstoneError,
+} from "../core/errors.ts";
 import {
   deltaKey,
   isUlid,
@@ -14,8 +23,11 @@ import {
   type ShardRef,
   shardName,
 } from "../core/keys.ts";
+import { decodeSealed, encodeSealed } from "../core/sealed-json.ts";
 import type { ObjectStore, World } from "./ports.ts";
-import { putDelta } from "./put-delta.ts";
+import { putAgain } from "./put-again.ts";
+
+const reasonFormat = 1;
 
 export interface Quarantined {
   readonly delta: string;
@@ -60,12 +72,8 @@ async function moveToQuarantine(world: World, shard: ShardRef, delta: string, wh
   if ((await store.head(copyKey))?.bytes !== copied.bytes)
     throw new SiltstoneError("unavailable", `${copyKey} is not the copy that it should be`);
   const at = new Date(clock.nowMs()).toISOString();
-  const reason = { format: 1, delta, reason: why, bytes: copied.bytes, at };
-  await putOnce(
-    store,
-    quarantineReasonKey(shard, delta),
-    Buffer.from(`${JSON.stringify(reason, null, 2)}\n`),
-  );
+  const reason = { format: reasonFormat, delta, reason: why, bytes: copied.bytes, at };
+  await putOnce(store, quarantineReasonKey(shard, delta), encodeSealed(reason));
   await store.delete([key]);
   return true;
 }
@@ -84,38 +92,106 @@ export async function listQuarantine(store: ObjectStore, shard: ShardRef): Promi
     for (const { key, bytes } of page) {
       const delta = key.slice(prefix.length).replace(/\.arrow$/, "");
       if (!key.endsWith(".arrow") || !isUlid(delta)) continue;
-      found.push({ bytes, ...(await readReason(store, shard, delta)), delta });
+      const { reason, at } = (await readReason(store, shard, delta)) ?? unknown;
+      found.push({ delta, reason, bytes, at });
     }
   }
   return found;
 }
 
-async function readReason(
-  store: ObjectStore,
-  shard: ShardRef,
-  delta: string,
-): Promise<{ reason: string; at: string }> {
-  const unknown = { reason: "unknown: why it was put aside is missing or damaged", at: "" };
-  const found = await store.get(quarantineReasonKey(shard, delta));
-  if (found.kind !== "found") return unknown;
+/** What is written beside a delta that was put aside, where it is whole; it stays when the delta is put back. */
+interface Reason {
+  readonly reason: string;
+  readonly at: string;
+  /** The name under which the delta was put back. */
+  readonly retriedAs?: string;
+}
+
+/** Null when there is none. What is damaged says nothing. */
+async function readReason(store: ObjectStore, shard: ShardRef, delta: string): Promise<Reason | null> {
+  const key = quarantineReasonKey(shard, delta);
+  const found = await store.get(key);
+  if (found.kind !== "found") return null;
   try {
-    const { reason, at } = JSON.parse(found.body.toString("utf8")) as { reason: unknown; at: unknown };
-    return typeof reason === "string" && typeof at === "string" ? { reason, at } : unknown;
+    const { reason, at, retriedAs } = JSON.parse(found.body.toString("utf8")) as Record<string, unknown>;
+    if (typeof reason !== "string" || typeof at !== "string") return unknown;
+    if (retriedAs === undefined) return { reason, at };
+    // A reader goes by the name: it is proved. A reason alone may be of a time before seals.
+    decodeSealed(found.body, key, reasonFormat);
+    return typeof retriedAs === "string" && isUlid(retriedAs) ? { reason, at, retriedAs } : unknown;
   } catch {
     return unknown;
   }
 }
+const unknown: Reason = { reason: "unknown: why it was put aside is missing or damaged", at: "" };
 
 /**
- * Puts a delta back among the unmerged ones, under a new ULID: its place in the backlog is new, the versions of its rows
- * are not. If it is still unreadable, the next run puts it aside again.
+ * Puts a delta back among the unmerged ones, under a new name. If it is still unreadable, the next run puts it aside again.
+ *
+ * The new delta is written first, then the reason names it, and only then the copy goes: whoever looks for the old name finds
+ * the copy, or the new name, at every moment. A crash in between leaves both; the same rows, twice, are one write.
  */
 export async function retryQuarantined(world: World, shard: ShardRef, delta: string): Promise<string> {
-  const found = await world.store.get(quarantinedDeltaKey(shard, delta));
-  if (found.kind !== "found")
-    throw new SiltstoneError("notFound", `${shardName(shard)} has no quarantined delta ${delta}`);
-  const again = world.clock.ulid();
-  await putDelta(world, shard, { delta: again, body: found.body });
-  await world.store.delete([quarantinedDeltaKey(shard, delta), quarantineReasonKey(shard, delta)]);
-  return again;
+  const { store, clock } = world;
+  const copyKey = quarantinedDeltaKey(shard, delta);
+  const known = await readReason(store, shard, delta);
+  if ((await store.head(copyKey)) === null) {
+    const where = known?.retriedAs === undefined ? "" : ` (it was retried as ${known.retriedAs})`;
+    throw new SiltstoneError("notFound", `${shardName(shard)} has no quarantined delta ${delta}${where}`);
+  }
+  // Also where it was retried before: a copy that is here again is somebody's, and may be all that is left.
+  const retriedAs = await putBack(world, shard, delta);
+  const retriedAt = new Date(clock.nowMs()).toISOString();
+  const trace = { format: reasonFormat, delta, ...(known ?? unknown), retriedAs, retriedAt };
+  const reasonKey = quarantineReasonKey(shard, delta);
+  const put = await store.put(reasonKey, encodeSealed(trace));
+  if (put.kind !== "written")
+    throw new SiltstoneError(
+      "uncertain",
+      `${delta} was put back as ${retriedAs}, which ${reasonKey} does not say yet; try again`,
+    );
+  await store.delete([copyKey]);
+  return retriedAs;
+}
+
+async function putBack(world: World, shard: ShardRef, delta: string): Promise<string> {
+  const key = quarantinedDeltaKey(shard, delta);
+  const found = await world.store.getBounded(key, deltaBytesMax);
+  switch (found.kind) {
+    case "found":
+      return putAgain(world, shard, delta, found.body);
+    case "tooLarge":
+      throw invalid(
+        `${key} has ${found.bytes} bytes and is no delta: look who wrote it, and delete it by hand`,
+      );
+    case "refused":
+      throw found.error;
+    case "absent":
+      throw new SiltstoneError("conflict", `${key} is gone: somebody else put it back`);
+  }
+}
+
+/**
+ * Where a delta is that is not in the backlog: under the name that is answered, or, null, merged. Throws when it is in
+ * quarantine. A delta is moved by: copy, reason, deletion; and back by: new delta, new name in the reason, deletion of the
+ * copy. So who misses a delta finds its reason, and who finds a reason without a new name and then no copy, finds one by now.
+ */
+export async function whereabouts(
+  store: ObjectStore,
+  shard: ShardRef,
+  delta: string,
+): Promise<string | null> {
+  const seen = await readReason(store, shard, delta);
+  if (seen === null || seen.retriedAs !== undefined) return seen?.retriedAs ?? null;
+  if ((await store.head(quarantinedDeltaKey(shard, delta))) !== null)
+    throw corrupt(
+      shardName(shard),
+      `delta ${delta} could not be read and is in quarantine (\`silt quarantine list\`)`,
+    );
+  const retriedAs = (await readReason(store, shard, delta))?.retriedAs;
+  if (retriedAs !== undefined) return retriedAs;
+  throw corrupt(
+    quarantineReasonKey(shard, delta),
+    `delta ${delta} was put aside, is in quarantine no more, and this does not say under which name it was put back`,
+  );
 }

@@ -34,7 +34,7 @@ import { encodePointer, type Floor, firstPointer, pointerTo } from "../core/poin
 import { readHead } from "./head.ts";
 import { listManifests, listPins, type ManifestName, publishedChain, readManifest } from "./history.ts";
 import type { World } from "./ports.ts";
-import { putDelta } from "./put-delta.ts";
+import { putAgain } from "./put-again.ts";
 import { defaultRetention, oldestKept, type Retention, skewMaxMs } from "./retention.ts";
 import { copySegment } from "./rollback.ts";
 
@@ -91,7 +91,7 @@ export async function repairPointer(
   };
   const isSafe = isProven(best, candidates) || best.missingFiles > 0;
   const manifest = isSafe ? best.manifest : await published(world, ref, best.manifest, { chain, floor });
-  await putAgain(world, ref, leftOut(best, candidates, waiting));
+  await putAllAgain(world, ref, leftOut(best, candidates, waiting));
   const pointer =
     manifest.version === 0 ? { ...firstPointer(collection, shard), floor } : pointerTo(manifest, floor);
   await placePointer(world, ref, encodePointer(pointer));
@@ -275,11 +275,10 @@ const leftOut = (
   ),
 ];
 
-async function putAgain(world: World, ref: ShardRef, deltas: readonly string[]): Promise<void> {
+async function putAllAgain(world: World, ref: ShardRef, deltas: readonly string[]): Promise<void> {
   for (const delta of deltas) {
     const found = await world.store.get(deltaKey(ref, delta));
-    if (found.kind !== "found") continue;
-    await putDelta(world, ref, { delta: world.clock.ulid(), body: found.body });
+    if (found.kind === "found") await putAgain(world, ref, delta, found.body);
   }
 }
 

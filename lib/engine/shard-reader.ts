@@ -9,8 +9,8 @@
 import pLimit from "p-limit";
 import { bounds } from "../core/bounds.ts";
 import type { Collection } from "../core/collection.ts";
-import { corrupt, isKind, isNewerFormat, SiltstoneError } from "../core/errors.ts";
-import { quarantinedDeltaKey, type ShardRef, shardName } from "../core/keys.ts";
+import { isKind, isNewerFormat, SiltstoneError } from "../core/errors.ts";
+import { type ShardRef, shardName } from "../core/keys.ts";
 import type { Row } from "../core/record.ts";
 import { refreshHoldMs } from "../core/time-bounds.ts";
 import type { OpenSegment } from "../segment/open-segment.ts";
@@ -21,6 +21,7 @@ import type { Descriptors } from "./descriptors.ts";
 import { readCollection } from "./head.ts";
 import { heldBytes, laidOverBytes } from "./open-segments.ts";
 import type { World } from "./ports.ts";
+import { whereabouts } from "./quarantine.ts";
 import { ShardViews, type Wanted } from "./shard-views.ts";
 import type { View } from "./view.ts";
 
@@ -28,7 +29,10 @@ import type { View } from "./view.ts";
 export const overlayBytesMax = 64 * 1024 * 1024;
 /** A reader that is overtaken by a compactor or a collector looks again this often. */
 const attemptsMax = 5;
-const headsAtOnce = 16;
+/** Deltas looked for at a time, where they are no longer in the backlog. */
+const looksAtOnce = 16;
+/** Times that one delta was put aside and put back. */
+const retriesMax = 32;
 /**
  * A delta that was seen in the backlog, and is not among the applied ones of a version this much newer, may be taken back:
  * merged, forgotten in `applied` by a later ingest, and undone by a rollback. So it is looked for again.
@@ -291,15 +295,7 @@ export class ShardReader {
       const known = new Set(applied);
       const missing = deltas.filter((delta) => !known.has(delta));
       if (missing.length === 0) return this.fresh(maxAgeMs, tolerant);
-      const there: string[] = [];
-      const gone: string[] = [];
-      for (const one of await readDeltas(this.#world, this.#collection, this.#ref, missing)) {
-        if ("error" in one) throw one.error;
-        (one.kind === "rows" ? there : gone).push(one.delta);
-        if (one.kind === "rows") read.set(one.delta, one.rows);
-      }
-      const limit = pLimit(headsAtOnce);
-      await Promise.all(gone.map((delta) => limit(() => this.#refuseQuarantined(delta))));
+      const there = await this.#locate(missing, read);
       const view = await this.#refreshed();
       const merged = new Set(view.manifest.applied);
       const waiting = there.filter((delta) => !merged.has(delta));
@@ -378,11 +374,26 @@ export class ShardReader {
     this.#overlay = null;
   }
 
-  async #refuseQuarantined(delta: string): Promise<void> {
-    if ((await this.#world.store.head(quarantinedDeltaKey(this.#ref, delta))) === null) return;
-    throw corrupt(
-      shardName(this.#ref),
-      `delta ${delta} could not be read and is in quarantine (\`silt quarantine list\`)`,
+  /** Which of the deltas, or of the names under which they were put again, are unmerged; throws for one in quarantine. */
+  async #locate(deltas: readonly string[], known: KnownRows): Promise<string[]> {
+    const there: string[] = [];
+    let wanted = deltas;
+    for (let hop = 0; wanted.length > 0 && hop < retriesMax; hop++) {
+      const gone: string[] = [];
+      for (const one of await readDeltas(this.#world, this.#collection, this.#ref, wanted)) {
+        if ("error" in one) throw one.error;
+        (one.kind === "rows" ? there : gone).push(one.delta);
+        if (one.kind === "rows") known.set(one.delta, one.rows);
+      }
+      const limit = pLimit(looksAtOnce);
+      const found = gone.map((delta) => limit(() => whereabouts(this.#world.store, this.#ref, delta)));
+      wanted = (await Promise.all(found)).filter((name) => name !== null);
+    }
+    if (wanted.length === 0) return there;
+    throw new SiltstoneError(
+      "unavailable",
+      `${shardName(this.#ref)}: delta ${wanted[0]} was put back more than ${retriesMax} times; ` +
+        "look why with `silt quarantine list`",
     );
   }
 

@@ -531,13 +531,10 @@ export const mutants: readonly Mutant[] = [
     file: "lib/engine/shard-reader.ts",
     edits: [
       {
-        search: "      const there: string[] = [];\n",
-        replace: "      const view = await this.#refreshed();\n      const there: string[] = [];\n",
-      },
-      {
         search:
-          "      const view = await this.#refreshed();\n      const merged = new Set(view.manifest.applied);",
-        replace: "      const merged = new Set(view.manifest.applied);",
+          "      const there = await this.#locate(missing, read);\n      const view = await this.#refreshed();\n",
+        replace:
+          "      const view = await this.#refreshed();\n      const there = await this.#locate(missing, read);\n",
       },
     ],
     test: "test/engine/token.test.ts",
@@ -545,8 +542,53 @@ export const mutants: readonly Mutant[] = [
   {
     name: "token read: a delta that was put aside is passed over",
     file: "lib/engine/shard-reader.ts",
-    edits: [{ search: "limit(() => this.#refuseQuarantined(delta))", replace: "limit(async () => delta)" }],
+    edits: [
+      {
+        search: "limit(() => whereabouts(this.#world.store, this.#ref, delta))",
+        replace: "limit(() => whereabouts(this.#world.store, this.#ref, delta).catch(() => null))",
+      },
+    ],
     test: "test/engine/token.test.ts",
+  },
+  {
+    name: "token read: a delta that was put back is taken for merged",
+    file: "lib/engine/shard-reader.ts",
+    edits: [
+      {
+        search: "limit(() => whereabouts(this.#world.store, this.#ref, delta))",
+        replace: "limit(() => whereabouts(this.#world.store, this.#ref, delta).then(() => null))",
+      },
+    ],
+    test: "test/engine/retry.test.ts",
+  },
+  {
+    name: "a retry leaves no trace",
+    file: "lib/engine/quarantine.ts",
+    edits: [
+      {
+        search: "  await store.delete([copyKey]);\n  return retriedAs;",
+        replace: "  await store.delete([copyKey, quarantineReasonKey(shard, delta)]);\n  return retriedAs;",
+      },
+    ],
+    test: "test/engine/retry.test.ts",
+  },
+  {
+    name: "the trace of a retry is not proved",
+    file: "lib/engine/quarantine.ts",
+    edits: [{ search: "    decodeSealed(found.body, key, reasonFormat);\n", replace: "" }],
+    test: "test/engine/retry.test.ts",
+  },
+  {
+    name: "a run that slept overwrites the trace of a retry",
+    file: "lib/engine/quarantine.ts",
+    edits: [{ search: "store.put(key, body, { ifAbsent: true })", replace: "store.put(key, body)" }],
+    test: "test/engine/retry.test.ts",
+  },
+  {
+    name: "rows that are put again take a new place in the order of writes",
+    file: "lib/engine/put-again.ts",
+    edits: [{ search: "return writtenAs < again ?", replace: 'return again === "" ?' }],
+    test: "test/engine/retry.test.ts",
   },
   {
     name: "a strong read leaves out what is too much",
@@ -1409,13 +1451,13 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a version is judged by S3's time alone",
     file: "lib/engine/deltas.ts",
-    edits: [{ search: "Math.min(ulidTimeMs(delta), found.modifiedMs)", replace: "found.modifiedMs" }],
+    edits: [{ search: "Math.min(madeMs, found.modifiedMs)", replace: "found.modifiedMs" }],
     test: "test/hostile/time.test.ts",
   },
   {
     name: "a version is judged by the delta's own name alone",
     file: "lib/engine/deltas.ts",
-    edits: [{ search: "Math.min(ulidTimeMs(delta), found.modifiedMs)", replace: "ulidTimeMs(delta)" }],
+    edits: [{ search: "Math.min(madeMs, found.modifiedMs)", replace: "madeMs" }],
     test: "test/hostile/time.test.ts",
   },
   {
@@ -1451,12 +1493,12 @@ export const mutants: readonly Mutant[] = [
     ],
     test: "test/engine/quarantine.test.ts",
   },
-  mutant(
-    "quarantine retry keeps the delta's name",
-    "lib/engine/quarantine.ts",
-    "const again = world.clock.ulid();",
-    "const again = delta;",
-  ),
+  {
+    name: "quarantine retry keeps the delta's name",
+    file: "lib/engine/put-again.ts",
+    edits: [{ search: "const again = world.clock.ulid();", replace: "const again = delta;" }],
+    test: "test/engine/retry.test.ts",
+  },
   mutant(
     "a pin is not checked against the floor",
     "lib/engine/history.ts",

@@ -52,8 +52,36 @@ export interface KnownDelta {
   quarantinedAt: number | null;
   /** Batches with it that some compactor has begun. */
   attempts: number;
+  /** The name under which it was put back from quarantine; null when nobody has written that down. */
+  retriedAs: string | null;
   /** When its object was last deleted from the backlog. */
   goneAt: number | null;
+}
+
+interface ReasonWritten {
+  readonly delta: string;
+  readonly reason: string;
+  readonly retriedAs?: string;
+}
+
+const contents = new WeakMap<Buffer, string>();
+/** Equal for deltas with the same rows, whatever their names and layout; by bytes for what cannot be read. */
+function contentOfDelta(body: Buffer): string {
+  const known = contents.get(body) ?? describeDelta(body);
+  contents.set(body, known);
+  return known;
+}
+function describeDelta(body: Buffer): string {
+  try {
+    const { header, rows } = decodeDelta(body, { key: "", delta: "7".padEnd(26, "Z") });
+    const { writtenAs: _writtenAs, ...rest } = header;
+    return JSON.stringify([
+      rest,
+      rows.map(({ delta: _delta, ...row }) => ({ ...row, vector: row.vector && [...row.vector] })),
+    ]);
+  } catch {
+    return body.toString("latin1");
+  }
 }
 
 interface ShardTruth {
@@ -191,7 +219,7 @@ export class Oracle {
     if (kind === "quarantine" && name.endsWith(".arrow"))
       this.#quarantined(shard, name.replace(".arrow", ""));
     if (kind === "quarantine" && name.endsWith(".json"))
-      this.#quarantinedFor(shard, JSON.parse(body.toString("utf8")) as { delta: string; reason: string });
+      this.#reasonWritten(shard, JSON.parse(body.toString("utf8")) as ReasonWritten);
   }
 
   /** What a compactor notes before it takes a batch. */
@@ -309,6 +337,7 @@ export class Oracle {
       ackedAt: null,
       quarantinedAt: null,
       attempts: 0,
+      retriedAs: null,
       goneAt: null,
     });
   }
@@ -329,8 +358,29 @@ export class Oracle {
     if (known?.writes && this.#isLate(shard, delta)) this.count("late delta put aside");
   }
 
+  #reasonWritten(shard: string, written: ReasonWritten): void {
+    const { delta, retriedAs } = written;
+    this.#quarantinedFor(shard, written);
+    const known = this.deltas.get(delta);
+    if (retriedAs === undefined) {
+      if (known?.retriedAs != null)
+        this.violate(`the new name of ${delta}, ${known.retriedAs}, was forgotten`);
+      return;
+    }
+    if (!this.deltas.has(retriedAs))
+      this.violate(`delta ${delta} was retried as ${retriedAs}, which is nowhere`);
+    if (known) known.retriedAs = retriedAs;
+  }
+
+  /** The delta that holds the writes of this one by now: itself, or what it was put back as. */
+  followed(delta: string): KnownDelta {
+    let known = this.deltas.get(delta)!;
+    while (known.retriedAs !== null) known = this.deltas.get(known.retriedAs)!;
+    return known;
+  }
+
   /** A readable delta is put aside when it is too old, came too late, or has killed two runs. */
-  #quarantinedFor(shard: string, { delta, reason }: { delta: string; reason: string }): void {
+  #quarantinedFor(shard: string, { delta, reason }: ReasonWritten): void {
     const known = this.deltas.get(delta);
     if (!known?.writes || this.#store.bytes(`${shard}/deltas/${delta}.arrow`) === null) return;
     const ageMs = this.nowMs() - known.createdAtMs;
@@ -358,11 +408,15 @@ export class Oracle {
 
   /** Whether a delta's bytes were merged, or lie under another key: waiting or put aside, perhaps by a retry's new name. */
   #isElsewhere(shard: string, body: Buffer, key: string): boolean {
-    const isThere = (other: string) => other !== key && this.#store.bytes(other)?.equals(body) === true;
+    const content = contentOfDelta(body);
+    const isThere = (other: string) => {
+      const there = other === key ? null : this.#store.bytes(other);
+      return there !== null && contentOfDelta(there) === content;
+    };
     return [...this.deltas.values()].some(
       (known) =>
         known.shard === shard &&
-        known.body.equals(body) &&
+        contentOfDelta(known.body) === content &&
         (this.#includes(shard, known.delta) ||
           isThere(`${shard}/deltas/${known.delta}.arrow`) ||
           isThere(`${shard}/quarantine/${known.delta}.arrow`)),

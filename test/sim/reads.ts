@@ -150,7 +150,7 @@ function exactAnswers(
 ): readonly Answers[] {
   const { published } = part;
   const named = tokens
-    .map((delta) => oracle.deltas.get(delta)!)
+    .map((delta) => oracle.followed(delta))
     .filter(({ shard, delta }) => shard === part.name && !published.takenBack.has(delta));
   const answersWith = (laidOver: readonly KnownDelta[]): Answers => {
     const state = foldWrites(published.state.values(), ...laidOver.map(({ writes }) => writes ?? []));
@@ -158,8 +158,15 @@ function exactAnswers(
   };
   return [
     answersWith(named.filter(({ quarantinedAt }) => quarantinedAt === null)),
+    // Put aside means gone from the backlog: whoever dies in between leaves it there.
     answersWith(
-      named.filter(({ quarantinedAt }) => quarantinedAt === null || quarantinedAt > window.beganAt),
+      named.filter(
+        ({ quarantinedAt, goneAt }) =>
+          quarantinedAt === null ||
+          quarantinedAt > window.beganAt ||
+          goneAt === null ||
+          goneAt > window.beganAt,
+      ),
     ),
   ];
 }
