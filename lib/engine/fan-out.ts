@@ -33,6 +33,7 @@ import {
   tokensByShard,
 } from "./read-request.ts";
 import type { Reader } from "./reader.ts";
+import { refusalsMs } from "./shard-cache.ts";
 import { checkIds } from "./view.ts";
 
 /** Asks the function of a query group. Throws what it throws, and `unavailable` when it is silent for `waitMs`. */
@@ -73,6 +74,8 @@ const shardsShownMax = 8;
 export class FanOut {
   readonly #options: FanOutOptions;
   readonly #collections = new Map<string, Collection>();
+  /** When a refused call last had one looked at. */
+  readonly #refusedAtMs = new Map<string, number>();
 
   constructor(options: FanOutOptions) {
     this.#options = options;
@@ -161,16 +164,14 @@ export class FanOut {
     const startedMs = performance.now();
     if (call.part !== undefined) throw invalid("part: this function asks the query groups for their parts");
     const limitMs = startedMs + Math.min(checkDeadline(call.deadlineMs), remainingMs);
-    const collection = await this.#collection(call.collection, call.embeddingVersion);
     const consistency = checkConsistency(call);
-    const promised = consistency === "strong" || tokensByShard(collection, call.atLeast ?? []).size > 0;
-    const outcomes = await how
-      .ask(collection, (groups, eventOf) => this.#askAll(collection, groups, eventOf, limitMs))
-      .catch((error: unknown) => {
-        // Perhaps it was deleted and made again.
-        if (isKind(error, "conflict") || isKind(error, "notFound")) this.#collections.delete(collection.name);
-        throw error;
-      });
+    const { collection, promised, outcomes } = await this.#ofCurrent(call, async (collection) => ({
+      collection,
+      promised: consistency === "strong" || tokensByShard(collection, call.atLeast ?? []).size > 0,
+      outcomes: await how.ask(collection, (groups, eventOf) =>
+        this.#askAll(collection, groups, eventOf, limitMs),
+      ),
+    }));
     const answers = outcomes.flatMap((one) => (one.kind === "answered" ? [one.answer] : []));
     const failed = outcomes.filter((one) => one.kind === "failed");
     const isEmpty = !promised && answers.every(({ snapshotVersion }) => snapshotVersion === 0);
@@ -209,6 +210,26 @@ export class FanOut {
         }
       }),
     );
+  }
+
+  /** What is refused by the configuration that is known may be right by that of a collection made again. */
+  async #ofCurrent<T>(
+    call: Freshness & { collection: string },
+    work: (collection: Collection) => Promise<T>,
+  ) {
+    const known = await this.#collection(call.collection, call.embeddingVersion);
+    try {
+      return await work(known);
+    } catch (error) {
+      if (!(error instanceof SiltstoneError) || httpStatus(error.kind) >= 500) throw error;
+      const nowMs = performance.now();
+      if (nowMs - (this.#refusedAtMs.get(known.name) ?? Number.NEGATIVE_INFINITY) < refusalsMs) throw error;
+      this.#refusedAtMs.set(known.name, nowMs);
+      this.#collections.delete(known.name);
+      const current = await this.#collection(call.collection, call.embeddingVersion);
+      if (current.id === known.id) throw error;
+      return work(current);
+    }
   }
 
   /** One that seems to be of another embedding space may have been made again since it was cached. */

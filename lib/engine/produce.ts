@@ -63,7 +63,10 @@ export async function produce(world: ProduceWorld, given: ProduceCall): Promise<
   );
   const notified = await writeAll(world, deltas);
   return {
-    token: deltas.length === 0 ? null : encodeToken({ collection: collection.name, deltas }),
+    token:
+      deltas.length === 0
+        ? null
+        : encodeToken({ collection: collection.name, collectionId: collection.id, deltas }),
     ...outcome(rows),
     rejected,
     deltas: deltas.map(({ shard, delta, body }) => ({ shard, delta, bytes: body.length })),

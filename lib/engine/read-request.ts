@@ -100,6 +100,13 @@ export const nothingPublished = (collection: string): SiltstoneError =>
 export const madeAgain = (collection: string): SiltstoneError =>
   new SiltstoneError("conflict", `collection ${collection} was deleted and made again; repeat the call`);
 
+const tokenOfFormer = ({ name, createdAt }: Collection): SiltstoneError =>
+  new SiltstoneError(
+    "conflict",
+    `atLeast: the token is of a former collection ${name}, which was deleted with what the token names; ` +
+      `the one that has its name was made on ${createdAt}: leave the token out`,
+  );
+
 /** Of the same vector 1, but for inner products, where it is the square of its norm. */
 export function scoreOf(metric: Metric, distance: number): number {
   if (metric === "l2") return 1 / (1 + distance);
@@ -166,6 +173,7 @@ export function tokensByShard(collection: Collection, tokens: readonly string[])
     const token = decodeToken(text);
     if (token.collection !== collection.name)
       throw invalid(`atLeast: the token is of collection ${token.collection}, not ${collection.name}`);
+    if (token.collectionId !== null && token.collectionId !== collection.id) throw tokenOfFormer(collection);
     named += token.deltas.length;
     if (named > namedDeltasMax) throw tooManyNamed();
     for (const { shard, delta } of token.deltas) {

@@ -57,6 +57,13 @@ export interface ReaderOptions {
   readonly onFault?: (fault: SiltstoneError) => void;
 }
 
+type ViewOf<V, R> = (reader: ShardReader, request: R, token: readonly string[] | undefined) => Promise<V>;
+type Work<V, T> = (
+  collection: Collection,
+  views: V[],
+  readers: ReadonlyMap<V, ShardReader>,
+) => Promise<T> | T;
+
 export class Reader {
   readonly #world: World;
   readonly #options: ReaderOptions;
@@ -84,11 +91,7 @@ export class Reader {
 
   async #query(
     request: QueryRequest,
-    viewOf: (
-      reader: ShardReader,
-      request: QueryRequest,
-      token: readonly string[] | undefined,
-    ) => Promise<View | ColdView>,
+    viewOf: ViewOf<View | ColdView, QueryRequest>,
   ): Promise<{ results: QueryResult[] | null; queryVector?: string } & Provenance> {
     const topK = checkTopK(request.topK);
     return this.#read(request, viewOf, async (collection, views, readers) => {
@@ -155,10 +158,12 @@ export class Reader {
   }
 
   async stats(request: Pick<Freshness, "part" | "embeddingVersion"> & { collection: string }) {
-    const collection = await this.#cache.collection(request.collection, request);
     // Looks at every pointer now; what is damaged answers as eventual reads do, with a warning.
     const viewOf = (reader: ShardReader) => reader.fresh(0, true);
-    const answer = await this.#read(request, viewOf, (_, views) => ({
+    const answer = await this.#read(request, viewOf, ({ dims, metric, embeddingVersion }, views) => ({
+      dims,
+      metric,
+      embeddingVersion,
       vectors: views.reduce((sum, view) => sum + view.liveRows, 0),
       bytes: views.reduce((sum, view) => sum + snapshotBytes(view.manifest), 0),
       manifests: views.map((view) => view.manifest),
@@ -173,8 +178,7 @@ export class Reader {
       if (pending[0]) oldestMs = Math.min(oldestMs ?? Number.POSITIVE_INFINITY, ulidTimeMs(pending[0].delta));
     }
     const lagSeconds = oldestMs === null ? 0 : Math.max(0, (this.#world.clock.nowMs() - oldestMs) / 1000);
-    const { dims, metric, embeddingVersion } = collection;
-    return { dims, metric, embeddingVersion, pendingDeltas, lagSeconds, ...rest };
+    return { pendingDeltas, lagSeconds, ...rest };
   }
 
   /**
@@ -193,11 +197,26 @@ export class Reader {
     return { status: healthOf(shards, undefined).status, shards };
   }
 
-  /** Makes the views, keeps them open while `work` runs, and adds where the answer comes from. */
+  /** A call that is refused by the configuration that is known may be right by that of a collection made again. */
   async #read<V extends View | ColdView, R extends Freshness & { collection: string }, T extends object>(
     request: R,
-    viewOf: (reader: ShardReader, request: R, token: readonly string[] | undefined) => Promise<V>,
-    work: (collection: Collection, views: V[], readers: ReadonlyMap<V, ShardReader>) => Promise<T> | T,
+    viewOf: ViewOf<V, R>,
+    work: Work<V, T>,
+  ): Promise<T & Provenance> {
+    try {
+      return await this.#readOnce(request, viewOf, work);
+    } catch (error) {
+      const mayBeRight = isKind(error, "invalid") || isKind(error, "conflict");
+      if (!mayBeRight || !(await this.#cache.isMadeAgain(request.collection))) throw error;
+      return this.#readOnce(request, viewOf, work);
+    }
+  }
+
+  /** Makes the views, keeps them open while `work` runs, and adds where the answer comes from. */
+  async #readOnce<V extends View | ColdView, R extends Freshness & { collection: string }, T extends object>(
+    request: R,
+    viewOf: ViewOf<V, R>,
+    work: Work<V, T>,
   ): Promise<T & Provenance> {
     const started = performance.now();
     const before = this.#options.traffic.snapshot();

@@ -17,6 +17,7 @@ import {
   isOfSpace,
 } from "../core/collection.ts";
 import { isKind, isNewerFormat, SiltstoneError } from "../core/errors.ts";
+import { refreshHoldMs } from "../core/time-bounds.ts";
 import { Descriptors } from "./descriptors.ts";
 import { readCollection } from "./head.ts";
 import type { World } from "./ports.ts";
@@ -34,6 +35,9 @@ const openFactor = 2;
 const lookAgainMs = refreshSecondsMax * 1_000;
 const looksAtOnce = 4;
 
+/** Refused calls have a configuration looked at so often: whoever sends many pays for few requests. */
+export const refusalsMs = 1_000;
+
 /** Which collection of a name a call means. */
 type Meant = Pick<Freshness, "part" | "embeddingVersion">;
 
@@ -45,6 +49,8 @@ export class ShardCache {
   readonly #collections = new Map<string, Collection>();
   /** When each was looked at, or is being. */
   readonly #lookedAtMs = new Map<string, number>();
+  /** When a refused call last had one looked at. */
+  readonly #refusedAtMs = new Map<string, number>();
   readonly #shards = new Map<string, ShardReader>();
   /** What has been closed, or will be when its last read has ended, until nothing of it is open. */
   readonly #leaving = new Set<ShardReader>();
@@ -119,6 +125,22 @@ export class ShardCache {
     if (!isGone) return null;
     await this.#forget(collection);
     return current instanceof Error ? current : madeAgain(collection.name);
+  }
+
+  /**
+   * Whether what a call was refused by is the configuration of a collection that was deleted, and another one has its name by
+   * now; false where that was asked a moment ago. Throws `notFound` when none has.
+   */
+  async isMadeAgain(name: string): Promise<boolean> {
+    const known = this.#collections.get(name);
+    const nowMs = this.#world.clock.nowMs();
+    const agoMs = nowMs - (this.#refusedAtMs.get(name) ?? Number.NEGATIVE_INFINITY);
+    if (known === undefined || (agoMs >= 0 && agoMs < refusalsMs)) return false;
+    this.#refusedAtMs.set(name, nowMs);
+    const found = await this.#world.clock.atMost(refreshHoldMs, this.#goneWhy(known));
+    const why = found?.value ?? null;
+    if (why !== null && !isKind(why, "conflict")) throw why;
+    return why !== null;
   }
 
   #lookAgain(): void {

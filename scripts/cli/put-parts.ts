@@ -28,7 +28,7 @@ export async function putRecords(
   const sum = (value: (answer: ProduceAnswer) => number) =>
     answers.reduce((total, answer) => total + value(answer), 0);
   return {
-    token: encodeToken({ collection: collection.name, deltas }),
+    token: encodeToken({ collection: collection.name, collectionId: collection.id, deltas }),
     written: sum(({ written }) => written),
     deleted: sum(({ deleted }) => deleted),
     rejected: [],

@@ -20,7 +20,11 @@ export async function lookOnce({ oracle, memory }: Stage, reader: Reader, look: 
   const deltas = look === "token" ? waiting(memory) : [];
   const consistency = look === "token" ? "eventual" : look;
   const maxAge = consistency === "bounded" ? { maxAgeSeconds: 0 } : {};
-  const token = encodeToken({ collection: name, deltas: deltas.map((delta) => ({ shard: 0, delta })) });
+  const token = encodeToken({
+    collection: name,
+    collectionId: null,
+    deltas: deltas.map((delta) => ({ shard: 0, delta })),
+  });
   const atLeast = deltas.length > 0 ? { atLeast: [token] } : {};
   try {
     const request = {

@@ -91,7 +91,11 @@ test("a delta of a newer format waits: others are merged past it, it is never la
   expect(manifest.watermark < waiting[0]!).toBe(true);
 
   expect(await count(reader)).toBe(6);
-  const token = encodeToken({ collection: name, deltas: [{ shard: 0, delta: waiting[0]! }] });
+  const token = encodeToken({
+    collection: name,
+    collectionId: collection.id,
+    deltas: [{ shard: 0, delta: waiting[0]! }],
+  });
   await expect(count(reader, { consistency: "strong" })).rejects.toMatchObject(newer);
   await expect(count(reader, { atLeast: [token] })).rejects.toMatchObject(newer);
 
@@ -188,7 +192,11 @@ test.each<[string, (world: MemoryWorld) => Promise<void>]>([
     expect(reader.health()).toMatchObject({ status: "degraded" });
     await expect(count(reader, { consistency: "strong" })).rejects.toMatchObject(newer);
     await expect(count(reader, { consistency: "bounded", maxAgeSeconds: 0 })).rejects.toMatchObject(newer);
-    const token = encodeToken({ collection: name, deltas: [{ shard: 0, delta }] });
+    const token = encodeToken({
+      collection: name,
+      collectionId: collection.id,
+      deltas: [{ shard: 0, delta }],
+    });
     await expect(count(reader, { atLeast: [token] })).rejects.toMatchObject(newer);
     const started = cold(world);
     await expect(count(started)).rejects.toMatchObject(newer);

@@ -40,7 +40,8 @@ async function prepare(ordering: "arrival" | "source" = "arrival") {
   const ingest = async () =>
     (await compact(world, { ingest: true, upkeep: false, deadlineMs: world.clock.nowMs() + 60 * minute }))
       .shards[0]!.ingest;
-  const tokenOf = (delta: string) => encodeToken({ collection: name, deltas: [{ shard: 0, delta }] });
+  const tokenOf = (delta: string) =>
+    encodeToken({ collection: name, collectionId: collection.id, deltas: [{ shard: 0, delta }] });
   return { world, put, reader, documentOf, ingest, tokenOf };
 }
 

@@ -470,6 +470,20 @@ export const mutants: readonly Mutant[] = [
     "test/engine/cache-bound.test.ts",
   ),
   mutant(
+    "a call is refused by the configuration of a former collection",
+    "lib/engine/reader.ts",
+    "if (!mayBeRight || !(await this.#cache.isMadeAgain(request.collection))) throw error;",
+    "if (mayBeRight || error !== null) throw error;",
+    "test/engine/made-again.test.ts",
+  ),
+  mutant(
+    "a token of a former collection counts as merged",
+    "lib/engine/read-request.ts",
+    "token.collectionId !== null && token.collectionId !== collection.id",
+    "token.collectionId === null && token.collectionId === collection.id",
+    "test/engine/made-again.test.ts",
+  ),
+  mutant(
     "a deleted collection stays open when nobody asks for it",
     "lib/engine/shard-cache.ts",
     "    this.#lookAgain();\n",
