@@ -48,6 +48,20 @@ export interface ByteRange {
   readonly start: number;
   readonly limit: number;
 }
+/** What was deleted from a bucket that keeps the versions of its objects for a while. */
+export interface DeletedObjects {
+  /** Keys that start with `prefix`, are greater than `startAfter` and are not there now, ascending, page by page. */
+  list(prefix: string, options: { startAfter: string }): AsyncIterable<readonly DeletedObject[]>;
+  /** The body, as it was; null when the bucket keeps it no more. */
+  get(object: DeletedObject): Promise<Buffer | null>;
+}
+export interface DeletedObject {
+  readonly key: string;
+  readonly bytes: number;
+  /** The store's own name of the newest version that was no deletion. */
+  readonly versionId: string;
+}
+
 export type GetResult =
   | { readonly kind: "found"; readonly body: Buffer; readonly etag: string }
   | { readonly kind: "notModified" }

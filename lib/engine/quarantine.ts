@@ -141,16 +141,38 @@ export async function retryQuarantined(world: World, shard: ShardRef, delta: str
   }
   // Also where it was retried before: a copy that is here again is somebody's, and may be all that is left.
   const retriedAs = await putBack(world, shard, delta);
+  await leaveTrace({ store, clock }, shard, { delta, retriedAs, reason: known ?? unknown });
+  await store.delete([copyKey]);
+  return retriedAs;
+}
+
+/** Says, for those who look for the delta, under which name it was put again. */
+async function leaveTrace(
+  { store, clock }: Pick<World, "store" | "clock">,
+  shard: ShardRef,
+  { delta, retriedAs, reason }: { delta: string; retriedAs: string; reason: Reason },
+): Promise<void> {
+  const key = quarantineReasonKey(shard, delta);
   const retriedAt = new Date(clock.nowMs()).toISOString();
-  const trace = { format: reasonFormat, delta, ...(known ?? unknown), retriedAs, retriedAt };
-  const reasonKey = quarantineReasonKey(shard, delta);
-  const put = await store.put(reasonKey, encodeSealed(trace));
+  const trace = { format: reasonFormat, delta, ...reason, retriedAs, retriedAt };
+  const put = await store.put(key, encodeSealed(trace));
   if (put.kind !== "written")
     throw new SiltstoneError(
       "uncertain",
-      `${delta} was put back as ${retriedAs}, which ${reasonKey} does not say yet; try again`,
+      `${delta} was put again as ${retriedAs}, which ${key} does not say yet; repeat the call`,
     );
-  await store.delete([copyKey]);
+}
+
+/** Puts a delta that was deleted back among the unmerged ones, under a new name that tokens of the old one find. */
+export async function putDeletedBack(
+  world: Pick<World, "store" | "clock">,
+  shard: ShardRef,
+  { delta, body }: { readonly delta: string; readonly body: Uint8Array },
+): Promise<string> {
+  const retriedAs = await putAgain(world, shard, delta, body);
+  const at = new Date(world.clock.nowMs()).toISOString();
+  const reason = (await readReason(world.store, shard, delta)) ?? { reason: "deleted, and restored", at };
+  await leaveTrace(world, shard, { delta, retriedAs, reason });
   return retriedAs;
 }
 

@@ -28,6 +28,14 @@ export function json(text: string): unknown {
   }
 }
 
+/** A time as this command line prints it, or any other of ISO 8601 in UTC; in ms since 1970. */
+export function instant(text: string): number {
+  const isTime = /^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,3})?)?Z)?$/.test(text);
+  const ms = isTime ? Date.parse(text.replace(" ", "T")) : Number.NaN;
+  if (ms >= 0) return ms;
+  throw new InvalidArgumentError("It must be a time in UTC, as 2026-11-21T03:08:45Z.");
+}
+
 /** For options that may be given several times. */
 export const several = (text: string, before: readonly string[] = []): readonly string[] => [...before, text];
 

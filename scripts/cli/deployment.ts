@@ -6,10 +6,13 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { awsWorld } from "../../lib/aws/aws-world.ts";
 import { FunctionCaller } from "../../lib/aws/function-caller.ts";
+import { s3Client } from "../../lib/aws/s3-client.ts";
+import { S3DeletedObjects } from "../../lib/aws/s3-deleted-objects.ts";
 import { stackOutputs } from "../../lib/aws/stack-outputs.ts";
 import { output, type Stage, stackName, stages } from "../../lib/contract.ts";
 import { isKind, SiltstoneError } from "../../lib/core/errors.ts";
-import type { World } from "../../lib/engine/ports.ts";
+import { requestBounds } from "../../lib/core/time-bounds.ts";
+import type { DeletedObjects, World } from "../../lib/engine/ports.ts";
 
 export const environments = ["local", ...stages] as const;
 export type EnvironmentName = (typeof environments)[number];
@@ -18,6 +21,8 @@ export type FunctionRole = "producer" | "compactor" | "query";
 export interface Deployment {
   readonly environment: EnvironmentName;
   readonly world: World;
+  /** What was deleted from its bucket. */
+  readonly deleted: DeletedObjects;
   /** Invokes one of the three functions. Throws what the function threw. */
   call(role: FunctionRole, event: object): Promise<unknown>;
 }
@@ -52,6 +57,7 @@ export const connect: Connect = async (environment) => {
   return {
     environment,
     world,
+    deleted: new S3DeletedObjects(s3Client(requestBounds.person), name(output.bucket)),
     call: (role, event) => caller.call(functions[role], event, { writes: role !== "query" }),
   };
 };

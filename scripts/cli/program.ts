@@ -19,6 +19,7 @@ import type { ErrorStream } from "./progress.ts";
 import { addQuarantineCommands } from "./quarantine-commands.ts";
 import { addQueryCommand } from "./query-command.ts";
 import { addRecordCommands } from "./record-commands.ts";
+import { addRestoreCommand } from "./restore-command.ts";
 import { type InputStream, type OutputStream, Session } from "./session.ts";
 import { addSnapshotCommands } from "./snapshot-commands.ts";
 import { addStatusCommand } from "./status-command.ts";
@@ -71,6 +72,7 @@ export async function runCommandLine(argv: readonly string[], given: Surrounding
   addSnapshotCommands(program, run);
   addLockCommands(program, run);
   addQuarantineCommands(program, run);
+  addRestoreCommand(program, run);
   addCostCommand(program, run);
   try {
     await program.parseAsync(argv, { from: "user" });

@@ -10,6 +10,7 @@ import { awsWorld } from "../../lib/aws/aws-world.ts";
 import type { LambdaHandler } from "../../lib/aws/lambda-door.ts";
 import { createProducer, producerWorld } from "../../lib/aws/producer.ts";
 import { s3Client } from "../../lib/aws/s3-client.ts";
+import { S3DeletedObjects } from "../../lib/aws/s3-deleted-objects.ts";
 import { env } from "../../lib/contract.ts";
 import type { Collection } from "../../lib/core/collection.ts";
 import { deltaPrefix, pointerKey } from "../../lib/core/keys.ts";
@@ -112,7 +113,12 @@ describe.each([
     s3IsAhead(aheadMs);
     let err = "";
     const code = await runCommandLine(["import", "docs", "--records", file], {
-      connect: async (environment) => ({ environment, world, call: () => Promise.reject(new Error("none")) }),
+      connect: async (environment) => ({
+        environment,
+        world,
+        deleted: new S3DeletedObjects(s3Client(requestBounds.person), names.bucket),
+        call: () => Promise.reject(new Error("none")),
+      }),
       stdin: (async function* () {})(),
       stdout: { write: () => undefined },
       stderr: { write: (text) => (err += text) },

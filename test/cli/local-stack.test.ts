@@ -142,6 +142,23 @@ test("writes, versions and upkeep", async () => {
   expect(await answer("quarantine", "list", "docs")).toMatchObject({ deltas: [{ delta: broken }] });
 });
 
+test("what a rollback took back is restored from the bucket's versions", async () => {
+  const since = new Date(Date.now() - 3_600_000).toISOString();
+  const offered = await answer("restore", "docs", "--since", since);
+  expect(offered).toMatchObject({ restored: [], failed: [] });
+  expect(offered.found.length).toBeGreaterThanOrEqual(2);
+  expect(await answer("count", "docs", "--consistency", "strong")).toMatchObject({ count });
+  const done = await siltProcess(["restore", "docs", "--since", since, "--confirm", "docs", "--json"]);
+  expect({ code: done.code, err: done.err }).toEqual({ code: 0, err: "" });
+  expect(JSON.parse(done.out)).toMatchObject({ found: offered.found, failed: [] });
+  expect(await answer("count", "docs", "--consistency", "strong")).toMatchObject({ count: count + 1 });
+  expect(await answer("compact", "docs")).toMatchObject({ pending: 0 });
+  expect(await answer("count", "docs", "--consistency", "bounded", "--max-age", "0")).toMatchObject({
+    count: count + 1,
+  });
+  expect(await answer("verify", "docs")).toMatchObject({ ok: true });
+});
+
 test("every kind of failure has its exit code", async () => {
   expect(await silt(["query", "docs", "--vector", "[1]"])).toMatchObject({
     code: 2,

@@ -12,6 +12,7 @@ import { Reader } from "../../lib/engine/reader.ts";
 import { failureOf, noteRun, summarizeRun } from "../../lib/engine/run-summary.ts";
 import type { Deployment, FunctionRole } from "../../scripts/cli/deployment.ts";
 import { runCommandLine } from "../../scripts/cli/program.ts";
+import { MemoryDeletedObjects } from "../support/memory/deleted-objects.ts";
 import { type MemoryWorld, memoryWorld } from "../support/memory/world.ts";
 
 export interface Said {
@@ -26,10 +27,12 @@ const collector = (write: (text: string) => void) => ({ write });
 
 export class MemoryCli {
   readonly world: MemoryWorld;
+  readonly deleted: MemoryDeletedObjects;
   readonly #reader: Reader;
 
   constructor(world = memoryWorld()) {
     this.world = world;
+    this.deleted = new MemoryDeletedObjects(world.store);
     this.#reader = new Reader(world, { refreshSeconds: 0, cacheBytesMax: 1e9, traffic: world.traffic });
   }
 
@@ -46,6 +49,7 @@ export class MemoryCli {
       connect: async (environment): Promise<Deployment> => ({
         environment,
         world: this.world,
+        deleted: this.deleted,
         call: (role, event) => this.#call(role, event),
       }),
       stdin,

@@ -1508,6 +1508,34 @@ export const mutants: readonly Mutant[] = [
     test: "test/engine/quarantine.test.ts",
   },
   {
+    name: "a restoration leaves no trace",
+    file: "lib/engine/quarantine.ts",
+    edits: [
+      {
+        search: "  await leaveTrace(world, shard, { delta, retriedAs, reason });\n",
+        replace: "  void reason;\n",
+      },
+    ],
+    test: "test/engine/restore.test.ts",
+  },
+  {
+    name: "a restoration takes what is in quarantine, too",
+    file: "lib/engine/restore.ts",
+    edits: [
+      {
+        search: "if (delta === null || aside.has(quarantinedDeltaKey(shard, delta)))",
+        replace: "if (delta === null)",
+      },
+    ],
+    test: "test/engine/restore.test.ts",
+  },
+  {
+    name: "a restoration takes a key that is there again for a deleted one",
+    file: "lib/aws/s3-deleted-objects.ts",
+    edits: [{ search: "if (Key !== last && IsLatest !== true)", replace: "if (IsLatest !== true)" }],
+    test: "test/contract/deleted-objects.test.ts",
+  },
+  {
     name: "quarantine retry keeps the delta's name",
     file: "lib/engine/put-again.ts",
     edits: [{ search: "const again = world.clock.ulid();", replace: "const again = delta;" }],
