@@ -19,6 +19,8 @@ const batchMessagesMax = 10;
 const waitSeconds = 0;
 /** An attribute counts towards the message's size; a reason this long says enough. */
 const reasonLengthMax = 1_000;
+/** SQS takes 1 MiB of a message with its attributes: of a body that fills it alone the end makes room for the reason. */
+const deadLetterBodyBytesMax = 1024 * 1024 - 8 * 1024;
 
 export class SqsDeltaQueue implements DeltaQueue {
   readonly #client: SQSClient;
@@ -74,7 +76,7 @@ export class SqsDeltaQueue implements DeltaQueue {
   async deadLetter(message: QueueMessage, reason: string): Promise<void> {
     await sendMessage(this.#client, {
       QueueUrl: this.#deadLetterQueueUrl,
-      MessageBody: message.body,
+      MessageBody: startOf(message.body, deadLetterBodyBytesMax),
       MessageAttributes: { reason: { DataType: "String", StringValue: attributeText(reason) } },
     });
   }
@@ -97,6 +99,15 @@ function queueFailure(
     writes: operation !== "ReceiveMessage",
     permission: `sqs:${operation === "DeleteMessageBatch" ? "DeleteMessage" : operation}`,
   });
+}
+
+/** As many whole characters as fit into so many bytes. */
+function startOf(text: string, bytesMax: number): string {
+  const bytes = Buffer.from(text);
+  if (bytes.length <= bytesMax) return text;
+  let end = bytesMax;
+  while ((bytes[end]! & 0xc0) === 0x80) end--;
+  return bytes.toString("utf8", 0, end);
 }
 
 /** SQS takes the characters of XML 1.0 only, and no empty value. */

@@ -3,6 +3,9 @@ import { checkCollectionName } from "./collection.ts";
 import { isUlid } from "./keys.ts";
 import { shown } from "./metadata.ts";
 
+/** UTF-16 units. Ours have 140 at most; what is longer is not parsed, and not held while the run works. */
+export const notificationCharsMax = 1_024;
+
 export interface Notification {
   readonly collection: string;
   readonly shard: number;
@@ -14,6 +17,10 @@ export const encodeNotification = ({ collection, shard, delta }: Notification): 
 
 /** The notification, or why the message is none. */
 export function decodeNotification(body: string): Notification | { readonly reason: string } {
+  if (body.length > notificationCharsMax)
+    return {
+      reason: `the message has ${body.length} characters; a notification has at most ${notificationCharsMax}`,
+    };
   let value: Record<string, unknown>;
   try {
     value = JSON.parse(body) as Record<string, unknown>;

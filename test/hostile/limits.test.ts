@@ -19,6 +19,7 @@ import {
 } from "../../lib/core/filter-cost.ts";
 import { textBytesMax } from "../../lib/core/lexical-embedder.ts";
 import * as metadata from "../../lib/core/metadata.ts";
+import { notificationCharsMax } from "../../lib/core/notification.ts";
 import { callRowsMax, documentBytesMax, idBytesMax } from "../../lib/core/records.ts";
 import { namedDeltasMax } from "../../lib/core/token.ts";
 import { refreshSecondsMax, topKMax } from "../../lib/engine/read-request.ts";
@@ -45,7 +46,7 @@ const constants: Readonly<Record<string, number>> = {
   ...{ filterDepthMax, filterNodesMax, filterListMax, filterValuesMax },
   ...{ microsecondsMax, microsecondsPerRowMax, microsecondsPerTableMax, overlaidDeltas, overlayBytesMax },
   ...{ answerBytesMax, problemsShownMax, errorTextBytesMax, factsBytesMax, deltaBytesMax, deltaRowsMax },
-  ...{ inputBytesMax, lineBytesMax },
+  ...{ notificationCharsMax, inputBytesMax, lineBytesMax },
 };
 
 test("the table is that of the constants", () => {

@@ -82,6 +82,16 @@ export function deltaQueueContract(name: string, makeQueue: () => Promise<QueueU
       expect(await queue.receive()).toEqual([]);
     });
 
+    test("a body that fills a message alone becomes a dead letter: its end makes room for the reason", async () => {
+      const body = "é".repeat(512 * 1024);
+      await queue.send(body);
+      const [message] = await drain(1);
+      await queue.deadLetter(message!, "x".repeat(5_000));
+      const [letter] = await made.deadLetters();
+      expect(body.startsWith(letter!.body)).toBe(true);
+      expect(Buffer.byteLength(letter!.body)).toBeGreaterThan(1_000_000);
+    });
+
     test("a dead letter carries the body and the reason", async () => {
       await queue.send("not json");
       const [message] = await drain(1);
