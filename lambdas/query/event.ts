@@ -14,8 +14,11 @@ export type Operation = (typeof operations)[number];
 export const tokensMax = 100;
 
 const collection = z.string();
-/** No longer in UTF-16 units than in bytes. */
-const id = z.string().check(z.maxLength(idBytesMax));
+/** No longer in UTF-16 units than in bytes. SQLite would take a lone surrogate for U+FFFD, and find another record. */
+const id = z.string().check(
+  z.maxLength(idBytesMax),
+  z.refine((text) => text.isWellFormed(), "is not well-formed Unicode (a lone surrogate)"),
+);
 /** What a query function with groups asks one of them for. */
 const part = z.optional(z.strictObject({ collectionId: z.string(), shards: listOf(z.number(), shardsMax) }));
 const embeddingVersion = z.optional(z.string());

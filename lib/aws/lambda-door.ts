@@ -12,6 +12,7 @@
 import { inspect } from "node:util";
 import { answerBytesMax, answerTooLarge } from "../core/answer-size.ts";
 import { type ErrorKind, httpStatus, invalid, type Problem, SiltstoneError } from "../core/errors.ts";
+import { isPlainObject, shown } from "../core/metadata.ts";
 import { checkJsonBounds, parseJson } from "./json-text.ts";
 import { errorFacts, type MetricName, type Telemetry } from "./telemetry.ts";
 
@@ -133,13 +134,16 @@ function fieldsOf({ message, problems }: SiltstoneError): string[] {
 
 const pathCharsMax = 80;
 
-/** The parts of a function URL's event that matter here. */
+/**
+ * The parts of a function URL's event that matter here. Whoever invokes the function directly may write an event of this
+ * form himself, with parts of any type.
+ */
 interface UrlEvent {
-  readonly rawPath?: string;
+  readonly rawPath?: unknown;
   readonly requestContext: { readonly http: { readonly method: string } };
-  readonly body?: string;
-  readonly isBase64Encoded?: boolean;
-  readonly queryStringParameters?: Readonly<Record<string, string>>;
+  readonly body?: unknown;
+  readonly isBase64Encoded?: unknown;
+  readonly queryStringParameters?: unknown;
 }
 
 function isUrlEvent(event: unknown): event is UrlEvent {
@@ -152,13 +156,18 @@ function isUrlEvent(event: unknown): event is UrlEvent {
 
 function urlCall(event: UrlEvent): unknown {
   const { method } = event.requestContext.http;
-  const path = String(event.rawPath ?? "/");
+  const path = event.rawPath ?? "/";
+  if (typeof path !== "string") throw invalid(`path: must be text, got ${shown(path)}`);
   if (path.length > pathCharsMax)
     throw invalid(`path: has ${path.length} characters; none that is served has`);
   if (method === "GET") {
     // A function URL ends in "/", so that `${URL}/health` has two.
     const op = path.replaceAll(/^\/+|\/+$/g, "");
-    return { ...event.queryStringParameters, ...(op === "" ? {} : { op }) };
+    const query = event.queryStringParameters ?? {};
+    if (!isPlainObject(query))
+      throw invalid(`event: its query string must be an object, got ${shown(query)}`);
+    checkJsonBounds(query);
+    return { ...query, ...(op === "" ? {} : { op }) };
   }
   if (method !== "POST")
     throw invalid(`method: ${method.slice(0, 20)} is not served; use POST with a JSON body, or GET`);
@@ -167,9 +176,8 @@ function urlCall(event: UrlEvent): unknown {
 }
 
 function bodyText({ body = "", isBase64Encoded = false }: UrlEvent): string {
-  // Whoever invokes the function directly may write an event of this form himself.
   if (typeof body !== "string") throw bodyProblem("is not text");
-  const bytes = isBase64Encoded ? Buffer.from(body, "base64") : null;
+  const bytes = isBase64Encoded === true ? Buffer.from(body, "base64") : null;
   const length = bytes?.length ?? Buffer.byteLength(body);
   if (length === 0) throw bodyProblem("is empty; a JSON object is expected");
   if (length > bodyBytesMax) throw bodyProblem(`has ${length} bytes; at most ${bodyBytesMax} are taken`);

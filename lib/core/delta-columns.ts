@@ -36,8 +36,10 @@ export function checkLengths(columns: Columns, dims: number, key: string): void 
   if (child.nullCount > 0 && child.nullBitmap.length * 8 < rows * dims) throw bad("vector");
   for (const [name, data] of Object.entries({ op, id, document, metadata })) {
     const offsets = data.valueOffsets as Int32Array;
-    // A column whose values are all null may have no offsets at all.
-    if (offsets.length < rows + 1 && data.nullCount < rows) throw bad(name);
+    // A column whose values are all null may have no offsets at all. Which are is said by the bitmap: the count beside it
+    // may lie, and a text without offsets would be all bytes of the column, in every row.
+    for (let row = Math.max(0, offsets.length - 1); row < rows; row++)
+      if (data.getValid(row)) throw bad(name);
     for (let i = 0; i < rows && i + 1 < offsets.length; i++) {
       if (offsets[i]! < 0 || offsets[i]! > offsets[i + 1]!)
         throw corrupt(key, `column ${name} has offsets out of order`);

@@ -67,6 +67,8 @@ const boundedProblem = ({ id, index, field, reason }: Problem): Problem => ({
 
 /** The longest start of a text that fits into so many bytes of JSON, with an ellipsis where it was cut; well-formed. */
 export function cutText(text: string, bytesMax: number): string {
+  // It fits whatever its characters are: a refusal of 65,536 records has as many texts.
+  if (text.length * unitBytesMax <= bytesMax) return text.toWellFormed();
   // What follows cannot fit: every unit is a byte at least.
   const start = text.slice(0, bytesMax + 1).toWellFormed();
   let [bytes, length, cutLength] = [0, 0, 0];
@@ -80,6 +82,8 @@ export function cutText(text: string, bytesMax: number): string {
 }
 
 const ellipsisBytes = 3;
+/** Of JSON, for one UTF-16 unit. */
+const unitBytesMax = 6;
 
 function jsonBytes(char: string): number {
   const code = char.codePointAt(0)!;

@@ -9,8 +9,10 @@ import { FloatingPoint } from "apache-arrow/fb/floating-point";
 import { Footer } from "apache-arrow/fb/footer";
 import { Int } from "apache-arrow/fb/int";
 import { KeyValue } from "apache-arrow/fb/key-value";
+import { Message } from "apache-arrow/fb/message";
 import { MetadataVersion } from "apache-arrow/fb/metadata-version";
 import { Precision } from "apache-arrow/fb/precision";
+import { RecordBatch } from "apache-arrow/fb/record-batch";
 import { Schema } from "apache-arrow/fb/schema";
 import { Timestamp } from "apache-arrow/fb/timestamp";
 import { Type } from "apache-arrow/fb/type";
@@ -33,11 +35,40 @@ export interface Craft {
 const tailBytes = 10;
 const columns = ["op", "id", "version", "vector", "document", "metadata"];
 
-export function craftDelta(good: Uint8Array, craft: Craft): Buffer {
+/** Nodes and buffers of a batch's columns, in the order of the file: `vector` has a child, and texts have three buffers. */
+const texts = { document: { node: 5, bitmap: 11 }, metadata: { node: 6, bitmap: 14 } } as const;
+
+/**
+ * Says of a column, of which the good file has a null and a text, that all its rows are null, and that none is: the count of
+ * nulls is one thing, the bitmap another. Its offsets, which a column of nulls needs not, are left out.
+ */
+export function craftNulls(good: Uint8Array, column: keyof typeof texts): Buffer {
+  const { file, footer } = footerOfFile(good);
+  const start = Number(footer.recordBatches(0)!.offset());
+  const [metadataStart, metadataBytes] = [start + 8, file.readInt32LE(start + 4)];
+  const bodyStart = metadataStart + metadataBytes;
+  const metadata = new ByteBuffer(file.subarray(metadataStart, bodyStart));
+  const batch = Message.getRootAsMessage(metadata).header(new RecordBatch()) as RecordBatch;
+  const { node, bitmap } = texts[column];
+  const valid = batch.buffers(bitmap)!;
+  const bits = [valid.offset(), valid.offset() + valid.length()].map((at) => bodyStart + Number(at));
+  file.fill(0xff, bits[0], bits[1]);
+  // A node is {length, nullCount}, a buffer {offset, length}.
+  file.writeBigInt64LE(batch.length(), metadataStart + batch.nodes(node)!.bb_pos + 8);
+  file.writeBigInt64LE(0n, metadataStart + batch.buffers(bitmap + 1)!.bb_pos + 8);
+  return file;
+}
+
+function footerOfFile(good: Uint8Array): { file: Buffer; footer: Footer; footerStart: number } {
   const file = Buffer.from(good);
   const footerLimit = file.length - tailBytes;
   const footerStart = footerLimit - file.readInt32LE(footerLimit);
   const footer = Footer.getRootAsFooter(new ByteBuffer(file.subarray(footerStart, footerLimit)));
+  return { file, footer, footerStart };
+}
+
+export function craftDelta(good: Uint8Array, craft: Craft): Buffer {
+  const { file, footer, footerStart } = footerOfFile(good);
   const made = Buffer.from(footerOf(footer, craft));
   const length = Buffer.alloc(4);
   length.writeInt32LE(made.length);

@@ -8,7 +8,7 @@ import { produce } from "../../lib/engine/produce.ts";
 import { listQuarantine } from "../../lib/engine/quarantine.ts";
 import { Reader } from "../../lib/engine/reader.ts";
 import { memoryWorld } from "../support/memory/world.ts";
-import { type Craft, craftDelta } from "./crafted-delta.ts";
+import { type Craft, craftDelta, craftNulls } from "./crafted-delta.ts";
 
 const mebibyte = 1024 * 1024;
 const at = { key: "docs/0/deltas/x.arrow", delta: "01JD0000000000000000000001" };
@@ -93,6 +93,19 @@ test("one body of 16 MiB, named by 1,024 batches, is not decoded to 16 GiB", () 
     expect(refused.milliseconds).toBeLessThan(500);
   }
 });
+
+test.each(["document", "metadata"] as const)(
+  "a count of nulls that lies about %s does not make every row as long as the file",
+  (column) => {
+    const rows = Array.from({ length: 8_000 }, (_, i) =>
+      row({ id: `r${i}`, [column]: i === 0 ? null : `{"a":"${large(1_000)}"}` }),
+    );
+    const refused = refusal(craftNulls(encodeDelta(header, rows), column));
+    // 8,000 rows of 8 MB each would be read for the digest.
+    expect(refused.reason).toBe(`${at.key} is corrupt: column ${column} is shorter than its rows`);
+    expect(refused.milliseconds).toBeLessThan(1_000);
+  },
+);
 
 test("a small file with many rows, and more rows than a delta has in all its batches", () => {
   const rows = Array.from({ length: 40_000 }, (_, i) => row({ id: `${i}` }));

@@ -86,3 +86,19 @@ test("ids of an older version, merged or not yet, are read, found, counted and d
   expect([status, body.deleted]).toEqual([200, ids.length]);
   expect((await readAll()).missing).toEqual(ids);
 });
+
+test("an id that is no Unicode finds, leaves out and names no record that looks like it to SQLite", async () => {
+  const records = [{ id: "a\ufffdb", vector }];
+  expect((await handlers.invoke("producer", { collection: "docs", records })).status).toBe(200);
+  const strong = { collection: "docs", consistency: "strong" };
+  for (const call of [
+    { op: "get", ids: ["a", "a\ud800b"], ...strong },
+    { id: "a\ud800b", ...strong },
+    { vector, excludeIds: ["a\udc00b"], ...strong },
+  ]) {
+    const invoked = await handlers.invoke("query", call);
+    const posted = await handlers.post("query", JSON.stringify(call));
+    for (const { status, body } of [invoked, posted])
+      expect([status, body.message]).toEqual([400, expect.stringContaining("is not well-formed Unicode")]);
+  }
+});

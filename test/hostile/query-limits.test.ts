@@ -53,6 +53,7 @@ const query = (more: object) => ({ collection: "docs", vector: [1, 0, 0, 0], ...
 const get = (more: object) => ({ op: "get", collection: "docs", ids: ["r1"], ...more });
 const count = (filter: object) => ({ op: "count", collection: "docs", filter });
 const many = <T>(length: number, make: (i: number) => T): T[] => Array.from({ length }, (_, i) => make(i));
+const nestedLists = (levels: number): unknown => many(levels, (i) => i).reduce((part: unknown) => [part], []);
 /** Names deltas that nobody wrote. */
 const tokenOf = (deltas: number) =>
   encodeToken({
@@ -298,8 +299,15 @@ test("an event that is shaped like a URL's costs no more than its length", async
     [post({ rawPath: "/", body: { collection: "docs" } }), /^body: is not text/],
     [post({ rawPath: "/", body: 7 }), /^body: is not text/],
     [post({ rawPath: {} }), /^path: /],
+    [post({ rawPath: { toString: 1, valueOf: 1 } }), /^path: must be text, got an object/],
+    [event({ rawPath: nestedLists(100_000) }), /^path: must be text, got a list of 1/],
+    [event({ queryStringParameters: "x".repeat(5_900_000) }), /^event: its query string must be an object/],
     [
-      event({ rawPath: null, queryStringParameters: "x".repeat(100_000) }),
+      event({ queryStringParameters: Array(2_900_000).fill(0) }),
+      /^event: its query string must be an object, got a list of 2900000/,
+    ],
+    [
+      event({ queryStringParameters: Object.fromEntries(many(100_000, (i) => [`k${i}`, "0"])) }),
       /^body: an object has more than 1024 keys/,
     ],
   ] as const) {

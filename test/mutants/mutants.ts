@@ -1457,6 +1457,23 @@ export const mutants: readonly Mutant[] = [
     test: "test/hostile/deltas.test.ts",
   },
   {
+    name: "a message of any length is parsed, and held while the run works",
+    file: "lib/core/notification.ts",
+    edits: [{ search: "if (body.length > notificationCharsMax)", replace: "if (body.length < 0)" }],
+    test: "test/hostile/messages.test.ts",
+  },
+  {
+    name: "a delta's own count of nulls is believed",
+    file: "lib/core/delta-columns.ts",
+    edits: [
+      {
+        search: "if (data.getValid(row)) throw bad(name);",
+        replace: "if (data.nullCount < rows) throw bad(name);",
+      },
+    ],
+    test: "test/hostile/deltas.test.ts",
+  },
+  {
     name: "a version from the future wins for ever",
     file: "lib/engine/deltas.ts",
     edits: [{ search: 'if (ordering !== "arrival") return null;', replace: "if (ordering) return null;" }],
