@@ -124,7 +124,8 @@ async function build(
   checkConservation(shard, { cameIn: merged.cameIn, kept: merged.segment.sum, retired: merged.retired });
   const inputs = from.inputs.map(({ segment }) => segment);
   checkInputs(shard, inputs, merged.cameIn);
-  await uploadSegment(world, shard, merged.segment, output);
+  // One of no rows is no part of the version: its files would be orphans.
+  if (merged.segment.sum.rows > 0) await uploadSegment(world, shard, merged.segment, output);
   await lease.check();
   return merged;
 }

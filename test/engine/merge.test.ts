@@ -87,6 +87,21 @@ test("counters as versions and an ingestion beside every merge: all twelve merge
   expect(await tombstonesOf(world, collection)).toBe(0);
 });
 
+test("a merge that leaves no row uploads nothing", async () => {
+  const { world, collection } = await made("source");
+  await publish(world, { put: { a: 1 } });
+  await publish(world, { deleted: { a: 2 } });
+  world.clock.advance(32 * day);
+  const uploaded: string[] = [];
+  const merger = effects(world, ({ operation, key }) => {
+    if (operation === "putFile") uploaded.push(key);
+    return undefined;
+  });
+  expect(await mergeNow(merger, collection)).toMatchObject({ outcome: "done", merges: [{ rows: 0 }] });
+  expect((await readHead(world.store, collection, 0)).manifest.segments).toEqual([]);
+  expect(uploaded).toEqual([]);
+});
+
 test("an older write that arrives while its delete is being forgotten stays deleted", async () => {
   const { world, collection } = await made("source");
   await publish(world, { put: { a: 1, b: 1, c: 1 }, deleted: { gone: 5 } });

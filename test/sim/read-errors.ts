@@ -14,7 +14,7 @@ export interface Asked extends ReadPromise {
   readonly process: string;
 }
 export interface Judged extends ReadWindow {
-  /** From when on damage may have been met: an eventual read is told of what a check before it met. */
+  /** From when on an eventual read may have met damage: it is told of what a check before it met. */
   readonly damageSince: number;
 }
 /** As often looks a reader again that is overtaken (lib/engine/shard-reader.ts). */
@@ -25,10 +25,11 @@ export type ErrorVerdict = "injected" | "true" | { readonly wrong: string };
 
 export function judgeError(
   oracle: Oracle,
-  window: Judged,
+  { damageSince, ...began }: Judged,
   asked: Asked,
   error: SiltstoneError,
 ): ErrorVerdict {
+  const window = { ...began, damageSince: asked.consistency === "eventual" ? damageSince : began.beganAt };
   const { kind, message } = error;
   const saysFull = kind === "unavailable" && message.includes("no space is left");
   if (saysFull && oracle.mayLackSpace(asked.process, window.beganAt)) return "injected";

@@ -16,8 +16,8 @@ import { Reader } from "../../lib/engine/reader.ts";
 import { Traffic } from "../../lib/engine/traffic.ts";
 import type { Actor, ActorWorld, Scene } from "./processes.ts";
 import type { Chance } from "./random.ts";
-import { type Asked as AskedOf, judgeError } from "./read-errors.ts";
-import { beginRead, type ReadOutcome, type ReadWindow, readFault } from "./reads.ts";
+import { type Asked as AskedOf, type Judged, judgeError } from "./read-errors.ts";
+import { beginRead, type ReadOutcome, readFault } from "./reads.ts";
 import { groupOf, groups, vectorOf } from "./writes.ts";
 
 interface Answered {
@@ -118,16 +118,15 @@ export class ReadingProcess implements Actor {
       cacheBytesMax: this.#cacheBytesMax,
       traffic: new Traffic(),
     });
-    const window = beginRead(oracle, asked.collection, plan.shards);
+    const { beganAt, ...began } = beginRead(oracle, asked.collection, plan.shards);
+    const window = { ...began, beganAt, damageSince: Math.min(this.#cleanAt, beganAt) };
     const seenBefore = [...this.#seen];
     try {
       this.#judge(window, asked, await this.#read(this.#reader, asked), seenBefore);
       return true;
     } catch (error) {
       if (!(error instanceof SiltstoneError)) throw error;
-      const { beganAt } = window;
-      const damageSince = asked.consistency === "eventual" ? Math.min(this.#cleanAt, beganAt) : beganAt;
-      const verdict = judgeError(oracle, { ...window, damageSince }, asked, error);
+      const verdict = judgeError(oracle, window, asked, error);
       oracle.count(verdict === "injected" ? "read met a fault" : `read ${error.kind}`);
       if (typeof verdict === "object") oracle.violate(verdict.wrong);
       return verdict !== "injected";
@@ -187,7 +186,7 @@ export class ReadingProcess implements Actor {
   }
 
   #judge(
-    window: ReadWindow,
+    window: Judged,
     asked: Asked,
     { answer, found, wants }: Answered,
     seenBefore: readonly number[],
@@ -202,7 +201,7 @@ export class ReadingProcess implements Actor {
     if (answer.warning !== undefined) {
       oracle.count("fallback view");
       if (answer.warning.includes("slow or silent")) oracle.count("hold over");
-      const isDamage = oracle.mayMeetDamage(this.#world.process, this.#cleanAt, answer.warning);
+      const isDamage = oracle.mayMeetDamage(this.#world.process, window.damageSince, answer.warning);
       if (/corrupt/.test(answer.warning) && !isDamage)
         oracle.violate(`a reader says that something is corrupt: ${answer.warning}`);
     } else this.#cleanAt = window.beganAt;
