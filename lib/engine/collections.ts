@@ -67,7 +67,8 @@ async function refuseRemains(store: ObjectStore, name: string): Promise<void> {
     throw new SiltstoneError(
       "conflict",
       `collection ${name}: objects of a deleted collection are still there (${page[0]!.key}); ` +
-        `finish with \`silt collection delete ${name} --confirm ${name}\``,
+        `finish with \`silt collection delete ${name} --confirm ${name}\`, or, if its ${collectionKey(name)} was lost, ` +
+        'bring that back (docs/runbook.md, "Strangers")',
     );
   }
 }

@@ -204,7 +204,7 @@ function choose(ref: ShardRef, candidates: readonly Candidate[]): Candidate {
   if (best) return best;
   throw corrupt(
     pointerKey(ref),
-    "it is missing, and no manifest includes all deltas that are gone; restore an S3 version of it",
+    "it is missing, and no manifest includes all deltas that are gone; restore its newest S3 version",
   );
 }
 
