@@ -23,6 +23,12 @@ export const functionTimeoutMs = { producer: 30_000, query: 30_000, compactor: 9
 /** An eventual answer that has a view waits this long for a newer one. */
 export const refreshHoldMs = 2_000;
 
+/**
+ * A query that clusters could answer waits this long for graphs that should have been there, where the process was frozen
+ * while they were fetched. What is left is enough for an answer from clusters.
+ */
+export const graphsHoldMs = 20_000;
+
 /** What is left of the query function's time when a read gives up, */
 export const readMarginMs = 3_000;
 /** when the query function gives up the groups that it has asked, */

@@ -2,13 +2,26 @@
  * What passes between the load of a shard's first view, which takes seconds where graphs are large, and the queries that
  * wait for it. Those that can do without graphs are given a cold view (lib/engine/cold-view.ts). The load then holds its
  * breath until one of them is answered, so that this answer has the wire for itself, or until somebody needs the graphs.
+ *
+ * A Lambda is frozen between calls, and the load with it: one that is seldom called would answer from clusters for hours. So
+ * when the graphs should have been there, had the process run all the while, calls wait for them (shard-reader.ts).
  */
 import type { ColdView } from "./cold-view.ts";
+import { heldBytes } from "./open-segments.ts";
+
+/**
+ * Within what graphs arrive in a process that runs: as fast as one stream of S3's carries, where several are used and a third of
+ * that was measured (docs/performance.md, "Cold start").
+ */
+const loadBytesPerSecond = 75e6;
+const loadMsLeast = 2_000;
 
 export interface ColdOffer {
   readonly view: ColdView;
   /** Of the pointer that named its version. */
   readonly etag: string;
+  /** Since when there are such offers, and no graphs. */
+  readonly sinceMs: number;
 }
 
 export class ColdStart {
@@ -19,6 +32,14 @@ export class ColdStart {
   /** Settled when the load may go on. */
   #answered: PromiseWithResolvers<void> | null = null;
   #graphsNeeded = false;
+
+  /** Whether the graphs should be there by now. */
+  isOverdue(nowMs: number): boolean {
+    if (this.offer === null) return false;
+    const { view, sinceMs } = this.offer;
+    const loadMs = (heldBytes(view.manifest.segments) / loadBytesPerSecond) * 1_000;
+    return nowMs - sinceMs > Math.max(loadMs, loadMsLeast);
+  }
 
   /** Waits for the offer of a load, which is started here where none is under way; null when the graphs came first. */
   wait(load: () => Promise<void>): Promise<ColdOffer | null> {

@@ -12,7 +12,7 @@ import type { Collection } from "../core/collection.ts";
 import { isKind, isNewerFormat, SiltstoneError } from "../core/errors.ts";
 import { type ShardRef, shardName } from "../core/keys.ts";
 import type { Row } from "../core/record.ts";
-import { refreshHoldMs } from "../core/time-bounds.ts";
+import { graphsHoldMs, refreshHoldMs } from "../core/time-bounds.ts";
 import type { OpenSegment } from "../segment/open-segment.ts";
 import type { ColdOffer } from "./cold-start.ts";
 import type { ColdView } from "./cold-view.ts";
@@ -72,6 +72,8 @@ export class ShardReader {
   readonly #laidOverAtMs = new WeakMap<View | ColdView, number>();
   /** When it could not be found out whether what serves is the newest. */
   #failedAtMs = Number.NEGATIVE_INFINITY;
+  /** When graphs were last waited for in vain. */
+  #waitedAtMs = Number.NEGATIVE_INFINITY;
   #readers = 0;
   #closing = false;
   readonly #gone = Promise.withResolvers<void>();
@@ -211,6 +213,8 @@ export class ShardReader {
   /** As `fresh`, for a query that can do without graphs: while the first view is being fetched, a cold one. */
   async soon(maxAgeMs: number): Promise<View | ColdView> {
     if (this.#views.current !== null) return this.fresh(maxAgeMs, true);
+    const overdue = await this.#overdue(maxAgeMs);
+    if (overdue !== null) return overdue;
     let offer: ColdOffer | null;
     try {
       offer = await this.#coldOffer(maxAgeMs);
@@ -219,6 +223,21 @@ export class ShardReader {
     }
     if (offer === null) return this.fresh(maxAgeMs, true);
     return (await this.#isStillNewest(offer, maxAgeMs)) ? offer.view : this.fresh(maxAgeMs, true);
+  }
+
+  /** The view with the graphs that should be there by now, when they come within a bound; null otherwise. */
+  async #overdue(maxAgeMs: number): Promise<View | null> {
+    const { cold, failedAtMs, fault } = this.#views;
+    const nowMs = this.#world.clock.nowMs();
+    const inVainAtMs = Math.max(failedAtMs, this.#waitedAtMs);
+    if (isKind(fault, "corrupt") || nowMs - inVainAtMs < maxAgeMs || !cold.isOverdue(nowMs)) return null;
+    const coming = this.fresh(maxAgeMs, true).catch((error: unknown) => {
+      if (error instanceof SiltstoneError) return null; // Clusters may answer all the same.
+      throw error;
+    });
+    const found = await this.#world.clock.atMost(graphsHoldMs, coming);
+    if (found === null) this.#waitedAtMs = this.#world.clock.nowMs();
+    return found?.value ?? null;
   }
 
   /** False when the pointer has moved; an offer that cannot be checked serves, as a view would. */

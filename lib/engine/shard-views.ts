@@ -266,7 +266,7 @@ export class ShardViews {
       const view = await ColdView.open(this.#world.store, this.#collection, manifest, opened);
       this.foundNewest(askedAtMs);
       this.#newest = manifest.version;
-      return { view, etag };
+      return { view, etag, sinceMs: this.cold.offer?.sinceMs ?? this.#world.clock.nowMs() };
     } catch (error) {
       if (!(error instanceof SiltstoneError)) throw error;
       return null; // The graphs may be in order; where they are not, their opening says so.

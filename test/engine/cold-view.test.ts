@@ -2,6 +2,7 @@
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import os, { tmpdir } from "node:os";
 import { join } from "node:path";
+import { graphsHoldMs } from "../../lib/core/time-bounds.ts";
 import { createCollection } from "../../lib/engine/collections.ts";
 import { compact } from "../../lib/engine/compact.ts";
 import { readHead } from "../../lib/engine/head.ts";
@@ -324,6 +325,115 @@ test("a graph that cannot be loaded: plain queries go on, with a warning, and it
   expect(reader.health().status).toBe("degraded");
   expect(asked.filter((one) => one === key)).toHaveLength(1);
   await reader.close();
+});
+
+describe("graphs that should have been there, since the process was frozen while they were fetched", () => {
+  const question = { collection: name, vector: vectorOf(1) };
+  const minute = 60_000;
+  /** The event loop has turned often enough for everything that waits for nothing but itself. */
+  const settle = () => new Promise((resolve) => setTimeout(resolve, 50));
+
+  /** A reader that has answered once, from clusters. */
+  async function answeredCold() {
+    const { world, mergeAll } = await collectionOf("cosine");
+    await write(world, range(0, 100));
+    await mergeAll();
+    await loseVersionBefore(world);
+    const held = withoutGraphs(world);
+    expect((await held.reader.query(question)).cold).toBe(true);
+    return { world, ...held };
+  }
+  /** What came of a call so far. */
+  function watched<T>(call: Promise<T>): { readonly answer: () => T | null; readonly call: Promise<T> } {
+    let answer: T | null = null;
+    void call.then((given) => (answer = given));
+    return { answer: () => answer, call };
+  }
+
+  test("are waited for by the next call, a minute later", async () => {
+    const { world, reader, release } = await answeredCold();
+    world.clock.advance(minute);
+    const next = watched(reader.query(question));
+    await settle();
+    expect(next.answer()).toBeNull();
+    release();
+    expect((await next.call).cold).toBeUndefined();
+    await reader.close();
+  });
+
+  test("are not waited for by calls that come before they can be there", async () => {
+    const { world, reader, release } = await answeredCold();
+    for (let calls = 0; calls < 4; calls++) {
+      world.clock.advance(490);
+      expect((await reader.query(question)).cold).toBe(true);
+    }
+    release();
+    await reader.close();
+  });
+
+  test("are waited for within a bound, by a call in each refresh interval; then clusters answer", async () => {
+    const { world, reader, release } = await answeredCold();
+    for (let calls = 0; calls < 2; calls++) {
+      world.clock.advance(minute);
+      const next = watched(reader.query(question));
+      await settle();
+      world.clock.advance(graphsHoldMs - 1);
+      await settle();
+      expect(next.answer()).toBeNull();
+      world.clock.advance(1);
+      expect((await next.call).cold).toBe(true);
+      expect((await reader.query(question)).cold).toBe(true);
+    }
+    world.clock.advance(minute);
+    const last = reader.query(question);
+    release();
+    expect((await last).cold).toBeUndefined();
+    await reader.close();
+  });
+
+  test("are fetched anew, and waited for, when their connections died meanwhile", async () => {
+    const { world, mergeAll } = await collectionOf("cosine");
+    await write(world, range(0, 100));
+    await mergeAll();
+    let died = Promise.withResolvers<void>();
+    let deaths = 0;
+    const store = effects(world, async ({ key, operation }, moment) => {
+      if (moment === "after" || operation !== "get" || !key.endsWith("index.hnsw") || deaths === 2)
+        return undefined;
+      await died.promise;
+      deaths += 1;
+      return { kind: "refuse" };
+    });
+    const reader = new Reader(store, { refreshSeconds: 5, cacheBytesMax: 1e9, traffic: world.traffic });
+    expect((await reader.query(question)).cold).toBe(true);
+    world.clock.advance(minute);
+    // Awake, it finds its connection dead, tries once more, and is given up.
+    died.resolve();
+    expect((await reader.query(question)).cold).toBe(true);
+    died = Promise.withResolvers();
+    died.resolve();
+    world.clock.advance(minute);
+    expect((await reader.query(question)).cold).toBeUndefined();
+    expect(deaths).toBe(2);
+    await reader.close();
+  });
+
+  test("are not waited for when they are damaged", async () => {
+    const { world, reader, release } = await answeredCold();
+    const key = world.store.keys().find((one) => one.endsWith("index.hnsw"))!;
+    const bytes = Buffer.from(world.store.bytes(key)!);
+    bytes[200]! ^= 1;
+    await world.store.put(key, bytes);
+    release();
+    await settle();
+    for (let calls = 0; calls < 3; calls++) {
+      world.clock.advance(minute);
+      const next = watched(reader.query(question));
+      await settle();
+      expect(next.answer()).toMatchObject({ cold: true, warning: expect.stringContaining(key) });
+    }
+    await reader.close();
+  });
 });
 
 test("a pointer from before the cold answer is refused", async () => {

@@ -484,6 +484,20 @@ export const mutants: readonly Mutant[] = [
     "test/engine/made-again.test.ts",
   ),
   mutant(
+    "a process that is frozen between calls goes on answering from clusters",
+    "lib/engine/cold-start.ts",
+    "if (this.offer === null) return false;",
+    "if (this.offer === null || nowMs > 0) return false;",
+    "test/engine/cold-view.test.ts",
+  ),
+  mutant(
+    "a query waits for late graphs for as long as they take",
+    "lib/engine/shard-reader.ts",
+    "const found = await this.#world.clock.atMost(graphsHoldMs, coming);",
+    "const found = { value: await coming };\n    if (graphsHoldMs < 0) return null;",
+    "test/engine/cold-view.test.ts",
+  ),
+  mutant(
     "a deleted collection stays open when nobody asks for it",
     "lib/engine/shard-cache.ts",
     "    this.#lookAgain();\n",
