@@ -18,6 +18,7 @@
 import type { Collection } from "../core/collection.ts";
 import {
   manifestKey,
+  pointerKey,
   type ShardRef,
   segmentOfKey,
   segmentPrefix,
@@ -40,7 +41,7 @@ import { quarantineLateDeltas } from "./late-deltas.ts";
 import { collectLease, HeldLease } from "./lease.ts";
 import type { World } from "./ports.ts";
 import { raiseFloor } from "./publish.ts";
-import { defaultRetention, oldestKept, type Retention } from "./retention.ts";
+import { defaultRetention, hasAge, oldestKept, type Retention } from "./retention.ts";
 import { ignoreStranger, type OnStranger } from "./strangers.ts";
 
 /** The floor is raised within one read and one write of the pointer: losing this often means something is wrong. */
@@ -97,7 +98,7 @@ export async function collectGarbage(
     const history = await readHistory(world, head, known, onStranger);
     // A clock that was set in between must not make versions old (lib/core/time-bounds.ts).
     const nowMs = Math.min(startMs, world.clock.nowMs());
-    const kept = keptSince(history.chain, retention, nowMs);
+    const kept = await keptSince(world, history.chain, retention, nowMs);
     const expected = await findGarbage(world, history, kept, known);
     if (expected.keys.length === 0) return { outcome: "nothing", ...expected, lateDeltas };
     if (options.dryRun) return { outcome: "done", ...expected, lateDeltas };
@@ -120,10 +121,27 @@ export async function collectGarbage(
 /** What this collector keeps. Not all that the floor gives up: after a repair, or a colleague's collection, that is higher. */
 type Kept = Pick<Floor, "version" | "ulid">;
 
-const keptSince = (chain: readonly Manifest[], retention: Retention, nowMs: number): Kept => ({
-  version: oldestKept(chain, retention, nowMs),
-  ulid: ulidFloor(nowMs - retention.orphanMs),
-});
+async function keptSince(
+  world: World,
+  chain: readonly Manifest[],
+  retention: Retention,
+  nowMs: number,
+): Promise<Kept> {
+  const isIdle = chain.length > 1 && hasAge(chain[0]!, retention, nowMs);
+  const pointerMs = isIdle ? await pointerWrittenMs(world, chain[0]!) : nowMs;
+  return {
+    version: oldestKept(chain, retention, { nowMs, pointerMs }),
+    ulid: ulidFloor(nowMs - retention.orphanMs),
+  };
+}
+
+/** When the pointer was last written, by S3's clock: whatever it names was current then at the latest. */
+async function pointerWrittenMs({ store, clock }: World, shard: ShardRef): Promise<number> {
+  const key = pointerKey(shard);
+  for await (const page of store.list(key))
+    for (const entry of page) if (entry.key === key) return entry.modifiedMs;
+  return clock.nowMs();
+}
 
 /**
  * Raises the floor on whatever the head is by now; null when that was lost too often. A shard that publishes many times

@@ -35,7 +35,7 @@ import { readHead } from "./head.ts";
 import { listManifests, listPins, type ManifestName, publishedChain, readManifest } from "./history.ts";
 import type { World } from "./ports.ts";
 import { putAgain } from "./put-again.ts";
-import { defaultRetention, oldestKept, type Retention, skewMaxMs } from "./retention.ts";
+import { defaultRetention, highestFloor, type Retention, skewMaxMs } from "./retention.ts";
 import { copySegment } from "./rollback.ts";
 
 export interface Repair {
@@ -85,7 +85,7 @@ export async function repairPointer(
   const chain = await inferredChain(world, newest, names);
   const nowMs = world.clock.nowMs();
   const floor: Floor = {
-    version: Math.min(best.manifest.version, oldestKept(chain, retention, nowMs + skewMaxMs)),
+    version: Math.min(best.manifest.version, highestFloor(chain, retention, nowMs)),
     ulid: ulidFloor(nowMs + skewMaxMs - retention.orphanMs),
     generation: nowMs,
   };

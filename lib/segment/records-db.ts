@@ -182,6 +182,22 @@ export function* storedOrders(db: DatabaseSync): Generator<RowOrder & { readonly
   }
 }
 
+/** What a segment holds of an id. */
+export interface Write extends RowOrder {
+  readonly id: string;
+  readonly isDelete: boolean;
+}
+
+export function* writesOf(db: DatabaseSync, ids: Iterable<string>): Generator<Write> {
+  const selects = ["rows", "tombstones"].map((table) => ({
+    isDelete: table === "tombstones",
+    select: db.prepare(`SELECT version, delta, row FROM ${table} WHERE id = ?`),
+  }));
+  for (const id of ids)
+    for (const { isDelete, select } of selects)
+      for (const order of select.iterate(id)) yield { id, isDelete, ...(order as unknown as RowOrder) };
+}
+
 export function* storedTombstones(db: DatabaseSync): Generator<StoredTombstone> {
   const select = db.prepare("SELECT id, version, delta, row FROM tombstones ORDER BY id");
   for (const row of select.iterate()) yield row as unknown as StoredTombstone;

@@ -10,6 +10,7 @@ import manifest from "../../package.json" with { type: "json" };
 import { addCollectionCommands } from "./collection-commands.ts";
 import { addCostCommand } from "./cost-command.ts";
 import { type Connect, type EnvironmentName, environments } from "./deployment.ts";
+import { addEraseCommand } from "./erase-command.ts";
 import { type ExitCode, exitCodeHelp, exitCodeOf, exitCodes } from "./exit-code.ts";
 import { addImportCommand } from "./import-command.ts";
 import { addLockCommands } from "./lock-commands.ts";
@@ -66,6 +67,7 @@ export async function runCommandLine(argv: readonly string[], given: Surrounding
   addCollectionCommands(program, run);
   addImportCommand(program, run);
   addRecordCommands(program, run);
+  addEraseCommand(program, run);
   addQueryCommand(program, run);
   addStatusCommand(program, run);
   addUpkeepCommands(program, run);

@@ -43,20 +43,25 @@ interface Scale {
   readonly sourceIds: number;
   readonly arrivalIds: number;
   readonly collectEveryMs: number;
-  readonly retention: { readonly versionsKept: number; readonly keptMs: number; readonly orphanMs: number };
+  readonly retention: {
+    readonly versionsKept: number;
+    readonly keptMs: number;
+    readonly keptMsMax: number;
+    readonly orphanMs: number;
+  };
 }
 /** Enough rows that merges build graphs (lib/core/merge-plan.ts). A kept version outlives any reader's view of it. */
 const long: Scale = {
   sourceIds: 12_000,
   arrivalIds: 1_200,
   collectEveryMs: 5_000,
-  retention: { versionsKept: 3, keptMs: 30_000, orphanMs: 60_000 },
+  retention: { versionsKept: 3, keptMs: 30_000, keptMsMax: 1e15, orphanMs: 60_000 },
 };
 const short: Scale = {
   sourceIds: 1_200,
   arrivalIds: 900,
   collectEveryMs: 1_500,
-  retention: { versionsKept: 2, keptMs: 15_000, orphanMs: 60_000 },
+  retention: { versionsKept: 2, keptMs: 15_000, keptMsMax: 1e15, orphanMs: 60_000 },
 };
 
 export async function pipelineDrill(options: PipelineOptions): Promise<{ rows: Record<string, number> }> {

@@ -26,7 +26,7 @@ const numbersPerGet = 200_000;
 const queries = 50;
 const recallLeast = 0.95;
 /** Nothing but the current version, and no patience for orphans: every writer has ended. */
-const keepNothing = { versionsKept: 1, keptMs: 0, orphanMs: 0 };
+const keepNothing = { versionsKept: 1, keptMs: 0, keptMsMax: 1e15, orphanMs: 0 };
 
 export interface SettleOptions {
   readonly world: World;

@@ -566,3 +566,25 @@ test("what cannot be read is put aside, shown, and tried again", async () => {
     (await cli.run(["quarantine", "list", "docs", "--json"])).json<{ deltas: object[] }>().deltas,
   ).toHaveLength(1);
 });
+
+test("erase deletes what lives, names where it still is and until when, and exits with 0 when it is gone", async () => {
+  await filled();
+  const first = await cli.run(["erase", "docs", "r2", "nobody", "--json"]);
+  expect(first).toMatchObject({ code: 5 });
+  expect(first.json()).toMatchObject({ gone: false, deleted: ["r2"], live: [] });
+  expect(first.json<{ traces: unknown[] }>().traces).toContainEqual(
+    expect.objectContaining({ shard: 0, ids: ["r2"], heldBy: ["the current version"] }),
+  );
+  expect((await cli.run(["get", "docs", "r2", "--consistency", "strong"])).code).toBe(3);
+  const said = await cli.run(["erase", "docs", "r2"]);
+  expect(said.out).toMatch(/GONE BY[\s\S]*segments\//);
+  for (let day = 0; day <= 18; day++) {
+    await cli.run(["compact", "docs"]);
+    cli.world.clock.advance(24 * 3_600_000);
+  }
+  await cli.run(["compact", "docs"]);
+  const last = await cli.run(["erase", "docs", "r2", "nobody", "--json"]);
+  expect(last.json()).toMatchObject({ gone: true, deleted: [], traces: [] });
+  expect(last.code).toBe(0);
+  expect((await cli.run(["count", "docs", "--json"])).json()).toMatchObject({ count: 2 });
+});

@@ -139,7 +139,7 @@ test("a version within its time is kept by a collector whose clock jumped past i
     from: ({ operation, key }) => operation === "get" && key.includes("/manifests/"),
     until: ({ operation }) => operation === "put",
   });
-  const retention = { versionsKept: 1, keptMs: hour, orphanMs: day };
+  const retention = { versionsKept: 1, keptMs: hour, keptMsMax: 1e15, orphanMs: day };
   await collectGarbage(collector, collection, 0, { retention });
   expect(versions()).toBe(3);
   world.clock.advance(2 * hour);

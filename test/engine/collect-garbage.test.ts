@@ -12,7 +12,7 @@ import { effects } from "../support/effects.ts";
 import { type MemoryWorld, memoryWorld } from "../support/memory/world.ts";
 
 const name = "busy";
-const retention: Retention = { versionsKept: 3, keptMs: 0, orphanMs: 3_600_000 };
+const retention: Retention = { versionsKept: 3, keptMs: 0, keptMsMax: 1e15, orphanMs: 3_600_000 };
 /** Raising the floor on a fresh head takes three effects: pointer, manifest, pointer. A survey takes many more. */
 const effectsPerVersion = 5;
 
@@ -112,7 +112,7 @@ test("a version that was superseded a minute ago is kept, however long its succe
   await compact(sleeper, { ingest: true, upkeep: false, deadlineMs: 9e15 });
   await publish(world, 1);
   world.clock.advance(60_000);
-  const kept = { versionsKept: 1, keptMs: hour, orphanMs: 24 * hour };
+  const kept = { versionsKept: 1, keptMs: hour, keptMsMax: 1e15, orphanMs: 24 * hour };
   // Version 2 was current until a minute ago; version 1 was superseded three hours ago.
   const collected = async () =>
     (await collectGarbage(world, collection, 0, { retention: kept })).versionsCollected;
@@ -120,4 +120,27 @@ test("a version that was superseded a minute ago is kept, however long its succe
   expect((await verify(world, collection, 0)).faults).toEqual([]);
   world.clock.advance(hour);
   expect(await collected()).toEqual([2]);
+});
+
+test("versions are kept for their number for three days after they were superseded, in an idle shard as well", async () => {
+  const [hour, day] = [3_600_000, 24 * 3_600_000];
+  const { world, collection } = await busyShard(2);
+  const sleeper = effects(world, async ({ operation, key }, moment) => {
+    if (moment === "before" && operation === "put" && key.endsWith("pointer.json"))
+      world.clock.advance(9 * day);
+    return undefined;
+  });
+  await produce(world, { collection: name, records: [{ id: "r", vector: [3, 4] }] });
+  await compact(sleeper, { ingest: true, upkeep: false, deadlineMs: 9e15 });
+  const versions = async () => {
+    await collectGarbage(world, collection, 0);
+    return manifests(world).map((key) => Number(/manifests\/(\d+)/.exec(key)![1]));
+  };
+  // The newest was made nine days ago, and is current since now; the first was superseded before.
+  expect(await versions()).toEqual([2, 3]);
+  world.clock.advance(3 * day - hour);
+  expect(await versions()).toEqual([2, 3]);
+  world.clock.advance(2 * hour);
+  expect(await versions()).toEqual([3]);
+  expect((await verify(world, collection, 0)).faults).toEqual([]);
 });

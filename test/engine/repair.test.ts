@@ -123,6 +123,26 @@ describe("what was kept is kept", () => {
     expect(left[0]!.length).toBeGreaterThan(6);
   });
 
+  test("what a collector gave up because the shard was idle is given up by the repair that it sleeps over", async () => {
+    const { world, collection } = await made();
+    await publish(world, "a", "b");
+    world.clock.advance(4 * 24 * hour);
+    const head = () => readHead(world.store, collection, 0);
+    const sleeper = asleep(
+      world,
+      ({ operation }) => operation === "delete",
+      async () => {
+        await lose(world);
+        await repairPointer(world, collection, 0);
+        // It would be the collector's to delete.
+        await expect(pinVersion(world, head, { name: "one", version: 1 })).rejects.toThrow(/kept/);
+      },
+    );
+    expect((await collectGarbage(sleeper, collection, 0)).versionsCollected).toEqual([1]);
+    expect(await idsIn(world)).toEqual(["a", "b"]);
+    await unharmed(world, collection);
+  });
+
   test("a version that the inferred floor gives up can still be rolled back to while it is there: by copies", async () => {
     const { world, collection } = await made();
     for (const id of ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"]) {

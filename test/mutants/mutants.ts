@@ -1112,20 +1112,41 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "collection keeps only the newest version",
     "lib/engine/retention.ts",
-    "chain[0]!.version - retention.versionsKept,",
-    "chain[0]!.version - 1,",
+    "chain[0]!.version - retention.versionsKept;",
+    "chain[0]!.version - 1;",
   ),
   mutant(
     "collection does not look at a version's age",
     "lib/engine/retention.ts",
-    " || nowMs - supersededMs(i) < retention.keptMs",
-    "",
+    "const young = last(retention.keptMs);",
+    "const young = chain[0]!.version;",
+  ),
+  mutant(
+    "erasure does not look into what was put aside",
+    "lib/engine/erasure.ts",
+    "for (const { delta } of await listQuarantine(this.#world.store, this.#ref)) {",
+    "for (const { delta } of (await listQuarantine(this.#world.store, this.#ref)).slice(0, 0)) {",
+    "test/engine/erasure.test.ts",
+  ),
+  mutant(
+    "an idle shard keeps its last versions for ever, and what was deleted since",
+    "lib/engine/retention.ts",
+    "Math.max(byNumber, last(retention.keptMsMax))",
+    "Math.max(byNumber, 0)",
+    "test/engine/collect-garbage.test.ts",
+  ),
+  mutant(
+    "repair infers a floor below that of a collector that found the shard idle",
+    "lib/engine/retention.ts",
+    "return commitTimeMs(chain[i - 1]!);\n    return i === 1",
+    "return nowMs + skewMaxMs;\n    return i === 1",
+    "test/engine/repair.test.ts",
   ),
   mutant(
     "a version's age counts from its successor's commit, however late that was published",
     "lib/engine/retention.ts",
-    "(i < 2 ? nowMs : commitTimeMs(chain[i - 2]!))",
-    "(i < 1 ? nowMs : commitTimeMs(chain[i - 1]!))",
+    "i === 1 ? (isIdle ? pointerMs : nowMs) : commitTimeMs(chain[i - 2]!),",
+    "commitTimeMs(chain[i - 1]!),",
     "test/engine/collect-garbage.test.ts",
   ),
   {
@@ -1268,8 +1289,8 @@ export const mutants: readonly Mutant[] = [
     file: "lib/engine/repair.ts",
     edits: [
       {
-        search: "Math.min(best.manifest.version, oldestKept(chain, retention, nowMs + skewMaxMs))",
-        replace: "best.manifest.version + oldestKept(chain, retention, nowMs) * 0",
+        search: "Math.min(best.manifest.version, highestFloor(chain, retention, nowMs))",
+        replace: "best.manifest.version + highestFloor(chain, retention, nowMs) * 0",
       },
     ],
     test: "test/engine/repair.test.ts",
@@ -1277,8 +1298,8 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "repair lowers the floor below what a sleeping collector deletes",
     "lib/engine/repair.ts",
-    "Math.min(best.manifest.version, oldestKept(chain, retention, nowMs + skewMaxMs))",
-    "oldestKept(chain, retention, nowMs) * 0",
+    "Math.min(best.manifest.version, highestFloor(chain, retention, nowMs))",
+    "highestFloor(chain, retention, nowMs) * 0",
   ),
   mutant(
     "repair forgets which orphans may be gone",

@@ -456,11 +456,12 @@ export class Oracle {
    */
   #checkFloor(shard: string, { versions }: ShardTruth, { version, floor }: Pointer): void {
     if (this.retention === null) return;
-    const { versionsKept, keptMs } = this.retention;
-    if (version - floor.version + 1 < Math.min(version, versionsKept))
-      this.violate(`${shard}: the floor rose to ${floor.version} at version ${version} (I8)`);
+    const { versionsKept, keptMs, keptMsMax } = this.retention;
     const next = versions.get(floor.version);
     const ageMs = this.nowMs() - (next?.atMs ?? 0);
+    const isOld = ageMs >= keptMsMax - 2 * skewMaxMs;
+    if (version - floor.version + 1 < Math.min(version, versionsKept) && !isOld)
+      this.violate(`${shard}: the floor rose to ${floor.version} at version ${version} (I8)`);
     // Version 0 is nothing, and nobody goes back to it.
     if (floor.version > 1 && ageMs < keptMs - 2 * skewMaxMs)
       this.violate(

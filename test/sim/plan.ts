@@ -79,7 +79,12 @@ export function planOf(seed: number, steps: number): Plan {
           overlaidDeltas: chance.pick([3, 8]),
           lateDeltas: 2,
         },
-    retention: { versionsKept: chance.pick([1, 2, 5]), keptMs: hour, orphanMs: 24 * hour },
+    retention: {
+      versionsKept: chance.pick([1, 2, 5]),
+      keptMs: hour,
+      keptMsMax: seed % 2 === 0 ? 6 * hour : 1e15,
+      orphanMs: 24 * hour,
+    },
     tempo: chance.pick([0.2, 1, 1, 10, 60]),
   };
 }

@@ -26,7 +26,7 @@ export const siltstone: Peer = {
     await compactAll(store);
     // The current version alone counts as its size on the disk.
     store.world.clock.advance(1);
-    const retention = { versionsKept: 0, keptMs: 0, orphanMs: 0 };
+    const retention = { versionsKept: 0, keptMs: 0, keptMsMax: 1e15, orphanMs: 0 };
     await collectGarbage(store.world, store.collection, 0, { retention });
     mkdirSync(join(folder, "objects"));
     for (const key of store.world.store.keys())
