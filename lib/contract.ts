@@ -70,6 +70,8 @@ export const metric = {
   deltasMerged: "DeltasMerged",
   deltasPending: "DeltasPending",
   deltasQuarantined: "DeltasQuarantined",
+  /** The most segments of a shard. */
+  segments: "Segments",
   messagesDeadLettered: "MessagesDeadLettered",
   lockAcquisitionFailed: "LockAcquisitionFailed",
   oldestUnmergedDeltaAge: "OldestUnmergedDeltaAge",

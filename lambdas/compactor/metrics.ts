@@ -22,6 +22,7 @@ export function runMetrics(summary: RunSummary): MetricLine[] {
         [metric.messagesDeadLettered]: summary.messages.deadLettered,
         [metric.lockAcquisitionFailed]: summary.shards.filter(({ outcome }) => outcome === "locked").length,
         ...backlog(summary.shards),
+        ...segmentsMost(summary.shards),
       },
     },
     ...byCollection
@@ -32,6 +33,7 @@ export function runMetrics(summary: RunSummary): MetricLine[] {
           [metric.deltasMerged]: sumOf(shards, ({ deltas }) => deltas),
           [metric.deltasQuarantined]: sumOf(shards, ({ quarantined }) => quarantined),
           ...backlog(shards),
+          ...segmentsMost(shards),
         },
       })),
   ];
@@ -50,6 +52,12 @@ function backlog(shards: readonly ShardSummary[]): MetricLine["values"] {
       ...looked.map(({ oldestPendingSeconds }) => oldestPendingSeconds ?? 0),
     ),
   };
+}
+
+/** Where a run ingested, the largest number of segments: merging keeps it below twenty, ingestion itself below a hundred. */
+function segmentsMost(shards: readonly ShardSummary[]): MetricLine["values"] {
+  const known = shards.map(({ segments }) => segments).filter((segments) => segments !== undefined);
+  return known.length === 0 ? {} : { [metric.segments]: Math.max(...known) };
 }
 
 const sumOf = (shards: readonly ShardSummary[], value: (shard: ShardSummary) => number): number =>

@@ -170,6 +170,11 @@ export class VectorStore extends Construct {
     return this.metric(metric.deltasQuarantined, { statistic: "sum", ...options });
   }
 
+  /** The most segments of a shard: above 50, merging does not get to them. @default maximum over 5 minutes */
+  metricSegments(options?: MetricOptions): Metric {
+    return this.metric(metric.segments, { statistic: "max", ...options });
+  }
+
   /** Compactor runs that published or found nothing to do. @default sum over 5 minutes */
   metricCompactionSuccess(options?: MetricOptions): Metric {
     return this.metric(metric.compactionSuccess, { statistic: "sum", ...options });

@@ -6,6 +6,8 @@
  *   `overlaidDeltas` is not kept from its answer by a LIST that is cut: overlaid + batch < listed.
  * - A manifest names as applied what its LIST found, and what a dead run left behind the end of a cut one: listed + batch
  *   ≤ applied.
+ * - Ingestion merges half of what has piled up at a time, in one step of a batch's size; a merger that holds the lease for all of a
+ *   run keeps it from that for 15 minutes, in which a compactor makes some hundred segments: piled + hundreds < segments.
  */
 export interface Bounds {
   /** Deltas looked at in one LIST of a shard; what lies behind them waits for the next round. */
@@ -18,7 +20,9 @@ export interface Bounds {
   readonly overlaidDeltas: number;
   /** Deltas that came too late, put aside by one collection; the next goes on. */
   readonly lateDeltas: number;
-  /** Segments of one version: far above what the merge planner ever lets stand. */
+  /** Flat segments above which ingestion merges the smallest itself: far above what the merge planner lets stand. */
+  readonly piledFlats: number;
+  /** Segments of one version: far above what ingestion lets stand. */
   readonly segments: number;
 }
 
@@ -28,5 +32,6 @@ export const bounds: Bounds = {
   batchDeltas: 2_000,
   overlaidDeltas: 500,
   lateDeltas: 1_000,
+  piledFlats: 64,
   segments: 1_000,
 };

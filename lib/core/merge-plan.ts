@@ -10,8 +10,9 @@
  * A segment that cannot grow any more, or is not reached by that for long, is reclaimed by itself: rebuilt from its rows
  * that no other segment supersedes (docs/adr/0011-reclaiming.md). How many those are, merges have counted.
  */
+import { bounds } from "./bounds.ts";
 import { ulidTimeMs } from "./keys.ts";
-import { isClustered, type Manifest, type Segment } from "./manifest.ts";
+import { isClustered, type Manifest, type Segment, segmentBytes } from "./manifest.ts";
 
 export interface MergeLimits {
   /** Flat segments beyond this many are merged whatever their size: each costs a query a little. */
@@ -96,6 +97,23 @@ export function planMerge(
   const stale = bySize.find((segment) => isToReclaim(manifest, segment, time, limits));
   if (stale) return { inputs: [stale.id], against: againstOf(bySize, stale), reason: "stale" };
   return planCount(manifest, bySize, time, limits);
+}
+
+/** One merge for ingestion makes no larger segment than a batch of deltas does. */
+const piledBytesMax = 96 * 1024 * 1024;
+
+/** Of flat segments that have piled up, half, the smallest first, as far as their bytes are bounded; null when there are few. */
+export function planPiled({ segments }: Manifest): MergePlan | null {
+  const flats = segments.filter(({ kind }) => kind === "flat");
+  if (flats.length <= bounds.piledFlats) return null;
+  const inputs: Segment[] = [];
+  let bytes = 0;
+  for (const segment of flats.sort((a, b) => segmentBytes(a) - segmentBytes(b) || (a.id < b.id ? -1 : 1))) {
+    bytes += segmentBytes(segment);
+    if (inputs.length > flats.length / 2 || bytes > piledBytesMax) break;
+    inputs.push(segment);
+  }
+  return inputs.length > 1 ? { inputs: idsOf(inputs), against: [], reason: "flats" } : null;
 }
 
 /** Rows of a segment that others of the version are known to supersede; an id that two of them hold counts twice. */

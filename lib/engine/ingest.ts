@@ -11,7 +11,8 @@
  *     that fails alone goes to quarantine/.
  *  6. The next manifest is published (lib/engine/publish.ts).
  *  7. Only now the delta objects are deleted.
- *  8. Again from 3, while there are deltas and time.
+ *  8. When flat segments have piled up, the smallest are merged (lib/engine/fold-piled.ts).
+ *  9. Again from 3, while there are deltas and time.
  *
  * A crash anywhere leaves garbage: unnamed segment files, or delta objects that the manifest names as applied, which
  * the next run deletes.
@@ -24,6 +25,7 @@ import { corrupt, isKind, isNewerFormat, SiltstoneError } from "../core/errors.t
 import { deltaKey, type ShardRef, shardName, ulidTimeMs } from "../core/keys.ts";
 import { Attempts } from "./attempts.ts";
 import { endOf, isCut, type ListedDelta, listDeltas, unmerged } from "./deltas.ts";
+import { foldPiled } from "./fold-piled.ts";
 import { type Head, readHead, readHeadAgain, readHeadIfPlaced } from "./head.ts";
 import { type Batch, canMakeSegments, ingestBatch, type LeftDeltas, setAside } from "./ingest-batch.ts";
 import { HeldLease, ingestLease } from "./lease.ts";
@@ -47,6 +49,8 @@ export interface IngestReport {
   /** With `outOfRoom`: what is missing, and what to do about it. */
   readonly shortage?: string;
   readonly version: number;
+  /** Of that version. */
+  readonly segments: number;
   readonly deltas: number;
   readonly rows: number;
   readonly quarantined: number;
@@ -79,7 +83,8 @@ export async function ingest(
   const first = options.head ?? (await readHeadIfPlaced(world.store, collection, shard));
   if (first === null) return notPlaced(world, collection, ref);
   const listed = await listNow(world, ref, first, options.onStranger);
-  const nothing = { version: first.manifest.version, deltas: 0, rows: 0, quarantined: 0 };
+  const { version, segments } = first.manifest;
+  const nothing = { version, segments: segments.length, deltas: 0, rows: 0, quarantined: 0 };
   if (listed.deltas.length === 0) return reportOf("done", nothing, listed.deltas, []);
   const lease = await HeldLease.acquire(world, ingestLease(shardName(ref)), first.pointer.epoch);
   if (lease === null)
@@ -114,7 +119,7 @@ async function listNow(
   throw new SiltstoneError("unavailable", `${shardName(ref)}: the clock was set back meanwhile; run again`);
 }
 
-type Counts = Pick<IngestReport, "version" | "deltas" | "rows" | "quarantined">;
+type Counts = Pick<IngestReport, "version" | "segments" | "deltas" | "rows" | "quarantined">;
 
 const reportOf = (
   outcome: IngestReport["outcome"],
@@ -138,7 +143,7 @@ const reportOf = (
 async function notPlaced(world: World, collection: Collection, ref: ShardRef): Promise<IngestReport> {
   const waiting = await listDeltas(world.store, ref, "");
   if (waiting.length > 0) await readHead(world.store, collection, ref.shard); // Throws, and says why.
-  return reportOf("done", { version: 0, deltas: 0, rows: 0, quarantined: 0 }, [], []);
+  return reportOf("done", { version: 0, segments: 0, deltas: 0, rows: 0, quarantined: 0 }, [], []);
 }
 
 /** From the taking of the lease to its end. */
@@ -196,6 +201,8 @@ class Run {
       if (ready.length > 0) {
         if (this.#options.outOfTime()) return this.#report("outOfTime", pending);
         await this.#ingestSome(ready, attempts);
+        const { room } = this.#options;
+        this.#head = await foldPiled(this.#world, this.#collection, this.#ref, { head: this.#head, room });
       } else {
         const { deltas } = this.#listed;
         if (!isCut(deltas) || deltas.length === pending.length) return this.#end(pending);
@@ -268,7 +275,8 @@ class Run {
   }
 
   #report(outcome: IngestReport["outcome"], pending: readonly ListedDelta[]): IngestReport {
-    const counts = { version: this.#head.manifest.version, ...this.#counts };
+    const { version, segments } = this.#head.manifest;
+    const counts = { version, segments: segments.length, ...this.#counts };
     return reportOf(outcome, counts, this.#listed.deltas, pending, this.#left);
   }
 }

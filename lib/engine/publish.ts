@@ -12,9 +12,10 @@
  *     head, unless garbage was collected in between.
  */
 
+import { bounds } from "../core/bounds.ts";
 import type { Collection } from "../core/collection.ts";
 import { isKind, SiltstoneError } from "../core/errors.ts";
-import { manifestKey, pointerKey } from "../core/keys.ts";
+import { manifestKey, pointerKey, shardName } from "../core/keys.ts";
 import { encodeManifest, type Manifest, successionFault } from "../core/manifest.ts";
 import { encodePointer, type Floor, pointerTo } from "../core/pointer.ts";
 import { type Head, readHead } from "./head.ts";
@@ -77,11 +78,20 @@ function successor(head: Head, change: Change, world: World): Manifest {
     commit: world.clock.ulid(),
     createdAt: new Date(world.clock.nowMs()).toISOString(),
   };
+  if (next.segments.length > bounds.segments) throw tooManySegments(next);
   const fault = successionFault(manifest, next) ?? belowFloor(head, next);
   if (fault !== null)
     throw new SiltstoneError("conflict", `${pointerKey(manifest)}: not published: ${fault}`);
   return next;
 }
+
+/** Ingestion merges long before, unless that fails or a merger holds its lease all the time. */
+const tooManySegments = (next: Manifest): SiltstoneError =>
+  new SiltstoneError(
+    "unavailable",
+    `${shardName(next)} would have ${next.segments.length} segments, and at most ${bounds.segments} are published: merging does ` +
+      'not get to them. Its deltas wait, and strong reads see them; look why merges fail (docs/runbook.md, "Backlog")',
+  );
 
 /**
  * A writer that slept through a collection holds segments whose files may be gone. A rollback's segments are old: it

@@ -28,6 +28,8 @@ export interface ShardSummary extends ShardRef {
   /** Version after the run; null when it was not read. */
   readonly version: number | null;
   readonly milliseconds: number;
+  /** Of its version, where the run ingested. */
+  readonly segments?: number;
   readonly deltas: number;
   readonly rows: number;
   readonly quarantined: number;
@@ -97,6 +99,7 @@ function summarizeShard(report: ShardReport, nowMs: number): ShardSummary {
     outcome: outcomeOf(report),
     version: merge?.version ?? ingest?.version ?? idleVersion,
     milliseconds,
+    ...(ingest ? { segments: ingest.segments } : {}),
     deltas: ingest?.deltas ?? 0,
     rows: ingest?.rows ?? 0,
     quarantined: ingest?.quarantined ?? 0,

@@ -174,7 +174,8 @@ export class ShardCache {
     const open = sumOf([...others, self, ...this.#leaving], (reader) => reader.openBytes);
     const idleViews = sumOf(idle, (reader) => reader.viewBytes);
     const inUse = views - idleViews;
-    if (inUse + viewBytes > this.#bytesMax)
+    // What holds nothing always fits: a shard without a version, beside one whose versions change.
+    if (viewBytes > 0 && inUse + viewBytes > this.#bytesMax)
       throw tooLarge(self.name, { viewBytes, inUse, bytesMax: this.#bytesMax });
     const openMax = this.#bytesMax * openFactor;
     let left = 0;

@@ -250,7 +250,8 @@ export class ShardViews {
     if (this.cold.isWanted && etag !== null) {
       await this.cold.answer(() => this.#coldOf(manifest, etag, askedAtMs), this.#surroundings.hasReaders);
     }
-    const view = new View(manifest, await this.#openAll(manifest.segments));
+    const opened = await this.#openAll(manifest.segments);
+    const view = new View(manifest, opened, { before: this.#current?.view ?? null });
     this.#current = { view, etag };
     this.#newest = Math.max(this.#newest, manifest.version);
     this.segments.keepOnly(manifest.segments);

@@ -8,6 +8,7 @@ import { invalid } from "../core/errors.ts";
 import type { Filter } from "../core/filter.ts";
 import type { Manifest } from "../core/manifest.ts";
 import { compareOrder } from "../core/record.ts";
+import { NewestWrites } from "../segment/newest-writes.ts";
 import type { Alive, OpenSegment } from "../segment/open-segment.ts";
 
 export interface Found {
@@ -39,8 +40,10 @@ export interface SearchOptions {
   readonly excludeIds: readonly string[];
 }
 
-/** Which of `loser`'s labels die of `winner`; kept for as long as both are open. */
+/** Which of a graph's labels die of another graph; kept for as long as both are open. */
 const killed = new WeakMap<OpenSegment, WeakMap<OpenSegment, readonly number[]>>();
+/** Segments that a view adds to one before are compared with each of its segments, up to this many; of more, all are folded. */
+const addedMax = 2;
 
 export class View {
   readonly manifest: Manifest;
@@ -49,16 +52,21 @@ export class View {
   readonly overlaid: readonly string[];
   readonly #alive: ReadonlyMap<OpenSegment, Alive>;
 
-  constructor(manifest: Manifest, segments: readonly OpenSegment[], overlaid: readonly string[] = []) {
+  /** `before`: a view of which this one has every segment, or nearly; it only saves work. */
+  constructor(
+    manifest: Manifest,
+    segments: readonly OpenSegment[],
+    { overlaid = [], before = null }: { overlaid?: readonly string[]; before?: View | null } = {},
+  ) {
     this.manifest = manifest;
     this.segments = segments;
     this.overlaid = overlaid;
-    this.#alive = aliveIn(segments);
+    this.#alive = (before === null ? null : before.#aliveWith(segments)) ?? aliveIn(segments);
   }
 
   /** This view with one more segment, of unmerged deltas, over it. */
   over(overlay: OpenSegment, deltas: readonly string[]): View {
-    return new View(this.manifest, [...this.segments, overlay], deltas);
+    return new View(this.manifest, [...this.segments, overlay], { overlaid: deltas, before: this });
   }
 
   get liveRows(): number {
@@ -96,22 +104,52 @@ export class View {
     return last?.found ?? null;
   }
 
+  /** What is alive in this view's segments and a few more; null where that is not what they are. */
+  #aliveWith(segments: readonly OpenSegment[]): Map<OpenSegment, Alive> | null {
+    const added = segments.filter((segment) => !this.#alive.has(segment));
+    if (added.length > addedMax || segments.length - added.length < this.segments.length) return null;
+    const alive = new Map(this.#alive);
+    for (const segment of added) {
+      let own: Alive = segment.held;
+      for (const [other, before] of alive) {
+        const [first, second] = segment.segment.id < other.segment.id ? [segment, other] : [other, segment];
+        const { mine, theirs } = first.shadows(second);
+        own = segment.without(own, first === segment ? mine : theirs);
+        alive.set(other, other.without(before, first === segment ? theirs : mine));
+      }
+      alive.set(segment, own);
+    }
+    return alive;
+  }
+
   #aliveOf(segment: OpenSegment): Alive {
     return this.#alive.get(segment)!;
   }
 }
 
+/** In linear time but for pairs of graphs, of which there are few and which are remembered. */
 function aliveIn(segments: readonly OpenSegment[]): Map<OpenSegment, Alive> {
-  for (const [i, a] of segments.entries()) {
-    for (const b of segments.slice(i + 1)) learn(a, b);
+  const dead = new Map<OpenSegment, number[]>(segments.map((segment) => [segment, []]));
+  const byId = [...segments].sort((a, b) => (a.segment.id < b.segment.id ? -1 : 1));
+  const graphs = byId.filter(({ segment }) => segment.kind === "hnsw");
+  const flats = byId.filter(({ segment }) => segment.kind === "flat");
+  for (const [i, a] of graphs.entries()) {
+    for (const b of graphs.slice(i + 1)) {
+      learn(a, b);
+      for (const label of killed.get(a)!.get(b)!) dead.get(a)!.push(label);
+      for (const label of killed.get(b)!.get(a)!) dead.get(b)!.push(label);
+    }
   }
-  return new Map(
-    segments.map((segment) => {
-      const others = segments.filter((other) => other !== segment);
-      const dead = others.flatMap((other) => killed.get(segment)!.get(other)!);
-      return [segment, segment.without(segment.held, dead)];
-    }),
-  );
+  if (flats.length > 0 && segments.length > 1) {
+    const newest = new NewestWrites(dead);
+    try {
+      for (const flat of flats) newest.fold(flat);
+      for (const graph of graphs) newest.compare(graph);
+    } finally {
+      newest.close();
+    }
+  }
+  return new Map(segments.map((segment) => [segment, segment.without(segment.held, dead.get(segment)!)]));
 }
 
 function learn(a: OpenSegment, b: OpenSegment): void {

@@ -108,6 +108,11 @@ export class OpenSegment {
     this.#graph?.close();
   }
 
+  /** Of its records, for another database to attach. */
+  get recordsUri(): string {
+    return recordsUri(join(this.folder, "records.db")).href;
+  }
+
   #heldBytes(): Uint8Array {
     const bytes = new Uint8Array(this.segment.slots);
     for (const label of labelsOf(this.#records.db, "SELECT json_group_array(label) FROM rows", []))
@@ -123,7 +128,7 @@ export class OpenSegment {
     const mine: number[] = [];
     const theirs: number[] = [];
     const { db } = this.#records;
-    db.prepare("ATTACH DATABASE ? AS other").run(recordsUri(join(other.folder, "records.db")).href);
+    db.prepare("ATTACH DATABASE ? AS other").run(other.recordsUri);
     try {
       const size = (s: OpenSegment) => s.segment.rows + s.segment.tombstones;
       const [small, large] = size(other) <= size(this) ? ["other", "main"] : ["main", "other"];

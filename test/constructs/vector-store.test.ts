@@ -318,6 +318,7 @@ test("metrics name the contract's namespace, names and dimensions", () => {
   const names = [
     store.metricDeltasPending(),
     store.metricDeltasQuarantined(),
+    store.metricSegments(),
     store.metricCompactionSuccess(),
     store.metricCompactionFailure(),
     store.metricCompactionFaults(),

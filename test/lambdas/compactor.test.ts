@@ -34,6 +34,7 @@ test("the event is strict, and a migration says what will support it", () => {
 const ingest = (more: Partial<IngestReport> = {}): IngestReport => ({
   outcome: "done",
   version: 3,
+  segments: 4,
   deltas: 2,
   rows: 20,
   quarantined: 1,
@@ -120,16 +121,29 @@ test("metrics: the run once, each collection's own; a backlog nobody looked at i
       LockAcquisitionFailed: 1,
       DeltasPending: 2,
       OldestUnmergedDeltaAge: 2,
+      Segments: 4,
     },
   });
   expect(collections).toEqual([
     {
       collection: "docs",
-      values: { DeltasMerged: 2, DeltasQuarantined: 1, DeltasPending: 0, OldestUnmergedDeltaAge: 0 },
+      values: {
+        DeltasMerged: 2,
+        DeltasQuarantined: 1,
+        DeltasPending: 0,
+        OldestUnmergedDeltaAge: 0,
+        Segments: 4,
+      },
     },
     {
       collection: "notes",
-      values: { DeltasMerged: 0, DeltasQuarantined: 0, DeltasPending: 2, OldestUnmergedDeltaAge: 2 },
+      values: {
+        DeltasMerged: 0,
+        DeltasQuarantined: 0,
+        DeltasPending: 2,
+        OldestUnmergedDeltaAge: 2,
+        Segments: 4,
+      },
     },
     { collection: "bad", values: { DeltasMerged: 0, DeltasQuarantined: 0 } },
   ]);

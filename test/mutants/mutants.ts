@@ -1028,6 +1028,31 @@ export const mutants: readonly Mutant[] = [
     "test/segment/merge-segments.test.ts",
   ),
   mutant(
+    "ingestion leaves flat segments to pile up",
+    "lib/core/merge-plan.ts",
+    "if (flats.length <= bounds.piledFlats) return null;",
+    "if (flats.length <= bounds.piledFlats * 100) return null;",
+    "test/engine/many-segments.test.ts",
+  ),
+  mutant(
+    "of three flat segments the newest write of an id is not what the others die of",
+    "lib/segment/newest-writes.ts",
+    "WHERE (excluded.version, excluded.delta, excluded.row) > (newest.version, newest.delta, newest.row)",
+    "WHERE (excluded.version, excluded.delta, excluded.row) < (newest.version, newest.delta, newest.row)",
+  ),
+  mutant(
+    "a view does not compare its flat segments with its graphs",
+    "lib/engine/view.ts",
+    "for (const graph of graphs) newest.compare(graph);",
+    "for (const graph of graphs.slice(0, 0)) newest.compare(graph);",
+  ),
+  mutant(
+    "a view takes over what died of segments that it has no more",
+    "lib/engine/view.ts",
+    "if (added.length > addedMax || segments.length - added.length < this.segments.length) return null;",
+    "if (added.length > addedMax) return null;",
+  ),
+  mutant(
     "what other segments supersede is not counted",
     "lib/core/merge-plan.ts",
     "return Math.min(rows + tombstones, counted);",

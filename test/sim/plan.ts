@@ -78,6 +78,7 @@ export function planOf(seed: number, steps: number): Plan {
           batchDeltas: chance.pick([2, 5]),
           overlaidDeltas: chance.pick([3, 8]),
           lateDeltas: 2,
+          piledFlats: 3,
         },
     retention: {
       versionsKept: chance.pick([1, 2, 5]),
