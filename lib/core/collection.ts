@@ -6,7 +6,11 @@ import { corrupt, invalid, type Problem } from "./errors.ts";
 import { shown } from "./metadata.ts";
 import { decodeSealed, encodeSealed } from "./sealed-json.ts";
 
-export const collectionFormat = 1;
+/**
+ * 1: tombstones are kept for 30 days. 2: for as long as `tombstoneRetention` says; code that reads 1 alone would forget deletes, or
+ * take deltas that are too old, and leaves such a collection alone. Written is the lowest that says it.
+ */
+export const collectionFormat = 2;
 export const metrics = ["cosine", "l2", "ip"] as const;
 export type Metric = (typeof metrics)[number];
 export const fieldTypes = ["string", "number", "boolean", "string[]"] as const;
@@ -26,8 +30,13 @@ export interface IndexParameters {
   readonly efSearch: number;
 }
 
+/** Days, or for as long as the collection is there. */
+export type TombstoneRetention = number | "never";
+export const tombstoneDaysDefault = 30;
+export const tombstoneDaysMax = 36_500;
+
 export interface Collection {
-  readonly format: typeof collectionFormat;
+  readonly format: 1 | typeof collectionFormat;
   readonly name: string;
   /** ULID given at creation: a collection made again under the same name is another collection. */
   readonly id: string;
@@ -42,9 +51,14 @@ export interface Collection {
   readonly fields: Readonly<Record<string, FieldType>>;
   readonly shards: number;
   readonly ordering: Ordering;
+  /** When deletes are forgotten, in days after they were made; absent in format 1: 30. */
+  readonly tombstoneRetention?: TombstoneRetention;
   /** ISO 8601. */
   readonly createdAt: string;
 }
+
+export const tombstoneRetentionOf = ({ tombstoneRetention }: Collection): TombstoneRetention =>
+  tombstoneRetention ?? tombstoneDaysDefault;
 
 const namePattern = /^[a-z0-9][a-z0-9._-]{0,62}$/;
 const fieldPattern = /^[A-Za-z][A-Za-z0-9_]{0,62}$/;
@@ -79,12 +93,16 @@ export interface CollectionOptions {
   readonly fields?: Readonly<Record<string, FieldType>> | undefined;
   readonly shards?: number | undefined;
   readonly ordering?: Ordering | undefined;
+  /** @default 30 */
+  readonly tombstoneRetention?: TombstoneRetention | undefined;
 }
 
 /** Completes and checks the configuration of a new collection. Throws `invalid`, naming every wrong field. */
 export function newCollection(options: CollectionOptions, id: string, createdAtMs: number): Collection {
+  const { tombstoneRetention = tombstoneDaysDefault } = options;
+  const isDefault = tombstoneRetention === tombstoneDaysDefault;
   const collection: Collection = {
-    format: collectionFormat,
+    format: isDefault ? 1 : collectionFormat,
     name: checkCollectionName(options.name),
     id,
     dims: options.dims,
@@ -95,6 +113,7 @@ export function newCollection(options: CollectionOptions, id: string, createdAtM
     fields: { ...options.fields },
     shards: options.shards ?? 1,
     ordering: options.ordering ?? "arrival",
+    ...(isDefault ? {} : { tombstoneRetention }),
     createdAt: new Date(createdAtMs).toISOString(),
   };
   const problems = problemsOf(collection);
@@ -135,7 +154,7 @@ export const encodeCollection = (collection: Collection): Buffer => encodeSealed
 
 /** Reads a stored configuration. Throws `corrupt`, naming `key`. */
 export function decodeCollection(bytes: Uint8Array, key: string): Collection {
-  const value = decodeSealed(bytes, key, collectionFormat) as Collection;
+  const value = decodeSealed(bytes, key, collectionFormat, 1) as Collection;
   const problems = problemsOf(value);
   if (problems.length > 0) throw corrupt(key, problems.map((p) => `${p.field} ${p.reason}`).join("; "));
   return value;
@@ -143,6 +162,7 @@ export function decodeCollection(bytes: Uint8Array, key: string): Collection {
 
 function problemsOf(collection: Collection): Problem[] {
   const problems: Problem[] = [];
+  const { tombstoneRetention: retention } = collection;
   const bad = (field: string, reason: string) => problems.push({ field, reason });
   const integer = (field: string, value: unknown, low: number, high: number) => {
     if (!Number.isInteger(value) || (value as number) < low || (value as number) > high) {
@@ -163,6 +183,11 @@ function problemsOf(collection: Collection): Problem[] {
   if (collection.ordering !== "source" && collection.ordering !== "arrival") {
     bad("ordering", `must be source or arrival, got ${JSON.stringify(collection.ordering)}`);
   }
+  // As the format says: what reads format 1 alone must not meet the field.
+  if (collection.format === 1 && retention !== undefined)
+    bad("tombstoneRetention", "is no field of format 1");
+  if (collection.format === 2 && retention !== "never")
+    integer("tombstoneRetention", retention, 1, tombstoneDaysMax);
   if (
     typeof collection.embeddingVersion !== "string" ||
     !/^[\x21-\x7e]{1,128}$/.test(collection.embeddingVersion)

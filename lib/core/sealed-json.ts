@@ -17,7 +17,7 @@ export function encodeSealed(value: object): Buffer {
  * The object without its seal. Throws `corrupt`, naming `key`, and `unavailable` for a newer format: every format to come
  * has its number and its seal where they are now, so that a flipped byte is told from it.
  */
-export function decodeSealed(bytes: Uint8Array, key: string, format: number): object {
+export function decodeSealed(bytes: Uint8Array, key: string, format: number, oldest = format): object {
   if (bytes.length === 0) throw corrupt(key, "it is empty");
   const text = Buffer.from(bytes).toString("utf8");
   let value: unknown;
@@ -35,8 +35,10 @@ export function decodeSealed(bytes: Uint8Array, key: string, format: number): ob
   const { seal: _seal, ...rest } = value as { seal?: unknown; format?: unknown };
   if (Number.isSafeInteger(rest.format) && (rest.format as number) > format)
     throw newerFormat(key, rest.format as number, format);
-  if (rest.format !== format)
-    throw corrupt(key, `its format version is ${JSON.stringify(rest.format)}; this version reads ${format}`);
+  if (!Number.isSafeInteger(rest.format) || (rest.format as number) < oldest) {
+    const read = oldest === format ? `${format}` : `${oldest} to ${format}`;
+    throw corrupt(key, `its format version is ${JSON.stringify(rest.format)}; this version reads ${read}`);
+  }
   return rest;
 }
 

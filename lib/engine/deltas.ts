@@ -1,7 +1,7 @@
 /** The unmerged deltas of a shard: finding them by LIST, reading them, and judging what is in them. */
 import pLimit from "p-limit";
 import { bounds } from "../core/bounds.ts";
-import type { Collection } from "../core/collection.ts";
+import { type Collection, tombstoneRetentionOf } from "../core/collection.ts";
 import { decodeDelta } from "../core/delta.ts";
 import { type DeltaHeader, deltaBytesMax } from "../core/delta-header.ts";
 import { isKind, isNewerFormat, type Problem, SiltstoneError } from "../core/errors.ts";
@@ -18,13 +18,22 @@ import { ignoreStranger, type OnStranger } from "./strangers.ts";
 const readConcurrency = 16;
 /** A delta whose content does not prove itself is read again before it is judged: the GET may have flipped a bit. */
 const readsMax = 2;
+const dayMs = 24 * 3_600_000;
+/** However long deletes are remembered, nothing older is applied. */
+export const horizonMs = 30 * dayMs;
 /**
- * Tombstones live this long, and nothing older is ever applied: so a delete can never be undone by something that
- * arrives late (docs/protocol.md, "Horizon").
+ * Nothing older is applied than what tombstones are kept for: so a delete can never be undone by something that arrives late
+ * (docs/protocol.md, "Horizon").
  */
-export const horizonMs = 30 * 24 * 3_600_000;
+export function horizonMsOf(collection: Collection): number {
+  const retention = tombstoneRetentionOf(collection);
+  return retention === "never" ? horizonMs : Math.min(horizonMs, retention * dayMs);
+}
 /** Tombstones are kept a little longer than deltas are applied, since clocks differ. */
-export const tombstoneKeepMs = horizonMs + 3_600_000;
+export function tombstoneKeepMsOf(collection: Collection): number {
+  const retention = tombstoneRetentionOf(collection);
+  return retention === "never" ? Number.POSITIVE_INFINITY : retention * dayMs + 3_600_000;
+}
 
 export interface ListedDelta {
   readonly delta: string;
@@ -114,7 +123,11 @@ async function readDelta(
         misfit(collection, shard, header) ??
         misfitVersion(collection, rows, Math.min(madeMs, found.modifiedMs)) ??
         // A clock that was set in between must not make it old (lib/core/time-bounds.ts).
-        tooOld(Math.min(header.createdAtMs, madeMs), Math.min(askedMs, world.clock.nowMs()));
+        tooOld(
+          Math.min(header.createdAtMs, madeMs),
+          Math.min(askedMs, world.clock.nowMs()),
+          horizonMsOf(collection),
+        );
       if (fault !== null) return unreadable(fault);
       const problem = misfitRow(collection, rows);
       if (problem === null) return { kind: "rows", delta, rows };
@@ -180,9 +193,9 @@ function misfitRow(collection: Collection, rows: readonly Row[]): Problem | null
   return null;
 }
 
-function tooOld(createdAtMs: number, nowMs: number): string | null {
-  const days = (nowMs - createdAtMs) / 86_400_000;
-  return nowMs - createdAtMs <= horizonMs
+function tooOld(createdAtMs: number, nowMs: number, beyondMs: number): string | null {
+  const days = (nowMs - createdAtMs) / dayMs;
+  return nowMs - createdAtMs <= beyondMs
     ? null
-    : `it was made ${days.toFixed(1)} days ago, beyond the horizon of ${horizonMs / 86_400_000} days: a delete since then may be forgotten`;
+    : `it was made ${days.toFixed(1)} days ago, beyond the horizon of ${beyondMs / dayMs} days: a delete since then may be forgotten`;
 }

@@ -31,7 +31,7 @@ import { mergeLimits } from "../core/merge-plan.ts";
 import { compareOrder, type Row } from "../core/record.ts";
 import { withFolder } from "../segment/files.ts";
 import { openRecords, type Write, writesOf } from "../segment/records-db.ts";
-import { tombstoneKeepMs } from "./deltas.ts";
+import { tombstoneKeepMsOf } from "./deltas.ts";
 import { fetchSegment } from "./fetch.ts";
 import { readHead } from "./head.ts";
 import { commitTimeMs, listManifests, listPins, nameOf, publishedChain, readManifest } from "./history.ts";
@@ -128,7 +128,7 @@ class Survey {
     const write = this.#newest.get(id);
     const nowMs = this.#world.clock.nowMs();
     // A forgotten tombstone was made longer ago than they are kept.
-    if (write === undefined) return nowMs - tombstoneKeepMs;
+    if (write === undefined) return nowMs - tombstoneKeepMsOf(this.#collection);
     return write.isDelete ? ulidTimeMs(write.delta) : nowMs;
   }
 

@@ -21,7 +21,7 @@ import { segmentsAfter } from "../core/staleness.ts";
 import { withFolder } from "../segment/files.ts";
 import type { MergeInput, Neighbour } from "../segment/merge-inputs.ts";
 import { type Merged, mergeSegments } from "../segment/merge-segments.ts";
-import { tombstoneKeepMs } from "./deltas.ts";
+import { tombstoneKeepMsOf } from "./deltas.ts";
 import { fetchClusters, fetchSegment } from "./fetch.ts";
 import { type Head, readHead } from "./head.ts";
 import type { HeldLease } from "./lease.ts";
@@ -64,7 +64,7 @@ export async function mergeOnce(
       if (now === null || isAllThere(now.manifest, plan)) throw error;
       return { head: now, merged: null };
     }
-    const dropBeforeMs = step.dropsTombstones ? world.clock.nowMs() - tombstoneKeepMs : 0;
+    const dropBeforeMs = step.dropsTombstones ? world.clock.nowMs() - tombstoneKeepMsOf(collection) : 0;
     for (const dropTombstonesBeforeMs of [dropBeforeMs, 0]) {
       const merged = await build(world, collection, shard, { ...from, dropTombstonesBeforeMs });
       const committed = await commitMerge(world, collection, head, plan, merged);

@@ -14,7 +14,7 @@ import { type ShardRef, shardName } from "../core/keys.ts";
 import type { Manifest } from "../core/manifest.ts";
 import { type MergeLimits, type MergePlan, mergeLimits, planMerge } from "../core/merge-plan.ts";
 import { mergeMs } from "../core/merge-time.ts";
-import { tombstoneKeepMs } from "./deltas.ts";
+import { tombstoneKeepMsOf } from "./deltas.ts";
 import { readHead, readHeadIfPlaced } from "./head.ts";
 import { HeldLease, mergeLease } from "./lease.ts";
 import { mergeOnce } from "./merge-step.ts";
@@ -64,7 +64,11 @@ export async function merge(
     merges,
   });
   const planOf = (manifest: Manifest): MergePlan | null =>
-    planMerge(manifest, { nowMs: world.clock.nowMs(), tombstoneKeepMs }, limits);
+    planMerge(
+      manifest,
+      { nowMs: world.clock.nowMs(), tombstoneKeepMs: tombstoneKeepMsOf(collection) },
+      limits,
+    );
   if (planOf(head.manifest) === null) return end("done");
   const lease = await HeldLease.acquire(world, mergeLease(shardName(ref)));
   if (lease === null) return end("locked");

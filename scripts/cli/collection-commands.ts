@@ -10,6 +10,10 @@ import {
   metrics,
   type Ordering,
   shardsMax,
+  type TombstoneRetention,
+  tombstoneDaysDefault,
+  tombstoneDaysMax,
+  tombstoneRetentionOf,
 } from "../../lib/core/collection.ts";
 import { invalid, SiltstoneError } from "../../lib/core/errors.ts";
 import { lexicalDims } from "../../lib/core/lexical-embedder.ts";
@@ -33,6 +37,7 @@ interface CreateOptions {
   readonly field?: Readonly<Record<string, FieldType>>;
   readonly shards?: number;
   readonly ordering?: Ordering;
+  readonly tombstoneRetention?: TombstoneRetention;
   readonly embedder?: "lexical";
   readonly embeddingVersion?: string;
   readonly indexM?: number;
@@ -66,6 +71,11 @@ export function addCollectionCommands(program: Command, run: Runner): void {
         "which write wins: the source's version, or the later arrival",
       ).choices(["source", "arrival"]),
     )
+    .option(
+      "--tombstone-retention <days>",
+      `days after which deletes are forgotten, or never (default: ${tombstoneDaysDefault})`,
+      tombstoneRetention,
+    )
     .addOption(new Option("--embedder <name>", "embed texts with the built-in embedder").choices(["lexical"]))
     .option("--embedding-version <text>", "names the embedding model; writes of another one are refused")
     .option("--index-m <n>", "links of a node in the graph", integer(4, 64))
@@ -85,6 +95,9 @@ export function addCollectionCommands(program: Command, run: Runner): void {
     .option("--confirm <name>", "the name once more")
     .action(run(remove));
 }
+
+const tombstoneRetention = (text: string): TombstoneRetention =>
+  text === "never" ? text : integer(1, tombstoneDaysMax)(text);
 
 function addField(text: string, before: Readonly<Record<string, FieldType>> = {}): Record<string, FieldType> {
   const [, name, type] = /^([^:]+):(.+)$/.exec(text) ?? [];
@@ -107,6 +120,7 @@ async function create(session: Session, name: string, options: CreateOptions): P
     fields: options.field,
     shards: options.shards,
     ordering: options.ordering,
+    tombstoneRetention: options.tombstoneRetention,
     embedder: options.embedder,
     embeddingVersion: options.embeddingVersion,
     index: {
@@ -130,10 +144,14 @@ const configuration = (collection: Collection): string =>
     fields: fieldList(collection),
     shards: collection.shards,
     ordering: collection.ordering,
+    deletes: deletesText(tombstoneRetentionOf(collection)),
     index: `M ${collection.index.M}, efConstruction ${collection.index.efConstruction}, efSearch ${collection.index.efSearch}`,
     created: moment(collection.createdAt),
     id: collection.id,
   });
+
+const deletesText = (retention: TombstoneRetention): string =>
+  retention === "never" ? "never forgotten" : `forgotten after ${plural(retention, "day")}`;
 
 const fieldList = ({ fields }: Collection): string =>
   Object.entries(fields)

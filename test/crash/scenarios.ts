@@ -38,7 +38,12 @@ export const limits: MergeLimits = {
 };
 /** A segment of four rows is full. */
 const fullAtFour: MergeLimits = { ...limits, segmentComponentsMax: 4 * dims };
-export const retention: Retention = { versionsKept: 1, keptMs: 3_600_000, keptMsMax: 1e15, orphanMs: 24 * 3_600_000 };
+export const retention: Retention = {
+  versionsKept: 1,
+  keptMs: 3_600_000,
+  keptMsMax: 1e15,
+  orphanMs: 24 * 3_600_000,
+};
 
 /** A prepared world: `world` is below all injected faults, watched by the oracle. */
 export interface Stage {

@@ -1,4 +1,5 @@
 /** What the golden files hold. */
+import { type Collection, type CollectionOptions, newCollection } from "../../lib/core/collection.ts";
 import type { DeltaRow } from "../../lib/core/delta.ts";
 import type { DeltaHeader } from "../../lib/core/delta-header.ts";
 
@@ -29,3 +30,22 @@ export const goldenDeltaRows: readonly DeltaRow[] = [
     metadata: null,
   },
 ];
+
+const goldenOptions: CollectionOptions = {
+  name: "notes_v1",
+  dims: 4,
+  metric: "cosine",
+  embedder: "lexical",
+  index: { M: 12 },
+  fields: { lang: "string", pages: "number", public: "boolean", tags: "string[]" },
+  shards: 3,
+  ordering: "source",
+};
+const golden = (options: Partial<CollectionOptions>): Collection =>
+  newCollection({ ...goldenOptions, ...options }, "01JD0000000000000000000000", 1_763_000_000_000);
+/** By file. */
+export const goldenCollections: Readonly<Record<string, Collection>> = {
+  "collection-v1.json": golden({}),
+  "collection-v2.json": golden({ tombstoneRetention: 90 }),
+  "collection-v2-never.json": golden({ tombstoneRetention: "never" }),
+};

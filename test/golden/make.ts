@@ -5,11 +5,15 @@
  */
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { encodeCollection } from "../../lib/core/collection.ts";
 import { encodeDelta } from "../../lib/core/delta.ts";
-import { goldenDeltaHeader, goldenDeltaRows } from "./content.ts";
+import { goldenCollections, goldenDeltaHeader, goldenDeltaRows } from "./content.ts";
 
 const files: Record<string, () => Uint8Array> = {
   "delta-v1.arrow": () => encodeDelta(goldenDeltaHeader, goldenDeltaRows),
+  ...Object.fromEntries(
+    Object.entries(goldenCollections).map(([name, collection]) => [name, () => encodeCollection(collection)]),
+  ),
 };
 
 for (const [name, bytes] of Object.entries(files)) {

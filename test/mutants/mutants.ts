@@ -867,8 +867,8 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "deltas are put aside before their horizon",
     "lib/engine/deltas.ts",
-    "return nowMs - createdAtMs <= horizonMs",
-    "return nowMs - createdAtMs <= horizonMs / 4",
+    "return nowMs - createdAtMs <= beyondMs",
+    "return nowMs - createdAtMs <= beyondMs / 4",
   ),
   mutant(
     "epochs start again when the lock table is lost",
@@ -1083,7 +1083,7 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "merge drops tombstones at once",
     "lib/engine/merge-step.ts",
-    "step.dropsTombstones ? world.clock.nowMs() - tombstoneKeepMs : 0",
+    "step.dropsTombstones ? world.clock.nowMs() - tombstoneKeepMsOf(collection) : 0",
     "step.dropsTombstones ? world.clock.nowMs() : 0",
   ),
   {
@@ -1093,16 +1093,30 @@ export const mutants: readonly Mutant[] = [
     test: "test/engine/clock.test.ts",
   },
   mutant(
+    "a collection that never forgets its deletes forgets them after a month",
+    "lib/engine/deltas.ts",
+    'return retention === "never" ? Number.POSITIVE_INFINITY : retention',
+    'return retention === "never" ? horizonMs + 3_600_000 : retention',
+    "test/engine/tombstone-retention.test.ts",
+  ),
+  mutant(
+    "deltas are merged that are older than what a collection remembers of its deletes",
+    "lib/engine/deltas.ts",
+    "Math.min(horizonMs, retention * dayMs)",
+    "Math.max(horizonMs, retention * dayMs)",
+    "test/engine/tombstone-retention.test.ts",
+  ),
+  mutant(
     "tombstones are kept no hour longer than deltas are merged",
     "lib/engine/deltas.ts",
-    "export const tombstoneKeepMs = horizonMs + 3_600_000;",
-    "export const tombstoneKeepMs = horizonMs;",
+    "retention * dayMs + 3_600_000;",
+    "retention * dayMs;",
   ),
   mutant(
     "deltas beyond the horizon are merged",
     "lib/engine/deltas.ts",
-    "return nowMs - createdAtMs <= horizonMs",
-    "return nowMs - createdAtMs <= horizonMs * 100",
+    "return nowMs - createdAtMs <= beyondMs",
+    "return nowMs - createdAtMs <= beyondMs * 100",
   ),
   mutant(
     "a merge that landed unnoticed is taken for overtaken, its output for nobody's",

@@ -1,5 +1,6 @@
 /** What a simulated run is made of. All of it follows from the seed; shrinking takes parts away. */
 import { type Bounds, bounds as productBounds } from "../../lib/core/bounds.ts";
+import type { TombstoneRetention } from "../../lib/core/collection.ts";
 import type { MergeLimits } from "../../lib/core/merge-plan.ts";
 import type { Retention } from "../../lib/engine/retention.ts";
 import { drawRates, type FaultRates, jumpsMs, longJumpsMs } from "./faults.ts";
@@ -27,6 +28,7 @@ export interface Plan {
   /** The product's, or so small that a run meets them. */
   readonly bounds: Bounds;
   readonly retention: Retention;
+  readonly tombstoneRetention: TombstoneRetention;
   /** Factor on the time between a process's rounds: slow runs meet long horizons, fast ones meet each other. */
   readonly tempo: number;
 }
@@ -80,6 +82,7 @@ export function planOf(seed: number, steps: number): Plan {
           lateDeltas: 2,
           piledFlats: 3,
         },
+    tombstoneRetention: seed % 5 === 2 ? "never" : 30,
     retention: {
       versionsKept: chance.pick([1, 2, 5]),
       keptMs: hour,

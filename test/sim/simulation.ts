@@ -38,6 +38,7 @@ async function simulateHere(plan: Plan): Promise<Outcome> {
   const memory = memoryWorld({ seed: chance.seed(), pageKeys: plan.pageKeys });
   const oracle = new Oracle(memory.store, memory.clock);
   oracle.retention = plan.retention;
+  oracle.forgetsNoDeletes = plan.tombstoneRetention === "never";
   const scheduler = new Scheduler({
     chance,
     clock: memory.clock,
@@ -54,6 +55,7 @@ async function simulateHere(plan: Plan): Promise<Outcome> {
       metric: "l2" as const,
       shards: plan.shards,
       ordering: plan.ordering,
+      tombstoneRetention: plan.tombstoneRetention,
       fields: { group: "number" as const },
     };
     const { collection } = await createCollection(calm, options);
