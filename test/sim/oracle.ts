@@ -362,7 +362,8 @@ export class Oracle {
 
   #reasonWritten(shard: string, written: ReasonWritten): void {
     const { delta, retriedAs } = written;
-    this.#quarantinedFor(shard, written);
+    // A trace repeats the reason as far as that could be read.
+    if (retriedAs === undefined) this.#quarantinedFor(shard, written);
     const known = this.deltas.get(delta);
     if (retriedAs === undefined) {
       if (known?.retriedAs != null)
