@@ -990,6 +990,14 @@ export const mutants: readonly Mutant[] = [
     ],
   },
   {
+    name: "a merge that leaves no row uploads its files",
+    file: "lib/engine/merge-step.ts",
+    edits: [
+      { search: "if (merged.segment.sum.rows > 0) await uploadSegment", replace: "await uploadSegment" },
+    ],
+    test: "test/engine/merge.test.ts",
+  },
+  {
     name: "a merge that was undercut is given up, again and again",
     file: "lib/engine/merge-step.ts",
     edits: [{ search: "of [dropBeforeMs, 0]) {", replace: "of [dropBeforeMs, dropBeforeMs]) {" }],
@@ -1410,6 +1418,12 @@ export const mutants: readonly Mutant[] = [
       },
     ],
     test: "test/engine/bad-deltas.test.ts",
+  },
+  {
+    name: "a full disk is a defect",
+    file: "lib/segment/files.ts",
+    edits: [{ search: '    case "ENOSPC":\n', replace: "" }],
+    test: "test/engine/full-disk.test.ts",
   },
   {
     name: "a delta is blamed for what the machine lacks",
