@@ -130,7 +130,7 @@ export function faultOf(manifest: Manifest): string | null {
   if (new Set(segments.map((segment) => segment.id)).size !== segments.length)
     return "a segment is named twice";
   for (const segment of segments) {
-    const fault = segmentFault(segment, manifest.dims);
+    const fault = segmentFault(segment, manifest);
     if (fault !== null) return `segment ${segment.id}: ${fault}`;
   }
   for (let i = 0; i < applied.length; i++) {
@@ -147,7 +147,7 @@ export function faultOf(manifest: Manifest): string | null {
   return null;
 }
 
-function segmentFault(segment: Segment, dims: number): string | null {
+function segmentFault(segment: Segment, { dims, index }: Pick<Manifest, "dims" | "index">): string | null {
   if (!isUlid(segment.id)) return "its id is not a ULID";
   if (segment.rows + segment.tombstones !== segment.sum.rows)
     return "its counts and its checksum's count differ";
@@ -171,6 +171,10 @@ function segmentFault(segment: Segment, dims: number): string | null {
   const vectorBytes = segment.files["vectors.f32"]!.bytes;
   if (vectorBytes !== segment.slots * dims * 4)
     return `vectors.f32 is ${vectorBytes} bytes for ${segment.slots} × ${dims}`;
+  // Memory is made ready by these numbers before a byte has arrived. A node: links and their number, vector, label.
+  const graphBytes = segment.files["index.hnsw"]?.bytes;
+  if (graphBytes !== undefined && graphBytes < segment.slots * (8 * index.M + 4 + dims * 4 + 8))
+    return `index.hnsw is ${graphBytes} bytes for ${segment.slots} nodes`;
   return null;
 }
 

@@ -5,6 +5,8 @@
  * the order in which they arrive (docs/protocol.md).
  */
 
+import { isUlid } from "./keys.ts";
+
 export type MetadataValue = string | number | boolean | readonly string[];
 export type Metadata = Readonly<Record<string, MetadataValue>>;
 
@@ -26,6 +28,17 @@ export interface Row extends RowOrder {
   /** Metadata as JSON text, exactly as it was written; null when there is none. */
   readonly metadata: string | null;
 }
+
+/** Whether what a file holds is the order of a row. */
+export const isOrder = ({ version, delta, row }: Readonly<Record<keyof RowOrder, unknown>>): boolean =>
+  Number.isSafeInteger(version) &&
+  (version as number) >= 0 &&
+  typeof delta === "string" &&
+  isUlid(delta) &&
+  isWord(row);
+/** A place or label: 32 bits without a sign. */
+export const isWord = (value: unknown): boolean =>
+  Number.isInteger(value) && (value as number) >= 0 && (value as number) < 2 ** 32;
 
 /** Negative when `a` is older than `b`, 0 only for the very same write. ULIDs compare as ASCII text. */
 export function compareOrder(a: RowOrder, b: RowOrder): number {

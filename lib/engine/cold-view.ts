@@ -17,14 +17,9 @@ import { type SegmentFile, type ShardRef, segmentKey } from "../core/keys.ts";
 import type { Manifest, Segment } from "../core/manifest.ts";
 import { compareOrder, type RowOrder } from "../core/record.ts";
 import { mergeTopK } from "../core/top-k.ts";
-import { normalised } from "../core/vector.ts";
-import {
-  type ClusterRecord,
-  type Clusters,
-  decodeBucket,
-  isSameVector,
-  type NearRow,
-} from "../segment/clusters.ts";
+import { normalised, vectorProblem } from "../core/vector.ts";
+import { type ClusterRecord, decodeBucket } from "../segment/cluster-buckets.ts";
+import { type Clusters, isSameVector, type NearRow } from "../segment/clusters.ts";
 import { exactRows } from "../segment/graph.ts";
 import type { AnswerRow, OpenSegment } from "../segment/open-segment.ts";
 import { fetchClusters, fetchRange } from "./fetch.ts";
@@ -239,21 +234,25 @@ class ClusteredSegment {
     const found = groups.map(async (group) => {
       const bytes = await this.#fetch("clusters.bin", this.#clusters.groupRange(group));
       this.#check(bytes, this.#clusters.groupHash(group), `group ${group}`);
-      return this.#clusters.near(group, bytes, query, metric);
+      return this.#decoded(() => this.#clusters.near(group, bytes, query, metric));
     });
     return (await Promise.all(found)).flat();
   }
 
   async row({ label, bucket }: NearRow): Promise<{ record: ClusterRecord; vector: Float32Array }> {
-    const start = label * this.#source.collection.dims * 4;
+    const { collection } = this.#source;
+    const start = label * collection.dims * 4;
+    if (label >= this.#segment.slots) throw corrupt(this.#key("clusters.bin"), `it has label ${label}`);
     const [records, bytes] = await Promise.all([
       this.#bucket(bucket),
-      this.#fetch("vectors.f32", { start, limit: start + this.#source.collection.dims * 4 }),
+      this.#fetch("vectors.f32", { start, limit: start + collection.dims * 4 }),
     ]);
     const record = records.find((one) => one.label === label);
     const vector = new Float32Array(Uint8Array.from(bytes).buffer);
     if (record === undefined || digestOf({ ...record, vector }).toString("base64") !== record.digest)
       throw corrupt(this.#key("vectors.f32"), `row ${label} is not the one that clusters.bin describes`);
+    const problem = vectorProblem(collection, vector);
+    if (problem !== null) throw corrupt(this.#key("vectors.f32"), `row ${label} ${problem}`);
     return { record, vector };
   }
 
@@ -267,7 +266,15 @@ class ClusteredSegment {
   async #bucket(bucket: number): Promise<ClusterRecord[]> {
     const bytes = await this.#fetch("clusters.bin", this.#clusters.bucketRange(bucket));
     this.#check(bytes, this.#clusters.bucketHash(bucket), `bucket ${bucket}`);
-    return decodeBucket(bytes);
+    return this.#decoded(() => decodeBucket(bytes, this.#clusters.bucketRecords[bucket]!));
+  }
+
+  #decoded<T>(work: () => T): T {
+    try {
+      return work();
+    } catch (error) {
+      throw corrupt(this.#key("clusters.bin"), (error as Error).message, error);
+    }
   }
 
   #fetch(file: SegmentFile, range: { start: number; limit: number }): Promise<Buffer> {

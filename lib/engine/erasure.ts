@@ -29,8 +29,9 @@ import {
 import type { Manifest, Segment } from "../core/manifest.ts";
 import { mergeLimits } from "../core/merge-plan.ts";
 import { compareOrder, type Row } from "../core/record.ts";
+import { openCheckedRecords } from "../segment/check-records.ts";
 import { withFolder } from "../segment/files.ts";
-import { openRecords, type Write, writesOf } from "../segment/records-db.ts";
+import { type Write, writesOf } from "../segment/records-db.ts";
 import { tombstoneKeepMsOf } from "./deltas.ts";
 import { fetchSegment } from "./fetch.ts";
 import { readHead } from "./head.ts";
@@ -183,7 +184,7 @@ class Survey {
           if (found.kind !== "found") return [];
           await writeFile(join(folder, "records.db"), found.body);
         }
-        const db = openRecords(join(folder, "records.db"));
+        const db = await openCheckedRecords(join(folder, "records.db"), this.#collection, segment);
         try {
           return [...writesOf(db, this.#ids)];
         } finally {

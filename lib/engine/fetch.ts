@@ -96,7 +96,7 @@ export async function fetchClusters(
   const head = await fetchRange(store, key, { start: 0, limit: bytes });
   if (hash("sha256", head, "hex") !== sha256)
     throw corrupt(key, "its head's sha256 is not the one in the manifest");
-  return Clusters.decode(head, key, collection);
+  return Clusters.decode(head, key, collection, segment);
 }
 
 /** Part of an immutable object that a manifest names. Throws `corrupt` when it is missing or shorter. */

@@ -6,7 +6,7 @@
  */
 import { AnswerSize, vectorJsonBytesMin } from "../core/answer-size.ts";
 import type { Collection } from "../core/collection.ts";
-import { invalid, isKind, SiltstoneError } from "../core/errors.ts";
+import { corrupt, invalid, isKind, SiltstoneError } from "../core/errors.ts";
 import type { Filter } from "../core/filter.ts";
 import { checkFilterCost } from "../core/filter-cost.ts";
 import { ulidTimeMs } from "../core/keys.ts";
@@ -370,6 +370,26 @@ async function search(
   });
 }
 
+/** What is stored was checked when it came: whatever is wrong with it is damage. */
+function storedMetadata({ segment }: Found | ColdHit, metadata: string | null): Metadata | null {
+  if (metadata === null) return null;
+  const object: unknown = tryParse(metadata);
+  if (typeof object !== "object" || object === null || Array.isArray(object))
+    throw corrupt(
+      segment === null ? "clusters.bin" : `${segment.folder}/records.db`,
+      "a row's metadata is not a JSON object",
+    );
+  return object as Metadata;
+}
+
+function tryParse(json: string): unknown {
+  try {
+    return JSON.parse(json);
+  } catch {
+    return null;
+  }
+}
+
 /** Makes records of what was found, with what the answer includes of them, as long as they fit into it. */
 function recordMaker(
   { dims }: Collection,
@@ -392,9 +412,7 @@ function recordMaker(
       id: row.id,
       version: row.version,
       ...(document ? { document: row.document } : {}),
-      ...(metadata
-        ? { metadata: row.metadata === null ? null : (JSON.parse(row.metadata) as Metadata) }
-        : {}),
+      ...(metadata ? { metadata: storedMetadata(found, row.metadata) } : {}),
       ...(vector ? { vector: Array.from(found.segment!.givenVector(row.label)) } : {}),
     };
   };

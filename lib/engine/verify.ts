@@ -5,7 +5,7 @@
  *  2. the pointer's history: every kept version follows its parent, and every ledger balances;
  *  3. every file of the current version, by size and sha256;
  *  4. conservation: each segment's rows, read back one by one, add up to the checksum in its manifest;
- *  5. that each graph file holds as many nodes as the manifest says, and opens;
+ *  5. that each segment opens, and that its clusters.bin says what its other files do;
  *  6. that every pin is one, and names a version that is there;
  *  7. whose the objects below the shard's prefix are: what is not ours is named, and is no fault.
  *
@@ -15,6 +15,7 @@ import type { Collection } from "../core/collection.ts";
 import { SiltstoneError } from "../core/errors.ts";
 import { isOurs, pinOfKey, type SegmentFile, type ShardRef, shardName, shardPrefix } from "../core/keys.ts";
 import { type Segment, segmentBytes, successionFault } from "../core/manifest.ts";
+import { checkClusters } from "../segment/check-clusters.ts";
 import { describeSegment, measureRows, withFolder } from "../segment/files.ts";
 import { OpenSegment } from "../segment/open-segment.ts";
 import { fetchSegment } from "./fetch.ts";
@@ -123,6 +124,8 @@ async function verifySegment(
 ): Promise<void> {
   await withFolder(async (folder) => {
     await fetchSegment(world.store, ref, segment, Object.keys(segment.files) as SegmentFile[], folder);
+    // First: it sees that the files can be read at all, in bounded time.
+    (await OpenSegment.open(folder, collection, segment)).close();
     const found = describeSegment(segment, await measureRows(folder, collection.dims), segment.files);
     const differences = (["rows", "tombstones", "slots", "minVersion", "maxVersion", "sum"] as const).filter(
       (field) => JSON.stringify(found[field]) !== JSON.stringify(segment[field]),
@@ -133,6 +136,6 @@ async function verifySegment(
         `segment ${segment.id} of ${shardName(ref)}: its files do not have the ${differences.join(", ")} of the manifest`,
       );
     }
-    (await OpenSegment.open(folder, collection, segment)).close();
+    if (segment.files["clusters.bin"] !== undefined) checkClusters(folder, collection, segment);
   });
 }

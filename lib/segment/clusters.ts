@@ -12,7 +12,9 @@
 import { hash } from "node:crypto";
 import type { Collection, Metric } from "../core/collection.ts";
 import { corrupt, newerFormat } from "../core/errors.ts";
-import type { RowOrder } from "../core/record.ts";
+import type { Segment } from "../core/manifest.ts";
+import { allFinite } from "../core/vector.ts";
+import { bucketBytesMax } from "./cluster-buckets.ts";
 import { exactRows } from "./graph.ts";
 
 export const clustersFormat = 1;
@@ -34,6 +36,9 @@ export interface ClustersShape {
   /** Rows and tombstones. */
   readonly records: number;
 }
+
+/** What a segment's clusters.bin is held against. */
+type Clustered = Pick<Segment, "rows" | "tombstones" | "files">;
 
 export const bucketsFor = (records: number): number => Math.max(1, Math.ceil(records / bucketRecordsMean));
 
@@ -66,16 +71,6 @@ export function isSameVector(a: NearRow, b: NearRow): boolean {
 }
 const asBytes = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Buffer =>
   Buffer.from(buffer, byteOffset, byteLength);
-
-export interface ClusterRecord extends RowOrder {
-  /** Null for a tombstone. */
-  readonly label: number | null;
-  readonly id: string;
-  readonly document: string | null;
-  readonly metadata: string | null;
-  /** The row's digest (lib/core/checksum.ts) in base64: it covers the vector, which lies in vectors.f32. */
-  readonly digest: string;
-}
 
 /** The head, as views into its bytes; it is written through the same views. */
 export class Clusters {
@@ -120,8 +115,13 @@ export class Clusters {
     return new Clusters(shape, bytes);
   }
 
-  /** Reads a verified head. Throws `corrupt`, naming `key`, when it is none of a known format. */
-  static decode(head: Uint8Array, key: string, { dims }: Pick<Collection, "dims">): Clusters {
+  /** Reads a verified head. Throws `corrupt`, naming `key`, when it is none of a known format, or not this segment's. */
+  static decode(
+    head: Uint8Array,
+    key: string,
+    { dims }: Pick<Collection, "dims">,
+    segment: Clustered,
+  ): Clusters {
     let shape: ClustersShape & { format: number };
     try {
       shape = { ...JSON.parse(Buffer.from(head.subarray(0, shapeBytes)).toString("utf8")) };
@@ -136,7 +136,24 @@ export class Clusters {
     const isShape = counts.every((count) => Number.isSafeInteger(count) && count >= 0);
     if (!isShape || shape.dims !== dims || headBytes(shape) !== head.length)
       throw corrupt(key, `its head of ${head.length} bytes does not fit its shape`);
-    return new Clusters(shape, ownBytes(head));
+    const clusters = new Clusters(shape, ownBytes(head));
+    const fault = clusters.#faultIn(segment);
+    if (fault !== null) throw corrupt(key, fault);
+    return clusters;
+  }
+
+  #faultIn({ rows, tombstones, files }: Clustered): string | null {
+    const { shape, groupRows, bucketRecords, bucketBytes } = this;
+    const sumOf = (counts: Uint32Array) => counts.reduce((sum, count) => sum + count, 0);
+    if (shape.rows !== rows || shape.records !== rows + tombstones)
+      return `it has ${shape.rows} rows and ${shape.records} records, the manifest says ${rows} and ${tombstones} more`;
+    if (sumOf(groupRows) !== rows || sumOf(bucketRecords) !== shape.records)
+      return "its groups or buckets do not add up to its rows and records";
+    if (this.bucketRange(shape.buckets - 1).limit !== files["clusters.bin"]!.bytes)
+      return "its groups and buckets are not as long as the file";
+    if (bucketBytes.some((bytes, bucket) => bytes > bucketBytesMax(bucketRecords[bucket]!)))
+      return "it has a bucket that is too long for its records";
+    return allFinite(this.centroids) ? null : "it has a centroid that is no vector";
   }
 
   /** Where a group's or a bucket's bytes lie in the file. */
@@ -200,7 +217,7 @@ export class Clusters {
     return null;
   }
 
-  /** Every row of a verified group with its distance by the codes, in the file's order. */
+  /** Every row of a verified group with its distance by the codes, in the file's order. Throws an Error where it is none. */
   near(group: number, bytes: Uint8Array, query: Float32Array, metric: Metric): NearRow[] {
     const { dims, buckets } = this.shape;
     const rows = this.groupRows[group]!;
@@ -212,6 +229,8 @@ export class Clusters {
     const codes = new Int8Array(own.buffer, own.byteOffset + rows * rowBytes, rows * dims);
     const centroid = this.centroids.subarray(group * dims, (group + 1) * dims);
     const rest = { centroid, scales, codes };
+    if (!allFinite(scales) || !allFinite(squaredDistances))
+      throw new Error(`group ${group} has numbers that are none`);
     // With the row as centroid c and rest r: |q − c − r|² = |q − c|² − 2 (q − c)·r + |r|², and q·(c + r) = q·c + q·r. Of unit
     // vectors, 1 − cos is half of the former, which rounds less where all of them point the same way.
     const bySquares = metric !== "ip";
@@ -274,26 +293,6 @@ export function encodeGroup(
   }
   return bytes;
 }
-
-/** label, id, version, delta, row, document, metadata, digest */
-export type BucketEntry = [
-  ...[label: number | null, id: string, version: number, delta: string, row: number],
-  ...[document: string | null, metadata: string | null, digest: string],
-];
-export const encodeBucket = (entries: readonly BucketEntry[]): Buffer => Buffer.from(JSON.stringify(entries));
-export const decodeBucket = (bytes: Buffer): ClusterRecord[] =>
-  (JSON.parse(bytes.toString("utf8")) as BucketEntry[]).map(
-    ([label, id, version, delta, row, document, metadata, digest]) => ({
-      label,
-      id,
-      version,
-      delta,
-      row,
-      document,
-      metadata,
-      digest,
-    }),
-  );
 
 export interface IdHash {
   readonly high: number;

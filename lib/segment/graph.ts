@@ -10,7 +10,7 @@ import { closeSync, openSync, readSync, statSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import hnswlib from "#hnswlib";
 import type { Collection, Metric } from "../core/collection.ts";
-import { corrupt, SiltstoneError } from "../core/errors.ts";
+import { corrupt } from "../core/errors.ts";
 import { shortageIn } from "./files.ts";
 
 export type GraphParameters = Pick<Collection, "dims" | "metric"> & {
@@ -65,10 +65,8 @@ export class Graph {
   ): Promise<Graph> {
     const graph = new Graph(parameters);
     try {
-      const ready = graph.#native.reserve(slots, parameters.index.M).catch((error: unknown) => {
-        throw new SiltstoneError("unavailable", `${path}: there is no memory for its ${slots} nodes`, {
-          cause: error,
-        });
+      const ready = graph.#native.reserve(slots, parameters.index.M).catch((error: Error) => {
+        throw Object.assign(error, { code: "ENOMEM" });
       });
       await Promise.allSettled([arrived, ready]);
       await arrived;
@@ -81,6 +79,7 @@ export class Graph {
         .catch((error: Error) => {
           // It was opened a moment ago: what is missing is not the file.
           if (error.message.startsWith("cannot open")) throw Object.assign(error, { code: "EMFILE" });
+          if (error.message === outOfMemory) throw Object.assign(error, { code: "ENOMEM" });
           throw corrupt(path, error.message, error);
         });
       return graph;
@@ -171,6 +170,9 @@ export function nearestCentroids(
   hnswlib.assign(rows, centroids, metric, availableParallelism(), nearest);
   return nearest;
 }
+
+/** As C++ says it. */
+const outOfMemory = "std::bad_alloc";
 
 const outputs = (k: number) => ({ labels: new Uint32Array(k), distances: new Float32Array(k) });
 

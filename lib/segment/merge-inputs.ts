@@ -3,14 +3,16 @@ import { join } from "node:path";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { Checksum, type RowSum } from "../core/checksum.ts";
 import type { Collection } from "../core/collection.ts";
+import { corrupt } from "../core/errors.ts";
 import { ulidTimeMs } from "../core/keys.ts";
 import type { Segment } from "../core/manifest.ts";
 import { compareOrder, type Row, type RowOrder } from "../core/record.ts";
 import type { Counts } from "../core/staleness.ts";
+import { type VectorSpace, vectorProblem } from "../core/vector.ts";
+import { openCheckedRecords } from "./check-records.ts";
 import { type Clusters, idHash } from "./clusters.ts";
 import { VectorFile } from "./files.ts";
 import {
-  openRecords,
   type StoredRow,
   type StoredTombstone,
   storedOrders,
@@ -32,14 +34,15 @@ export interface OpenInput extends MergeInput {
 /** Runs `work` with the inputs open. */
 export async function withInputs<T>(
   inputs: readonly MergeInput[],
-  { dims }: Pick<Collection, "dims">,
+  collection: Pick<Collection, "dims" | "fields">,
   work: (open: readonly OpenInput[]) => Promise<T>,
 ): Promise<T> {
   const open: OpenInput[] = [];
   try {
     for (const input of inputs) {
-      const db = openRecords(join(input.folder, "records.db"));
-      open.push({ ...input, db, vectors: new VectorFile(join(input.folder, "vectors.f32"), dims) });
+      const db = await openCheckedRecords(join(input.folder, "records.db"), collection, input.segment);
+      const vectors = new VectorFile(join(input.folder, "vectors.f32"), collection.dims);
+      open.push({ ...input, db, vectors });
     }
     return await work(open);
   } finally {
@@ -67,8 +70,8 @@ export interface Folded {
   readonly cameIn: RowSum;
 }
 
-/** One pass over all there is: it meets and sums every row as the files hold it. */
-export function foldInputs(inputs: readonly OpenInput[]): Folded {
+/** One pass over all there is: it meets and sums every row as the files hold it. Throws `corrupt` for what no row is. */
+export function foldInputs(inputs: readonly OpenInput[], space: VectorSpace): Folded {
   const winners = new Map<string, Place>();
   const losers: Loser[] = [];
   const cameIn = new Checksum();
@@ -82,10 +85,13 @@ export function foldInputs(inputs: readonly OpenInput[]): Folded {
     if (known !== undefined) losers.push({ id: row.id, ...known });
     winners.set(row.id, place);
   };
-  for (const [input, { db, vectors }] of inputs.entries()) {
+  for (const [input, { db, vectors, folder }] of inputs.entries()) {
     for (const { label, ...row } of storedRows(db)) {
       const { version, delta, row: at } = row;
-      meet({ ...row, vector: vectors.at(label) }, { input, label, version, delta, row: at });
+      const vector = vectors.at(label);
+      const problem = vectorProblem(space, vector);
+      if (problem !== null) throw corrupt(join(folder, "vectors.f32"), `row ${label} ${problem}`);
+      meet({ ...row, vector }, { input, label, version, delta, row: at });
     }
     for (const tombstone of storedTombstones(db)) {
       const { version, delta, row: at } = tombstone;
@@ -104,13 +110,14 @@ export interface Compared {
 }
 
 /** Moves rows that a segment of `against` supersedes (or holds as well) to the losers. */
-export function dropSuperseded(
+export async function dropSuperseded(
   { winners, losers }: Folded,
   against: readonly MergeInput[],
-): Map<string, Compared> {
+  collection: Pick<Collection, "fields">,
+): Promise<Map<string, Compared>> {
   const compared = new Map<string, Compared>();
   for (const { segment, folder } of against) {
-    const db = openRecords(join(folder, "records.db"));
+    const db = await openCheckedRecords(join(folder, "records.db"), collection, segment);
     try {
       let older = 0;
       const deleted = new Set<string>();

@@ -43,7 +43,14 @@ import {
   selectByLabel,
   withInputs,
 } from "./merge-inputs.ts";
-import { RecordsWriter, type StoredRow, storedRows, storedTombstones } from "./records-db.ts";
+import {
+  damageOf,
+  isMalformed,
+  RecordsWriter,
+  type StoredRow,
+  storedRows,
+  storedTombstones,
+} from "./records-db.ts";
 import { writeClusters } from "./write-clusters.ts";
 
 /** Rows written between two breaths. */
@@ -85,9 +92,9 @@ export const mergeSegments = (
   options: MergeOptions,
 ): Promise<Merged> =>
   withInputs(merging, collection, async (inputs) => {
-    const folded = foldInputs(inputs);
+    const folded = foldInputs(inputs, collection);
     const { winners, losers, cameIn } = folded;
-    const compared = dropSuperseded(folded, options.against ?? []);
+    const compared = await dropSuperseded(folded, options.against ?? [], collection);
     const supersedes = new Map([...compared].map(([id, { older }]) => [id, older]));
     const { dropTombstonesBeforeMs, neighbours = none() } = options;
     const met = await meetNeighbours(folded, dropTombstonesBeforeMs, neighbours, compared);
@@ -282,14 +289,28 @@ class Output {
 
   /** Deletes from the copy of the base's records what did not win. */
   #retireDead(base: number): void {
-    const { db } = this.#inputs[base]!;
-    for (const { id, label } of storedRows(db)) {
-      if (this.#keeps(base, id, label)) continue;
-      this.#records.deleteRow(label);
-      this.#died.push(label);
+    const { db, folder } = this.#inputs[base]!;
+    try {
+      for (const { id, label } of storedRows(db)) {
+        if (this.#keeps(base, id, label)) continue;
+        this.#records.deleteRow(label);
+        this.#died.push(label);
+      }
+      for (const { id } of storedTombstones(db))
+        if (!this.#keeps(base, id, null)) this.#records.deleteTombstone(id);
+    } catch (error) {
+      throw damageOf(join(folder, "records.db"), error);
     }
-    for (const { id } of storedTombstones(db))
-      if (!this.#keeps(base, id, null)) this.#records.deleteTombstone(id);
+  }
+
+  /** What an input holds and no table takes is damage of it; or of the base, whose copy takes nothing any more. */
+  #copyRow(label: number, input: number, row: StoredRow): void {
+    try {
+      this.#records.addRow(label, row);
+    } catch (error) {
+      const damaged = isMalformed(error) && this.#base !== null ? this.#base : input;
+      throw damageOf(join(this.#inputs[damaged]!.folder, "records.db"), error);
+    }
   }
 
   #keeps(input: number, id: string, label: number | null): boolean {
@@ -307,7 +328,7 @@ class Output {
         const slice = rows.slice(start, start + sliceRows);
         const block = new Float32Array(slice.length * dims);
         for (const [i, { input, label }] of slice.entries()) {
-          this.#records.addRow(first + start + i, select[input]!.get(label) as unknown as StoredRow);
+          this.#copyRow(first + start + i, input, select[input]!.get(label) as unknown as StoredRow);
           block.set(this.#inputs[input]!.vectors.at(label), i * dims);
         }
         if (writeSync(fd, block) !== block.byteLength) throw shortageIn(this.#path("vectors.f32"));

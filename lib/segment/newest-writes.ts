@@ -3,10 +3,11 @@
  * after the other, into a table of the newest writes; that is compared with each graph. So the work is that of the segments'
  * number and of the flats' rows, not that of their pairs.
  */
+import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { compareOrder, type RowOrder } from "../core/record.ts";
 import type { OpenSegment } from "./open-segment.ts";
-import { arraysOf } from "./records-db.ts";
+import { arraysOf, damageOf } from "./records-db.ts";
 
 /** Pages of the table in memory; what is beyond them lies in a temporary file. */
 const cacheKiB = 32 * 1024;
@@ -55,6 +56,8 @@ export class NewestWrites {
     try {
       work("rows");
       work("tombstones");
+    } catch (error) {
+      throw damageOf(join(segment.folder, "records.db"), error);
     } finally {
       this.#db.exec("DETACH DATABASE other");
     }

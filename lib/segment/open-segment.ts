@@ -9,16 +9,18 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import type { Collection } from "../core/collection.ts";
+import { corrupt } from "../core/errors.ts";
 import type { Filter } from "../core/filter.ts";
 import type { Condition } from "../core/filter-cost.ts";
 import { entriesToSql, filterToSql } from "../core/filter-sql.ts";
 import type { Segment } from "../core/manifest.ts";
-import { compareOrder, type RowOrder } from "../core/record.ts";
-import { normalised } from "../core/vector.ts";
+import { compareOrder, isOrder, isWord, type RowOrder } from "../core/record.ts";
+import { normalised, vectorProblem } from "../core/vector.ts";
+import { openCheckedRecords } from "./check-records.ts";
 import { VectorFile } from "./files.ts";
 import { exactRows, Graph, type Hit } from "./graph.ts";
 import { OpenRecords, RecordsPool } from "./open-records.ts";
-import { arraysOf, recordsUri, type StoredRow } from "./records-db.ts";
+import { arraysOf, damageOf, recordsUri, type StoredRow } from "./records-db.ts";
 import { efFor, efsBeforeExact, visitsMax } from "./search-cost.ts";
 
 /** Filters whose labels are kept per segment. */
@@ -71,7 +73,7 @@ export class OpenSegment {
     this.#collection = collection;
     this.#records = parts.records;
     this.#graph = parts.graph;
-    this.#vectors = parts.graph === null ? residentVectors(folder, collection) : null;
+    this.#vectors = parts.graph === null ? residentVectors(folder, collection, segment.slots) : null;
     this.held = { rows: segment.rows, bytes: segment.rows === segment.slots ? null : this.#heldBytes() };
   }
 
@@ -94,6 +96,7 @@ export class OpenSegment {
       if (segment.kind === "hnsw")
         graph = await Graph.load(join(folder, "index.hnsw"), collection, segment.slots, arrived);
       await arrived;
+      (await openCheckedRecords(join(folder, "records.db"), collection, segment)).close();
       records = new OpenRecords(join(folder, "records.db"), pool);
       return new OpenSegment(folder, collection, segment, { records, graph });
     } catch (error) {
@@ -115,8 +118,13 @@ export class OpenSegment {
 
   #heldBytes(): Uint8Array {
     const bytes = new Uint8Array(this.segment.slots);
-    for (const label of labelsOf(this.#records.db, "SELECT json_group_array(label) FROM rows", []))
-      bytes[label] = 1;
+    const labels = this.#labels("SELECT json_group_array(label) FROM rows", []);
+    if (labels.length !== this.segment.rows)
+      throw corrupt(
+        join(this.folder, "records.db"),
+        `it has ${labels.length} labels of ${this.segment.rows} rows`,
+      );
+    for (const label of labels) bytes[label] = 1;
     return bytes;
   }
 
@@ -125,6 +133,10 @@ export class OpenSegment {
    * segment's ids into the larger one's index. The same write in both (a redelivery) is dead in `other`.
    */
   shadows(other: OpenSegment): { mine: number[]; theirs: number[] } {
+    return this.#read(() => this.#shadows(other));
+  }
+
+  #shadows(other: OpenSegment): { mine: number[]; theirs: number[] } {
     const mine: number[] = [];
     const theirs: number[] = [];
     const { db } = this.#records;
@@ -165,7 +177,9 @@ export class OpenSegment {
     const bytes = before.bytes?.slice() ?? new Uint8Array(this.segment.slots).fill(1);
     let rows = before.rows;
     for (const label of labels) {
-      rows -= bytes[label]!;
+      const was = bytes[label];
+      if (was === undefined) throw corrupt(join(this.folder, "records.db"), `it has label ${label}`);
+      rows -= was;
       bytes[label] = 0;
     }
     return { rows, bytes };
@@ -189,7 +203,7 @@ export class OpenSegment {
     const asked = { query, k: Math.min(wanted + 1, rows) };
     const hits = this.#find(asked, alive, labels);
     if (this.#ranks === null && hits[wanted]?.distance === hits[wanted - 1]!.distance) {
-      this.#ranks = ranksOf(this.#records.db, this.segment.slots);
+      this.#ranks = this.#read(() => ranksOf(this.#records.db, this.segment.slots));
       return this.#find(asked, alive, labels).slice(0, wanted);
     }
     return hits.slice(0, wanted);
@@ -255,7 +269,9 @@ export class OpenSegment {
   /** Entries of the condition's list field that equal one of its values; at most `max` are counted. */
   countEntries(condition: Condition, max: number): number {
     const { sql, parameters } = entriesToSql(condition);
-    return (arraysOf(this.#records.db, sql).get(...parameters, max) as unknown as [number])[0];
+    return this.#read(
+      () => (arraysOf(this.#records.db, sql).get(...parameters, max) as unknown as [number])[0],
+    );
   }
 
   #labelsOf(filter: Filter): Uint32Array {
@@ -263,28 +279,62 @@ export class OpenSegment {
     const known = this.#filters.get(key);
     if (known) return known;
     const { sql, parameters } = filterToSql(filter);
-    const labels = labelsOf(
-      this.#records.db,
-      `SELECT json_group_array(label) FROM rows WHERE ${sql}`,
-      parameters,
-    );
+    const labels = this.#labels(`SELECT json_group_array(label) FROM rows WHERE ${sql}`, parameters);
     if (this.#filters.size >= cachedFiltersMax) this.#filters.delete(this.#filters.keys().next().value!);
     this.#filters.set(key, labels);
     return labels;
   }
 
+  /** The labels that a query gives as one JSON text, which is read three times as fast as a row for each. Ascending. */
+  #labels(sql: string, parameters: readonly (string | number)[]): Uint32Array {
+    return this.#read(() => {
+      const [json] = arraysOf(this.#records.db, sql).get(...parameters) as unknown as [string];
+      const labels = Uint32Array.from(JSON.parse(json) as number[]).sort();
+      if (labels.some((label, i) => label >= this.segment.slots || label === labels[i - 1]))
+        throw new Error(`it has a label twice, or one above its ${this.segment.slots} vectors`);
+      return labels;
+    });
+  }
+
+  /** Reads records.db. */
+  #read<T>(work: () => T): T {
+    try {
+      return work();
+    } catch (error) {
+      throw damageOf(join(this.folder, "records.db"), error);
+    }
+  }
+
   /** The row or tombstone of an id, dead or alive; null when the segment has none. */
   find(id: string): FoundRow | null {
-    return (this.#records.selectOrder.get(id) as unknown as FoundRow | undefined) ?? null;
+    return this.#read(() => {
+      const found = this.#records.selectOrder.get(id) as unknown as FoundRow | undefined;
+      if (found === undefined) return null;
+      const { label } = found;
+      if (!isOrder(found) || !isWord(label ?? 0) || (label ?? 0) >= Math.max(1, this.segment.slots))
+        throw new Error(`the row of an id has label ${label}, or an order of another type`);
+      return found;
+    });
   }
 
   idOf(label: number): string {
-    return (this.#records.selectId.get(label) as unknown as [string])[0];
+    return this.#read(() => {
+      const id = (this.#records.selectId.get(label) as unknown as [string] | undefined)?.[0];
+      if (typeof id !== "string") throw new Error(`it has no row ${label}`);
+      return id;
+    });
   }
 
-  row(label: number, { document }: { document: boolean }): AnswerRow {
-    const row = this.#records.selectRow.get(label, Number(document)) as unknown as AnswerColumns;
-    return { label, id: row[0], version: row[1], document: row[2], metadata: row[3] };
+  row(label: number, { document: wanted }: { document: boolean }): AnswerRow {
+    return this.#read(() => {
+      const row = this.#records.selectRow.get(label, Number(wanted)) as unknown as AnswerColumns | undefined;
+      if (row === undefined) throw new Error(`it has no row ${label}`);
+      const [id, version, document, metadata] = row;
+      const isText = (value: unknown) => value === null || typeof value === "string";
+      if (typeof id !== "string" || typeof version !== "number" || !isText(document) || !isText(metadata))
+        throw new Error(`row ${label} has columns of other types`);
+      return { label, id, version, document, metadata };
+    });
   }
 
   /** The vector as searches see it: unit length for cosine. */
@@ -297,7 +347,10 @@ export class OpenSegment {
   givenVector(label: number): Float32Array {
     const vectors = new VectorFile(join(this.folder, "vectors.f32"), this.#collection.dims);
     try {
-      return vectors.rows(label, label + 1);
+      const vector = vectors.rows(label, label + 1);
+      const problem = vectorProblem(this.#collection, vector);
+      if (problem !== null) throw corrupt(join(this.folder, "vectors.f32"), `row ${label} ${problem}`);
+      return vector;
     } finally {
       vectors.close();
     }
@@ -317,12 +370,6 @@ function holds(labels: Uint32Array, label: number): boolean {
   return labels[start] === label;
 }
 
-/** Ascending. One JSON text is read three times as fast as a row for each label. */
-function labelsOf(db: DatabaseSync, sql: string, parameters: readonly (string | number)[]): Uint32Array {
-  const [json] = arraysOf(db, sql).get(...parameters) as unknown as [string];
-  return Uint32Array.from(JSON.parse(json) as number[]).sort();
-}
-
 /** The place of each label's row in the order of ids, by their UTF-8 bytes: SQLite's own order of texts. */
 function ranksOf(db: DatabaseSync, slots: number): Uint32Array {
   const sql = "SELECT json_group_array(label) FROM (SELECT label FROM rows ORDER BY id)";
@@ -340,12 +387,19 @@ const orderOf = (pair: unknown[], at: number): RowOrder => ({
   row: pair[at + 2] as number,
 });
 
-function residentVectors(folder: string, { dims, metric }: Collection): Float32Array {
-  const bytes = readFileSync(join(folder, "vectors.f32"));
-  const vectors = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
-  if (metric !== "cosine") return vectors;
-  const units = new Float32Array(vectors.length);
-  for (let start = 0; start < vectors.length; start += dims)
-    units.set(normalised(vectors.subarray(start, start + dims)), start);
-  return units;
+function residentVectors(folder: string, collection: Collection, slots: number): Float32Array {
+  const { dims, metric } = collection;
+  const path = join(folder, "vectors.f32");
+  const bytes = readFileSync(path);
+  if (bytes.length !== slots * dims * 4)
+    throw corrupt(path, `it has ${bytes.length} bytes for ${slots} × ${dims}`);
+  const vectors = new Float32Array(bytes.buffer, bytes.byteOffset, slots * dims);
+  const searched = metric === "cosine" ? new Float32Array(vectors.length) : vectors;
+  for (let start = 0; start < vectors.length; start += dims) {
+    const vector = vectors.subarray(start, start + dims);
+    const problem = vectorProblem(collection, vector);
+    if (problem !== null) throw corrupt(path, `row ${start / dims} ${problem}`);
+    if (metric === "cosine") searched.set(normalised(vector), start);
+  }
+  return searched;
 }

@@ -10,9 +10,9 @@
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
 import type { Collection } from "../core/collection.ts";
-import { corrupt, isNewerFormat, newerFormat } from "../core/errors.ts";
+import { corrupt, newerFormat, SiltstoneError } from "../core/errors.ts";
 import { fieldColumns, fieldValues, sortedFields } from "../core/filter-sql.ts";
-import type { Metadata, Row, RowOrder } from "../core/record.ts";
+import { isOrder, isWord, type Metadata, type Row, type RowOrder } from "../core/record.ts";
 
 export const recordsFormat = 1;
 /** "Silt" in ASCII: `file` and sqlite3 show whose database it is. */
@@ -38,15 +38,12 @@ export function recordsUri(path: string): URL {
   return uri;
 }
 
-/** SQLITE_NOMEM and SQLITE_CANTOPEN. */
-const exhausted: ReadonlySet<unknown> = new Set([7, 14]);
-
 /** Opens a finished file. Throws `corrupt` when it is no records.db of a known format. */
 export function openRecords(path: string): DatabaseSync {
   let db: DatabaseSync | undefined;
   try {
     db = new DatabaseSync(recordsUri(path), { readOnly: true });
-    db.exec(`PRAGMA mmap_size = ${mappedBytesMax}`);
+    db.exec(`PRAGMA trusted_schema = OFF; PRAGMA mmap_size = ${mappedBytesMax}`);
     const { application_id } = db.prepare("PRAGMA application_id").get() as { application_id: number };
     const { user_version } = db.prepare("PRAGMA user_version").get() as { user_version: number };
     if (application_id !== applicationId) throw new Error("it is not a records.db");
@@ -56,18 +53,47 @@ export function openRecords(path: string): DatabaseSync {
     return db;
   } catch (error) {
     db?.close();
-    if (isNewerFormat(error)) throw error;
-    // No memory, no file descriptor: no fault of the file.
-    if (exhausted.has((error as { errcode?: unknown }).errcode)) throw error;
-    throw corrupt(path, (error as Error).message, error);
+    throw damageOf(path, error);
   }
 }
+
+/** What SQLite says of the machine, and not of a file: no memory, no disk, a full one, no file descriptor. */
+const machineErrors: readonly number[] = [7, 10, 13, 14];
+
+/**
+ * What to throw where reading a file's content failed: its sha256 was right, so that whatever SQLite, JSON or a type says of
+ * the content is `corrupt`.
+ */
+export function damageOf(path: string, error: unknown): unknown {
+  const { errcode, syscall } = error as { errcode?: number; syscall?: string };
+  const isOfMachine =
+    syscall !== undefined || (errcode !== undefined && machineErrors.includes(errcode & 0xff));
+  if (isOfMachine || error instanceof SiltstoneError) return error;
+  return corrupt(path, (error as Error).message, error);
+}
+
+/** Whether SQLite says that the pages which it works on do not fit together. */
+export const isMalformed = (error: unknown): boolean => {
+  const { errcode } = error as { errcode?: number };
+  return errcode !== undefined && (errcode & 0xff) === 11;
+};
 
 /** A statement whose rows are arrays, which take half the time of objects. */
 export function arraysOf(db: DatabaseSync, sql: string): StatementSync {
   const statement = db.prepare(sql);
   statement.setReturnArrays(true);
   return statement;
+}
+
+/** The DDL. Every file of this format has it to the letter (lib/segment/check-records.ts): who changes it makes another format. */
+export function schemaOf(fields: Collection["fields"]): string {
+  const { columns, statements } = fieldColumns(fields);
+  return `CREATE TABLE rows(label INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, version INTEGER NOT NULL,
+           delta TEXT NOT NULL, row INTEGER NOT NULL, document TEXT, metadata TEXT
+           ${columns.map((column) => `, ${column.definition}`).join("")}) STRICT;
+         CREATE TABLE tombstones(id TEXT PRIMARY KEY, version INTEGER NOT NULL, delta TEXT NOT NULL,
+           row INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+         ${statements.join(";\n")}`;
 }
 
 /** Indexes are written in the order of rows, which is none: what does not fit is written again and again. */
@@ -87,20 +113,13 @@ export class RecordsWriter {
   constructor(path: string, collection: Pick<Collection, "fields">, from: "new" | "copy" = "new") {
     this.#fields = sortedFields(collection.fields);
     this.#db = new DatabaseSync(path);
-    const { columns, lists, statements } = fieldColumns(collection.fields);
+    const { columns, lists } = fieldColumns(collection.fields);
     this.#db.exec("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE");
     // What is deleted from a copy is a document that somebody deleted or replaced: its text must not stay in free pages.
     this.#db.exec(`PRAGMA cache_size = -${writerCacheKiB}; PRAGMA secure_delete = ON`);
     if (from === "new") {
       this.#db.exec(`PRAGMA application_id = ${applicationId}; PRAGMA user_version = ${recordsFormat}`);
-      this.#db.exec(
-        `CREATE TABLE rows(label INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, version INTEGER NOT NULL,
-           delta TEXT NOT NULL, row INTEGER NOT NULL, document TEXT, metadata TEXT
-           ${columns.map((column) => `, ${column.definition}`).join("")}) STRICT;
-         CREATE TABLE tombstones(id TEXT PRIMARY KEY, version INTEGER NOT NULL, delta TEXT NOT NULL,
-           row INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-         ${statements.join(";\n")}`,
-      );
+      this.#db.exec(schemaOf(collection.fields));
     }
     this.#db.exec("BEGIN");
     const names = [
@@ -166,19 +185,39 @@ export class RecordsWriter {
   }
 }
 
-/** All rows by label, ascending, a bounded part of them in memory at a time. */
+/** All rows by label, ascending, a bounded part of them in memory at a time. Throws `corrupt` where the file holds other things. */
 export function* storedRows(db: DatabaseSync): Generator<StoredRow> {
-  const select = db.prepare(
-    "SELECT label, id, version, delta, row, document, metadata FROM rows ORDER BY label",
-  );
-  for (const row of select.iterate()) yield row as unknown as StoredRow;
+  const select = "SELECT label, id, version, delta, row, document, metadata FROM rows ORDER BY label";
+  for (const row of iterate(db, select)) {
+    const { label, document, metadata } = row;
+    if (!isWord(label) || !isTextOrNull(document) || !isTextOrNull(metadata))
+      throw corrupt(nameOf(db), `row ${label} has columns of other types`);
+    yield row as unknown as StoredRow;
+  }
 }
 
 /** Id and order of every row and tombstone, in no order. */
 export function* storedOrders(db: DatabaseSync): Generator<RowOrder & { readonly id: string }> {
-  for (const table of ["rows", "tombstones"]) {
-    const select = db.prepare(`SELECT id, version, delta, row FROM ${table}`);
-    for (const record of select.iterate()) yield record as unknown as RowOrder & { readonly id: string };
+  for (const table of ["rows", "tombstones"])
+    yield* iterate(db, `SELECT id, version, delta, row FROM ${table}`) as Generator<never>;
+}
+
+export const storedTombstones = (db: DatabaseSync): Generator<StoredTombstone> =>
+  iterate(db, "SELECT id, version, delta, row FROM tombstones ORDER BY id") as Generator<never>;
+
+function* iterate(
+  db: DatabaseSync,
+  select: string,
+  ...parameters: string[]
+): Generator<Record<string, unknown>> {
+  try {
+    for (const row of db.prepare(select).iterate(...parameters)) {
+      if (typeof row.id !== "string" || !isOrder(row as never))
+        throw new Error("a row has no id, or an order of another type");
+      yield row;
+    }
+  } catch (error) {
+    throw damageOf(nameOf(db), error);
   }
 }
 
@@ -189,16 +228,14 @@ export interface Write extends RowOrder {
 }
 
 export function* writesOf(db: DatabaseSync, ids: Iterable<string>): Generator<Write> {
-  const selects = ["rows", "tombstones"].map((table) => ({
-    isDelete: table === "tombstones",
-    select: db.prepare(`SELECT version, delta, row FROM ${table} WHERE id = ?`),
-  }));
-  for (const id of ids)
-    for (const { isDelete, select } of selects)
-      for (const order of select.iterate(id)) yield { id, isDelete, ...(order as unknown as RowOrder) };
+  for (const id of ids) {
+    for (const table of ["rows", "tombstones"]) {
+      const select = `SELECT id, version, delta, row FROM ${table} WHERE id = ?`;
+      for (const write of iterate(db, select, id))
+        yield { ...(write as unknown as RowOrder), id, isDelete: table === "tombstones" };
+    }
+  }
 }
 
-export function* storedTombstones(db: DatabaseSync): Generator<StoredTombstone> {
-  const select = db.prepare("SELECT id, version, delta, row FROM tombstones ORDER BY id");
-  for (const row of select.iterate()) yield row as unknown as StoredTombstone;
-}
+const isTextOrNull = (value: unknown): boolean => value === null || typeof value === "string";
+const nameOf = (db: DatabaseSync): string => db.location() ?? "records.db";

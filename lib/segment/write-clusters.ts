@@ -10,16 +10,9 @@ import { digestBytes, digestOf } from "../core/checksum.ts";
 import type { Collection, Metric } from "../core/collection.ts";
 import type { FileEntry } from "../core/manifest.ts";
 import { normalise } from "../core/vector.ts";
+import { type BucketEntry, encodeBucket } from "./cluster-buckets.ts";
 import type { Clustering } from "./clustering.ts";
-import {
-  type BucketEntry,
-  bucketOfHash,
-  bucketsFor,
-  Clusters,
-  encodeBucket,
-  encodeGroup,
-  idHash,
-} from "./clusters.ts";
+import { bucketOfHash, bucketsFor, Clusters, encodeGroup, idHash } from "./clusters.ts";
 import { hashFile, shortageIn, VectorFile } from "./files.ts";
 import { arraysOf, openRecords, type StoredTombstone, storedTombstones } from "./records-db.ts";
 

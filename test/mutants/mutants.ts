@@ -17,6 +17,9 @@ const mutant = (name: string, file: string, search: string, replace: string, tes
   ...(test === undefined ? {} : { test }),
 });
 
+const forgedRecords = "test/corruption/forged/forged-records.test.ts";
+const forgedGraphs = "test/corruption/forged/forged-graphs.test.ts";
+
 export const mutants: readonly Mutant[] = [
   mutant("pointer moved without If-Match", "lib/engine/publish.ts", ", { ifMatch: head.etag });", ");"),
   mutant(
@@ -1686,6 +1689,97 @@ export const mutants: readonly Mutant[] = [
     ],
     test: "test/engine/collections.test.ts",
   },
+  mutant(
+    "the schema of a records.db is whatever it says",
+    "lib/segment/check-records.ts",
+    `if (found !== expected) throw new Error("its schema is not that of the collection");`,
+    "",
+    forgedRecords,
+  ),
+  mutant(
+    "pages of a records.db lead where they like",
+    "lib/segment/check-records.ts",
+    "for (const [, root] of stored) pages.walk(root);",
+    "",
+    forgedRecords,
+  ),
+  mutant(
+    "rows of a records.db hold more than the file",
+    "lib/segment/sqlite-pages.ts",
+    "this.#bytesLeft -= this.#contentBytes[page]!;",
+    "",
+    forgedRecords,
+  ),
+  mutant(
+    "rows of a records.db are not counted",
+    "lib/segment/check-records.ts",
+    "    if (segment !== null) checkCounts(db, segment);\n",
+    "",
+    forgedRecords,
+  ),
+  mutant(
+    "what is no row is read from a records.db",
+    "lib/segment/records-db.ts",
+    `if (typeof row.id !== "string" || !isOrder(row as never))`,
+    `if (row.id === "")`,
+    forgedRecords,
+  ),
+  mutant(
+    "what no table takes ends a merge",
+    "lib/segment/merge-segments.ts",
+    `throw damageOf(join(this.#inputs[damaged]!.folder, "records.db"), error);`,
+    "throw damaged === -1 ? null : error;",
+    forgedRecords,
+  ),
+  mutant(
+    "vectors of a flat segment are searched as they come",
+    "lib/segment/open-segment.ts",
+    "if (problem !== null) throw corrupt(path, `row ${start / dims} ${problem}`);",
+    "",
+    forgedRecords,
+  ),
+  mutant(
+    "stored metadata are answered as they come",
+    "lib/engine/reader.ts",
+    `if (typeof object !== "object" || object === null || Array.isArray(object))`,
+    "if (object === undefined)",
+    forgedRecords,
+  ),
+  mutant(
+    "counts of clusters.bin are not the segment's",
+    "lib/segment/clusters.ts",
+    "if (fault !== null) throw corrupt(key, fault);",
+    "",
+    forgedRecords,
+  ),
+  mutant(
+    "records of clusters.bin are whatever they say",
+    "lib/segment/cluster-buckets.ts",
+    "entries.length !== records || !entries.every(isEntry)",
+    "entries.length < 0",
+    forgedRecords,
+  ),
+  mutant(
+    "numbers of clusters.bin are whatever they say",
+    "lib/segment/clusters.ts",
+    "if (!allFinite(scales) || !allFinite(squaredDistances))",
+    "if (rows < 0)",
+    forgedRecords,
+  ),
+  mutant(
+    "verify does not look into clusters.bin",
+    "lib/engine/verify.ts",
+    `if (segment.files["clusters.bin"] !== undefined)`,
+    "if (segment.slots < 0)",
+    forgedRecords,
+  ),
+  mutant(
+    "a graph's file is loaded whatever the number of its nodes",
+    "lib/segment/graph.ts",
+    "if (count !== slots) throw corrupt(",
+    "if (count < 0) throw corrupt(",
+    forgedGraphs,
+  ),
   {
     name: "hash of a segment file not verified",
     file: "lib/engine/fetch.ts",

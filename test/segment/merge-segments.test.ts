@@ -96,7 +96,7 @@ async function rowOfLabels({ folder: path, segment }: MergeInput, metric: Metric
 function groupOfLabels({ folder: path, segment }: MergeInput, metric: Metric): number[] {
   const bytes = readFileSync(join(path, "clusters.bin"));
   const head = bytes.subarray(0, segment.files["clusters.bin"]!.head!.bytes);
-  const clusters = Clusters.decode(head, "clusters.bin", { dims });
+  const clusters = Clusters.decode(head, "clusters.bin", { dims }, segment);
   const file = new VectorFile(join(path, "vectors.f32"), dims);
   const groups = new Array<number>(segment.slots).fill(-1);
   const grouping = metric === "ip" ? "l2" : metric;

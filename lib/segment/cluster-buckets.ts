@@ -1,0 +1,48 @@
+/** The buckets of clusters.bin: lists of records without their vectors, as JSON. Whatever is read is checked, column by column. */
+import { metadataBytesMax } from "../core/metadata.ts";
+import { isOrder, isWord, type RowOrder } from "../core/record.ts";
+import { documentBytesMax, idBytesMax } from "../core/records.ts";
+
+/** Of a record in a bucket: a document and metadata of characters that JSON writes as six bytes each, and what is short. */
+const recordBytesMax = 6 * (documentBytesMax + metadataBytesMax + idBytesMax) + 1024;
+const bracketBytes = 2;
+export const bucketBytesMax = (records: number): number => bracketBytes + records * recordBytesMax;
+
+export interface ClusterRecord extends RowOrder {
+  /** Null for a tombstone. */
+  readonly label: number | null;
+  readonly id: string;
+  readonly document: string | null;
+  readonly metadata: string | null;
+  /** The row's digest (lib/core/checksum.ts) in base64: it covers the vector, which lies in vectors.f32. */
+  readonly digest: string;
+}
+
+/** label, id, version, delta, row, document, metadata, digest */
+export type BucketEntry = [
+  ...[label: number | null, id: string, version: number, delta: string, row: number],
+  ...[document: string | null, metadata: string | null, digest: string],
+];
+export const encodeBucket = (entries: readonly BucketEntry[]): Buffer => Buffer.from(JSON.stringify(entries));
+
+/** Throws an Error where the bytes are not so many records. */
+export function decodeBucket(bytes: Buffer, records: number): ClusterRecord[] {
+  const entries = JSON.parse(bytes.toString("utf8")) as BucketEntry[];
+  if (!Array.isArray(entries) || entries.length !== records || !entries.every(isEntry))
+    throw new Error(`a bucket does not hold ${records} records`);
+  return entries.map(([label, id, version, delta, row, document, metadata, digest]) => ({
+    ...{ label, id, version, delta, row },
+    ...{ document, metadata, digest },
+  }));
+}
+
+function isEntry(entry: unknown): entry is BucketEntry {
+  if (!Array.isArray(entry) || entry.length !== 8) return false;
+  const [label, id, version, delta, row, document, metadata, digest] = entry as unknown[];
+  const isText = (value: unknown) => typeof value === "string";
+  return (
+    isWord(label ?? 0) &&
+    isOrder({ version, delta, row }) &&
+    [id, document ?? "", metadata ?? "", digest].every(isText)
+  );
+}

@@ -1,0 +1,51 @@
+/** Tries forgeries, and says of each when it begins and how it ended: a signal ends this process, and not who asks. */
+import type { Metric } from "../../../lib/core/collection.ts";
+import { forgeryNamed } from "./forgeries.ts";
+import { exercise, forging, prepare } from "./world.ts";
+
+export interface Asked {
+  readonly metric: Metric;
+  readonly names: readonly string[];
+}
+export type Said =
+  | { readonly begins: string }
+  | {
+      readonly ended: string;
+      /** Which readings refused it as `corrupt`, and how. */
+      readonly refused: readonly string[];
+      /** What was wrong with it beside that. */
+      readonly fault: string | null;
+      readonly seconds: number;
+      /** The largest that this process was so far. */
+      readonly rssBytes: number;
+    };
+
+const { metric, names } = JSON.parse(process.argv[2]!) as Asked;
+// Written at once: what a signal ends has said where.
+const say = (said: Said) => process.stdout.write(`${JSON.stringify(said)}\n`);
+const stage = await prepare(metric);
+const intact = await forging(stage, [], () => exercise(stage));
+if (intact.refused.length > 0) throw new Error(`without a forgery: ${intact.refused.join("; ")}`);
+for (const name of names) {
+  say({ begins: name });
+  const started = performance.now();
+  const outcome = await attempt(name).catch((error: unknown) => ({
+    refused: [],
+    fault: String((error as Error).stack ?? error),
+  }));
+  const seconds = (performance.now() - started) / 1_000;
+  say({ ended: name, ...outcome, seconds, rssBytes: process.resourceUsage().maxRSS * 1024 });
+}
+
+async function attempt(name: string): Promise<{ refused: readonly string[]; fault: string | null }> {
+  const forgery = forgeryNamed(metric, name);
+  const forged = forgery.forge(stage);
+  const { refused } = await forging(stage, forged, () => exercise(stage));
+  // The sum of rows is no single file's.
+  const ofRows = /its files do not have the|the rows read from a merge's inputs/;
+  const isNamed = (said: string) => ofRows.test(said) || forged.some(({ file }) => said.includes(file));
+  const other = refused.find((said) => !isNamed(said));
+  if (other !== undefined) return { refused, fault: `refused for something else: ${other}` };
+  const missing = forgery.refusedBy.filter((one) => !refused.some((said) => said.startsWith(one)));
+  return { refused, fault: missing.length === 0 ? null : `not refused by ${missing.join(", ")}` };
+}
