@@ -1,5 +1,5 @@
 /** QRY-5: the cache is bounded by what really lies on disk and in memory, and what does not fit is refused before it is fetched. */
-import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
+import { mkdtempSync, readdirSync, readlinkSync, rmSync, statSync } from "node:fs";
 import os, { tmpdir } from "node:os";
 import { join } from "node:path";
 import { isKind } from "../../lib/core/errors.ts";
@@ -275,4 +275,31 @@ test("whatever is asked, published and merged in whatever order, the disk is nev
   expect(outcomes.right).toBeGreaterThan(20);
   expect(outcomes.refused).toBeGreaterThan(0);
   await close();
+});
+
+test("of sixty shards no more files are open than the reader may have, and every shard answers", async () => {
+  const world = memoryWorld();
+  await createCollection(world, { name: "docs", dims, metric: "l2", shards: 60 });
+  await write(world, "docs", 0, 600);
+  await ingest(world);
+  const descriptorsMax = 40;
+  const options = { refreshSeconds: 300, cacheBytesMax: 1e9, descriptorsMax, traffic: world.traffic };
+  const bounded = new Reader(world, options);
+  const openRecords = () =>
+    readdirSync("/proc/self/fd").filter((descriptor) => {
+      try {
+        return readlinkSync(`/proc/self/fd/${descriptor}`).endsWith("records.db");
+      } catch {
+        return false; // The one that listed them.
+      }
+    }).length;
+  const before = openRecords();
+  const ids = Array.from({ length: 600 }, (_, i) => `r${i}`);
+  for (let reads = 0; reads < 2; reads++) {
+    expect((await bounded.get({ collection: "docs", ids })).missing).toEqual([]);
+    expect(openRecords() - before).toBeLessThanOrEqual(descriptorsMax);
+    expect(openRecords() - before).toBeGreaterThan(0);
+  }
+  await bounded.close();
+  expect(openRecords()).toBe(before);
 });

@@ -463,7 +463,7 @@ export const mutants: readonly Mutant[] = [
     "lib/segment/open-records.ts",
     "this.#open.size >= this.#max",
     "this.#open.size === Number.POSITIVE_INFINITY",
-    "test/descriptors",
+    "test/engine/cache-bound.test.ts",
   ),
   mutant(
     "of what a reader without a view fails at only damage is reported",
