@@ -29,7 +29,7 @@ const rules: readonly { folder: string; project: readonly string[]; packages: Re
   },
   {
     folder: "lib/constructs",
-    project: ["lib/contract.ts", "lib/core/time-bounds.ts", "lib/constructs"],
+    project: ["lib/contract.ts", "lib/core/collection.ts", "lib/core/time-bounds.ts", "lib/constructs"],
     packages: /^(node:.*|aws-cdk-lib.*|constructs)$/,
   },
   {

@@ -54,7 +54,7 @@ export interface Producer {
   /**
    * Writes a call's records and deletes; answered means durable. The call is copied at once: its arrays and objects may be
    * used again before it is answered. Throws a SiltstoneError: `invalid` with every problem of every record when the call is
-   * refused, `notFound` when there is no such collection; after `unavailable` (nothing was written) and `uncertain` (some
+   * refused, `notFound` when there is no such collection, or none that it may write to; after `unavailable` (nothing was written) and `uncertain` (some
    * of it may have been; the message says what was) repeat the call.
    */
   produce(call: ProduceCall): Promise<ProduceAnswer>;
@@ -73,7 +73,7 @@ export function producerWorld({ bucket, queueUrl }: ProducerNames): ProduceWorld
   const bounds = requestBounds.producer;
   const sqs = new SQSClient(patience(bounds, socketsMax));
   return {
-    store: new S3ObjectStore(s3Client(bounds), bucket, new Traffic(), bounds),
+    store: new S3ObjectStore(s3Client(bounds), bucket, new Traffic(), { ...bounds, mayList: false }),
     queue: { send: (body: string) => sendMessage(sqs, { QueueUrl: queueUrl, MessageBody: body }) },
     clock: systemClock(),
   };

@@ -60,11 +60,21 @@ const copyPartsAtOnce = 16;
 const listPagesMax = 100_000;
 const failuresShown = 5;
 
+export interface S3ObjectStoreOptions extends Pick<S3Bounds, "bodyAttempts" | "sockets"> {
+  /**
+   * Whether the role may list the bucket. S3 says that a key is absent only to who may; to others it is denied, like one that
+   * they may not read, and `get` answers `absent` for both.
+   * @default true
+   */
+  readonly mayList?: boolean;
+}
+
 export class S3ObjectStore implements ObjectStore {
   readonly #client: S3Client;
   readonly #bucket: string;
   readonly #traffic: Traffic;
   readonly #bodyAttempts: number;
+  readonly #mayList: boolean;
   /** The time of a read begins when it is begun, and not when a connection is free for it: thousands may be wanted at once. */
   readonly #reads: LimitFunction;
 
@@ -72,15 +82,13 @@ export class S3ObjectStore implements ObjectStore {
     client: S3Client,
     bucket: string,
     traffic: Traffic,
-    {
-      bodyAttempts,
-      sockets = s3SocketsMax,
-    }: Pick<S3Bounds, "bodyAttempts" | "sockets"> = requestBounds.person,
+    { bodyAttempts, sockets = s3SocketsMax, mayList = true }: S3ObjectStoreOptions = requestBounds.person,
   ) {
     this.#client = client;
     this.#bucket = bucket;
     this.#traffic = traffic;
     this.#bodyAttempts = bodyAttempts;
+    this.#mayList = mayList;
     this.#reads = pLimit(Math.ceil(sockets * readsShare));
     // The deserialize step is run once for every attempt.
     client.middlewareStack.add(
@@ -106,7 +114,7 @@ export class S3ObjectStore implements ObjectStore {
     } catch (error) {
       const status = statusOf(error);
       if (status === 304) return { kind: "notModified" };
-      if (isAbsent(error)) return { kind: "absent" };
+      if (isAbsent(error) || (!this.#mayList && isDenied(error))) return { kind: "absent" };
       if (status === 416 && options.range) {
         throw corrupt(
           key,
@@ -177,9 +185,8 @@ export class S3ObjectStore implements ObjectStore {
       this.#traffic.wrote(body.length);
       return { kind: "written", etag: answer.ETag! };
     } catch (error) {
-      const status = statusOf(error);
-      // 409 is a writer at the same moment; 404 is If-Match on a key that is gone.
-      if (condition && (status === 412 || status === 409 || isAbsent(error)))
+      // 404 is If-Match on a key that is gone.
+      if (condition && (isPreconditionFailed(error) || isAbsent(error)))
         return { kind: "preconditionFailed" };
       throw this.#failure(error, "PutObject", key);
     }
@@ -190,16 +197,19 @@ export class S3ObjectStore implements ObjectStore {
     const { size } = await stat(path);
     const upload = new Upload({
       client: this.#client,
-      params: { Bucket: this.#bucket, Key: key, Body: createReadStream(path) },
+      params: { Bucket: this.#bucket, Key: key, Body: createReadStream(path), IfNoneMatch: "*" },
       partSize: uploadPartBytes,
       queueSize: uploadPartsAtOnce,
     });
     try {
       await upload.done();
-      this.#traffic.wrote(size);
     } catch (error) {
-      throw this.#failure(error, "PutObject", key);
+      // The key is new: what is there, whole, is a first attempt's, whose answer was lost.
+      const mayBe = isPreconditionFailed(error) || isAbsent(error);
+      const isThere = mayBe && (await this.head(key))?.bytes === size;
+      if (!isThere) throw this.#failure(error, "PutObject", key);
     }
+    this.#traffic.wrote(size);
   }
 
   async copy(from: string, to: string): Promise<{ bytes: number } | null> {
@@ -345,6 +355,12 @@ const permissions = {
 /** A bucket that does not exist answers 404 too, and must not look like a missing key. */
 const isAbsent = (error: unknown): boolean =>
   statusOf(error) === 404 && !(error instanceof Error && error.name === "NoSuchBucket");
+
+/** Neither a clock nor credentials are the reason: those have names of their own. */
+const isDenied = (error: unknown): boolean => error instanceof Error && error.name === "AccessDenied";
+
+/** 409 is a writer at the same moment. */
+const isPreconditionFailed = (error: unknown): boolean => statusOf(error) === 412 || statusOf(error) === 409;
 
 /** Asking for it again brings the same answer. */
 function isRefusal(error: unknown): boolean {

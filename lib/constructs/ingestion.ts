@@ -14,6 +14,7 @@ import {
 import { Queue, QueueEncryption } from "aws-cdk-lib/aws-sqs";
 import { Construct } from "constructs";
 import { env, type Stage } from "../contract.ts";
+import { checkCollectionName } from "../core/collection.ts";
 import { functionTimeoutMs } from "../core/time-bounds.ts";
 import { allowing, HandlerFunction } from "./handler-function.ts";
 import type { Storage } from "./storage.ts";
@@ -32,6 +33,14 @@ export interface IngestionProps {
   readonly memoryMiB?: number | undefined;
   /** @default none */
   readonly reservedConcurrency?: number | undefined;
+}
+
+export interface ProduceGrant {
+  /**
+   * Names of the collections that may be written, at least one.
+   * @default all of the store, those made later included
+   */
+  readonly collections?: readonly string[];
 }
 
 export class Ingestion extends Construct {
@@ -80,20 +89,25 @@ export class Ingestion extends Construct {
   }
 
   /** Gives a function that bundles the library the producer's rights and the environment variables it reads. */
-  grantProduce(caller: LambdaFunction): void {
-    this.allowProduce(caller);
+  grantProduce(caller: LambdaFunction, { collections }: ProduceGrant = {}): void {
+    this.allowProduce(caller, collections);
     for (const [name, value] of Object.entries(this.environment)) caller.addEnvironment(name, value);
   }
 
-  private allowProduce(grantee: IGrantable): void {
+  /**
+   * No right to list: the names of deltas cannot be guessed, so that of all that may be read only what one wrote oneself can
+   * be. S3 then answers 403 instead of 404 for a collection that does not exist (lib/aws/s3-object-store.ts).
+   */
+  private allowProduce(grantee: IGrantable, collections?: readonly string[]): void {
+    if (collections?.length === 0) throw new Error("collections: must name at least one collection");
     const { bucket } = this.storage;
-    const deltas = bucket.arnForObjects("*/deltas/*");
+    const names = collections?.map(checkCollectionName) ?? ["*"];
+    const deltas = names.map((name) => bucket.arnForObjects(`${name}/*/deltas/*`));
+    const configurations = names.map((name) => bucket.arnForObjects(`${name}/collection.json`));
     for (const statement of [
-      allowing(["s3:PutObject"], [deltas]),
+      allowing(["s3:PutObject"], deltas),
       // A delta of one's own is read back when the answer to its PUT was lost.
-      allowing(["s3:GetObject"], [bucket.arnForObjects("*/collection.json"), deltas]),
-      // Without it S3 answers 403 instead of 404, and a collection that does not exist looks like a missing right.
-      allowing(["s3:ListBucket"], [bucket.bucketArn]),
+      allowing(["s3:GetObject"], [...configurations, ...deltas]),
       allowing(["sqs:SendMessage"], [this.queue.queueArn]),
     ]) {
       grantee.grantPrincipal.addToPrincipalPolicy(statement);

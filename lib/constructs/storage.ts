@@ -3,9 +3,13 @@
  *
  * No lifecycle rule ever expires a current object. Collections are the first part of a key, so that no prefix could
  * tell an unmerged delta from garbage; the compactor alone knows, and deletes.
+ *
+ * Nothing is written over what is there: the bucket's policy demands it of everybody, the account's owner included. Without it
+ * who may put a delta could also put another in the place of one that was acknowledged.
  */
 import { Duration, Validations } from "aws-cdk-lib";
 import { AttributeType, BillingMode, Table } from "aws-cdk-lib/aws-dynamodb";
+import { AnyPrincipal, Effect, PolicyStatement } from "aws-cdk-lib/aws-iam";
 import {
   BlockPublicAccess,
   Bucket,
@@ -70,6 +74,7 @@ export class Storage extends Construct {
       ],
       removalPolicy,
     });
+    for (const statement of this.demandedConditions()) this.bucket.addToResourcePolicy(statement);
     Validations.of(this.bucket).acknowledge({
       id: "CloudFormation-Validate::W9003",
       reason: "the CDK writes ObjectSizeGreaterThan as a number; CloudFormation reads it",
@@ -82,5 +87,34 @@ export class Storage extends Construct {
       pointInTimeRecoverySpecification: { pointInTimeRecoveryEnabled: true },
       removalPolicy,
     });
+  }
+
+  /** The conditions without which nothing may be put, whatever a role allows. */
+  private demandedConditions(): PolicyStatement[] {
+    const pointers = this.bucket.arnForObjects("*/pointer.json");
+    // The copies in it (.arrow) are under no condition: a run that repeats one that died makes them again, and they are the same.
+    const quarantine = this.bucket.arnForObjects("*/quarantine/*");
+    const reasons = this.bucket.arnForObjects("*/quarantine/*.json");
+    const refusing = (
+      sid: string,
+      where: { resources: string[] } | { notResources: string[] },
+      absent: readonly string[],
+    ) =>
+      new PolicyStatement({
+        sid,
+        effect: Effect.DENY,
+        principals: [new AnyPrincipal()],
+        actions: ["s3:PutObject"],
+        ...where,
+        conditions: {
+          Null: Object.fromEntries(absent.map((key) => [key, "true"])),
+          // False of a multipart upload's beginning and parts, which make no object and take no condition.
+          BoolIfExists: { "s3:ObjectCreationOperation": "true" },
+        },
+      });
+    return [
+      refusing("WrittenOnce", { notResources: [pointers, quarantine] }, ["s3:if-none-match"]),
+      refusing("ReplacedAsKnown", { resources: [pointers, reasons] }, ["s3:if-match", "s3:if-none-match"]),
+    ];
   }
 }

@@ -13,7 +13,7 @@ import { Architecture, type Function as LambdaFunction } from "aws-cdk-lib/aws-l
 import { Construct } from "constructs";
 import { metric, metricNamespace, output, type Stage, stages } from "../contract.ts";
 import { Compaction } from "./compaction.ts";
-import { Ingestion } from "./ingestion.ts";
+import { Ingestion, type ProduceGrant } from "./ingestion.ts";
 import { Query } from "./query.ts";
 import { Storage } from "./storage.ts";
 
@@ -138,10 +138,11 @@ export class VectorStore extends Construct {
   /**
    * Lets a function write with the bundled library: it may read collection configurations, create deltas and notify
    * the queue, and gets the environment variables that the library reads (SILTSTONE_STAGE, SILTSTONE_BUCKET,
-   * SILTSTONE_TABLE, SILTSTONE_QUEUE_URL, SILTSTONE_DLQ_URL).
+   * SILTSTONE_TABLE, SILTSTONE_QUEUE_URL, SILTSTONE_DLQ_URL). `collections` narrows what it may write; the notifications
+   * that it may send are of the whole store.
    */
-  grantProduce(caller: LambdaFunction): void {
-    this.ingestion.grantProduce(caller);
+  grantProduce(caller: LambdaFunction, grant: ProduceGrant = {}): void {
+    this.ingestion.grantProduce(caller, grant);
   }
 
   /**

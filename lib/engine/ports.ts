@@ -25,7 +25,10 @@ export interface ObjectStore {
    * re-reads before it concludes anything. Throws `uncertain` when no answer came.
    */
   put(key: string, body: Uint8Array, condition?: PutCondition): Promise<PutResult>;
-  /** Like an unconditional put, of a local file of any size; atomic. Keys written so are never written twice. */
+  /**
+   * Writes a local file of any size under a key that is written once; atomic, and never over what is there: that is an error,
+   * unless it has the file's size, as a first attempt of our own has whose answer was lost.
+   */
   putFile(key: string, path: string): Promise<void>;
   /**
    * Copies an object of any size, as it is now, over whatever `to` holds; atomic, and its bytes do not pass through here.

@@ -12,7 +12,7 @@
 import { type Collection, checkEmbeddingVersion } from "../core/collection.ts";
 import { type DeltaRow, encodeDelta } from "../core/delta.ts";
 import { type DeltaPart, deltaParts } from "../core/delta-parts.ts";
-import { invalid, type Problem, SiltstoneError } from "../core/errors.ts";
+import { invalid, isKind, type Problem, SiltstoneError } from "../core/errors.ts";
 import { type ShardRef, ulidTimeMs } from "../core/keys.ts";
 import { isPlainObject, shown } from "../core/metadata.ts";
 import { encodeNotification } from "../core/notification.ts";
@@ -55,7 +55,14 @@ export async function produce(world: ProduceWorld, given: ProduceCall): Promise<
   // Before anything is awaited: from now on the caller's objects are its own again.
   const call = ownCopy(given) as ProduceCall;
   if (!isPlainObject(call)) throw invalid(`the call must be an object, got ${shown(call)}`);
-  const collection = await readCollection(world.store, call.collection);
+  const collection = await readCollection(world.store, call.collection).catch((error: unknown) => {
+    if (!isKind(error, "notFound")) throw error;
+    // A producer's role is not told the one from the other.
+    throw new SiltstoneError(
+      "notFound",
+      `${error.message}; if it does exist, the right to write to it is missing`,
+    );
+  });
   checkEmbeddingVersion(collection, call.embeddingVersion);
   const { rows, rejected } = checkRecords(collection, call, world.clock.nowMs());
   const deltas = deltaParts(collection, rows).map((part) =>

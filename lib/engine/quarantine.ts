@@ -155,7 +155,9 @@ async function leaveTrace(
   const key = quarantineReasonKey(shard, delta);
   const retriedAt = new Date(clock.nowMs()).toISOString();
   const trace = { format: reasonFormat, delta, ...reason, retriedAs, retriedAt };
-  const put = await store.put(key, encodeSealed(trace));
+  const there = await store.head(key);
+  const condition = there === null ? ({ ifAbsent: true } as const) : { ifMatch: there.etag };
+  const put = await store.put(key, encodeSealed(trace), condition);
   if (put.kind !== "written")
     throw new SiltstoneError(
       "uncertain",

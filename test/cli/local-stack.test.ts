@@ -137,7 +137,7 @@ test("writes, versions and upkeep", async () => {
   expect(await answer("lock", "release", "docs", ...holder)).toMatchObject({ released: true });
 
   const broken = deployed.world.clock.ulid();
-  await deployed.world.store.put(deltaKey({ collection: "docs", shard: 0 }, broken), Buffer.from("no arrow"));
+  await deployed.replace(deltaKey({ collection: "docs", shard: 0 }, broken), Buffer.from("no arrow"));
   await answer("compact", "docs");
   expect(await answer("quarantine", "list", "docs")).toMatchObject({ deltas: [{ delta: broken }] });
 });
@@ -168,8 +168,8 @@ test("every kind of failure has its exit code", async () => {
   expect(await silt(["collection", "create", "docs", "--dims", "9"])).toMatchObject({ code: 4 });
   const { store } = deployed.world;
   for (const key of ["docs/0/deltas/01arz3ndektsv4rrffq69g5fav.arrow", "docs/0/Readme", "docs/Readme"])
-    await store.put(key, Buffer.from("mine"));
-  await store.put("other/collection.json", Buffer.from("hello"));
+    await deployed.replace(key, Buffer.from("mine"));
+  await deployed.replace("other/collection.json", Buffer.from("hello"));
   const stranger = await silt(["status", "--json"]);
   expect(stranger.code).toBe(6);
   expect(JSON.parse(stranger.out)).toMatchObject({
@@ -181,12 +181,12 @@ test("every kind of failure has its exit code", async () => {
   const [file] = await deployed.keys("docs/0/segments/");
   const found = await store.get(file!);
   const bytes = found.kind === "found" ? found.body : Buffer.alloc(0);
-  await store.put(file!, bytes.subarray(1));
+  await deployed.replace(file!, bytes.subarray(1));
   expect(await silt(["status"])).toMatchObject({
     code: 6,
     out: expect.stringContaining(`is damaged: ${file} has`),
   });
-  await store.put(file!, bytes);
+  await deployed.replace(file!, bytes);
   expect((await silt(["status"])).code).toBe(0);
   await store.delete([pointerKey({ collection: "docs", shard: 0 })]);
   expect(await silt(["status"])).toMatchObject({

@@ -34,7 +34,7 @@ test.each([
   );
   const producerReason =
     "Deltas and configurations of every collection: the collection is the first part of the key.";
-  acknowledge(ingestion.function.role!, wildcard("/*/deltas/*"), producerReason);
+  acknowledge(ingestion.function.role!, wildcard("/*/*/deltas/*"), producerReason);
   acknowledge(ingestion.function.role!, wildcard("/*/collection.json"), producerReason);
   acknowledge(
     compaction.function.role!,

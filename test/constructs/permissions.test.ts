@@ -11,15 +11,14 @@ const logs = (name: string): Statement => ({
   resources: [`${name}Logs`],
 });
 const produce: Statement[] = [
-  { actions: ["s3:PutObject"], resources: [`${bucket}/*/deltas/*`] },
-  { actions: ["s3:GetObject"], resources: [`${bucket}/*/collection.json`, `${bucket}/*/deltas/*`] },
-  { actions: ["s3:ListBucket"], resources: [bucket] },
+  { actions: ["s3:PutObject"], resources: [`${bucket}/*/*/deltas/*`] },
+  { actions: ["s3:GetObject"], resources: [`${bucket}/*/collection.json`, `${bucket}/*/*/deltas/*`] },
   { actions: ["sqs:SendMessage"], resources: ["IngestionQueue"] },
 ];
 
 const template = storeTemplate();
 
-test("the producer creates deltas, reads configurations and notifies the queue", () => {
+test("the producer creates deltas, reads configurations and what it can name, lists nothing, and notifies the queue", () => {
   expect(statementsOf(template, "StoreIngestionProducerRole")).toEqual([
     logs("IngestionProducer"),
     ...produce,
@@ -120,6 +119,26 @@ describe("grants", () => {
       [env.stage, env.bucket, env.table, env.queueUrl, env.deadLetterQueueUrl].sort(),
     );
   });
+
+  test("grantProduce of collections gives those, and no other", () => {
+    const { stack, store, caller } = withCaller();
+    store.grantProduce(caller, { collections: ["docs", "notes_v2"] });
+    const deltas = [`${bucket}/docs/*/deltas/*`, `${bucket}/notes_v2/*/deltas/*`];
+    const configurations = [`${bucket}/docs/collection.json`, `${bucket}/notes_v2/collection.json`];
+    expect(statementsOf(Template.fromStack(stack), "UpstreamServiceRole")).toEqual([
+      { actions: ["s3:PutObject"], resources: deltas },
+      { actions: ["s3:GetObject"], resources: [...configurations, ...deltas] },
+      { actions: ["sqs:SendMessage"], resources: ["IngestionQueue"] },
+    ]);
+  });
+
+  test.each([[[]], [["*"]], [["docs", "a/b"]], [[""]], [["docs?"]]])(
+    "grantProduce of %j is refused",
+    (collections) => {
+      const { store, caller } = withCaller();
+      expect(() => store.grantProduce(caller, { collections })).toThrow(/collection/);
+    },
+  );
 
   test("grantQuery lets it invoke the query function, directly and by URL, and no other", () => {
     const { stack, store, caller } = withCaller();

@@ -51,6 +51,31 @@ describe("bucket", () => {
     });
   });
 
+  test("lets nobody write over what is there, but for what is known by its ETag and the compactor's copies", () => {
+    const [policy] = resources(dev, "AWS::S3::BucketPolicy");
+    const { Statement } = policy!.Properties.PolicyDocument as {
+      Statement: { Action: unknown; Sid?: string }[];
+    };
+    const path = (pattern: string) => ({
+      "Fn::Join": ["", [{ "Fn::GetAtt": [expect.stringMatching(/^StoreStorageBucket/), "Arn"] }, pattern]],
+    });
+    const creates = { "s3:ObjectCreationOperation": "true" };
+    expect(Statement.filter(({ Action }) => Action !== "s3:*")).toEqual([
+      {
+        Sid: "WrittenOnce",
+        ...{ Effect: "Deny", Principal: { AWS: "*" }, Action: "s3:PutObject" },
+        NotResource: [path("/*/pointer.json"), path("/*/quarantine/*")],
+        Condition: { Null: { "s3:if-none-match": "true" }, BoolIfExists: creates },
+      },
+      {
+        Sid: "ReplacedAsKnown",
+        ...{ Effect: "Deny", Principal: { AWS: "*" }, Action: "s3:PutObject" },
+        Resource: [path("/*/pointer.json"), path("/*/quarantine/*.json")],
+        Condition: { Null: { "s3:if-match": "true", "s3:if-none-match": "true" }, BoolIfExists: creates },
+      },
+    ]);
+  });
+
   test("has exactly the two lifecycle rules", () => {
     const { Rules } = resources(dev, "AWS::S3::Bucket")[0]!.Properties.LifecycleConfiguration as {
       Rules: unknown[];

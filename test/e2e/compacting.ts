@@ -99,8 +99,8 @@ export function compacting(deployed: Deployed): void {
     for (const collection of ["damaged", "sound"]) {
       await deployed.answer("producer", { collection, records: [{ id: "a", vector: vectorOf(1) }] });
     }
-    await deployed.world.store.put("damaged/0/pointer.json", Buffer.from("{}"));
-    await deployed.world.store.put("nonsense/collection.json", Buffer.from("hello"));
+    await deployed.replace("damaged/0/pointer.json", Buffer.from("{}"));
+    await deployed.replace("nonsense/collection.json", Buffer.from("hello"));
     const failure = await deployed.failure("compactor", { source: "scheduled" });
     expect(failure).toMatchObject({
       kind: "corrupt",

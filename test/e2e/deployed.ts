@@ -162,6 +162,12 @@ export class Deployed {
     return keys;
   }
 
+  /** What the bucket's policy lets nobody do in one step. */
+  async replace(key: string, body: Uint8Array): Promise<void> {
+    await this.world.store.delete([key]);
+    expect(await this.world.store.put(key, body, { ifAbsent: true })).toMatchObject({ kind: "written" });
+  }
+
   /** Everything that the function has logged so far. */
   log(name: FunctionName): string {
     return this.#logOf(this.#functionName(name));

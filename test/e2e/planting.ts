@@ -34,7 +34,7 @@ export function planting(deployed: Deployed): void {
       const delta = deployed.world.clock.ulid();
       const header = { collection, collectionId: made.id, shard: 0, embeddingVersion, dims };
       const written = { producer: "elsewhere", createdAtMs: deployed.world.clock.nowMs() };
-      await deployed.world.store.put(deltaKey(shard, delta), encodeDelta({ ...header, ...written }, [row]));
+      await deployed.replace(deltaKey(shard, delta), encodeDelta({ ...header, ...written }, [row]));
     }
     const strong = { op: "count", collection, consistency: "strong" };
     expect((await deployed.failure("query", strong)).kind).toBe("corrupt");

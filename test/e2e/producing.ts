@@ -172,6 +172,24 @@ export function producing(deployed: Deployed): void {
     ]);
   });
 
+  test("nobody writes over a delta, or makes one without the condition: 403", async () => {
+    const { deltas } = await deployed.answer("producer", {
+      collection,
+      records: [{ id: "kept", vector: vectorOf(6) }],
+    });
+    const key = `${prefix}${deltas[0].delta}.arrow`;
+    const there = await deployed.world.store.head(key);
+    for (const name of [key, `${prefix}${deployed.world.clock.ulid()}.arrow`])
+      await expect(deployed.world.store.put(name, Buffer.from("other"))).rejects.toMatchObject({
+        kind: "unavailable",
+        message: expect.stringMatching(/explicit deny .*WrittenOnce/),
+        cause: { name: "AccessDenied", $metadata: { httpStatusCode: 403 } },
+      });
+    const other = await deployed.world.store.put(key, Buffer.from("other"), { ifAbsent: true });
+    expect(other).toEqual({ kind: "preconditionFailed" });
+    expect(await deployed.world.store.head(key)).toEqual(there);
+  });
+
   test("the library writes the same without the hop, and derives ids", async () => {
     const producer = createProducer({
       bucket: deployed.output("bucket"),

@@ -192,7 +192,7 @@ export function querying(deployed: Deployed): void {
     if (found.kind !== "found") throw new Error(`${key} is ${found.kind}`);
     const damaged = Buffer.from(found.body);
     damaged[damaged.length - 100]! ^= 1;
-    await deployed.world.store.put(key, damaged);
+    await deployed.replace(key, damaged);
     // A bound is kept or refused; stats look at the pointer at once, and eventual reads go on as they found it.
     expect(await deployed.failure("query", { collection, op: "count", ...fresh })).toMatchObject({
       kind: "corrupt",
@@ -212,7 +212,7 @@ export function querying(deployed: Deployed): void {
       expect(await deployed.http("query", "/health")).toMatchObject(degraded);
     }
     expect(deployed.log("query")).toMatch(new RegExp(`"${metric.snapshotFallback}":1[,}]`));
-    await deployed.world.store.put(key, found.body);
+    await deployed.replace(key, found.body);
     expect(await ask({ op: "count", ...fresh })).toMatchObject({ count: count + 1 });
     expect((await deployed.http("query", "/health")).body.status).toBe("ok");
   });

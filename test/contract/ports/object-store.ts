@@ -314,5 +314,28 @@ export function objectStoreContract(name: string, makeStore: () => Promise<Store
         await rm(folder, { recursive: true });
       }
     }, 120_000);
+
+    test("putFile never writes over what is there; of the same size it is a first attempt of its own", async () => {
+      const folder = await mkdtemp(join(tmpdir(), "siltstone-contract-"));
+      try {
+        // In one request, and in parts.
+        for (const bytes of [1000, 9 * (1 << 20)]) {
+          const key = `${root}file-${bytes}`;
+          await writeFile(join(folder, "file"), Buffer.alloc(bytes, "stone"));
+          await store.putFile(key, join(folder, "file"));
+          await store.putFile(key, join(folder, "file"));
+          await writeFile(join(folder, "file"), Buffer.alloc(bytes - 1, "other"));
+          await expect(store.putFile(key, join(folder, "file"))).rejects.toMatchObject({
+            kind: "unavailable",
+          });
+          expect((await bodyOf(key)).equals(Buffer.alloc(bytes, "stone"))).toBe(true);
+          await store.delete([key]);
+          await store.putFile(key, join(folder, "file"));
+          expect((await bodyOf(key)).equals(Buffer.alloc(bytes - 1, "other"))).toBe(true);
+        }
+      } finally {
+        await rm(folder, { recursive: true });
+      }
+    }, 120_000);
   });
 }

@@ -4,7 +4,7 @@
  * S3. Bytes are copied in and out. No timers: everything is answered in a microtask.
  */
 import { readFileSync } from "node:fs";
-import { corrupt, invalid } from "../../../lib/core/errors.ts";
+import { corrupt, invalid, SiltstoneError } from "../../../lib/core/errors.ts";
 import type {
   BoundedGetResult,
   ByteRange,
@@ -85,7 +85,10 @@ export class MemoryObjectStore implements ObjectStore {
   }
 
   async putFile(key: string, path: string): Promise<void> {
-    this.#put(key, readFileSync(path));
+    const body = readFileSync(path);
+    if (this.#put(key, body, { ifAbsent: true }).kind === "written") return;
+    if (this.#objects.get(key)!.body.length !== body.length)
+      throw new SiltstoneError("unavailable", `${key} is there already`);
   }
 
   async copy(from: string, to: string): Promise<{ bytes: number } | null> {
