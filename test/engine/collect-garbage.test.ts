@@ -76,8 +76,9 @@ test("reads every manifest once, many at a time", async () => {
     if (moment === "before") reads.set(key, (reads.get(key) ?? 0) + 1);
     return undefined;
   });
+  const versions = manifests(world).length;
   await collectGarbage(watched, collection, 0, { retention });
-  expect(reads.size).toBe(100);
+  expect(reads.size).toBe(versions);
   expect(Math.max(...reads.values())).toBe(1);
   expect(readingMost).toBeGreaterThan(4);
 });
