@@ -245,7 +245,7 @@ class PipelineDrill {
   }
 
   async reckon(): Promise<{ rows: Record<string, number> }> {
-    const { tally, say } = this.#options;
+    const { say } = this.#options;
     say("the faults are off: settling calls in doubt, compacting the backlog");
     for (const writer of this.#writers) await writer.settle();
     const options = this.#settling();

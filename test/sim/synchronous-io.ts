@@ -83,6 +83,11 @@ export function makeIoSynchronous(): () => void {
 
 function handleOf(fd: number) {
   return {
+    read: async (buffer: Buffer, offset: number, length: number, position: number) => ({
+      buffer,
+      bytesRead: fs.readSync(fd, buffer, offset, length, position),
+    }),
+    stat: async () => fs.fstatSync(fd),
     writeFile: async (bytes: Uint8Array) => {
       demandSpace();
       fs.writeFileSync(fd, bytes);
