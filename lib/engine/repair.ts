@@ -165,7 +165,10 @@ async function survey(
     };
   };
   const candidates = [...newest, ...parents.values()].map(candidate);
-  return { candidates: candidates.sort((a, b) => Number(b.isPinned) - Number(a.isPinned)), waiting };
+  // A pin tells which manifest of a version was published, not that nothing came after it.
+  const byProof = (a: Candidate, b: Candidate) =>
+    b.manifest.version - a.manifest.version || Number(b.isPinned) - Number(a.isPinned);
+  return { candidates: candidates.sort(byProof), waiting };
 }
 
 /** Only a published version is ever pinned. A damaged pin says nothing, and keeps nobody from repairing. */

@@ -98,6 +98,23 @@ describe("what was kept is kept", () => {
     await unharmed(world, collection);
   });
 
+  test("a pin of the version before is no reason to go back to it: a reader that has seen the newest goes on", async () => {
+    const { world, collection } = await made();
+    await publish(world, "a", "b", "c", "d");
+    await pinVersion(world, () => readHead(world.store, collection, 0), { name: "four", version: 4 });
+    const reader = new Reader(world, { refreshSeconds: 0, cacheBytesMax: 1e9, traffic: world.traffic });
+    await merge(world, collection, 0, { deadlineMs: world.clock.nowMs() + hour, limits });
+    const strong = { collection: "docs", consistency: "strong" } as const;
+    const { version } = (await readHead(world.store, collection, 0)).manifest;
+    expect(version).toBeGreaterThan(4);
+    expect(await reader.count(strong)).toMatchObject({ count: 4, snapshotVersion: version });
+    await lose(world);
+    expect(await repairPointer(world, collection, 0)).toMatchObject({ outcome: "repaired", version });
+    expect(await reader.count(strong)).toMatchObject({ count: 4, snapshotVersion: version });
+    await reader.close();
+    await unharmed(world, collection);
+  });
+
   test("versions go when their time has come, as if the pointer had never been lost", async () => {
     const left: number[][] = [];
     for (const isLost of [false, true]) {

@@ -1373,6 +1373,12 @@ export const mutants: readonly Mutant[] = [
     "candidates.slice()",
   ),
   {
+    name: "repair goes back to a pinned version",
+    file: "lib/engine/repair.ts",
+    edits: [{ search: "b.manifest.version - a.manifest.version || Number", replace: "Number" }],
+    test: "test/engine/repair.test.ts",
+  },
+  {
     name: "repair does not look whether files are there",
     file: "lib/engine/repair.ts",
     edits: [
