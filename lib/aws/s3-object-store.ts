@@ -25,11 +25,13 @@ import {
 } from "@aws-sdk/client-s3";
 import { Upload } from "@aws-sdk/lib-storage";
 import pLimit, { type LimitFunction } from "p-limit";
+import { deltaBytesMax } from "../core/delta-header.ts";
 import { corrupt, invalid, SiltstoneError } from "../core/errors.ts";
 import { requestBounds } from "../core/time-bounds.ts";
 import type {
   BoundedGetResult,
   ByteRange,
+  GetOptions,
   GetResult,
   Level,
   ObjectEntry,
@@ -69,6 +71,9 @@ export interface S3ObjectStoreOptions extends Pick<S3Bounds, "bodyAttempts" | "s
   readonly mayList?: boolean;
 }
 
+const tooLarge = (key: string, bytes: number, bytesMax: number): SiltstoneError =>
+  corrupt(key, `it has ${bytes} bytes; at most ${bytesMax} are read`);
+
 export class S3ObjectStore implements ObjectStore {
   readonly #client: S3Client;
   readonly #bucket: string;
@@ -100,7 +105,7 @@ export class S3ObjectStore implements ObjectStore {
     );
   }
 
-  async get(key: string, options: { range?: ByteRange; ifNoneMatch?: string } = {}): Promise<GetResult> {
+  async get(key: string, options: GetOptions = {}): Promise<GetResult> {
     const command = new GetObjectCommand({
       Bucket: this.#bucket,
       Key: key,
@@ -108,10 +113,13 @@ export class S3ObjectStore implements ObjectStore {
       ...(options.ifNoneMatch === undefined ? {} : { IfNoneMatch: options.ifNoneMatch }),
     });
     const { start, limit } = options.range ?? { start: 0, limit: 0 };
+    const bytesMax = options.range ? limit - start : (options.bytesMax ?? deltaBytesMax);
     try {
-      const { answer, body } = await this.#reads(() => this.#read(command, Number.POSITIVE_INFINITY));
-      return { kind: "found", body: body!, etag: answer.ETag! };
+      const { answer, body } = await this.#reads(() => this.#read(command, bytesMax));
+      if (body === null) throw tooLarge(key, answer.ContentLength!, bytesMax);
+      return { kind: "found", body, etag: answer.ETag! };
     } catch (error) {
+      if (error instanceof SiltstoneError) throw error;
       const status = statusOf(error);
       if (status === 304) return { kind: "notModified" };
       if (isAbsent(error) || (!this.#mayList && isDenied(error))) return { kind: "absent" };

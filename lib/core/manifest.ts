@@ -11,6 +11,8 @@ import { isUlid, type SegmentFile, type ShardRef, shardName } from "./keys.ts";
 import { decodeSealed, encodeSealed } from "./sealed-json.ts";
 
 export const manifestFormat = 1;
+/** 1,000 segments, each with what it has written again of every other one, have 21 MB. */
+export const manifestBytesMax = 32 * 1024 * 1024;
 
 export interface FileEntry {
   readonly bytes: number;
@@ -119,10 +121,17 @@ export function decodeManifest(bytes: Uint8Array, key: string, shard: ShardRef):
 
 /** What is wrong with a manifest by itself; null when nothing is. */
 export function faultOf(manifest: Manifest): string | null {
-  const { segments, ledger, applied } = manifest;
-  if (!Number.isSafeInteger(manifest.version) || manifest.version < 0)
-    return `version ${manifest.version} is not one`;
+  const { segments, ledger, applied, version, parent } = manifest;
+  if (!isCount(version)) return `version ${version} is not one`;
+  if (!isCount(manifest.epoch)) return `epoch ${manifest.epoch} is not one`;
   if (!isUlid(manifest.commit)) return `commit ${JSON.stringify(manifest.commit)} is not a ULID`;
+  // Whoever goes back from parent to parent comes to an end.
+  if (parent !== null && (parent.version !== version - 1 || !isUlid(parent.commit)))
+    return `its parent is not a commit of version ${version - 1}`;
+  if (Number.isNaN(Date.parse(manifest.createdAt))) return "it does not say when it was made";
+  if (!isUlid(manifest.watermark)) return "its watermark is not a ULID";
+  if (!Array.isArray(segments) || !Array.isArray(applied))
+    return "its segments or applied deltas are no list";
   if (segments.length > bounds.segments)
     return `it names ${segments.length} segments, more than ${bounds.segments}`;
   if (applied.length > bounds.appliedDeltas)
@@ -147,8 +156,13 @@ export function faultOf(manifest: Manifest): string | null {
   return null;
 }
 
+const isCount = (n: unknown): n is number => Number.isSafeInteger(n) && (n as number) >= 0;
+
 function segmentFault(segment: Segment, { dims, index }: Pick<Manifest, "dims" | "index">): string | null {
   if (!isUlid(segment.id)) return "its id is not a ULID";
+  if (segment.kind !== "flat" && segment.kind !== "hnsw") return "it is of no known kind";
+  if (![segment.rows, segment.tombstones, segment.slots].every(isCount))
+    return "its rows, tombstones or slots are no counts";
   if (segment.rows + segment.tombstones !== segment.sum.rows)
     return "its counts and its checksum's count differ";
   if (segment.stale !== undefined && !isStaleness(segment.stale)) return "its staleness is none";
@@ -165,7 +179,7 @@ function segmentFault(segment: Segment, { dims, index }: Pick<Manifest, "dims" |
   for (const name of names) {
     const file = segment.files[name]!;
     const parts = name === "clusters.bin" ? [file, file.head!] : [file];
-    if (parts.some(({ bytes, sha256 }) => !Number.isSafeInteger(bytes) || !/^[0-9a-f]{64}$/.test(sha256)))
+    if (parts.some(({ bytes, sha256 }) => !isCount(bytes) || !/^[0-9a-f]{64}$/.test(sha256)))
       return `${name} has no size and sha256`;
   }
   const vectorBytes = segment.files["vectors.f32"]!.bytes;
@@ -179,7 +193,6 @@ function segmentFault(segment: Segment, { dims, index }: Pick<Manifest, "dims" |
 }
 
 function isStaleness({ sinceMs, by }: Staleness): boolean {
-  const isCount = (n: unknown) => Number.isSafeInteger(n) && (n as number) >= 0;
   return (sinceMs === null || isCount(sinceMs)) && Object.values(by).every(isCount);
 }
 

@@ -5,6 +5,9 @@
 import { hash } from "node:crypto";
 import { corrupt, newerFormat } from "./errors.ts";
 
+/** Of all sealed objects but manifests, whose lists are long: ours have 10 KiB at most. */
+export const sealedBytesMax = 64 * 1024;
+
 const blank = "0".repeat(64);
 const sealPattern = /"seal": "([0-9a-f]{64})"\n\}\n$/;
 

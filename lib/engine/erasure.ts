@@ -42,6 +42,9 @@ import { defaultRetention, goneMs } from "./retention.ts";
 import { surveyMs } from "./sweep.ts";
 
 const dayMs = 24 * 60 * 60_000;
+/** Read whole into memory; a larger records.db of a segment that no version names counts as one that cannot be read. */
+const unnamedBytesMax = 1024 ** 3;
+
 /** Until a collector comes round to an idle shard. */
 const surveyedMs = 2 * surveyMs;
 const versionGoneMs = goneMs(defaultRetention);
@@ -179,7 +182,9 @@ class Survey {
       try {
         if (segment !== null) await fetchSegment(store, this.#ref, segment, ["records.db"], folder);
         else {
-          const found = await store.get(segmentKey(this.#ref, id, "records.db"));
+          const found = await store.get(segmentKey(this.#ref, id, "records.db"), {
+            bytesMax: unnamedBytesMax,
+          });
           // Its other files may be there: vectors without ids, of a segment that is being written or collected.
           if (found.kind !== "found") return [];
           await writeFile(join(folder, "records.db"), found.body);

@@ -16,6 +16,8 @@ import type { ByteRange, ObjectStore } from "./ports.ts";
 /** One S3 stream gives 54 to 75 MB/s: several at once fill a Lambda's network. */
 const partBytes = 8 * 1024 * 1024;
 const partsAtOnce = 8;
+/** Parts of one file that are asked for before the first of them is written: what is held of it while one of them is slow. */
+const partsAhead = 2 * partsAtOnce;
 
 /** How much of the fetching goes on at a time, of whatever shares the limits. */
 export interface FetchLimits {
@@ -63,14 +65,17 @@ async function fetchFile(
   const file = await open(path, "w");
   try {
     const parts: Promise<Buffer>[] = [];
-    for (let start = 0; start < entry.bytes; start += partBytes) {
-      parts.push(
-        limit(() => fetchRange(store, key, { start, limit: Math.min(entry.bytes, start + partBytes) })),
-      );
-    }
-    for (const part of parts) part.catch(() => {}); // Awaited in order below; a later one may fail first.
-    for (let part = parts.shift(); part !== undefined; part = parts.shift()) {
-      const bytes = await part;
+    let asked = 0;
+    const ask = () => {
+      const range = { start: asked, limit: Math.min(entry.bytes, asked + partBytes) };
+      asked = range.limit;
+      const part = limit(() => fetchRange(store, key, range));
+      part.catch(() => {}); // Awaited in order below; a later one may fail first.
+      parts.push(part);
+    };
+    while (asked < entry.bytes || parts.length > 0) {
+      while (asked < entry.bytes && parts.length < partsAhead) ask();
+      const bytes = await parts.shift()!;
       sha256.update(bytes);
       await file.writeFile(bytes);
     }

@@ -6,8 +6,9 @@ import { createHash } from "node:crypto";
 import { type Collection, checkCollectionName, decodeCollection } from "../core/collection.ts";
 import { corrupt, isKind, SiltstoneError } from "../core/errors.ts";
 import { collectionKey, manifestPrefix, pointerKey, type ShardRef } from "../core/keys.ts";
-import { decodeManifest, emptyManifest, type Manifest } from "../core/manifest.ts";
+import { decodeManifest, emptyManifest, type Manifest, manifestBytesMax } from "../core/manifest.ts";
 import { decodePointer, type Pointer } from "../core/pointer.ts";
+import { sealedBytesMax } from "../core/sealed-json.ts";
 import type { ObjectStore } from "./ports.ts";
 
 /** A reader that is overtaken by publications looks again this often. */
@@ -22,7 +23,7 @@ export interface Head {
 /** The configuration of a collection. Throws `invalid` when the name is none, `notFound` when nothing has it. */
 export async function readCollection(store: ObjectStore, name: string): Promise<Collection> {
   const key = collectionKey(checkCollectionName(name));
-  const found = await store.get(key);
+  const found = await store.get(key, { bytesMax: sealedBytesMax });
   if (found.kind !== "found") {
     throw new SiltstoneError(
       "notFound",
@@ -43,7 +44,10 @@ export async function readPointer(
 ): Promise<{ pointer: Pointer; etag: string } | null> {
   const ref: ShardRef = { collection: collection.name, shard };
   const key = pointerKey(ref);
-  const found = await store.get(key, knownEtag === undefined ? {} : { ifNoneMatch: knownEtag });
+  const found = await store.get(key, {
+    bytesMax: sealedBytesMax,
+    ...(knownEtag === undefined ? {} : { ifNoneMatch: knownEtag }),
+  });
   switch (found.kind) {
     case "notModified":
       return null;
@@ -66,7 +70,7 @@ export async function readManifestOf(
   pointer: Pointer,
 ): Promise<Manifest> {
   if (pointer.manifest === null) return emptyManifest(collection, pointer.shard);
-  const found = await store.get(pointer.manifest);
+  const found = await store.get(pointer.manifest, { bytesMax: manifestBytesMax });
   if (found.kind !== "found") throw corrupt(pointer.manifest, "the pointer names it, but it is missing");
   const sha256 = createHash("sha256").update(found.body).digest("hex");
   if (sha256 !== pointer.manifestSha256)
@@ -134,7 +138,8 @@ async function missingPointer(
 ): Promise<SiltstoneError> {
   const key = pointerKey(shard);
   const manifests = await countManifests(store, shard);
-  const configuration = manifests > 0 ? null : await store.get(collectionKey(name));
+  const configuration =
+    manifests > 0 ? null : await store.get(collectionKey(name), { bytesMax: sealedBytesMax });
   const isBeingCreated =
     configuration?.kind === "found" && decodeCollection(configuration.body, collectionKey(name)).id === id;
   if (isBeingCreated) {

@@ -10,8 +10,8 @@ import {
   type ShardRef,
   ulidTimeMs,
 } from "../core/keys.ts";
-import { decodeManifest, type Manifest } from "../core/manifest.ts";
-import { decodeSealed, encodeSealed } from "../core/sealed-json.ts";
+import { decodeManifest, type Manifest, manifestBytesMax } from "../core/manifest.ts";
+import { decodeSealed, encodeSealed, sealedBytesMax } from "../core/sealed-json.ts";
 import type { Head } from "./head.ts";
 import type { ObjectStore, World } from "./ports.ts";
 import { ignoreStranger, type OnStranger } from "./strangers.ts";
@@ -50,7 +50,7 @@ export async function readManifest(
   { version, commit }: ManifestName,
 ): Promise<Manifest> {
   const key = manifestKey(shard, version, commit);
-  const found = await store.get(key);
+  const found = await store.get(key, { bytesMax: manifestBytesMax });
   if (found.kind !== "found") throw new SiltstoneError("notFound", `${key} does not exist (any more)`);
   const manifest = decodeManifest(found.body, key, shard);
   if (manifest.version !== version || manifest.commit !== commit)
@@ -126,7 +126,7 @@ export async function listPins(
 
 /** None when it is gone. */
 export async function readPin(store: ObjectStore, key: string): Promise<Pin[]> {
-  const found = await store.get(key);
+  const found = await store.get(key, { bytesMax: sealedBytesMax });
   return found.kind === "found" ? [decodePin(found.body, key)] : [];
 }
 
@@ -167,7 +167,7 @@ export async function pinVersion(
   const body = encodeSealed({ format: pinFormat, ...pin });
   const put = await world.store.put(key, body, { ifAbsent: true });
   if (put.kind === "preconditionFailed") {
-    const there = await world.store.get(key);
+    const there = await world.store.get(key, { bytesMax: sealedBytesMax });
     // Our own bytes: a first attempt whose answer was lost.
     if (there.kind !== "found" || !there.body.equals(body)) {
       throw new SiltstoneError("conflict", `pin ${request.name} exists already; choose another name`);

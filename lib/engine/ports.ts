@@ -12,8 +12,11 @@ import type { SiltstoneError } from "../core/errors.ts";
  * Keys are UTF-8 and list in byte order.
  */
 export interface ObjectStore {
-  /** The whole object, or `range` of it (half open, in bytes). `ifNoneMatch` answers `notModified` when the etag still holds. */
-  get(key: string, options?: { range?: ByteRange; ifNoneMatch?: string }): Promise<GetResult>;
+  /**
+   * The whole object, or `range` of it (half open, in bytes). `ifNoneMatch` answers `notModified` when the etag still holds.
+   * Throws `corrupt` for a whole object above `bytesMax` (default: a delta's), whose body is not read.
+   */
+  get(key: string, options?: GetOptions): Promise<GetResult>;
   /** As `get`, of an object that somebody else may have made: the body of one above `bytesMax` is not read. */
   getBounded(key: string, bytesMax: number): Promise<BoundedGetResult>;
   /** Size and etag, or null when absent. */
@@ -46,6 +49,11 @@ export interface ObjectStore {
   delete(keys: readonly string[]): Promise<void>;
 }
 
+export interface GetOptions {
+  readonly range?: ByteRange;
+  readonly ifNoneMatch?: string;
+  readonly bytesMax?: number;
+}
 /** Half open: bytes `start` to `limit - 1`. */
 export interface ByteRange {
   readonly start: number;

@@ -23,7 +23,7 @@ import {
   type ShardRef,
   shardName,
 } from "../core/keys.ts";
-import { decodeSealed, encodeSealed } from "../core/sealed-json.ts";
+import { decodeSealed, encodeSealed, sealedBytesMax } from "../core/sealed-json.ts";
 import type { ObjectStore, World } from "./ports.ts";
 import { putAgain } from "./put-again.ts";
 
@@ -110,8 +110,10 @@ interface Reason {
 /** Null when there is none. What is damaged says nothing. */
 async function readReason(store: ObjectStore, shard: ShardRef, delta: string): Promise<Reason | null> {
   const key = quarantineReasonKey(shard, delta);
-  const found = await store.get(key);
-  if (found.kind !== "found") return null;
+  const found = await store.getBounded(key, sealedBytesMax);
+  if (found.kind === "absent") return null;
+  if (found.kind === "refused") throw found.error;
+  if (found.kind === "tooLarge") return unknown;
   try {
     const { reason, at, retriedAs } = JSON.parse(found.body.toString("utf8")) as Record<string, unknown>;
     if (typeof reason !== "string" || typeof at !== "string") return unknown;

@@ -31,6 +31,7 @@ import {
 } from "../core/keys.ts";
 import { emptyManifest, encodeManifest, type Manifest } from "../core/manifest.ts";
 import { encodePointer, type Floor, firstPointer, pointerTo } from "../core/pointer.ts";
+import { sealedBytesMax } from "../core/sealed-json.ts";
 import { readHead } from "./head.ts";
 import { listManifests, listPins, type ManifestName, publishedChain, readManifest } from "./history.ts";
 import type { World } from "./ports.ts";
@@ -69,7 +70,7 @@ export async function repairPointer(
   retention: Retention = defaultRetention,
 ): Promise<Repair> {
   const ref: ShardRef = { collection: collection.name, shard };
-  const there = await world.store.get(pointerKey(ref));
+  const there = await world.store.get(pointerKey(ref), { bytesMax: sealedBytesMax });
   if (there.kind === "found") {
     const { manifest } = await readHead(world.store, collection, shard);
     return { outcome: "intact", version: manifest.version, missingFiles: 0, candidates: [] };
@@ -289,7 +290,7 @@ async function placePointer(world: World, ref: ShardRef, body: Buffer): Promise<
   const key = pointerKey(ref);
   const put = await world.store.put(key, body, { ifAbsent: true });
   if (put.kind === "written") return;
-  const there = await world.store.get(key);
+  const there = await world.store.get(key, { bytesMax: sealedBytesMax });
   // Our own bytes: a first attempt whose answer was lost.
   if (there.kind === "found" && there.body.equals(body)) return;
   throw new SiltstoneError("conflict", `${key} is there again; look before you go on`);

@@ -1,6 +1,7 @@
 /** silt quarantine list | show | retry: deltas that could not be read. */
 import type { Command } from "commander";
 import { decodeDelta } from "../../lib/core/delta.ts";
+import { deltaBytesMax } from "../../lib/core/delta-header.ts";
 import { invalid, SiltstoneError } from "../../lib/core/errors.ts";
 import { quarantinedDeltaKey } from "../../lib/core/keys.ts";
 import { listQuarantine, type Quarantined, retryQuarantined } from "../../lib/engine/quarantine.ts";
@@ -84,10 +85,12 @@ async function show(session: Session, name: string, delta: string): Promise<Outc
   const opened = await openCollection(session, name);
   const found = await findOne(opened, delta);
   const key = quarantinedDeltaKey({ collection: name, shard: found.shard }, delta);
-  const object = await opened.world.store.get(key);
-  if (object.kind !== "found")
+  // What was put aside may be of any size: it was copied by S3.
+  const object = await opened.world.store.getBounded(key, deltaBytesMax);
+  if (object.kind === "refused") throw object.error;
+  if (object.kind === "absent")
     throw new SiltstoneError("conflict", `${key} is gone: somebody else put it back`);
-  const content = readable(object.body, key, delta);
+  const content = object.kind === "found" ? readable(object.body, key, delta) : null;
   return {
     value: { ...found, key, content },
     text: pairs({

@@ -218,7 +218,10 @@ describe("what is chosen", () => {
     const text = world.store.bytes(left!)!.toString("utf8");
     const { seal: _seal, ...foreign } = JSON.parse(text);
     const commit = world.clock.ulid();
-    const body = encodeSealed({ ...foreign, collectionId: world.clock.ulid(), version: 9, commit });
+    const body = encodeSealed({
+      ...{ ...foreign, collectionId: world.clock.ulid(), version: 9, commit },
+      parent: { version: 8, commit: foreign.commit },
+    });
     await world.store.put(`docs/0/manifests/000000000009-${commit}.json`, body);
     await lose(world);
     expect(await repairPointer(world, collection, 0)).toMatchObject({ version: 1 });

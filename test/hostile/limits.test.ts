@@ -18,9 +18,11 @@ import {
   microsecondsPerTableMax,
 } from "../../lib/core/filter-cost.ts";
 import { textBytesMax } from "../../lib/core/lexical-embedder.ts";
+import { manifestBytesMax } from "../../lib/core/manifest.ts";
 import * as metadata from "../../lib/core/metadata.ts";
 import { notificationCharsMax } from "../../lib/core/notification.ts";
 import { callRowsMax, documentBytesMax, idBytesMax } from "../../lib/core/records.ts";
+import { sealedBytesMax } from "../../lib/core/sealed-json.ts";
 import { namedDeltasMax } from "../../lib/core/token.ts";
 import { refreshSecondsMax, topKMax } from "../../lib/engine/read-request.ts";
 import { overlayBytesMax } from "../../lib/engine/shard-reader.ts";
@@ -46,7 +48,7 @@ const constants: Readonly<Record<string, number>> = {
   ...{ filterDepthMax, filterNodesMax, filterListMax, filterValuesMax },
   ...{ microsecondsMax, microsecondsPerRowMax, microsecondsPerTableMax, overlaidDeltas, overlayBytesMax },
   ...{ answerBytesMax, problemsShownMax, errorTextBytesMax, factsBytesMax, deltaBytesMax, deltaRowsMax },
-  ...{ notificationCharsMax, inputBytesMax, lineBytesMax },
+  ...{ sealedBytesMax, manifestBytesMax, notificationCharsMax, inputBytesMax, lineBytesMax },
 };
 
 test("the table is that of the constants", () => {

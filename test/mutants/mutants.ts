@@ -1603,6 +1603,18 @@ export const mutants: readonly Mutant[] = [
     test: "test/hostile/deltas.test.ts",
   },
   {
+    name: "a manifest may be its own parent",
+    file: "lib/core/manifest.ts",
+    edits: [{ search: "parent.version !== version - 1 || ", replace: "" }],
+    test: "test/hostile/state.test.ts",
+  },
+  {
+    name: "a pointer of any size is read",
+    file: "lib/engine/head.ts",
+    edits: [{ search: "    bytesMax: sealedBytesMax,\n", replace: "" }],
+    test: "test/hostile/state.test.ts",
+  },
+  {
     name: "a message of any length is parsed, and held while the run works",
     file: "lib/core/notification.ts",
     edits: [{ search: "if (body.length > notificationCharsMax)", replace: "if (body.length < 0)" }],

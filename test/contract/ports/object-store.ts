@@ -271,6 +271,21 @@ export function objectStoreContract(name: string, makeStore: () => Promise<Store
       expect(await store.getBounded(`${root}absent`, 5)).toEqual({ kind: "absent" });
     });
 
+    test("a get reads no whole object above its bound, and any range of it", async () => {
+      const key = `${root}large`;
+      await store.put(key, Buffer.alloc(70_000, 1));
+      await expect(store.get(key, { bytesMax: 69_999 })).rejects.toMatchObject({
+        kind: "corrupt",
+        message: `${key} is corrupt: it has 70000 bytes; at most 69999 are read`,
+      });
+      expect(await store.get(key, { bytesMax: 70_000 })).toMatchObject({ kind: "found" });
+      expect(await store.get(key, { bytesMax: 1, range: { start: 69_990, limit: 70_010 } })).toMatchObject({
+        body: Buffer.alloc(10, 1),
+      });
+      await store.put(key, Buffer.alloc(64 * 1024 * 1024 + 1));
+      await expect(store.get(key)).rejects.toMatchObject({ kind: "corrupt" });
+    });
+
     test("a copy has the bytes of its source, over whatever was there; the source stays", async () => {
       const every = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte));
       const name = "ä b/c+d%20e～?.arrow";

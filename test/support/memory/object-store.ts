@@ -4,11 +4,13 @@
  * S3. Bytes are copied in and out. No timers: everything is answered in a microtask.
  */
 import { readFileSync } from "node:fs";
+import { deltaBytesMax } from "../../../lib/core/delta-header.ts";
 import { corrupt, invalid, SiltstoneError } from "../../../lib/core/errors.ts";
 import type {
   BoundedGetResult,
   ByteRange,
   Clock,
+  GetOptions,
   GetResult,
   Level,
   ObjectEntry,
@@ -48,13 +50,16 @@ export class MemoryObjectStore implements ObjectStore {
     return this.#objects.get(key)?.body ?? null;
   }
 
-  async get(key: string, options: { range?: ByteRange; ifNoneMatch?: string } = {}): Promise<GetResult> {
+  async get(key: string, options: GetOptions = {}): Promise<GetResult> {
     this.#traffic.request();
     checkRange(key, options.range);
     const object = this.#objects.get(key);
     if (object === undefined) return { kind: "absent" };
     if (options.ifNoneMatch === object.etag) return { kind: "notModified" };
     const { start, limit } = options.range ?? { start: 0, limit: object.body.length };
+    const bytesMax = options.bytesMax ?? deltaBytesMax;
+    if (!options.range && object.body.length > bytesMax)
+      throw corrupt(key, `it has ${object.body.length} bytes; at most ${bytesMax} are read`);
     if (options.range && start >= object.body.length) {
       throw corrupt(key, `it has ${object.body.length} bytes, bytes ${start} to ${limit - 1} were asked for`);
     }
