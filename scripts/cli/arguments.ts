@@ -1,5 +1,6 @@
 /** Arguments that several commands take, and how their texts become values. */
 import { InvalidArgumentError, Option } from "commander";
+import { checkJsonBounds } from "../../lib/aws/json-text.ts";
 import { type Collection, checkCollectionName } from "../../lib/core/collection.ts";
 import { invalid, SiltstoneError } from "../../lib/core/errors.ts";
 import { readCollection } from "../../lib/engine/head.ts";
@@ -22,9 +23,11 @@ export function real(text: string): number {
 
 export function json(text: string): unknown {
   try {
-    return JSON.parse(text) as unknown;
+    const value = JSON.parse(text) as unknown;
+    checkJsonBounds(value);
+    return value;
   } catch (error) {
-    throw new InvalidArgumentError(`It must be JSON: ${(error as Error).message}.`);
+    throw new InvalidArgumentError(`It must be JSON that a call may have: ${(error as Error).message}.`);
   }
 }
 

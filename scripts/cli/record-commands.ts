@@ -1,6 +1,7 @@
 /** silt put | delete | get | count: through the functions, as users' code goes. */
 import { readFile } from "node:fs/promises";
 import { type Command, Option } from "commander";
+import { checkJsonBounds } from "../../lib/aws/json-text.ts";
 import { invalid } from "../../lib/core/errors.ts";
 import type { ProduceAnswer } from "../../lib/engine/produce.ts";
 import type { Provenance, ReadRecord } from "../../lib/engine/read-request.ts";
@@ -114,8 +115,14 @@ const tooLarge = (): Error =>
     `one put takes at most ${inputBytesMax} bytes; for more: \`silt import NAME --records FILE.jsonl\``,
   );
 
-/** One object, a list, or an object a line. */
+/** One object, a list, or an object a line. What is nested deeper than a call may be is not made a text again. */
 function parseRecords(text: string): unknown[] {
+  const records = parsedRecords(text);
+  for (const record of records) checkJsonBounds(record);
+  return records;
+}
+
+function parsedRecords(text: string): unknown[] {
   if (text.trim() === "") throw invalid("there are no records in the input");
   try {
     const value = JSON.parse(text) as unknown;
