@@ -92,6 +92,7 @@ interface ShardTruth {
   pointer: Pointer | null;
   /** The pointer was there, and was deleted. */
   isLost: boolean;
+  lostAt: number;
   /** When it was last there again. */
   restoredAt: number;
 }
@@ -186,6 +187,7 @@ export class Oracle {
       current: null,
       pointer: null,
       isLost: false,
+      lostAt: 0,
       restoredAt: 0,
     };
     this.shards.set(name, known);
@@ -244,6 +246,7 @@ export class Oracle {
       const truth = this.shard(shard);
       truth.pointer = null;
       truth.isLost = true;
+      truth.lostAt = this.tick();
     }
   }
 
@@ -444,7 +447,10 @@ export class Oracle {
     const known = truth.byCommit.get(pointer.commit);
     const fault = before && moveFault(before, pointer, known !== undefined);
     if (fault) this.violate(`the pointer of ${shard} ${fault} (I2)`);
-    if (pointer.floor.version > (before?.floor.version ?? 0)) this.#checkFloor(shard, truth, pointer);
+    // A repair that met damage gives up what lies behind it (lib/engine/repair.ts); collection goes by the rule all the same.
+    const mayGiveUp = before === null && [...this.#flips.values()].some((at) => at > truth.lostAt);
+    if (!mayGiveUp && pointer.floor.version > (before?.floor.version ?? 0))
+      this.#checkFloor(shard, truth, pointer);
     const next = known ?? this.#publish(shard, pointer);
     if (next === null) return;
     truth.current = next;
