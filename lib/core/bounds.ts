@@ -22,6 +22,8 @@ export interface Bounds {
   readonly lateDeltas: number;
   /** Flat segments above which ingestion merges the smallest itself: far above what the merge planner lets stand. */
   readonly piledFlats: number;
+  /** Pairs of segments that a new view compares one by one; where more are unknown, flats are folded. Eleven segments have fewer. */
+  readonly comparedPairs: number;
   /** Segments of one version: far above what ingestion lets stand. */
   readonly segments: number;
 }
@@ -33,5 +35,6 @@ export const bounds: Bounds = {
   overlaidDeltas: 500,
   lateDeltas: 1_000,
   piledFlats: 64,
+  comparedPairs: 64,
   segments: 1_000,
 };

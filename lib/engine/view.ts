@@ -4,6 +4,7 @@
  *
  * A view is immutable, and segments are shared between views.
  */
+import { bounds } from "../core/bounds.ts";
 import { invalid } from "../core/errors.ts";
 import type { Filter } from "../core/filter.ts";
 import type { Manifest } from "../core/manifest.ts";
@@ -40,9 +41,9 @@ export interface SearchOptions {
   readonly excludeIds: readonly string[];
 }
 
-/** Which of a graph's labels die of another graph; kept for as long as both are open. */
+/** Which of `loser`'s labels die of `winner`; kept for as long as both are open. */
 const killed = new WeakMap<OpenSegment, WeakMap<OpenSegment, readonly number[]>>();
-/** Segments that a view adds to one before are compared with each of its segments, up to this many; of more, all are folded. */
+/** Segments that a view adds to one before are compared with each of its segments, up to this many. */
 const addedMax = 2;
 
 export class View {
@@ -112,10 +113,9 @@ export class View {
     for (const segment of added) {
       let own: Alive = segment.held;
       for (const [other, before] of alive) {
-        const [first, second] = segment.segment.id < other.segment.id ? [segment, other] : [other, segment];
-        const { mine, theirs } = first.shadows(second);
-        own = segment.without(own, first === segment ? mine : theirs);
-        alive.set(other, other.without(before, first === segment ? theirs : mine));
+        learn(segment, other);
+        own = segment.without(own, killed.get(segment)!.get(other)!);
+        alive.set(other, other.without(before, killed.get(other)!.get(segment)!));
       }
       alive.set(segment, own);
     }
@@ -127,29 +127,48 @@ export class View {
   }
 }
 
-/** In linear time but for pairs of graphs, of which there are few and which are remembered. */
+/** In linear time but for pairs of graphs, of which there are few, and for as many others as are worth remembering. */
 function aliveIn(segments: readonly OpenSegment[]): Map<OpenSegment, Alive> {
   const dead = new Map<OpenSegment, number[]>(segments.map((segment) => [segment, []]));
   const byId = [...segments].sort((a, b) => (a.segment.id < b.segment.id ? -1 : 1));
   const graphs = byId.filter(({ segment }) => segment.kind === "hnsw");
   const flats = byId.filter(({ segment }) => segment.kind === "flat");
-  for (const [i, a] of graphs.entries()) {
-    for (const b of graphs.slice(i + 1)) {
+  const isFolded = unknownPairs(segments) > bounds.comparedPairs;
+  const compared = isFolded ? graphs : byId;
+  for (const [i, a] of compared.entries()) {
+    for (const b of compared.slice(i + 1)) {
       learn(a, b);
       for (const label of killed.get(a)!.get(b)!) dead.get(a)!.push(label);
       for (const label of killed.get(b)!.get(a)!) dead.get(b)!.push(label);
     }
   }
-  if (flats.length > 0 && segments.length > 1) {
-    const newest = new NewestWrites(dead);
-    try {
-      for (const flat of flats) newest.fold(flat);
-      for (const graph of graphs) newest.compare(graph);
-    } finally {
-      newest.close();
-    }
-  }
+  if (isFolded) fold(flats, graphs, dead);
   return new Map(segments.map((segment) => [segment, segment.without(segment.held, dead.get(segment)!)]));
+}
+
+function fold(
+  flats: readonly OpenSegment[],
+  graphs: readonly OpenSegment[],
+  dead: Map<OpenSegment, number[]>,
+): void {
+  const newest = new NewestWrites(dead);
+  try {
+    for (const flat of flats) newest.fold(flat);
+    for (const graph of graphs) newest.compare(graph);
+  } finally {
+    newest.close();
+  }
+}
+
+/** How many have not been compared; counted no further than matters. */
+function unknownPairs(segments: readonly OpenSegment[]): number {
+  let unknown = 0;
+  for (const [i, a] of segments.entries()) {
+    const known = killed.get(a);
+    for (let n = i + 1; n < segments.length && unknown <= bounds.comparedPairs; n++)
+      if (known === undefined || !known.has(segments[n]!)) unknown += 1;
+  }
+  return unknown;
 }
 
 function learn(a: OpenSegment, b: OpenSegment): void {

@@ -81,6 +81,7 @@ export function planOf(seed: number, steps: number): Plan {
           overlaidDeltas: chance.pick([3, 8]),
           lateDeltas: 2,
           piledFlats: 3,
+          comparedPairs: 1,
         },
     tombstoneRetention: seed % 5 === 2 ? "never" : 30,
     retention: {
