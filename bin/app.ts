@@ -2,12 +2,9 @@
  * The CDK app: `cdk deploy -c env=dev|staging|prod [-c architecture=arm64] [-c queryGroups=N]`. One stack per stage, in
  * whatever account and region the caller's credentials name.
  */
-import { join } from "node:path";
-import { App, Stack } from "aws-cdk-lib";
-import { Architecture } from "aws-cdk-lib/aws-lambda";
-import { VectorStore } from "../lib/constructs/vector-store.ts";
-import { type Stage, stackName, stages } from "../lib/contract.ts";
-import { type Architecture as BundleArchitecture, bundleFolder, bundleLambdas } from "../scripts/bundle.ts";
+import { App } from "aws-cdk-lib";
+import { stages } from "../lib/contract/names.ts";
+import { addStack } from "../scripts/build/synthesize.ts";
 
 /** Run by the CDK command line, which passes the context and the output folder in the environment. */
 export async function main(): Promise<void> {
@@ -24,76 +21,6 @@ export async function main(): Promise<void> {
     console.error(`siltstone: ${error instanceof Error ? error.message : error}`);
     process.exitCode = 1;
   }
-}
-
-export interface CloudFormationTemplate {
-  readonly Resources: Readonly<Record<string, CloudFormationResource>>;
-  readonly Outputs: Readonly<Record<string, { readonly Value: unknown }>>;
-}
-export interface CloudFormationResource {
-  readonly Type: string;
-  readonly Properties?: Readonly<Record<string, unknown>>;
-  readonly Metadata?: { readonly "aws:asset:path"?: string };
-}
-
-export interface Synthesis {
-  readonly stackName: string;
-  readonly template: CloudFormationTemplate;
-  /** Absolute path of each function's code, by the function's logical id. */
-  readonly codeFolders: Readonly<Record<string, string>>;
-}
-
-/**
- * The same stack without the CDK command line, with handlers bundled for this machine: what the local AWS stack
- * provisions. `outDir` gets the cloud assembly; `given` is the context that `cdk -c` would give.
- */
-export async function synthesize(
-  stage: Stage,
-  outDir: string,
-  given: Readonly<Record<string, string>> = {},
-): Promise<Synthesis> {
-  // The CDK's own template checks take longer than all the rest; `cdk synth` runs them.
-  process.env.CDK_VALIDATION ??= "false";
-  const app = new App({
-    outdir: outDir,
-    // Names each function's code folder in the template.
-    context: { ...given, "aws:cdk:enable-asset-metadata": true },
-    analyticsReporting: false,
-    treeMetadata: false,
-  });
-  await addStack(app, stage, "host");
-  const template = app.synth().getStackByName(stackName(stage)).template as CloudFormationTemplate;
-  const codeFolders: Record<string, string> = {};
-  for (const [logicalId, { Metadata }] of Object.entries(template.Resources)) {
-    const folder = Metadata?.["aws:asset:path"];
-    if (folder !== undefined) codeFolders[logicalId] = join(outDir, folder);
-  }
-  return { stackName: stackName(stage), template, codeFolders };
-}
-
-async function addStack(app: App, stage: Stage, architecture: BundleArchitecture): Promise<void> {
-  const handlersFolder = bundleFolder(architecture);
-  await bundleLambdas({ architecture, outDir: handlersFolder });
-  const stack = new Stack(app, stackName(stage), {
-    description: `Siltstone vector store, stage ${stage}`,
-    terminationProtection: stage === "prod",
-  });
-  const isArm = architecture === "arm64" || (architecture === "host" && process.arch === "arm64");
-  new VectorStore(stack, "VectorStore", {
-    stage,
-    architecture: isArm ? Architecture.ARM_64 : Architecture.X86_64,
-    handlersFolder,
-    queryGroups: queryGroupsOf(app),
-  });
-}
-
-/** The range is the construct's to check. */
-function queryGroupsOf(app: App): number {
-  const given: unknown = app.node.tryGetContext("queryGroups") ?? 1;
-  const groups = typeof given === "string" && given.trim() === "" ? Number.NaN : Number(given);
-  if (Number.isNaN(groups))
-    throw new Error(`-c queryGroups=… is a number of query groups, got ${JSON.stringify(given)}`);
-  return groups;
 }
 
 function oneOf<T extends string>(name: string, value: unknown, known: readonly T[]): T {

@@ -1,5 +1,5 @@
 // Loads the hnswlib-node addon built for this processor. Handlers' bundles replace this file by the addon itself
-// (scripts/bundle.ts), so a Lambda never chooses.
+// (scripts/build/bundle.ts), so a Lambda never chooses.
 const { existsSync, readFileSync } = require("node:fs");
 const { join } = require("node:path");
 

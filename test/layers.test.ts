@@ -1,81 +1,149 @@
 /** Imports go one way (docs/adr/0001-layers.md): what each folder may import is listed here, and nothing else. */
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 
 const root = join(import.meta.dirname, "..");
 
-/** Folders, longest first where one is inside another: what a file may import of the project, and which packages. */
-const rules: readonly { folder: string; project: readonly string[]; packages: RegExp }[] = [
-  { folder: "lib/contract.ts", project: [], packages: /^$/ },
+/** What a file of a folder may import of the project (files, or folders with all below them), and which packages. */
+interface Rule {
+  readonly folder: string;
+  readonly project: readonly string[];
+  readonly packages: RegExp;
+}
+const none = /^$/;
+const core = ["lib/core/model", "lib/core/format", "lib/core/policy"];
+const ports = ["lib/engine/ports.ts", "lib/engine/traffic.ts", "lib/engine/faults.ts"];
+const shard = ["lib/contract", ...core, "lib/segment", ...ports, "lib/engine/shard"];
+const catalog = [...shard, "lib/engine/catalog"];
+const engine = ["lib/contract", ...core, "lib/engine"];
+const noCdk = /^(?!aws-cdk-lib|constructs|#hnswlib|hnswlib-node)/;
+
+/** Of two rules that fit a file the more exact one holds. */
+const rules: readonly Rule[] = [
+  { folder: "lib/contract", project: ["lib/contract"], packages: none },
+  { folder: "lib/core/model", project: ["lib/core/model"], packages: /^(node:crypto|ulid|uuid)$/ },
   {
-    folder: "lib/core",
-    project: ["lib/core"],
-    packages: /^(node:(buffer|crypto|os)|apache-arrow(\/fb\/.*)?|flatbuffers|ulid|uuid)$/,
+    folder: "lib/core/format",
+    project: ["lib/core/model", "lib/core/format"],
+    packages: /^(node:(buffer|crypto|os)|apache-arrow(\/fb\/.*)?|flatbuffers)$/,
   },
+  { folder: "lib/core/policy", project: core, packages: /^node:os$/ },
+  { folder: "lib/segment", project: [...core, "lib/segment"], packages: /^(node:.*|#hnswlib|hnswlib-node)$/ },
+  { folder: "lib/engine", project: ["lib/core/model"], packages: none },
+  { folder: "lib/engine/shard", project: shard, packages: /^(node:.*|p-limit)$/ },
+  { folder: "lib/engine/catalog", project: catalog, packages: /^(node:.*|p-limit)$/ },
+  { folder: "lib/engine/write", project: [...catalog, "lib/engine/write"], packages: /^(node:.*|p-limit)$/ },
   {
-    folder: "lib/segment",
-    project: ["lib/core", "lib/segment"],
-    packages: /^(node:.*|#hnswlib|hnswlib-node)$/,
-  },
-  {
-    folder: "lib/engine",
-    project: ["lib/contract.ts", "lib/core", "lib/segment", "lib/engine"],
+    folder: "lib/engine/compact",
+    project: [...catalog, "lib/engine/compact"],
     packages: /^(node:.*|p-limit)$/,
+  },
+  { folder: "lib/engine/read", project: [...catalog, "lib/engine/read"], packages: /^(node:.*|p-limit)$/ },
+  {
+    folder: "lib/engine/operate",
+    project: [...catalog, "lib/engine/operate"],
+    packages: /^(node:.*|p-limit)$/,
+  },
+  { folder: "lib/embedding", project: [...core, "lib/embedding"], packages: none },
+  {
+    folder: "lib/import",
+    project: [...core, "lib/embedding", ...ports, "lib/engine/write", "lib/import"],
+    packages: /^node:.*$/,
   },
   {
     folder: "lib/aws",
-    project: ["lib/contract.ts", "lib/core", "lib/engine", "lib/aws"],
-    packages: /^(?!aws-cdk-lib|constructs|#hnswlib|hnswlib-node)/,
+    project: [...engine, "lib/aws"],
+    packages: noCdk,
   },
+  { folder: "lib/clients", project: [...engine, "lib/embedding", "lib/aws", "lib/clients"], packages: none },
   {
     folder: "lib/constructs",
-    project: ["lib/contract.ts", "lib/core/collection.ts", "lib/core/time-bounds.ts", "lib/constructs"],
+    project: [
+      "lib/contract",
+      "lib/core/model/collection.ts",
+      "lib/core/policy/time-bounds.ts",
+      "lib/constructs",
+    ],
     packages: /^(node:.*|aws-cdk-lib.*|constructs)$/,
   },
   {
     folder: "lambdas",
-    project: ["lib/contract.ts", "lib/core", "lib/engine", "lib/aws", "lambdas"],
-    packages: /^(?!@aws-sdk|aws-cdk-lib|#hnswlib|hnswlib-node)/,
+    project: [...engine, "lib/embedding", "lib/aws", "lambdas"],
+    packages: /^(?!@aws-sdk|aws-cdk-lib|constructs|#hnswlib|hnswlib-node)/,
   },
   {
-    folder: "scripts/local",
-    project: ["scripts/local"],
-    packages: /^(?!aws-cdk-lib|constructs|#hnswlib|hnswlib-node)/,
+    folder: "bin",
+    project: ["lib/contract", "scripts/build", "bin"],
+    packages: /^(node:.*|aws-cdk-lib.*|constructs|cdk-nag)$/,
   },
+  {
+    folder: "scripts/build",
+    project: ["lib/contract", "lib/constructs", "scripts/build", "scripts/native"],
+    packages: /^/,
+  },
+  { folder: "scripts/local", project: ["scripts/local"], packages: noCdk },
+  {
+    folder: "scripts/cli",
+    project: [
+      "lib/contract",
+      ...core,
+      "lib/engine",
+      "lib/embedding",
+      "lib/import",
+      "lib/aws",
+      "scripts/cli",
+      "scripts/end-with-parent.ts",
+      "package.json",
+    ],
+    packages: noCdk,
+  },
+  { folder: "scripts", project: ["lib", "lambdas", "scripts", "test"], packages: /^/ },
 ];
 
-const sourcesIn = (folder: string): string[] =>
-  folder.endsWith(".ts")
-    ? [folder]
-    : readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
-        .filter((file) => /\.(ts|cts|cjs|mjs)$/.test(file) && !file.endsWith(".d.ts"))
-        .map((file) => join(folder, file));
+const isBelow = (path: string, folder: string): boolean => path === folder || path.startsWith(`${folder}/`);
+const ruleOf = (file: string): Rule | undefined =>
+  rules.filter(({ folder }) => isBelow(file, folder)).sort((a, b) => b.folder.length - a.folder.length)[0];
+
+const sources = ["bin", "lib", "lambdas", "scripts"].flatMap((folder) =>
+  readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
+    .filter(
+      (file) => /\.(ts|cts|cjs|mjs)$/.test(file) && !file.endsWith(".d.ts") && !file.includes("node_modules"),
+    )
+    .map((file) => join(folder, file)),
+);
 
 function importsOf(file: string): string[] {
   const source = readFileSync(join(root, file), "utf8");
   return [
-    ...source.matchAll(/^(?:import|export)\b[^;]*?from "([^"]+)"|\bimport\("([^"]+)"\)|^import "([^"]+)"/gm),
-  ].map(([, from, dynamic, bare]) => (from ?? dynamic ?? bare)!);
+    ...source.matchAll(
+      /^(?:import|export)\b[^;]*?from "([^"]+)"|\bimport\("([^"]+)"\)|^import "([^"]+)"|\brequire\("([^"]+)"\)/gm,
+    ),
+  ].map((match) => match.slice(1).find((part) => part !== undefined)!);
 }
 
-test.each(rules)("$folder imports only what lies below it", ({ folder, project, packages }) => {
-  const files = sourcesIn(folder);
-  expect(files.length).toBeGreaterThan(0);
-  const wrong = files.flatMap((file) =>
-    importsOf(file).flatMap((target) => {
-      if (!target.startsWith(".")) return packages.test(target) ? [] : [`${file} imports ${target}`];
-      const path = relative(root, join(root, dirname(file), target));
-      return project.some((allowed) => path === allowed || path.startsWith(`${allowed}/`))
-        ? []
-        : [`${file} imports ${path}`];
-    }),
+test("every source is below a rule, and every rule's folder exists", () => {
+  expect(sources.filter((file) => ruleOf(file) === undefined)).toEqual([]);
+  expect(rules.filter(({ folder }) => !existsSync(join(root, folder))).map(({ folder }) => folder)).toEqual(
+    [],
   );
+});
+
+test.each(rules)("$folder imports only what lies below it", (rule) => {
+  const wrong = sources
+    .filter((file) => ruleOf(file) === rule)
+    .flatMap((file) =>
+      importsOf(file).flatMap((target) => {
+        if (!target.startsWith(".")) return rule.packages.test(target) ? [] : [`${file} imports ${target}`];
+        const path = relative(root, join(root, dirname(file), target));
+        return rule.project.some((allowed) => isBelow(path, allowed)) ? [] : [`${file} imports ${path}`];
+      }),
+    );
   expect(wrong).toEqual([]);
 });
 
 test("S3 clients are made in one place, which keeps them from correcting their clock", () => {
-  const wrong = ["lib", "lambdas", "scripts/cli"]
-    .flatMap(sourcesIn)
+  const wrong = sources
+    .filter((file) => ["lib", "lambdas", "scripts/cli"].some((folder) => isBelow(file, folder)))
     .filter((file) => file !== "lib/aws/s3-client.ts")
     .filter((file) => /\bnew S3Client\(|\bnew S3\(/.test(readFileSync(join(root, file), "utf8")));
   expect(wrong).toEqual([]);
@@ -84,8 +152,8 @@ test("S3 clients are made in one place, which keeps them from correcting their c
 test("the engine and the core read no clock and no randomness of their own", () => {
   const banned =
     /\bDate\.now\(|\bnew Date\(\)|Math\.random\(|randomUUID|randomBytes|\bsetTimeout\(|\bsetInterval\(/;
-  const wrong = ["lib/core", "lib/engine", "lib/segment"]
-    .flatMap(sourcesIn)
+  const wrong = sources
+    .filter((file) => ["lib/core", "lib/engine", "lib/segment"].some((folder) => isBelow(file, folder)))
     .filter((file) => banned.test(readFileSync(join(root, file), "utf8")));
   expect(wrong).toEqual([]);
 });

@@ -1,7 +1,7 @@
 /** What the compactor is asked for: by its schedules, by hand, or by a migration. */
 import * as z from "zod/mini";
-import { compactorSources } from "../../lib/contract.ts";
-import { invalid } from "../../lib/core/errors.ts";
+import { compactorSources } from "../../lib/contract/names.ts";
+import { invalid } from "../../lib/core/model/errors.ts";
 
 export const compactorEvent = z.strictObject({
   source: z.enum(compactorSources),

@@ -1,24 +1,23 @@
 /**
- * The compactor function (lib/engine/compact.ts). `scheduled` ingests, `upkeep` merges and collects garbage, `manual`
+ * The compactor function (lib/engine/compact/compact.ts). `scheduled` ingests, `upkeep` merges and collects garbage, `manual`
  * does both. A run in which something failed does everything else, reports, and then fails, so that CloudWatch sees it.
  */
 import { awsWorld } from "../../lib/aws/aws-world.ts";
 import { parseEnvironment } from "../../lib/aws/environment.ts";
-import { lambdaDoor } from "../../lib/aws/lambda-door.ts";
+import { lambdaHandler } from "../../lib/aws/lambda-handler.ts";
 import { parseEvent } from "../../lib/aws/parse-event.ts";
-import { clearScratch, roomHere } from "../../lib/aws/scratch.ts";
+import { budgetHere, clearScratch } from "../../lib/aws/scratch.ts";
 import { errorFacts, telemetry } from "../../lib/aws/telemetry.ts";
-import { metric } from "../../lib/contract.ts";
-import { requestBounds } from "../../lib/core/time-bounds.ts";
-import { compact } from "../../lib/engine/compact.ts";
+import { requestBounds } from "../../lib/core/policy/time-bounds.ts";
+import { compact } from "../../lib/engine/compact/compact.ts";
 import {
   failureOf,
   isEventful,
   noteRun,
   type RunSummary,
   summarizeRun,
-} from "../../lib/engine/run-summary.ts";
-import { Sweep } from "../../lib/engine/sweep.ts";
+} from "../../lib/engine/compact/run-summary.ts";
+import { Sweep } from "../../lib/engine/compact/sweep.ts";
 import { checkCompactorEvent, compactorEvent } from "./event.ts";
 import { runMetrics } from "./metrics.ts";
 
@@ -37,8 +36,8 @@ const world = awsWorld(environment, requestBounds.compactor);
 const service = telemetry({ stage: environment.stage, service: "compactor" });
 const sweep = new Sweep();
 
-export const handler = lambdaDoor(
-  { telemetry: service, failureMetric: metric.compactionFailure },
+export const handler = lambdaHandler(
+  { telemetry: service, failureMetric: "CompactionFailure" },
   async (event, context) => {
     const call = parseEvent(compactorEvent, event);
     checkCompactorEvent(call);
@@ -49,7 +48,7 @@ export const handler = lambdaDoor(
       ...(shard === undefined ? {} : { shard }),
       ingest: source !== "upkeep",
       upkeep: source !== "scheduled",
-      room: roomHere(process.env),
+      budget: budgetHere(process.env),
       ...(source === "manual" || collection !== undefined ? {} : { sweep }),
       deadlineMs: startMs + context.getRemainingTimeInMillis() - deadlineMarginMs,
     });

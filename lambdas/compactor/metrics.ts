@@ -1,14 +1,13 @@
 /** The metrics of one run: what counts once a run, and what counts for each collection. */
-import type { MetricName } from "../../lib/aws/telemetry.ts";
-import { metric } from "../../lib/contract.ts";
-import { isEventful, type RunSummary, type ShardSummary } from "../../lib/engine/run-summary.ts";
+import type { MetricName } from "../../lib/contract/metrics.ts";
+import { isEventful, type RunSummary, type ShardSummary } from "../../lib/engine/compact/run-summary.ts";
 
 export interface MetricLine {
   readonly collection: string | null;
   readonly values: Partial<Record<MetricName, number>>;
 }
 
-/** A failed run's CompactionFailure is the door's to count, with every other failure. */
+/** A failed run's CompactionFailure is the handler's to count, with every other failure. */
 export function runMetrics(summary: RunSummary): MetricLine[] {
   const failures = summary.failed + summary.faults.length + summary.faultsOmitted;
   const byCollection = [...Map.groupBy(summary.shards, ({ collection }) => collection)];
@@ -16,11 +15,11 @@ export function runMetrics(summary: RunSummary): MetricLine[] {
     {
       collection: null,
       values: {
-        ...(failures === 0 ? { [metric.compactionSuccess]: 1 } : {}),
-        [metric.compactionFaults]: failures,
-        [metric.compactionDuration]: summary.milliseconds,
-        [metric.messagesDeadLettered]: summary.messages.deadLettered,
-        [metric.lockAcquisitionFailed]: summary.shards.filter(({ outcome }) => outcome === "locked").length,
+        ...(failures === 0 ? { CompactionSuccess: 1 } : {}),
+        CompactionFaults: failures,
+        CompactionDuration: summary.milliseconds,
+        MessagesDeadLettered: summary.messages.deadLettered,
+        LockAcquisitionFailed: summary.shards.filter(({ outcome }) => outcome === "busy").length,
         ...backlog(summary.shards),
         ...segmentsMost(summary.shards),
       },
@@ -30,8 +29,8 @@ export function runMetrics(summary: RunSummary): MetricLine[] {
       .map(([collection, shards]) => ({
         collection,
         values: {
-          [metric.deltasMerged]: sumOf(shards, ({ deltas }) => deltas),
-          [metric.deltasQuarantined]: sumOf(shards, ({ quarantined }) => quarantined),
+          DeltasMerged: sumOf(shards, ({ deltas }) => deltas),
+          DeltasQuarantined: sumOf(shards, ({ quarantined }) => quarantined),
           ...backlog(shards),
           ...segmentsMost(shards),
         },
@@ -47,17 +46,15 @@ function backlog(shards: readonly ShardSummary[]): MetricLine["values"] {
   const looked = shards.filter(({ pending }) => pending !== null);
   if (looked.length === 0) return {};
   return {
-    [metric.deltasPending]: sumOf(looked, ({ pending }) => pending ?? 0),
-    [metric.oldestUnmergedDeltaAge]: Math.max(
-      ...looked.map(({ oldestPendingSeconds }) => oldestPendingSeconds ?? 0),
-    ),
+    DeltasPending: sumOf(looked, ({ pending }) => pending ?? 0),
+    OldestUnmergedDeltaAge: Math.max(...looked.map(({ oldestPendingSeconds }) => oldestPendingSeconds ?? 0)),
   };
 }
 
 /** Where a run ingested, the largest number of segments: merging keeps it below twenty, ingestion itself below a hundred. */
 function segmentsMost(shards: readonly ShardSummary[]): MetricLine["values"] {
   const known = shards.map(({ segments }) => segments).filter((segments) => segments !== undefined);
-  return known.length === 0 ? {} : { [metric.segments]: Math.max(...known) };
+  return known.length === 0 ? {} : { Segments: Math.max(...known) };
 }
 
 const sumOf = (shards: readonly ShardSummary[], value: (shard: ShardSummary) => number): number =>

@@ -1,11 +1,11 @@
 /** What the query function is asked: one strict shape for each operation. */
 import * as z from "zod/mini";
 import { listOf, parseEvent } from "../../lib/aws/parse-event.ts";
-import { shardsMax } from "../../lib/core/collection.ts";
-import { invalid } from "../../lib/core/errors.ts";
-import { shown } from "../../lib/core/metadata.ts";
-import { idBytesMax } from "../../lib/core/records.ts";
-import { idsMax } from "../../lib/engine/view.ts";
+import { idBytesMax } from "../../lib/core/model/check-records.ts";
+import { shardsMax } from "../../lib/core/model/collection.ts";
+import { invalid } from "../../lib/core/model/errors.ts";
+import { shown } from "../../lib/core/model/metadata.ts";
+import { idsMax } from "../../lib/engine/read/view.ts";
 
 export const operations = ["query", "get", "count", "stats", "health", "ping"] as const;
 export type Operation = (typeof operations)[number];
@@ -93,5 +93,11 @@ export function parseQueryEvent(event: unknown): QueryEvent {
     shapes[op] as z.ZodMiniType<{ op?: unknown }>,
     event,
   );
+  if (op === "query") checkQuestion(call);
   return { op, call } as QueryEvent;
+}
+
+function checkQuestion(call: { vector?: unknown; id?: unknown; text?: unknown }): void {
+  const given = [call.vector, call.id, call.text].filter((value) => value !== undefined).length;
+  if (given !== 1) throw invalid(`give exactly one of vector, id and text, got ${given}`);
 }

@@ -1,21 +1,26 @@
 /**
- * The query function: reads collections through cached views (lib/engine/reader.ts), or asks the query groups and merges
- * their answers (lib/engine/fan-out.ts). It changes nothing.
+ * The query function: reads collections through cached views (lib/engine/read/reader.ts), or asks the query groups and merges
+ * their answers (lib/engine/read/fan-out.ts). It changes nothing.
  */
 import { awsWorld } from "../../lib/aws/aws-world.ts";
 import { shareDescriptors } from "../../lib/aws/descriptors.ts";
 import { parseEnvironment } from "../../lib/aws/environment.ts";
 import { FunctionCaller } from "../../lib/aws/function-caller.ts";
-import { lambdaDoor } from "../../lib/aws/lambda-door.ts";
+import { lambdaHandler } from "../../lib/aws/lambda-handler.ts";
 import { clearScratch } from "../../lib/aws/scratch.ts";
 import { errorFacts, telemetry } from "../../lib/aws/telemetry.ts";
-import { metric } from "../../lib/contract.ts";
-import { SiltstoneError, unreachable } from "../../lib/core/errors.ts";
-import { answerMarginMs, fanOutMarginMs, readMarginMs, requestBounds } from "../../lib/core/time-bounds.ts";
-import { FanOut } from "../../lib/engine/fan-out.ts";
-import { type Health, healthOf } from "../../lib/engine/health.ts";
-import type { Provenance } from "../../lib/engine/read-request.ts";
-import { Reader } from "../../lib/engine/reader.ts";
+import { SiltstoneError, unreachable } from "../../lib/core/model/errors.ts";
+import {
+  answerMarginMs,
+  fanOutMarginMs,
+  readMarginMs,
+  requestBounds,
+} from "../../lib/core/policy/time-bounds.ts";
+import { embedQuery } from "../../lib/embedding/collection-embedder.ts";
+import { FanOut } from "../../lib/engine/read/fan-out.ts";
+import { type Health, healthOf } from "../../lib/engine/read/health.ts";
+import type { Provenance } from "../../lib/engine/read/read-request.ts";
+import { Reader } from "../../lib/engine/read/reader.ts";
 import { parseQueryEvent, type QueryEvent } from "./event.ts";
 
 clearScratch();
@@ -29,8 +34,8 @@ const reads = isFront ? fanOut() : reader();
 /** Collections that this process has answered from: the first answer of each is the cold one. */
 const warm = new Set<string>();
 
-export const handler = lambdaDoor(
-  { telemetry: service, failureMetric: metric.queryErrors },
+export const handler = lambdaHandler(
+  { telemetry: service, failureMetric: "QueryErrors" },
   async (event, context) => {
     const asked = parseQueryEvent(event);
     const leftMs = context.getRemainingTimeInMillis();
@@ -72,7 +77,7 @@ const silent = (waitMs: number): SiltstoneError =>
 async function answerOf({ op, call }: QueryEvent, remainingMs: number): Promise<object> {
   switch (op) {
     case "query":
-      return reads.query(call, remainingMs);
+      return reads.query(embedQuery(call), remainingMs);
     case "get":
       return reads.get(call, remainingMs);
     case "count":
@@ -99,12 +104,12 @@ function report(asked: QueryEvent, answer: Provenance): void {
   const { op, call } = asked;
   const isCold = !isFront && !warm.has(call.collection);
   warm.add(call.collection);
-  if (isCold) service.emit(call.collection, { [metric.coldLoadDuration]: answer.milliseconds });
+  if (isCold) service.emit(call.collection, { ColdLoadDuration: answer.milliseconds });
   if (call.part !== undefined) return;
   service.emit(call.collection, {
-    ...(op === "query" ? { [metric.queryLatency]: answer.milliseconds } : {}),
-    ...(!isFront ? {} : { [metric.partialAnswers]: answer.partial === undefined ? 0 : 1 }),
-    [metric.snapshotAge]: Math.max(...answer.shards.map(({ ageSeconds }) => ageSeconds)),
-    [metric.snapshotFallback]: answer.warning === undefined ? 0 : 1,
+    ...(op === "query" ? { QueryLatency: answer.milliseconds } : {}),
+    ...(!isFront ? {} : { PartialAnswers: answer.partial === undefined ? 0 : 1 }),
+    SnapshotAge: Math.max(...answer.shards.map(({ ageSeconds }) => ageSeconds)),
+    SnapshotFallback: answer.warning === undefined ? 0 : 1,
   });
 }

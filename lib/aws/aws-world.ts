@@ -5,7 +5,7 @@
 import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { SQSClient } from "@aws-sdk/client-sqs";
 import { DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
-import { requestBounds } from "../core/time-bounds.ts";
+import { requestBounds } from "../core/policy/time-bounds.ts";
 import type { World } from "../engine/ports.ts";
 import { Traffic } from "../engine/traffic.ts";
 import { DynamoDbLeaseTable } from "./dynamodb-lease-table.ts";

@@ -15,9 +15,9 @@ import {
   UpdateCommand,
   type UpdateCommandInput,
 } from "@aws-sdk/lib-dynamodb";
-import { table } from "../contract.ts";
-import { corrupt, SiltstoneError } from "../core/errors.ts";
-import { isLeaseHeld } from "../core/time-bounds.ts";
+import { table } from "../contract/names.ts";
+import { corrupt, SiltstoneError } from "../core/model/errors.ts";
+import { isLeaseHeld } from "../core/policy/time-bounds.ts";
 import type { Lease, LeaseTable } from "../engine/ports.ts";
 import { failure } from "./failure.ts";
 

@@ -1,9 +1,10 @@
 /**
- * The environment variables of the functions (lib/contract.ts `env`), parsed once into a complete value. Every function
+ * The environment variables of the functions (lib/contract/names.ts `env`), parsed once into a complete value. Every function
  * gets all the names; a missing or wrong one fails at start, with the variable, the range and the value named.
  */
-import { env, groupFunctionsEnv, queryGroupsMax, type Stage, stages } from "../contract.ts";
-import { invalid, type Problem } from "../core/errors.ts";
+import { env, type Stage, stages } from "../contract/names.ts";
+import { settings } from "../contract/settings.ts";
+import { invalid, type Problem } from "../core/model/errors.ts";
 
 export interface Environment {
   readonly stage: Stage;
@@ -11,16 +12,13 @@ export interface Environment {
   readonly table: string;
   readonly queueUrl: string;
   readonly deadLetterQueueUrl: string;
-  /** Seconds after which a cached view re-checks its pointer: 0 to 300. @default 10 */
+  /** Seconds after which a cached view re-checks its pointer. */
   readonly refreshSeconds: number;
-  /** Bytes of segment files kept on disk and in memory: 1 MiB to 10 GiB. @default 256 MiB: twice that is open at most, which the smallest /tmp holds */
+  /** Bytes of segment files kept on disk and in memory. */
   readonly cacheBytesMax: number;
   /** Names of the query groups' functions, where this function asks them. @default none */
   readonly groupFunctions: readonly string[];
 }
-
-const refreshSecondsDefault = 10;
-const cacheBytesDefault = 256 * 2 ** 20;
 
 type Variables = Readonly<Record<string, string | undefined>>;
 
@@ -41,13 +39,9 @@ export function parseEnvironment(variables: Variables): Environment {
     ),
     queueUrl: read.url(env.queueUrl),
     deadLetterQueueUrl: read.url(env.deadLetterQueueUrl),
-    refreshSeconds: read.integer(env.refreshSeconds, { min: 0, max: 300, default: refreshSecondsDefault }),
-    cacheBytesMax: read.integer(env.cacheBytesMax, {
-      min: 2 ** 20,
-      max: 10 * 2 ** 30,
-      default: cacheBytesDefault,
-    }),
-    groupFunctions: read.names(groupFunctionsEnv, queryGroupsMax),
+    refreshSeconds: read.setting("refreshSeconds"),
+    cacheBytesMax: read.setting("cacheBytesMax"),
+    groupFunctions: read.names(env.groupFunctions, settings.queryGroups.max),
   };
   if (problems.length === 0) return environment;
   const list = problems.map(({ field, reason }) => `${field} ${reason}`).join("; ");
@@ -81,12 +75,13 @@ function reader(variables: Variables, problems: Problem[]) {
       if (value === undefined) wrong(field, `one of ${allowed.join(", ")}`);
       return value ?? allowed[0]!;
     },
-    integer(field: string, range: { min: number; max: number; default: number }): number {
-      const text = variables[field];
-      if (text === undefined || text === "") return range.default;
+    setting(name: "refreshSeconds" | "cacheBytesMax"): number {
+      const { variable, min, max, default: unset } = settings[name];
+      const text = variables[variable];
+      if (text === undefined || text === "") return unset;
       const value = Number(text);
-      const inRange = /^\d{1,15}$/.test(text) && value >= range.min && value <= range.max;
-      if (!inRange) wrong(field, `an integer from ${range.min} to ${range.max}`);
+      if (!(/^\d{1,15}$/.test(text) && value >= min && value <= max))
+        wrong(variable, `an integer from ${min} to ${max}`);
       return value;
     },
   };

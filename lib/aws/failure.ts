@@ -2,8 +2,8 @@
  * What an AWS SDK error means to the engine. A write that got no answer, or a server's error as its answer, may have
  * happened (`uncertain`); a refusal (4xx) of the first attempt and every failed read did nothing (`unavailable`).
  */
-import { SiltstoneError } from "../core/errors.ts";
-import { clockSkewMaxMs } from "../core/time-bounds.ts";
+import { SiltstoneError } from "../core/model/errors.ts";
+import { clockSkewMaxMs } from "../core/policy/time-bounds.ts";
 
 export interface FailedCall {
   /** Service and operation, as AWS writes them: "S3 PutObject". */

@@ -1,12 +1,12 @@
 /**
- * Calling one of the functions by direct invocation. What the function's door (lib/aws/lambda-door.ts) threw comes out
+ * Calling one of the functions by direct invocation. What the function's handler (lib/aws/lambda-handler.ts) threw comes out
  * here as the same SiltstoneError.
  */
 import { InvokeCommand, LambdaClient } from "@aws-sdk/client-lambda";
-import { type ErrorKind, invalid, type Problem, SiltstoneError } from "../core/errors.ts";
-import { invocationBounds } from "../core/time-bounds.ts";
+import { type ErrorKind, invalid, type Problem, SiltstoneError } from "../core/model/errors.ts";
+import { invocationBounds } from "../core/policy/time-bounds.ts";
 import { failure } from "./failure.ts";
-import { bodyBytesMax } from "./lambda-door.ts";
+import { bodyBytesMax } from "./lambda-handler.ts";
 
 /** A query function calls all its groups at once. */
 const socketsMax = 64;
@@ -61,7 +61,7 @@ export class FunctionCaller {
   }
 }
 
-/** An error of the door as it was; anything else (a timeout, a dead process) happened around it. */
+/** An error of the handler as it was; anything else (a timeout, a dead process) happened around it. */
 function functionFailure(functionName: string, text: string, writes: boolean): Error {
   const { errorType, errorMessage } = JSON.parse(text) as { errorType?: string; errorMessage?: string };
   if (errorType !== undefined && kinds.includes(errorType)) {

@@ -3,13 +3,14 @@
  * to parse and to check, so that one scan first proves that it is JSON whose parts are as many as a call may have; it ends
  * at the first that is too much. A mistake is named by its position, and never quoted: it may be in somebody's document.
  */
-import { invalid } from "../core/errors.ts";
-import { filterDepthMax } from "../core/filter.ts";
-import { callRowsMax } from "../core/records.ts";
+
+import { callRowsMax } from "../core/model/check-records.ts";
+import { invalid } from "../core/model/errors.ts";
+import { filterDepthMax } from "../core/model/filter.ts";
 
 /**
  * The deepest call is a filter's: a level of it is an object in a list, and the last holds {"field": {"$in": [...]}}. The
- * call itself is the first object. Every recursive reader behind the door can go as deep.
+ * call itself is the first object. Every recursive reader behind the handler can go as deep.
  */
 export const jsonLevelsMax = 2 * filterDepthMax + 2;
 /** Keys of one object: far more than metadata may have, or a level of a filter. */

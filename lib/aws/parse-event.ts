@@ -2,7 +2,7 @@
 
 import * as z from "zod/mini";
 import en from "zod/v4/locales/en.js";
-import { invalid, type Problem } from "../core/errors.ts";
+import { invalid, type Problem } from "../core/model/errors.ts";
 
 // zod/mini comes without messages.
 z.config(en());

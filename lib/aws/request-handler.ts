@@ -1,5 +1,5 @@
 /** How every AWS client of the project speaks HTTP: kept-alive connections, and no wait without an end. */
-import type { RequestBounds } from "../core/time-bounds.ts";
+import type { RequestBounds } from "../core/policy/time-bounds.ts";
 
 /** Parallel ranged GETs of several segments at once; one stream carries 54 to 75 MB/s. */
 export const s3SocketsMax = 64;

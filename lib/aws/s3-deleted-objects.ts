@@ -3,7 +3,7 @@
  * rule removes them. For the command line alone: no function may read old versions.
  */
 import { GetObjectCommand, ListObjectVersionsCommand, type S3Client } from "@aws-sdk/client-s3";
-import { SiltstoneError } from "../core/errors.ts";
+import { SiltstoneError } from "../core/model/errors.ts";
 import type { DeletedObject, DeletedObjects } from "../engine/ports.ts";
 import { failure, statusOf } from "./failure.ts";
 

@@ -25,9 +25,9 @@ import {
 } from "@aws-sdk/client-s3";
 import { Upload } from "@aws-sdk/lib-storage";
 import pLimit, { type LimitFunction } from "p-limit";
-import { deltaBytesMax } from "../core/delta-header.ts";
-import { corrupt, invalid, SiltstoneError } from "../core/errors.ts";
-import { requestBounds } from "../core/time-bounds.ts";
+import { deltaBytesMax } from "../core/format/delta-header.ts";
+import { corrupt, invalid, SiltstoneError } from "../core/model/errors.ts";
+import { requestBounds } from "../core/policy/time-bounds.ts";
 import type {
   BoundedGetResult,
   ByteRange,

@@ -5,7 +5,7 @@
 import { readdirSync, rmSync, statfsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Room } from "../core/compactor-need.ts";
+import type { ResourceBudget } from "../core/policy/resource-estimate.ts";
 
 /** Call once at cold start, before anything is written. Only in a function: elsewhere /tmp is shared. */
 export function clearScratch(): void {
@@ -15,7 +15,7 @@ export function clearScratch(): void {
 }
 
 /** The memory that Lambda gives the function, and what is free of its /tmp. */
-export function roomHere(variables: Readonly<Record<string, string | undefined>>): Room {
+export function budgetHere(variables: Readonly<Record<string, string | undefined>>): ResourceBudget {
   const { bavail, bsize } = statfsSync(tmpdir());
   const memoryMiB = Number(variables.AWS_LAMBDA_FUNCTION_MEMORY_SIZE ?? Number.POSITIVE_INFINITY);
   return { memoryBytes: memoryMiB * 2 ** 20, diskBytes: bavail * bsize };

@@ -6,7 +6,7 @@ import {
   type SendMessageCommandInput,
   type SQSClient,
 } from "@aws-sdk/client-sqs";
-import { invalid, SiltstoneError } from "../core/errors.ts";
+import { invalid, SiltstoneError } from "../core/model/errors.ts";
 import type { DeltaQueue, QueueMessage } from "../engine/ports.ts";
 import { failure } from "./failure.ts";
 

@@ -1,7 +1,7 @@
 /** The outputs of a deployed stack, by which the command line finds what belongs to a stage. */
 import { CloudFormationClient, DescribeStacksCommand } from "@aws-sdk/client-cloudformation";
-import { SiltstoneError } from "../core/errors.ts";
-import { requestBounds } from "../core/time-bounds.ts";
+import { SiltstoneError } from "../core/model/errors.ts";
+import { requestBounds } from "../core/policy/time-bounds.ts";
 import { failure } from "./failure.ts";
 import { patience } from "./request-handler.ts";
 

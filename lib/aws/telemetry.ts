@@ -5,15 +5,14 @@
  *
  * A log line holds kinds, names of fields and collections, keys, ULIDs, counts and times: never ids, documents, metadata or
  * vectors (docs/security.md). Of a refused call only which fields were wrong is logged; of an error that is not the
- * caller's the message, which names no values (lib/core/errors.ts), and of a defect only its class and where it happened,
+ * caller's the message, which names no values (lib/core/model/errors.ts), and of a defect only its class and where it happened,
  * since nobody has checked what it says. Whatever is in quotes is left out once more, and a line ends below 4 KB.
  */
 import { Logger } from "@aws-lambda-powertools/logger";
 import { Metrics, MetricUnit } from "@aws-lambda-powertools/metrics";
-import { metric, metricNamespace, type Stage } from "../contract.ts";
-import { cutText, SiltstoneError } from "../core/errors.ts";
-
-export type MetricName = (typeof metric)[keyof typeof metric];
+import { type MetricName, metricNamespace, metrics as rows } from "../contract/metrics.ts";
+import type { Stage } from "../contract/names.ts";
+import { cutText, SiltstoneError } from "../core/model/errors.ts";
 
 export type Fact =
   | string
@@ -27,7 +26,7 @@ export type Facts = Readonly<Record<string, Fact>>;
 
 export interface Telemetry {
   log(level: "info" | "warn" | "error", event: string, facts: Facts): void;
-  /** Emits values at once; durations and latencies in milliseconds, ages in seconds, all others counts. */
+  /** Emits values at once, each in the unit of its row. */
   emit(collection: string | null, values: Partial<Record<MetricName, number>>): void;
 }
 
@@ -46,24 +45,10 @@ export function telemetry(options: { stage: Stage; service: string }): Telemetry
       if (finite.length === 0) return;
       metrics.addDimensions({});
       if (collection !== null) metrics.addDimensions({ collection });
-      for (const [name, value] of finite) metrics.addMetric(name, unitOf(name), value);
+      for (const [name, value] of finite) metrics.addMetric(name, MetricUnit[rows[name].unit], value);
       metrics.publishStoredMetrics();
     },
   };
-}
-
-function unitOf(name: MetricName) {
-  switch (name) {
-    case metric.compactionDuration:
-    case metric.queryLatency:
-    case metric.coldLoadDuration:
-      return MetricUnit.Milliseconds;
-    case metric.snapshotAge:
-    case metric.oldestUnmergedDeltaAge:
-      return MetricUnit.Seconds;
-    default:
-      return MetricUnit.Count;
-  }
 }
 
 /** JSON bytes: of all facts of a line, beside what Powertools adds, and of one text. */

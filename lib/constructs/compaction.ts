@@ -8,8 +8,10 @@ import type { Architecture, Function as LambdaFunction } from "aws-cdk-lib/aws-l
 import { CfnSchedule } from "aws-cdk-lib/aws-scheduler";
 import type { Queue } from "aws-cdk-lib/aws-sqs";
 import { Construct } from "constructs";
-import type { CompactorSource, Stage } from "../contract.ts";
-import { functionTimeoutMs } from "../core/time-bounds.ts";
+import { functions } from "../contract/functions.ts";
+import type { CompactorSource, Stage } from "../contract/names.ts";
+import { checkSetting } from "../contract/settings.ts";
+import { functionTimeoutMs } from "../core/policy/time-bounds.ts";
 import { allowing, HandlerFunction } from "./handler-function.ts";
 import type { Storage } from "./storage.ts";
 
@@ -24,9 +26,7 @@ export interface CompactionProps {
   readonly environment: Readonly<Record<string, string>>;
   readonly codeFolder: string;
   readonly architecture: Architecture;
-  /** @default 3008, the most that new accounts allow */
   readonly memoryMiB?: number | undefined;
-  /** Local disk for the segments of one merge. @default 4096 */
   readonly storageMiB?: number | undefined;
   /** @default none */
   readonly reservedConcurrency?: number | undefined;
@@ -40,11 +40,11 @@ export class Compaction extends Construct {
     const { bucket, table } = props.storage;
     const compactor = new HandlerFunction(this, "Compactor", {
       stage: props.stage,
-      description: "Siltstone compactor: merges deltas into segments and publishes them",
+      description: functions.compactor.description,
       codeFolder: props.codeFolder,
       architecture: props.architecture,
-      memoryMiB: props.memoryMiB ?? 3008,
-      storageMiB: props.storageMiB ?? 4096,
+      memoryMiB: checkSetting("compactorMemoryMiB", props.memoryMiB),
+      storageMiB: checkSetting("compactorStorageMiB", props.storageMiB),
       timeoutSeconds: functionTimeoutMs.compactor / 1000,
       reservedConcurrency: props.reservedConcurrency,
       environment: props.environment,

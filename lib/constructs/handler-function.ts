@@ -14,7 +14,7 @@ import {
 } from "aws-cdk-lib/aws-lambda";
 import { LogGroup, RetentionDays } from "aws-cdk-lib/aws-logs";
 import { Construct } from "constructs";
-import type { Stage } from "../contract.ts";
+import type { Stage } from "../contract/names.ts";
 
 const logRetention: Readonly<Record<Stage, RetentionDays>> = {
   dev: RetentionDays.ONE_WEEK,
@@ -25,7 +25,7 @@ const logRetention: Readonly<Record<Stage, RetentionDays>> = {
 export interface HandlerFunctionProps {
   readonly stage: Stage;
   readonly description: string;
-  /** Folder with handler.js, as scripts/bundle.ts makes it for the architecture. */
+  /** Folder with handler.js, as scripts/build/bundle.ts makes it for the architecture. */
   readonly codeFolder: string;
   readonly architecture: Architecture;
   readonly memoryMiB: number;

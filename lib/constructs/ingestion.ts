@@ -13,9 +13,10 @@ import {
 } from "aws-cdk-lib/aws-lambda";
 import { Queue, QueueEncryption } from "aws-cdk-lib/aws-sqs";
 import { Construct } from "constructs";
-import { env, type Stage } from "../contract.ts";
-import { checkCollectionName } from "../core/collection.ts";
-import { functionTimeoutMs } from "../core/time-bounds.ts";
+import { functions } from "../contract/functions.ts";
+import { env, type Stage } from "../contract/names.ts";
+import { checkCollectionName } from "../core/model/collection.ts";
+import { functionTimeoutMs } from "../core/policy/time-bounds.ts";
 import { allowing, HandlerFunction } from "./handler-function.ts";
 import type { Storage } from "./storage.ts";
 
@@ -29,7 +30,6 @@ export interface IngestionProps {
   readonly storage: Storage;
   readonly codeFolder: string;
   readonly architecture: Architecture;
-  /** @default 512 */
   readonly memoryMiB?: number | undefined;
   /** @default none */
   readonly reservedConcurrency?: number | undefined;
@@ -75,7 +75,7 @@ export class Ingestion extends Construct {
     };
     const producer = new HandlerFunction(this, "Producer", {
       stage: props.stage,
-      description: "Siltstone producer: writes deltas and notifies the compactor",
+      description: functions.producer.description,
       codeFolder: props.codeFolder,
       architecture: props.architecture,
       memoryMiB: props.memoryMiB ?? 512,

@@ -11,14 +11,13 @@ import {
   type Function as LambdaFunction,
 } from "aws-cdk-lib/aws-lambda";
 import { Construct } from "constructs";
-import { callerEnv, env, groupFunctionsEnv, queryGroupsMax, type Stage } from "../contract.ts";
-import { functionTimeoutMs } from "../core/time-bounds.ts";
+import { functions } from "../contract/functions.ts";
+import { callerEnv, env, type Stage } from "../contract/names.ts";
+import { checkSetting, settings } from "../contract/settings.ts";
+import { functionTimeoutMs } from "../core/policy/time-bounds.ts";
 import { allowing, HandlerFunction } from "./handler-function.ts";
 import type { Storage } from "./storage.ts";
 
-const memoryMiBDefault = 3008;
-const storageMiBDefault = 4096;
-const refreshSecondsMax = 300;
 /** One whole processor, to send questions, wait and merge answers of at most 6 MB each. */
 const frontMemoryMiB = 1769;
 
@@ -28,17 +27,12 @@ export interface QueryProps {
   readonly environment: Readonly<Record<string, string>>;
   readonly codeFolder: string;
   readonly architecture: Architecture;
-  /** @default 3008, the most that new accounts allow */
   readonly memoryMiB?: number | undefined;
-  /** Local disk for cached segments. @default 4096 */
   readonly storageMiB?: number | undefined;
-  /** @default half the memory, or half the local disk where that is less */
   readonly cacheMiB?: number | undefined;
-  /** @default 5 */
   readonly refreshSeconds?: number | undefined;
   /** Of each function. @default none */
   readonly reservedConcurrency?: number | undefined;
-  /** @default 1: the query function reads all shards itself */
   readonly groups?: number | undefined;
 }
 
@@ -51,25 +45,19 @@ export class Query extends Construct {
   constructor(scope: Construct, id: string, props: QueryProps) {
     super(scope, id);
     const { bucket } = props.storage;
-    const memoryMiB = props.memoryMiB ?? memoryMiBDefault;
-    const storageMiB = props.storageMiB ?? storageMiBDefault;
+    const memoryMiB = checkSetting("queryMemoryMiB", props.memoryMiB);
+    const storageMiB = checkSetting("queryStorageMiB", props.storageMiB);
     // Half of the memory and of the disk: a new view is built beside the old one before they are swapped.
     const cacheMiBMax = Math.floor(storageMiB / 2);
-    const cacheMiB = props.cacheMiB ?? Math.floor(Math.min(memoryMiB / 2, cacheMiBMax));
-    if (!Number.isInteger(cacheMiB) || cacheMiB < 1 || cacheMiB > cacheMiBMax) {
+    const derivedMiB = Math.floor(Math.min(memoryMiB / 2, cacheMiBMax));
+    const cacheMiB = checkSetting("queryCacheMiB", props.cacheMiB ?? derivedMiB);
+    if (cacheMiB > cacheMiBMax) {
       throw new Error(
-        `queryCacheMiB: must be an integer from 1 to ${cacheMiBMax}, half of the function's local disk of ${storageMiB} MiB, got ${cacheMiB}`,
+        `queryCacheMiB: must be at most ${cacheMiBMax}, half of the function's local disk of ${storageMiB} MiB, got ${cacheMiB}`,
       );
     }
-    const refreshSeconds = props.refreshSeconds ?? 5;
-    if (!Number.isInteger(refreshSeconds) || refreshSeconds < 0 || refreshSeconds > refreshSecondsMax) {
-      throw new Error(
-        `refreshSeconds: must be an integer from 0 to ${refreshSecondsMax}, got ${refreshSeconds}`,
-      );
-    }
-    const groups = props.groups ?? 1;
-    if (!Number.isInteger(groups) || groups < 1 || groups > queryGroupsMax)
-      throw new Error(`queryGroups: must be an integer from 1 to ${queryGroupsMax}, got ${groups}`);
+    const refreshSeconds = checkSetting("refreshSeconds", props.refreshSeconds);
+    const groups = checkSetting("queryGroups", props.groups);
     const shared = {
       stage: props.stage,
       codeFolder: props.codeFolder,
@@ -85,8 +73,8 @@ export class Query extends Construct {
         storageMiB,
         environment: {
           ...props.environment,
-          [env.refreshSeconds]: String(refreshSeconds),
-          [env.cacheBytesMax]: String(cacheMiB * 1024 * 1024),
+          [settings.refreshSeconds.variable]: String(refreshSeconds),
+          [settings.cacheBytesMax.variable]: String(cacheMiB * 1024 * 1024),
         },
       });
       query.allow(["s3:GetObject"], [bucket.arnForObjects("*")]);
@@ -99,7 +87,7 @@ export class Query extends Construct {
         ...shared,
         description: `Siltstone query: asks ${groups} query groups and merges their answers`,
         memoryMiB: frontMemoryMiB,
-        environment: { ...props.environment, [groupFunctionsEnv]: names.join(",") },
+        environment: { ...props.environment, [env.groupFunctions]: names.join(",") },
       });
       query.allow(["s3:GetObject"], [bucket.arnForObjects("*/collection.json")]);
       query.allow(["s3:ListBucket"], [bucket.bucketArn]);
@@ -112,8 +100,7 @@ export class Query extends Construct {
     this.groupFunctions = Array.from({ length: groups > 1 ? groups : 0 }, (_, group) =>
       reading(`Group${group}`, `Siltstone query group ${group} of ${groups}: answers from cached segments`),
     );
-    this.function =
-      groups > 1 ? asking("Query") : reading("Query", "Siltstone query: answers from cached segments");
+    this.function = groups > 1 ? asking("Query") : reading("Query", functions.query.description);
     this.url = this.function.addFunctionUrl({ authType: FunctionUrlAuthType.AWS_IAM });
   }
 

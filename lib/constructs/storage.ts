@@ -1,5 +1,5 @@
 /**
- * Where everything lies: the bucket with every collection, and the table with locks and run records.
+ * Where everything lies: the bucket with every collection, and the table with leases and run records.
  *
  * No lifecycle rule ever expires a current object. Collections are the first part of a key, so that no prefix could
  * tell an unmerged delta from garbage; the compactor alone knows, and deletes.
@@ -18,21 +18,15 @@ import {
   StorageClass,
 } from "aws-cdk-lib/aws-s3";
 import { Construct } from "constructs";
-import { type Stage, table } from "../contract.ts";
+import { type Stage, table } from "../contract/names.ts";
+import { checkSetting } from "../contract/settings.ts";
 import { removalPolicyOf } from "./handler-function.ts";
 
 /** Smaller objects stay in S3 Standard: Intelligent-Tiering never moves them on. */
 const tieredBytesMin = 128 * 1024;
 
-/** The shortest time that a replaced or deleted object can be brought back. */
-const noncurrentVersionDaysMin = 14;
-
 export interface StorageProps {
   readonly stage: Stage;
-  /**
-   * Days that replaced and deleted objects can still be recovered as noncurrent versions, at least 14.
-   * @default 14
-   */
   readonly noncurrentVersionDays?: number | undefined;
 }
 
@@ -42,12 +36,7 @@ export class Storage extends Construct {
 
   constructor(scope: Construct, id: string, props: StorageProps) {
     super(scope, id);
-    const noncurrentVersionDays = props.noncurrentVersionDays ?? noncurrentVersionDaysMin;
-    if (!Number.isInteger(noncurrentVersionDays) || noncurrentVersionDays < noncurrentVersionDaysMin) {
-      throw new Error(
-        `noncurrentVersionDays: must be an integer of at least ${noncurrentVersionDaysMin}, got ${noncurrentVersionDays}`,
-      );
-    }
+    const noncurrentVersionDays = checkSetting("noncurrentVersionDays", props.noncurrentVersionDays);
     const removalPolicy = removalPolicyOf(props.stage);
     this.bucket = new Bucket(this, "Bucket", {
       versioned: true,

@@ -11,7 +11,9 @@ import { CfnOutput, Tags } from "aws-cdk-lib";
 import { Metric, type MetricOptions } from "aws-cdk-lib/aws-cloudwatch";
 import { Architecture, type Function as LambdaFunction } from "aws-cdk-lib/aws-lambda";
 import { Construct } from "constructs";
-import { metric, metricNamespace, output, type Stage, stages } from "../contract.ts";
+import { functions, storeOutputs } from "../contract/functions.ts";
+import { type MetricName, metricNamespace, metrics } from "../contract/metrics.ts";
+import { type Stage, stages } from "../contract/names.ts";
 import { Compaction } from "./compaction.ts";
 import { Ingestion, type ProduceGrant } from "./ingestion.ts";
 import { Query } from "./query.ts";
@@ -153,89 +155,35 @@ export class VectorStore extends Construct {
     this.query.grantQuery(caller);
   }
 
-  // Metrics are of the whole stage. For one collection pass dimensionsMap {stage, collection}: but for CompactionSuccess,
-  // CompactionFailure, CompactionDuration and QueryErrors, which are of none.
-
-  /** Deltas waiting to be merged. @default maximum over 5 minutes */
-  metricDeltasPending(options?: MetricOptions): Metric {
-    return this.metric(metric.deltasPending, { statistic: "max", ...options });
-  }
-
-  /** Age of the oldest delta not merged yet. @default maximum over 5 minutes */
-  metricOldestUnmergedDeltaAge(options?: MetricOptions): Metric {
-    return this.metric(metric.oldestUnmergedDeltaAge, { statistic: "max", ...options });
-  }
-
-  /** Deltas that could not be read and were set aside. @default sum over 5 minutes */
-  metricDeltasQuarantined(options?: MetricOptions): Metric {
-    return this.metric(metric.deltasQuarantined, { statistic: "sum", ...options });
-  }
-
-  /** The most segments of a shard: above 50, merging does not get to them. @default maximum over 5 minutes */
-  metricSegments(options?: MetricOptions): Metric {
-    return this.metric(metric.segments, { statistic: "max", ...options });
-  }
-
-  /** Compactor runs that published or found nothing to do. @default sum over 5 minutes */
-  metricCompactionSuccess(options?: MetricOptions): Metric {
-    return this.metric(metric.compactionSuccess, { statistic: "sum", ...options });
-  }
-
-  /** Compactor runs that failed. @default sum over 5 minutes */
-  metricCompactionFailure(options?: MetricOptions): Metric {
-    return this.metric(metric.compactionFailure, { statistic: "sum", ...options });
-  }
-
-  /** Shards, collections and queues that compactor runs failed on, while they did the rest. @default sum over 5 minutes */
-  metricCompactionFaults(options?: MetricOptions): Metric {
-    return this.metric(metric.compactionFaults, { statistic: "sum", ...options });
-  }
-
-  /** How long a compactor run took. @default 95th percentile over 5 minutes */
-  metricCompactionDuration(options?: MetricOptions): Metric {
-    return this.metric(metric.compactionDuration, { statistic: "p95", ...options });
-  }
-
-  /** How long a query took inside the function. @default 95th percentile over 5 minutes */
-  metricQueryLatency(options?: MetricOptions): Metric {
-    return this.metric(metric.queryLatency, { statistic: "p95", ...options });
-  }
-
-  /** Queries that failed. @default sum over 5 minutes */
-  metricQueryErrors(options?: MetricOptions): Metric {
-    return this.metric(metric.queryErrors, { statistic: "sum", ...options });
-  }
-
-  /** Refreshes that found a broken snapshot and kept the previous one. @default sum over 5 minutes */
-  metricSnapshotFallback(options?: MetricOptions): Metric {
-    return this.metric(metric.snapshotFallback, { statistic: "sum", ...options });
-  }
-
-  /** Answers that lack shards, since a query group failed and the call allowed it. @default sum over 5 minutes */
-  metricPartialAnswers(options?: MetricOptions): Metric {
-    return this.metric(metric.partialAnswers, { statistic: "sum", ...options });
-  }
-
-  private metric(metricName: string, options: MetricOptions): Metric {
+  /**
+   * A metric of the whole stage, with its usual statistic over 5 minutes. `collection` narrows it, for those metrics that are
+   * emitted for each collection.
+   */
+  metric(name: MetricName, options: MetricOptions & { readonly collection?: string } = {}): Metric {
+    const { collection, ...given } = options;
+    const { statistic, ofCollection } = metrics[name];
+    if (collection !== undefined && !ofCollection)
+      throw new Error(`metric ${name}: is of the whole stage, not of a collection; got ${collection}`);
     return new Metric({
       namespace: metricNamespace,
-      metricName,
-      dimensionsMap: { stage: this.stage },
-      ...options,
+      metricName: name,
+      statistic,
+      dimensionsMap: { stage: this.stage, ...(collection === undefined ? {} : { collection }) },
+      ...given,
     }).attachTo(this);
   }
 
   private addOutputs(): void {
-    const values: Record<(typeof output)[keyof typeof output], string> = {
-      [output.bucket]: this.storage.bucket.bucketName,
-      [output.table]: this.storage.table.tableName,
-      [output.queueUrl]: this.ingestion.queue.queueUrl,
-      [output.deadLetterQueueUrl]: this.ingestion.deadLetterQueue.queueUrl,
-      [output.producerFunction]: this.ingestion.function.functionName,
-      [output.compactorFunction]: this.compaction.function.functionName,
-      [output.queryFunction]: this.query.function.functionName,
-      [output.producerUrl]: this.ingestion.url.url,
-      [output.queryUrl]: this.query.url.url,
+    const values: Record<string, string> = {
+      [storeOutputs.bucket]: this.storage.bucket.bucketName,
+      [storeOutputs.table]: this.storage.table.tableName,
+      [storeOutputs.queueUrl]: this.ingestion.queue.queueUrl,
+      [storeOutputs.deadLetterQueueUrl]: this.ingestion.deadLetterQueue.queueUrl,
+      [functions.producer.output]: this.ingestion.function.functionName,
+      [functions.compactor.output]: this.compaction.function.functionName,
+      [functions.query.output]: this.query.function.functionName,
+      [functions.producer.urlOutput]: this.ingestion.url.url,
+      [functions.query.urlOutput]: this.query.url.url,
     };
     for (const [name, value] of Object.entries(values))
       new CfnOutput(this, name, { value }).overrideLogicalId(name);

@@ -2,7 +2,7 @@
  * What fails concerns itself alone: work that consists of parts (a run of the compactor, a look at a shard) writes down
  * which of them failed, does the others, and says so at its end.
  */
-import { type ErrorKind, SiltstoneError } from "../core/errors.ts";
+import { type ErrorKind, SiltstoneError } from "../core/model/errors.ts";
 
 export interface Fault<Part extends string = string> {
   /** What failed, for people: "queue: receive", "collection docs". */

@@ -5,7 +5,7 @@
  * Expected outcomes are values. What is thrown is a SiltstoneError: `unavailable` when nothing can have happened or the
  * call was a read, `uncertain` when a write may have happened.
  */
-import type { SiltstoneError } from "../core/errors.ts";
+import type { SiltstoneError } from "../core/model/errors.ts";
 
 /**
  * Objects by key, strongly consistent: a read or list that begins after a write was answered sees it.
@@ -133,7 +133,7 @@ export interface LeaseTable {
   forceRelease(name: string, expected: { owner: string; epoch: number }): Promise<boolean>;
   /**
    * A small record kept beside the leases: the last run of a shard, for people, and what a run is about to do, so that the
-   * next one knows what it died of (lib/engine/attempts.ts). What is published never depends on one.
+   * next one knows what it died of (lib/engine/compact/attempts.ts). What is published never depends on one.
    */
   note(name: string, value: Readonly<Record<string, unknown>>): Promise<void>;
   readNote(name: string): Promise<Readonly<Record<string, unknown>> | null>;

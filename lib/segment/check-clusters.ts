@@ -6,9 +6,9 @@
 import { hash } from "node:crypto";
 import { closeSync, openSync, readSync } from "node:fs";
 import { join } from "node:path";
-import { Checksum, digestOf, equalSums } from "../core/checksum.ts";
-import type { Collection } from "../core/collection.ts";
-import type { Segment } from "../core/manifest.ts";
+import type { Segment } from "../core/format/manifest.ts";
+import { Checksum, digestOf, equalSums } from "../core/format/row-checksum.ts";
+import type { Collection } from "../core/model/collection.ts";
 import { decodeBucket } from "./cluster-buckets.ts";
 import { Clusters } from "./clusters.ts";
 import { VectorFile } from "./files.ts";

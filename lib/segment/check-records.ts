@@ -9,8 +9,8 @@
  * Cells may still lie: what is read is checked where it is read (lib/segment/open-segment.ts).
  */
 import { DatabaseSync } from "node:sqlite";
-import type { Collection } from "../core/collection.ts";
-import type { Segment } from "../core/manifest.ts";
+import type { Segment } from "../core/format/manifest.ts";
+import type { Collection } from "../core/model/collection.ts";
 import { damageOf, openRecords, schemaOf } from "./records-db.ts";
 import { SqlitePages } from "./sqlite-pages.ts";
 

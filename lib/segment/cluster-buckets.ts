@@ -1,7 +1,8 @@
 /** The buckets of clusters.bin: lists of records without their vectors, as JSON. Whatever is read is checked, column by column. */
-import { metadataBytesMax } from "../core/metadata.ts";
-import { isOrder, isWord, type RowOrder } from "../core/record.ts";
-import { documentBytesMax, idBytesMax } from "../core/records.ts";
+
+import { documentBytesMax, idBytesMax } from "../core/model/check-records.ts";
+import { metadataBytesMax } from "../core/model/metadata.ts";
+import { isOrder, isWord, type RowOrder } from "../core/model/row.ts";
 
 /** Of a record in a bucket: a document and metadata of characters that JSON writes as six bytes each, and what is short. */
 const recordBytesMax = 6 * (documentBytesMax + metadataBytesMax + idBytesMax) + 1024;
@@ -14,7 +15,7 @@ export interface ClusterRecord extends RowOrder {
   readonly id: string;
   readonly document: string | null;
   readonly metadata: string | null;
-  /** The row's digest (lib/core/checksum.ts) in base64: it covers the vector, which lies in vectors.f32. */
+  /** The row's digest (lib/core/format/row-checksum.ts) in base64: it covers the vector, which lies in vectors.f32. */
   readonly digest: string;
 }
 

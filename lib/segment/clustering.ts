@@ -4,15 +4,15 @@
  *
  * Deterministic: a spread sample, evenly chosen first centroids, a fixed number of turns. A centroid that nobody is near stays.
  */
-import type { Collection, Metric } from "../core/collection.ts";
-import { normalise } from "../core/vector.ts";
+import type { Collection, Metric } from "../core/model/collection.ts";
+import { normalise } from "../core/model/vector.ts";
 import { nearestCentroids } from "./graph.ts";
 
 const sampleRowsPerCluster = 32;
 const turns = 5;
 const goldenRatio = 0.6180339887;
-/** Rows between two breaths, so that leases are extended and deadlines seen. */
-const breathRows = 4096;
+/** Rows between two checkpoints, so that leases are extended and deadlines seen. */
+const checkpointRows = 4096;
 
 export interface Clustering {
   /** Packed; of unit length for cosine. */
@@ -26,7 +26,7 @@ export async function clusterRows(
   collection: Pick<Collection, "dims" | "metric">,
   rows: number,
   vectorOf: (row: number) => Float32Array,
-  breathe: () => Promise<void>,
+  checkpoint: () => Promise<void>,
 ): Promise<Clustering> {
   const { dims } = collection;
   const metric = groupingMetric(collection.metric);
@@ -48,9 +48,9 @@ export async function clusterRows(
   for (let turn = 0; turn < turns; turn++) {
     const sums = new Float64Array(centroids.length);
     const counts = new Uint32Array(clusters);
-    for (let start = 0; start < sampled; start += breathRows) {
-      await breathe();
-      const part = sample.subarray(start * dims, (start + breathRows) * dims);
+    for (let start = 0; start < sampled; start += checkpointRows) {
+      await checkpoint();
+      const part = sample.subarray(start * dims, (start + checkpointRows) * dims);
       nearestCentroids(part, centroids, { dims, metric }).forEach((cluster, row) => {
         counts[cluster]! += 1;
         for (let i = 0; i < dims; i++) sums[cluster * dims + i]! += part[row * dims + i]!;
@@ -64,9 +64,9 @@ export async function clusterRows(
     }
   }
   const clusterOf = new Uint32Array(rows);
-  for (let start = 0; start < rows; start += breathRows) {
-    await breathe();
-    const part = new Float32Array(Math.min(breathRows, rows - start) * dims);
+  for (let start = 0; start < rows; start += checkpointRows) {
+    await checkpoint();
+    const part = new Float32Array(Math.min(checkpointRows, rows - start) * dims);
     for (let i = 0; i < part.length; i += dims) part.set(vectorOf(start + i / dims), i);
     shift(part, origin, -1);
     clusterOf.set(nearestCentroids(part, centroids, { dims, metric }), start);

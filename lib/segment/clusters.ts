@@ -10,15 +10,15 @@
  * nothing is searched or answered unverified. All numbers are little endian.
  */
 import { hash } from "node:crypto";
-import type { Collection, Metric } from "../core/collection.ts";
-import { corrupt, newerFormat } from "../core/errors.ts";
-import type { Segment } from "../core/manifest.ts";
-import { allFinite } from "../core/vector.ts";
+import type { Segment } from "../core/format/manifest.ts";
+import type { Collection, Metric } from "../core/model/collection.ts";
+import { corrupt, newerFormat } from "../core/model/errors.ts";
+import { allFinite } from "../core/model/vector.ts";
 import { bucketBytesMax } from "./cluster-buckets.ts";
 import { exactRows } from "./graph.ts";
 
 export const clustersFormat = 1;
-/** Room for the shape, as JSON. */
+/** Space for the shape, as JSON. */
 const shapeBytes = 256;
 const sha256Bytes = 32;
 /** Of a row in a group, beside its codes: their scale, squared distance to the centroid, label, hash of the id. */

@@ -6,11 +6,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import { pipeline } from "node:stream/promises";
-import { Checksum, digestBytes, digestOf, type RowSum } from "../core/checksum.ts";
-import { SiltstoneError } from "../core/errors.ts";
-import type { SegmentFile } from "../core/keys.ts";
-import type { FileEntry, Segment } from "../core/manifest.ts";
-import type { Row } from "../core/record.ts";
+import type { SegmentFile } from "../core/format/keys.ts";
+import type { FileEntry, Segment } from "../core/format/manifest.ts";
+import { Checksum, digestBytes, digestOf, type RowSum } from "../core/format/row-checksum.ts";
+import { SiltstoneError } from "../core/model/errors.ts";
+import type { Row } from "../core/model/row.ts";
 import { openRecords, storedRows, storedTombstones } from "./records-db.ts";
 
 /** Read at a time, and no more than the file has: strong reads make and read back many small files. */
@@ -134,14 +134,14 @@ export interface Measured {
   readonly digests: Buffer;
 }
 
-/** Rows between two breaths. */
-const breathRows = 1024;
+/** Rows between two checkpoints. */
+const checkpointRows = 1024;
 
-/** What records.db and vectors.f32 really hold. `breathe` is awaited between slices of work and may throw to stop. */
+/** What records.db and vectors.f32 really hold. `checkpoint` is awaited between slices of work and may throw to stop. */
 export async function measureRows(
   folder: string,
   dims: number,
-  breathe: () => Promise<void> = async () => {},
+  checkpoint: () => Promise<void> = async () => {},
 ): Promise<Measured> {
   const slots = statSync(join(folder, "vectors.f32")).size / (dims * 4);
   const db = openRecords(join(folder, "records.db"));
@@ -161,7 +161,7 @@ export async function measureRows(
       }
       minVersion = Math.min(minVersion, row.version);
       maxVersion = Math.max(maxVersion, row.version);
-      if (checksum.rows % breathRows === 0) await breathe();
+      if (checksum.rows % checkpointRows === 0) await checkpoint();
     }
     minVersion = Math.min(minVersion, maxVersion);
     return { sum: checksum.sum(), rows, slots, minVersion, maxVersion, digests };

@@ -2,15 +2,15 @@
  * The one place that touches hnswlib, through the addon of native/graph.cc. Its rules here:
  * - labels are dense, 0 to n − 1, in the order in which rows were added;
  * - an index is loaded only from bytes whose sha256 was checked, only into a fresh object, given up when loading fails;
- * - vectors are finite before they come here (lib/core/records.ts, lib/core/delta.ts);
+ * - vectors are finite before they come here (lib/core/model/check-records.ts, lib/core/format/delta.ts);
  * - what was written is looked at again: hnswlib reports success on a full disk;
  * - a graph's memory is native, which V8 neither sees nor hurries to free: whoever opens one closes it.
  */
 import { closeSync, openSync, readSync, statSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import hnswlib from "#hnswlib";
-import type { Collection, Metric } from "../core/collection.ts";
-import { corrupt } from "../core/errors.ts";
+import type { Collection, Metric } from "../core/model/collection.ts";
+import { corrupt } from "../core/model/errors.ts";
 import { shortageIn } from "./files.ts";
 
 export type GraphParameters = Pick<Collection, "dims" | "metric"> & {
@@ -35,7 +35,7 @@ export interface AskedGraph extends Asked {
   /** A byte for each label, not 0 where it may be found; null for all. */
   readonly accepted: Uint8Array | null;
 }
-/** Inserted between two breaths, so that leases are extended and deadlines seen: one to five seconds. */
+/** Inserted between two checkpoints, so that leases are extended and deadlines seen: one to five seconds. */
 const insertComponents = 3_000_000;
 
 export class Graph {
@@ -95,19 +95,19 @@ export class Graph {
 
   /**
    * Appends `added` rows as labels count, count + 1, …, on every processor there is. `rows(first, limit)` gives packed
-   * vectors of the half-open range, counted from the first added one. `breathe` is awaited between slices and may throw
+   * vectors of the half-open range, counted from the first added one. `checkpoint` is awaited between slices and may throw
    * to stop.
    */
   async append(
     added: number,
     rows: (first: number, limit: number) => Promise<Float32Array>,
-    breathe: (done: number) => Promise<void>,
+    checkpoint: (done: number) => Promise<void>,
   ): Promise<void> {
     const slice = Math.ceil(insertComponents / this.#dims);
     for (let first = 0; first < added; first += slice) {
       const limit = Math.min(added, first + slice);
       await this.#native.append(await rows(first, limit), availableParallelism());
-      await breathe(limit);
+      await checkpoint(limit);
     }
   }
 

@@ -1,14 +1,14 @@
 /** The segments that a merge reads, on local disk, and their fold: every row is met once, and the last write of each id wins. */
 import { join } from "node:path";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
-import { Checksum, type RowSum } from "../core/checksum.ts";
-import type { Collection } from "../core/collection.ts";
-import { corrupt } from "../core/errors.ts";
-import { ulidTimeMs } from "../core/keys.ts";
-import type { Segment } from "../core/manifest.ts";
-import { compareOrder, type Row, type RowOrder } from "../core/record.ts";
-import type { Counts } from "../core/staleness.ts";
-import { type VectorSpace, vectorProblem } from "../core/vector.ts";
+import type { Segment } from "../core/format/manifest.ts";
+import { Checksum, type RowSum } from "../core/format/row-checksum.ts";
+import type { Collection } from "../core/model/collection.ts";
+import { corrupt } from "../core/model/errors.ts";
+import { compareOrder, type Row, type RowOrder } from "../core/model/row.ts";
+import { ulidTimeMs } from "../core/model/ulid.ts";
+import { type VectorSpace, vectorProblem } from "../core/model/vector.ts";
+import type { Counts } from "../core/policy/staleness.ts";
 import { openCheckedRecords } from "./check-records.ts";
 import { type Clusters, idHash } from "./clusters.ts";
 import { VectorFile } from "./files.ts";

@@ -13,12 +13,12 @@
  */
 import { closeSync, copyFileSync, openSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { type RowSum, sumOf } from "../core/checksum.ts";
-import type { Collection } from "../core/collection.ts";
-import type { SegmentFile } from "../core/keys.ts";
-import type { Segment } from "../core/manifest.ts";
-import type { MergeLimits } from "../core/merge-plan.ts";
-import type { Counts } from "../core/staleness.ts";
+import type { SegmentFile } from "../core/format/keys.ts";
+import type { Segment } from "../core/format/manifest.ts";
+import { type RowSum, sumOf } from "../core/format/row-checksum.ts";
+import type { Collection } from "../core/model/collection.ts";
+import type { MergeLimits } from "../core/policy/merge-plan.ts";
+import type { Counts } from "../core/policy/staleness.ts";
 import { type Clustering, clusterRows } from "./clustering.ts";
 import {
   describeSegment,
@@ -53,7 +53,7 @@ import {
 } from "./records-db.ts";
 import { writeClusters } from "./write-clusters.ts";
 
-/** Rows written between two breaths. */
+/** Rows written between two checkpoints. */
 const sliceRows = 1024;
 /** Of the rows that enter a large graph, those that come first, shuffled: they lay out the whole, wherever later rows belong. */
 const scatteredShare = 0.2;
@@ -70,7 +70,7 @@ export interface MergeOptions {
   /** Builds a graph from its rows, whatever could be grown: nothing dead stays in it. @default false */
   readonly anew?: boolean;
   /** Awaited between slices of work, with rows done and in all (0 of 0 where there is no progress to tell); may throw to stop. */
-  readonly breathe: (done: number, all: number) => Promise<void>;
+  readonly checkpoint: (done: number, all: number) => Promise<void>;
 }
 
 export interface Merged extends Met {
@@ -106,11 +106,11 @@ export const mergeSegments = (
       kind === "hnsw"
         ? await orderRows(inputs, collection, { kept, base }, options)
         : { added: kept, clustering: null };
-    const [graphFile, { measured, files }] = await sideBySide(options.breathe, (breathe) => {
-      const output = new Output(folder, collection, inputs, { base, winners }, breathe);
+    const [graphFile, { measured, files }] = await sideBySide(options.checkpoint, (checkpoint) => {
+      const output = new Output(folder, collection, inputs, { base, winners }, checkpoint);
       return [
         kind === "hnsw" ? output.writeGraph(added.length) : Promise.resolve({}),
-        output.writeRows(added).then(() => describe(folder, collection, clustering, () => breathe(0, 0))),
+        output.writeRows(added).then(() => describe(folder, collection, clustering, () => checkpoint(0, 0))),
       ];
     });
     const segment = describeSegment({ id: options.id, kind }, measured, { ...graphFile, ...files });
@@ -118,17 +118,17 @@ export const mergeSegments = (
   });
 
 /**
- * Two tasks with one breath: when one fails, the other fails at its next breath. Both have ended when the first failure is
+ * Two tasks with one checkpoint: when one fails, the other fails at its next checkpoint. Both have ended when the first failure is
  * thrown: neither may go on in a folder that is deleted.
  */
 async function sideBySide<A, B>(
-  breathe: MergeOptions["breathe"],
-  begin: (breathe: MergeOptions["breathe"]) => readonly [Promise<A>, Promise<B>],
+  checkpoint: MergeOptions["checkpoint"],
+  begin: (checkpoint: MergeOptions["checkpoint"]) => readonly [Promise<A>, Promise<B>],
 ): Promise<[A, B]> {
   const failing = new AbortController();
   const tasks = begin(async (done, all) => {
     failing.signal.throwIfAborted();
-    await breathe(done, all);
+    await checkpoint(done, all);
   });
   for (const task of tasks) task.catch((error: unknown) => failing.abort(error));
   await Promise.allSettled(tasks);
@@ -141,12 +141,12 @@ async function describe(
   folder: string,
   collection: Collection,
   clustering: Clustering | null,
-  breathe: () => Promise<void>,
+  checkpoint: () => Promise<void>,
 ): Promise<{ measured: Measured; files: SegmentFiles }> {
-  const measured = await measureRows(folder, collection.dims, breathe);
+  const measured = await measureRows(folder, collection.dims, checkpoint);
   const files = await hashFiles(folder, ["vectors.f32", "records.db"]);
   if (clustering === null) return { measured, files };
-  const clusters = await writeClusters(folder, collection, clustering, measured.digests, breathe);
+  const clusters = await writeClusters(folder, collection, clustering, measured.digests, checkpoint);
   return { measured, files: { ...files, "clusters.bin": clusters } };
 }
 
@@ -181,7 +181,7 @@ async function orderRows(
   inputs: readonly OpenInput[],
   collection: Collection,
   { kept, base }: { kept: readonly KeptRow[]; base: number | null },
-  { limits, breathe }: MergeOptions,
+  { limits, checkpoint }: MergeOptions,
 ): Promise<{ added: readonly KeptRow[]; clustering: Clustering | null }> {
   const order = Uint32Array.from(kept.keys()).filter((i) => kept[i]!.input !== base);
   shuffle(order);
@@ -191,7 +191,9 @@ async function orderRows(
   if (slots * collection.dims < limits.clusteredComponentsMin)
     return { added: rowsOf(order), clustering: null };
   const vectorOf = (i: number) => inputs[kept[i]!.input]!.vectors.at(kept[i]!.label);
-  const { centroids, clusterOf } = await clusterRows(collection, kept.length, vectorOf, () => breathe(0, 0));
+  const { centroids, clusterOf } = await clusterRows(collection, kept.length, vectorOf, () =>
+    checkpoint(0, 0),
+  );
   const scattered = Math.ceil(order.length * scatteredShare);
   order.subarray(scattered).sort((a, b) => clusterOf[a]! - clusterOf[b]!);
   const clusterOfLabel = new Uint32Array(slots);
@@ -213,7 +215,7 @@ class Output {
   readonly #inputs: readonly OpenInput[];
   readonly #base: number | null;
   readonly #winners: ReadonlyMap<string, Place>;
-  readonly #breathe: MergeOptions["breathe"];
+  readonly #checkpoint: MergeOptions["checkpoint"];
   readonly #records: RecordsWriter;
   /** Labels of the base whose rows died. */
   readonly #died: number[] = [];
@@ -226,14 +228,14 @@ class Output {
     collection: Collection,
     inputs: readonly OpenInput[],
     { base, winners }: { base: number | null; winners: ReadonlyMap<string, Place> },
-    breathe: MergeOptions["breathe"],
+    checkpoint: MergeOptions["checkpoint"],
   ) {
     this.#folder = folder;
     this.#collection = collection;
     this.#inputs = inputs;
     this.#base = base;
     this.#winners = winners;
-    this.#breathe = breathe;
+    this.#checkpoint = checkpoint;
     const [records, vectors] = [this.#path("records.db"), this.#path("vectors.f32")];
     if (base === null) {
       writeFileSync(vectors, "", { flag: "wx" });
@@ -335,7 +337,7 @@ class Output {
         this.#added = start + slice.length;
         this.#moved.resolve();
         this.#moved = Promise.withResolvers();
-        await this.#breathe(0, 0);
+        await this.#checkpoint(0, 0);
       }
     } finally {
       closeSync(fd);
@@ -350,7 +352,7 @@ class Output {
       return written.rows(first + start, first + limit);
     };
     try {
-      await graph.append(added, rows, (done) => this.#breathe(done, added));
+      await graph.append(added, rows, (done) => this.#checkpoint(done, added));
     } finally {
       written.close();
     }

@@ -9,10 +9,10 @@
  */
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
-import type { Collection } from "../core/collection.ts";
-import { corrupt, newerFormat, SiltstoneError } from "../core/errors.ts";
-import { fieldColumns, fieldValues, sortedFields } from "../core/filter-sql.ts";
-import { isOrder, isWord, type Metadata, type Row, type RowOrder } from "../core/record.ts";
+import type { Collection } from "../core/model/collection.ts";
+import { corrupt, newerFormat, SiltstoneError } from "../core/model/errors.ts";
+import { isOrder, isWord, type Metadata, type Row, type RowOrder } from "../core/model/row.ts";
+import { fieldColumns, fieldValues, sortedFields } from "./filter-sql.ts";
 
 export const recordsFormat = 1;
 /** "Silt" in ASCII: `file` and sqlite3 show whose database it is. */

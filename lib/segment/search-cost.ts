@@ -1,5 +1,5 @@
 /**
- * What a search of a graph may cost (docs/performance.md, "What a search finds"). A graph is asked as long as that is cheaper
+ * What a search of a graph may cost (docs/lab/performance.md, "What a search finds"). A graph is asked as long as that is cheaper
  * than exact search, which costs one distance for each row that may be answered. A visit costs about as much as fourteen
  * distances of an exact search: those to the node's neighbours that were not met yet, out of reach of the processor's
  * prefetching. Both grow with dims alike.

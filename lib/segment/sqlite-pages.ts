@@ -9,8 +9,8 @@
  * (https://www.sqlite.org/fileformat2.html)
  */
 import { open } from "node:fs/promises";
-import { metadataBytesMax } from "../core/metadata.ts";
-import { documentBytesMax } from "../core/records.ts";
+import { documentBytesMax } from "../core/model/check-records.ts";
+import { metadataBytesMax } from "../core/model/metadata.ts";
 
 const headBytes = 100;
 const pagesAtOnce = 256;

@@ -6,10 +6,10 @@ import { hash } from "node:crypto";
 import { closeSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
-import { digestBytes, digestOf } from "../core/checksum.ts";
-import type { Collection, Metric } from "../core/collection.ts";
-import type { FileEntry } from "../core/manifest.ts";
-import { normalise } from "../core/vector.ts";
+import type { FileEntry } from "../core/format/manifest.ts";
+import { digestBytes, digestOf } from "../core/format/row-checksum.ts";
+import type { Collection, Metric } from "../core/model/collection.ts";
+import { normalise } from "../core/model/vector.ts";
 import { type BucketEntry, encodeBucket } from "./cluster-buckets.ts";
 import type { Clustering } from "./clustering.ts";
 import { bucketOfHash, bucketsFor, Clusters, encodeGroup, idHash } from "./clusters.ts";
@@ -18,18 +18,18 @@ import { arraysOf, openRecords, type StoredTombstone, storedTombstones } from ".
 
 /** A cluster of more rows (the same vector very often, say) becomes several groups: a group is fetched whole. */
 const groupRowsMaxOverMean = 4;
-/** Rows between two breaths, so that leases are extended and deadlines seen. */
-const breathRows = 1024;
+/** Rows between two checkpoints, so that leases are extended and deadlines seen. */
+const checkpointRows = 1024;
 
-/** The file's entry for the manifest. Clusters and digests are those of the rows by label. `breathe` is awaited between slices of work and may throw to stop. */
+/** The file's entry for the manifest. Clusters and digests are those of the rows by label. `checkpoint` is awaited between slices of work and may throw to stop. */
 export async function writeClusters(
   folder: string,
   collection: Pick<Collection, "dims" | "metric">,
   clustering: Clustering,
   digests: Buffer,
-  breathe: () => Promise<void>,
+  checkpoint: () => Promise<void>,
 ): Promise<FileEntry> {
-  const writer = new Writer(folder, collection, breathe);
+  const writer = new Writer(folder, collection, checkpoint);
   try {
     await writer.writeGroups(clustering);
     await writer.writeBuckets(digests);
@@ -47,7 +47,7 @@ class Writer {
   readonly #fd: number;
   readonly #dims: number;
   readonly #metric: Metric;
-  readonly #breathe: () => Promise<void>;
+  readonly #checkpoint: () => Promise<void>;
   /** Live labels, ascending, and the hash of the id of each. */
   readonly #labels: Uint32Array;
   readonly #idHashes: Uint32Array;
@@ -55,12 +55,12 @@ class Writer {
   readonly #tombstones: readonly StoredTombstone[];
   #head!: Clusters;
   #end = 0;
-  #sinceBreath = 0;
+  #sinceCheckpoint = 0;
 
   constructor(
     folder: string,
     { dims, metric }: Pick<Collection, "dims" | "metric">,
-    breathe: () => Promise<void>,
+    checkpoint: () => Promise<void>,
   ) {
     this.path = join(folder, "clusters.bin");
     this.#db = openRecords(join(folder, "records.db"));
@@ -68,7 +68,7 @@ class Writer {
     this.#fd = openSync(this.path, "wx");
     this.#dims = dims;
     this.#metric = metric;
-    this.#breathe = breathe;
+    this.#checkpoint = checkpoint;
     this.#tombstones = [...storedTombstones(this.#db)];
     const { rows } = this.#db.prepare("SELECT count(*) AS rows FROM rows").get() as { rows: number };
     const records = rows + this.#tombstones.length;
@@ -182,10 +182,10 @@ class Writer {
   }
 
   async #rest(rows = 1): Promise<void> {
-    this.#sinceBreath += rows;
-    if (this.#sinceBreath < breathRows) return;
-    this.#sinceBreath = 0;
-    await this.#breathe();
+    this.#sinceCheckpoint += rows;
+    if (this.#sinceCheckpoint < checkpointRows) return;
+    this.#sinceCheckpoint = 0;
+    await this.#checkpoint();
   }
 
   #append(bytes: Uint8Array): void {

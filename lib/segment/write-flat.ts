@@ -1,9 +1,9 @@
 /** Writes rows as a flat segment: vectors.f32 and records.db. */
 import { open } from "node:fs/promises";
 import { join } from "node:path";
-import type { Collection } from "../core/collection.ts";
-import type { Segment } from "../core/manifest.ts";
-import type { Row } from "../core/record.ts";
+import type { Segment } from "../core/format/manifest.ts";
+import type { Collection } from "../core/model/collection.ts";
+import type { Row } from "../core/model/row.ts";
 import { describeSegment, hashFiles, measureRows } from "./files.ts";
 import { RecordsWriter } from "./records-db.ts";
 

@@ -3,11 +3,11 @@
  * same rows, and recall no more than 0.01 below its. In a shard that has room to grow, and in shards whose rows fill one or
  * two segments, by a smaller bound on a segment: what is too large to be merged with anything has to be reclaimed by itself.
  */
-import { snapshotBytes } from "../../lib/core/manifest.ts";
-import { type MergeLimits, mergeLimits } from "../../lib/core/merge-plan.ts";
-import { readHead } from "../../lib/engine/head.ts";
-import { merge } from "../../lib/engine/merge.ts";
-import { produce } from "../../lib/engine/produce.ts";
+import { snapshotBytes } from "../../lib/core/format/manifest.ts";
+import { type MergeLimits, mergeLimits } from "../../lib/core/policy/merge-plan.ts";
+import { merge } from "../../lib/engine/compact/merge.ts";
+import { readHead } from "../../lib/engine/shard/head.ts";
+import { produce } from "../../lib/engine/write/produce.ts";
 import { gaussian, gaussianMixture, recallOf, truthOf, type Vectors } from "./data.ts";
 import { round } from "./measure.ts";
 import type { Cell, Check, Scenario } from "./scenario.ts";

@@ -5,10 +5,10 @@
  * - To the first answer of a read that waits for the graphs. The yardstick is measured in the same processes: the same
  *   bytes fetched by parallel ranged GETs and thrown away, plus hnswlib-node's reading of the graph files.
  */
-import type { Metric } from "../../lib/core/collection.ts";
-import { SiltstoneError } from "../../lib/core/errors.ts";
-import { segmentRowsMax } from "../../lib/core/merge-plan.ts";
-import { Reader } from "../../lib/engine/reader.ts";
+import type { Metric } from "../../lib/core/model/collection.ts";
+import { SiltstoneError } from "../../lib/core/model/errors.ts";
+import { segmentRowsMax } from "../../lib/core/policy/merge-plan.ts";
+import { Reader } from "../../lib/engine/read/reader.ts";
 import { type Dataset, hasDataset, readDataset } from "../../test/support/datasets.ts";
 import { effects } from "../../test/support/effects.ts";
 import { gaussianMixture, recallOf, truthOf, type Vectors } from "./data.ts";

@@ -3,13 +3,18 @@
  * is due, over HTTP to an S3, and prints what it took beside what was estimated, as one JSON line.
  */
 import { createInterface } from "node:readline";
-import { ingestNeed, mergedFiles, mergeNeed, type Room } from "../../lib/core/compactor-need.ts";
-import { type Manifest, segmentBytes } from "../../lib/core/manifest.ts";
-import { type MergePlan, planMerge } from "../../lib/core/merge-plan.ts";
-import { listDeltas } from "../../lib/engine/deltas.ts";
-import { readCollection, readHead } from "../../lib/engine/head.ts";
-import { ingest } from "../../lib/engine/ingest.ts";
-import { merge } from "../../lib/engine/merge.ts";
+import { type Manifest, segmentBytes } from "../../lib/core/format/manifest.ts";
+import { type MergePlan, planMerge } from "../../lib/core/policy/merge-plan.ts";
+import {
+  ingestEstimate,
+  mergedFiles,
+  mergeEstimate,
+  type ResourceBudget,
+} from "../../lib/core/policy/resource-estimate.ts";
+import { ingest } from "../../lib/engine/compact/ingest.ts";
+import { merge } from "../../lib/engine/compact/merge.ts";
+import { listDeltas } from "../../lib/engine/shard/deltas.ts";
+import { readCollection, readHead } from "../../lib/engine/shard/head.ts";
 import { memoryWorld } from "../../test/support/memory/world.ts";
 import { servedWorld } from "./served-world.ts";
 
@@ -18,8 +23,8 @@ export interface Question {
 }
 export interface Taken {
   readonly grown: boolean;
-  readonly estimated: Room;
-  readonly measured: Room;
+  readonly estimated: ResourceBudget;
+  readonly measured: ResourceBudget;
 }
 
 // The store was made by a memory world's clock: by another its deltas would be too old, or not made yet.
@@ -54,7 +59,7 @@ async function ingested() {
   const report = await ingest(world, collection, 0, { outOfTime: () => false });
   if (report.deltas !== deltas.length || report.version !== before.version + 1)
     throw new Error(`expected one batch: ${JSON.stringify(report)}`);
-  return { inputBytes: 0, grown: false, estimated: ingestNeed(deltas.length, bytes, collection) };
+  return { inputBytes: 0, grown: false, estimated: ingestEstimate(deltas.length, bytes, collection) };
 }
 
 async function merged() {
@@ -63,7 +68,7 @@ async function merged() {
   return {
     inputBytes: filesOf(before, plan),
     grown: merges[0]!.grown,
-    estimated: mergeNeed(before, plan),
+    estimated: mergeEstimate(before, plan),
   };
 }
 

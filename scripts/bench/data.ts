@@ -4,8 +4,8 @@
  * says nothing about recall.
  */
 import hnswlib from "#hnswlib";
-import type { Metric } from "../../lib/core/collection.ts";
-import { normalised } from "../../lib/core/vector.ts";
+import type { Metric } from "../../lib/core/model/collection.ts";
+import { normalised } from "../../lib/core/model/vector.ts";
 
 export interface Vectors {
   readonly dims: number;

@@ -4,7 +4,7 @@
  * lib/segment/search-cost.ts takes its constant, and those of hnswlib's own filtered search, which it does without.
  */
 import hnswlib from "#hnswlib";
-import { normalised } from "../../lib/core/vector.ts";
+import { normalised } from "../../lib/core/model/vector.ts";
 import { gaussianMixture, recallOf, truthOf, type Vectors } from "./data.ts";
 import { interleaved, median, percentile, queryPasses, round } from "./measure.ts";
 import type { Cell, Check, Scenario } from "./scenario.ts";

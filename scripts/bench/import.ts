@@ -6,7 +6,7 @@
  */
 import { availableParallelism } from "node:os";
 import hnswlib from "#hnswlib";
-import { normalised } from "../../lib/core/vector.ts";
+import { normalised } from "../../lib/core/model/vector.ts";
 import { gaussianMixture, recallOf, truthOf, type Vectors } from "./data.ts";
 import { median, round, timed } from "./measure.ts";
 import type { Log, Scenario } from "./scenario.ts";

@@ -1,6 +1,6 @@
 /**
  * `npm run bench -- [SCENARIO…] [--rows N] [--tiny] [--json]`: runs the named scenarios, or all of them, and prints
- * their tables and targets. Exit code 0 whatever the numbers: they depend on the machine. docs/performance.md holds
+ * their tables and targets. Exit code 0 whatever the numbers: they depend on the machine. docs/lab/performance.md holds
  * the numbers that were measured for it.
  */
 import { availableParallelism, cpus, totalmem } from "node:os";

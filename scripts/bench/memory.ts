@@ -1,7 +1,7 @@
 /**
  * Resident memory of a warm query process: after opening and after 50 refreshes that each bring new rows, with the
  * merges between them. Allowed are 1.25 × the bytes of the open version's files + 150 MB. Then memory and disk of a batch's
- * ingestion and of merges, each in a process of its own, beside what lib/core/compactor-need.ts estimates.
+ * ingestion and of merges, each in a process of its own, beside what lib/core/policy/resource-estimate.ts estimates.
  */
 
 import type { Taken } from "./compactor-process.ts";
@@ -125,7 +125,7 @@ async function steps(size: { rows: number; dims: number; refreshes: number; rows
   });
 }
 
-/** Rows whose deltas fill a batch of lib/engine/ingest.ts nearly. */
+/** Rows whose deltas fill a batch of lib/engine/compact/ingest.ts nearly. */
 const batchRows = (dims: number): number => Math.floor(90e6 / (dims * 4 + 500));
 
 async function ingestOf({ rows, dims }: { rows: number; dims: number }): Promise<Taken> {

@@ -3,8 +3,8 @@
  * checkout; a generated set of other dims otherwise. Latency and recall are of the graph alone, in turns over ef.
  */
 import hnswlib from "#hnswlib";
-import type { Metric } from "../../lib/core/collection.ts";
-import { normalised } from "../../lib/core/vector.ts";
+import type { Metric } from "../../lib/core/model/collection.ts";
+import { normalised } from "../../lib/core/model/vector.ts";
 import { hasDataset, readDataset } from "../../test/support/datasets.ts";
 import { gaussianMixture, recallOf, truthOf, type Vectors } from "./data.ts";
 import { interleaved, median, queryPasses, round, timed } from "./measure.ts";

@@ -6,11 +6,11 @@ import { createInterface } from "node:readline";
 import { CreateBucketCommand } from "@aws-sdk/client-s3";
 import { s3Client } from "../../lib/aws/s3-client.ts";
 import { S3ObjectStore } from "../../lib/aws/s3-object-store.ts";
-import { requestBounds } from "../../lib/core/time-bounds.ts";
+import { requestBounds } from "../../lib/core/policy/time-bounds.ts";
 import { Traffic } from "../../lib/engine/traffic.ts";
 import { withFolder } from "../../lib/segment/files.ts";
+import type { Throttle } from "../local/s3/fault-injection.ts";
 import { startS3Server } from "../local/s3/server.ts";
-import type { Throttle } from "../local/s3/weather.ts";
 import type { Question as CompactorQuestion, Taken } from "./compactor-process.ts";
 import type { Answer, Question } from "./reader-process.ts";
 import type { Store } from "./store.ts";
@@ -56,7 +56,7 @@ export async function withLocalS3<T>(work: (s3: LocalS3) => Promise<T>): Promise
       return await work({
         store: new S3ObjectStore(client, bucket, new Traffic()),
         endpoint: server.endpoint,
-        setThrottle: (throttle) => server.setWeather(throttle ? { throttle } : {}),
+        setThrottle: (throttle) => server.setFaultInjection(throttle ? { throttle } : {}),
         start: (script) => start(script, server.endpoint, folder),
       });
     } finally {

@@ -2,8 +2,8 @@
  * The seven filters of the aimath set, whose matches hang together with where they lie in space, as real filters' do:
  * recall against the exact answers that came with the set, and latency. Says so where the set is not beside the checkout.
  */
-import { createCollection } from "../../lib/engine/collections.ts";
-import { produce } from "../../lib/engine/produce.ts";
+import { createCollection } from "../../lib/engine/catalog/collections.ts";
+import { produce } from "../../lib/engine/write/produce.ts";
 import { hasDataset, readDataset } from "../../test/support/datasets.ts";
 import { memoryWorld } from "../../test/support/memory/world.ts";
 import { recallOf } from "./data.ts";

@@ -4,10 +4,11 @@
  */
 import { join } from "node:path";
 import { InvokeCommand, LambdaClient } from "@aws-sdk/client-lambda";
-import { env } from "../../lib/contract.ts";
-import { normalised } from "../../lib/core/vector.ts";
+import { env } from "../../lib/contract/names.ts";
+import { settings } from "../../lib/contract/settings.ts";
+import { normalised } from "../../lib/core/model/vector.ts";
 import { withFolder } from "../../lib/segment/files.ts";
-import { bundleLambdas } from "../bundle.ts";
+import { bundleLambdas } from "../build/bundle.ts";
 import { Guardian } from "../local/guardian.ts";
 import { LambdaHost } from "../local/lambda/host.ts";
 import { gaussianMixture, recallOf, truthOf } from "./data.ts";
@@ -123,8 +124,8 @@ async function withFunction<T>(endpoint: string, work: (call: Call) => Promise<T
           [env.table]: "none",
           [env.queueUrl]: "http://127.0.0.1:1/none",
           [env.deadLetterQueueUrl]: "http://127.0.0.1:1/none",
-          [env.refreshSeconds]: "300",
-          [env.cacheBytesMax]: String(4 * 2 ** 30),
+          [settings.refreshSeconds.variable]: "300",
+          [settings.cacheBytesMax.variable]: String(4 * 2 ** 30),
         },
       });
       return await work(async (event) => {

@@ -4,9 +4,9 @@
  */
 import { createInterface } from "node:readline";
 import { systemClock } from "../../lib/aws/system-clock.ts";
-import { compact } from "../../lib/engine/compact.ts";
-import type { QueryRequest } from "../../lib/engine/read-request.ts";
-import { Reader } from "../../lib/engine/reader.ts";
+import { compact } from "../../lib/engine/compact/compact.ts";
+import type { QueryRequest } from "../../lib/engine/read/read-request.ts";
+import { Reader } from "../../lib/engine/read/reader.ts";
 import { MemoryLeases } from "../../test/support/memory/leases.ts";
 import { MemoryQueue } from "../../test/support/memory/queue.ts";
 import { servedWorld } from "./served-world.ts";

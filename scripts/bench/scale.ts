@@ -5,12 +5,12 @@
  * Compared in turns with one shard's reader alone, and with one reader that holds all shards.
  */
 import { systemClock } from "../../lib/aws/system-clock.ts";
-import type { Collection } from "../../lib/core/collection.ts";
-import { shardOf } from "../../lib/core/shard-of.ts";
-import { vectorToBase64 } from "../../lib/core/vector.ts";
-import { createCollection } from "../../lib/engine/collections.ts";
-import { FanOut } from "../../lib/engine/fan-out.ts";
-import { produce } from "../../lib/engine/produce.ts";
+import type { Collection } from "../../lib/core/model/collection.ts";
+import { shardOf } from "../../lib/core/model/shard-of.ts";
+import { vectorToBase64 } from "../../lib/core/model/vector.ts";
+import { createCollection } from "../../lib/engine/catalog/collections.ts";
+import { FanOut } from "../../lib/engine/read/fan-out.ts";
+import { produce } from "../../lib/engine/write/produce.ts";
 import { MemoryLeases } from "../../test/support/memory/leases.ts";
 import { MemoryQueue } from "../../test/support/memory/queue.ts";
 import { gaussianMixture, recallOf, truthOf, type Vectors } from "./data.ts";

@@ -1,21 +1,21 @@
 /**
- * Collections to measure: made through the front door (`imported`), or with segments laid out as wanted, built directly
+ * Collections to measure: made as users make them (`imported`), or with segments laid out as wanted, built directly
  * and published (`withSegments`), which skips nothing that a reader could notice.
  */
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { addSums } from "../../lib/core/checksum.ts";
-import type { Collection, CollectionOptions } from "../../lib/core/collection.ts";
-import type { Segment } from "../../lib/core/manifest.ts";
-import { mergeLimits } from "../../lib/core/merge-plan.ts";
-import type { Row } from "../../lib/core/record.ts";
-import { createCollection } from "../../lib/engine/collections.ts";
-import { compact } from "../../lib/engine/compact.ts";
-import { readHead } from "../../lib/engine/head.ts";
-import { produce } from "../../lib/engine/produce.ts";
-import { publish } from "../../lib/engine/publish.ts";
-import { Reader } from "../../lib/engine/reader.ts";
-import { uploadSegment } from "../../lib/engine/upload.ts";
+import type { Segment } from "../../lib/core/format/manifest.ts";
+import { addSums } from "../../lib/core/format/row-checksum.ts";
+import type { Collection, CollectionOptions } from "../../lib/core/model/collection.ts";
+import type { Row } from "../../lib/core/model/row.ts";
+import { mergeLimits } from "../../lib/core/policy/merge-plan.ts";
+import { createCollection } from "../../lib/engine/catalog/collections.ts";
+import { compact } from "../../lib/engine/compact/compact.ts";
+import { Reader } from "../../lib/engine/read/reader.ts";
+import { readHead } from "../../lib/engine/shard/head.ts";
+import { publish } from "../../lib/engine/shard/publish.ts";
+import { uploadSegment } from "../../lib/engine/shard/segment-transfer.ts";
+import { produce } from "../../lib/engine/write/produce.ts";
 import { withFolder } from "../../lib/segment/files.ts";
 import { mergeSegments } from "../../lib/segment/merge-segments.ts";
 import { writeFlatSegment } from "../../lib/segment/write-flat.ts";
@@ -122,7 +122,7 @@ export async function addSegment(
             id: world.clock.ulid(),
             dropTombstonesBeforeMs: 0,
             limits: { ...mergeLimits, flatRowsMax: 0, clusteredComponentsMin: clustered ? 0 : far },
-            breathe: async () => {},
+            checkpoint: async () => {},
           });
     await uploadSegment(world, ref, segment, kind === "flat" ? flatFolder : graphFolder);
     await publish(world, collection, await readHead(world.store, collection, 0), ({ manifest }) => ({

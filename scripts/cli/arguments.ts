@@ -1,9 +1,9 @@
 /** Arguments that several commands take, and how their texts become values. */
 import { InvalidArgumentError, Option } from "commander";
 import { checkJsonBounds } from "../../lib/aws/json-text.ts";
-import { type Collection, checkCollectionName } from "../../lib/core/collection.ts";
-import { invalid, SiltstoneError } from "../../lib/core/errors.ts";
-import { readCollection } from "../../lib/engine/head.ts";
+import { type Collection, checkCollectionName } from "../../lib/core/model/collection.ts";
+import { invalid, SiltstoneError } from "../../lib/core/model/errors.ts";
+import { readCollection } from "../../lib/engine/shard/head.ts";
 import type { Deployment } from "./deployment.ts";
 import type { Session } from "./session.ts";
 

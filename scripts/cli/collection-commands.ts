@@ -14,20 +14,20 @@ import {
   tombstoneDaysDefault,
   tombstoneDaysMax,
   tombstoneRetentionOf,
-} from "../../lib/core/collection.ts";
-import { invalid, SiltstoneError } from "../../lib/core/errors.ts";
-import { lexicalDims } from "../../lib/core/lexical-embedder.ts";
+} from "../../lib/core/model/collection.ts";
+import { invalid, SiltstoneError } from "../../lib/core/model/errors.ts";
+import { lexicalDims } from "../../lib/embedding/lexical-embedder.ts";
 import {
   createCollection,
   deleteCollection,
   listCollections,
   type UnreadableCollection,
-} from "../../lib/engine/collections.ts";
-import { shardStatus } from "../../lib/engine/status.ts";
+} from "../../lib/engine/catalog/collections.ts";
+import { shardStatus } from "../../lib/engine/operate/status.ts";
 import { integer, openCollection, shardsOf } from "./arguments.ts";
 import { exitCodeOfFailures } from "./each-shard.ts";
 import type { Outcome } from "./outcome.ts";
-import type { Runner } from "./program.ts";
+import type { Runner } from "./runner.ts";
 import type { Session } from "./session.ts";
 import { bytes, moment, pairs, plural, table } from "./text.ts";
 

@@ -11,10 +11,10 @@ import {
   shardsOf,
   total,
   type Workload,
-} from "../../lib/core/cost.ts";
+} from "../../lib/core/policy/cost.ts";
 import { integer, real } from "./arguments.ts";
 import type { Outcome } from "./outcome.ts";
-import type { Runner } from "./program.ts";
+import type { Runner } from "./runner.ts";
 import type { Session } from "./session.ts";
 import { bytes, table } from "./text.ts";
 

@@ -9,22 +9,22 @@ import { FunctionCaller } from "../../lib/aws/function-caller.ts";
 import { s3Client } from "../../lib/aws/s3-client.ts";
 import { S3DeletedObjects } from "../../lib/aws/s3-deleted-objects.ts";
 import { stackOutputs } from "../../lib/aws/stack-outputs.ts";
-import { output, type Stage, stackName, stages } from "../../lib/contract.ts";
-import { isKind, SiltstoneError } from "../../lib/core/errors.ts";
-import { requestBounds } from "../../lib/core/time-bounds.ts";
+import { type FunctionName, functions, storeOutputs } from "../../lib/contract/functions.ts";
+import { type Stage, stackName, stages } from "../../lib/contract/names.ts";
+import { isKind, SiltstoneError } from "../../lib/core/model/errors.ts";
+import { requestBounds } from "../../lib/core/policy/time-bounds.ts";
 import type { DeletedObjects, World } from "../../lib/engine/ports.ts";
 
 export const environments = ["local", ...stages] as const;
 export type EnvironmentName = (typeof environments)[number];
-export type FunctionRole = "producer" | "compactor" | "query";
 
 export interface Deployment {
   readonly environment: EnvironmentName;
   readonly world: World;
   /** What was deleted from its bucket. */
   readonly deleted: DeletedObjects;
-  /** Invokes one of the three functions. Throws what the function threw. */
-  call(role: FunctionRole, event: object): Promise<unknown>;
+  /** Invokes one of the functions. Throws what the function threw. */
+  call(called: FunctionName, event: object): Promise<unknown>;
 }
 export type Connect = (environment: EnvironmentName) => Promise<Deployment>;
 
@@ -43,22 +43,18 @@ export const connect: Connect = async (environment) => {
     );
   };
   const world = awsWorld({
-    bucket: name(output.bucket),
-    table: name(output.table),
-    queueUrl: name(output.queueUrl),
-    deadLetterQueueUrl: name(output.deadLetterQueueUrl),
+    bucket: name(storeOutputs.bucket),
+    table: name(storeOutputs.table),
+    queueUrl: name(storeOutputs.queueUrl),
+    deadLetterQueueUrl: name(storeOutputs.deadLetterQueueUrl),
   });
-  const functions: Record<FunctionRole, string> = {
-    producer: name(output.producerFunction),
-    compactor: name(output.compactorFunction),
-    query: name(output.queryFunction),
-  };
   const caller = new FunctionCaller();
   return {
     environment,
     world,
-    deleted: new S3DeletedObjects(s3Client(requestBounds.person), name(output.bucket)),
-    call: (role, event) => caller.call(functions[role], event, { writes: role !== "query" }),
+    deleted: new S3DeletedObjects(s3Client(requestBounds.person), name(storeOutputs.bucket)),
+    call: (called, event) =>
+      caller.call(name(functions[called].output), event, { writes: functions[called].writes }),
   };
 };
 

@@ -1,6 +1,7 @@
 /** Commands that go through a collection's shards: what fails concerns its shard alone. */
-import { type ErrorKind, SiltstoneError } from "../../lib/core/errors.ts";
-import { type ShardRef, shardName } from "../../lib/core/keys.ts";
+
+import { type ShardRef, shardName } from "../../lib/core/format/keys.ts";
+import { type ErrorKind, SiltstoneError } from "../../lib/core/model/errors.ts";
 import { type ExitCode, exitCodeOf, exitCodes } from "./exit-code.ts";
 
 export interface ShardFailure {

@@ -1,12 +1,12 @@
 /** silt erase: deletes records, and says what S3 still holds of them, where, why and until when. */
 import type { Command } from "commander";
-import { shardOf } from "../../lib/core/shard-of.ts";
-import { erasedMs, findTraces } from "../../lib/engine/erasure.ts";
+import { shardOf } from "../../lib/core/model/shard-of.ts";
+import { erasedMs, findTraces } from "../../lib/engine/operate/erasure.ts";
 import { integer, openCollection } from "./arguments.ts";
 import { eachShard, exitCodeOfFailures, failureLine } from "./each-shard.ts";
 import { exitCodes } from "./exit-code.ts";
 import type { Outcome } from "./outcome.ts";
-import type { Runner } from "./program.ts";
+import type { Runner } from "./runner.ts";
 import type { Session } from "./session.ts";
 import { duration, moment, plural, table } from "./text.ts";
 

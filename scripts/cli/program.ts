@@ -5,7 +5,7 @@
  * {"error":{"kind","message","problems"}}. Progress and remarks go to stderr.
  */
 import { Command, CommanderError, Option } from "commander";
-import { SiltstoneError } from "../../lib/core/errors.ts";
+import { SiltstoneError } from "../../lib/core/model/errors.ts";
 import manifest from "../../package.json" with { type: "json" };
 import { addCollectionCommands } from "./collection-commands.ts";
 import { addCostCommand } from "./cost-command.ts";
@@ -13,7 +13,7 @@ import { type Connect, type EnvironmentName, environments } from "./deployment.t
 import { addEraseCommand } from "./erase-command.ts";
 import { type ExitCode, exitCodeHelp, exitCodeOf, exitCodes } from "./exit-code.ts";
 import { addImportCommand } from "./import-command.ts";
-import { addLockCommands } from "./lock-commands.ts";
+import { addLeaseCommands } from "./lease-commands.ts";
 import type { Outcome } from "./outcome.ts";
 import { printing } from "./printable.ts";
 import type { ErrorStream } from "./progress.ts";
@@ -21,6 +21,7 @@ import { addQuarantineCommands } from "./quarantine-commands.ts";
 import { addQueryCommand } from "./query-command.ts";
 import { addRecordCommands } from "./record-commands.ts";
 import { addRestoreCommand } from "./restore-command.ts";
+import type { Runner } from "./runner.ts";
 import { type InputStream, type OutputStream, Session } from "./session.ts";
 import { addSnapshotCommands } from "./snapshot-commands.ts";
 import { addStatusCommand } from "./status-command.ts";
@@ -35,11 +36,6 @@ export interface Surroundings {
 }
 
 type Printing = Record<"stdout" | "stderr", OutputStream>;
-
-/** Makes a commander action of a command's work. */
-export type Runner = <A extends unknown[]>(
-  work: (session: Session, ...args: A) => Promise<Outcome>,
-) => (...args: A) => Promise<void>;
 
 /** Problems of one error that people are shown; --json has all. */
 const problemsShownMax = 20;
@@ -72,7 +68,7 @@ export async function runCommandLine(argv: readonly string[], given: Surrounding
   addStatusCommand(program, run);
   addUpkeepCommands(program, run);
   addSnapshotCommands(program, run);
-  addLockCommands(program, run);
+  addLeaseCommands(program, run);
   addQuarantineCommands(program, run);
   addRestoreCommand(program, run);
   addCostCommand(program, run);

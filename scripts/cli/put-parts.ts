@@ -1,9 +1,10 @@
 /** silt put: one call of the producer function, or several where its records make more than a function takes. */
-import type { Collection } from "../../lib/core/collection.ts";
-import { SiltstoneError } from "../../lib/core/errors.ts";
-import { checkRecords } from "../../lib/core/records.ts";
-import { encodeToken } from "../../lib/core/token.ts";
-import type { ProduceAnswer } from "../../lib/engine/produce.ts";
+
+import { encodeToken } from "../../lib/core/format/token.ts";
+import { checkRecords } from "../../lib/core/model/check-records.ts";
+import type { Collection } from "../../lib/core/model/collection.ts";
+import { SiltstoneError } from "../../lib/core/model/errors.ts";
+import type { ProduceAnswer } from "../../lib/engine/write/produce.ts";
 import type { Deployment } from "./deployment.ts";
 
 /** What one call of the producer function takes, and a little less. */

@@ -1,13 +1,13 @@
 /** silt quarantine list | show | retry: deltas that could not be read. */
 import type { Command } from "commander";
-import { decodeDelta } from "../../lib/core/delta.ts";
-import { deltaBytesMax } from "../../lib/core/delta-header.ts";
-import { invalid, SiltstoneError } from "../../lib/core/errors.ts";
-import { quarantinedDeltaKey } from "../../lib/core/keys.ts";
-import { listQuarantine, type Quarantined, retryQuarantined } from "../../lib/engine/quarantine.ts";
+import { decodeDelta } from "../../lib/core/format/delta.ts";
+import { deltaBytesMax } from "../../lib/core/format/delta-header.ts";
+import { quarantinedDeltaKey } from "../../lib/core/format/keys.ts";
+import { invalid, SiltstoneError } from "../../lib/core/model/errors.ts";
+import { listQuarantine, type Quarantined, retryQuarantined } from "../../lib/engine/shard/quarantine.ts";
 import { type Opened, openCollection, shardOption, shardsOf } from "./arguments.ts";
 import type { Outcome } from "./outcome.ts";
-import type { Runner } from "./program.ts";
+import type { Runner } from "./runner.ts";
 import type { Session } from "./session.ts";
 import { bytes, excerpt, moment, pairs, plural, table } from "./text.ts";
 

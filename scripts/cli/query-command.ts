@@ -1,9 +1,10 @@
 /** silt query: nearest records, through the query function. */
 import { type Command, Option } from "commander";
 import pLimit from "p-limit";
-import { invalid } from "../../lib/core/errors.ts";
-import { vectorToBase64 } from "../../lib/core/vector.ts";
-import { type Provenance, type QueryResult, topKMax } from "../../lib/engine/read-request.ts";
+import { invalid } from "../../lib/core/model/errors.ts";
+import { vectorToBase64 } from "../../lib/core/model/vector.ts";
+import { type Provenance, type QueryResult, topKMax } from "../../lib/engine/read/read-request.ts";
+import { VectorFile } from "../../lib/import/vector-file.ts";
 import {
   type FreshnessOptions,
   filterOption,
@@ -18,11 +19,10 @@ import {
 import type { Deployment } from "./deployment.ts";
 import { exitCodes } from "./exit-code.ts";
 import type { Outcome } from "./outcome.ts";
-import type { Runner } from "./program.ts";
 import { includeOption, provenanceText } from "./record-commands.ts";
+import type { Runner } from "./runner.ts";
 import type { Session } from "./session.ts";
 import { excerpt, table } from "./text.ts";
-import { VectorFile } from "./vector-file.ts";
 
 /** Queries of a file that are under way at a time; each may start a function process of its own. */
 const queriesAtOnce = 4;

@@ -2,9 +2,11 @@
 import { readFile } from "node:fs/promises";
 import { type Command, Option } from "commander";
 import { checkJsonBounds } from "../../lib/aws/json-text.ts";
-import { invalid } from "../../lib/core/errors.ts";
-import type { ProduceAnswer } from "../../lib/engine/produce.ts";
-import type { Provenance, ReadRecord } from "../../lib/engine/read-request.ts";
+import { invalid } from "../../lib/core/model/errors.ts";
+import { embedMissing } from "../../lib/embedding/collection-embedder.ts";
+import type { Provenance, ReadRecord } from "../../lib/engine/read/read-request.ts";
+import type { ProduceAnswer } from "../../lib/engine/write/produce.ts";
+import { decodeUtf8, faultyLine, foreignFormat, markBytes } from "../../lib/import/input-text.ts";
 import {
   type FreshnessOptions,
   filterOption,
@@ -13,12 +15,10 @@ import {
   integer,
   openCollection,
 } from "./arguments.ts";
-import { embedMissing } from "./embed-missing.ts";
 import { exitCodes } from "./exit-code.ts";
-import { decodeUtf8, faultyLine, foreignFormat, markBytes } from "./input-text.ts";
 import type { Outcome } from "./outcome.ts";
-import type { Runner } from "./program.ts";
 import { inputBytesMax, putRecords } from "./put-parts.ts";
+import type { Runner } from "./runner.ts";
 import type { Session } from "./session.ts";
 import { duration, excerpt, plural } from "./text.ts";
 
@@ -74,7 +74,7 @@ async function put(session: Session, name: string, options: { file?: string }): 
   const bytes = file === undefined ? await readStdin(session) : await readInput(file);
   const records = parseRecords(textOf(bytes, file === undefined ? "standard input" : `--file: ${file}`));
   const { deployment, collection } = await openCollection(session, name);
-  const whole = records.map((record) => embedMissing(collection, record));
+  const whole = await Promise.all(records.map((record) => embedMissing(collection, record)));
   return written(name, await putRecords(deployment, collection, whole));
 }
 

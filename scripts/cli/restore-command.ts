@@ -1,12 +1,12 @@
 /** silt restore: deltas that were deleted come back, in their old order, under new names. */
 import type { Command } from "commander";
-import { invalid, SiltstoneError } from "../../lib/core/errors.ts";
-import { isUlid, ulidTimeMs } from "../../lib/core/keys.ts";
-import { type DeletedDelta, listDeleted, restoreDelta } from "../../lib/engine/restore.ts";
+import { invalid, SiltstoneError } from "../../lib/core/model/errors.ts";
+import { isUlid, ulidTimeMs } from "../../lib/core/model/ulid.ts";
+import { type DeletedDelta, listDeleted, restoreDelta } from "../../lib/engine/operate/restore.ts";
 import { instant, type Opened, openCollection, shardOption, shardsOf } from "./arguments.ts";
 import { exitCodeOfFailures } from "./each-shard.ts";
 import type { Outcome } from "./outcome.ts";
-import type { Runner } from "./program.ts";
+import type { Runner } from "./runner.ts";
 import type { Session } from "./session.ts";
 import { bytes, moment, plural, table } from "./text.ts";
 

@@ -1,9 +1,11 @@
 /** silt snapshot list | inspect | diff | pin | unpin | rollback | repair */
 import type { Command } from "commander";
-import { SiltstoneError } from "../../lib/core/errors.ts";
-import { pinKey } from "../../lib/core/keys.ts";
-import { type Manifest, segmentBytes, snapshotBytes } from "../../lib/core/manifest.ts";
-import { readHead } from "../../lib/engine/head.ts";
+import { pinKey } from "../../lib/core/format/keys.ts";
+import { type Manifest, segmentBytes, snapshotBytes } from "../../lib/core/format/manifest.ts";
+import { SiltstoneError } from "../../lib/core/model/errors.ts";
+import { repairPointer } from "../../lib/engine/operate/repair.ts";
+import { rollback } from "../../lib/engine/operate/rollback.ts";
+import { readHead } from "../../lib/engine/shard/head.ts";
 import {
   listManifests,
   listPins,
@@ -13,14 +15,12 @@ import {
   publishedChain,
   readManifest,
   unpin,
-} from "../../lib/engine/history.ts";
-import { repairPointer } from "../../lib/engine/repair.ts";
-import { rollback } from "../../lib/engine/rollback.ts";
+} from "../../lib/engine/shard/history.ts";
 import { integer, type Opened, oneShard, openCollection, shardOption, shardsOf } from "./arguments.ts";
 import { eachShard, exitCodeOfFailures, failureLine } from "./each-shard.ts";
 import { exitCodes } from "./exit-code.ts";
 import type { Outcome } from "./outcome.ts";
-import type { Runner } from "./program.ts";
+import type { Runner } from "./runner.ts";
 import type { Session } from "./session.ts";
 import { differenceOf } from "./snapshot-difference.ts";
 import { bytes, moment, pairs, plural, table } from "./text.ts";

@@ -1,5 +1,5 @@
 /** What lies between two versions of one shard, from their manifests alone. */
-import { type Manifest, type Segment, snapshotBytes } from "../../lib/core/manifest.ts";
+import { type Manifest, type Segment, snapshotBytes } from "../../lib/core/format/manifest.ts";
 
 export interface SnapshotDifference {
   readonly added: readonly Segment[];

@@ -1,7 +1,8 @@
 /** What is wrong with a store by its status, each with the command that shows more or mends it. */
-import type { ShardStatus } from "../../lib/engine/status.ts";
-import type { StrangersFound } from "../../lib/engine/strangers.ts";
-import { sweepMs } from "../../lib/engine/sweep.ts";
+
+import { sweepMs } from "../../lib/core/policy/time-bounds.ts";
+import type { ShardStatus } from "../../lib/engine/operate/status.ts";
+import type { StrangersFound } from "../../lib/engine/shard/strangers.ts";
 import { duration, plural } from "./text.ts";
 
 /** The compactor finds a delta without its message within ten minutes and a run: one that waited for longer was passed over. */
@@ -46,7 +47,7 @@ export function adviceFor(status: ShardStatus): string[] {
   if (backlog?.oldestMs != null && backlog.oldestMs > lateMs) {
     const holder = held.find(({ kind }) => kind === "ingest");
     const why = holder
-      ? `epoch ${holder.epoch} holds its lock: silt lock show ${collection}`
+      ? `epoch ${holder.epoch} holds its lease: silt lease show ${collection}`
       : `compact now: silt compact ${collection}`;
     advice.push(`${name}: its oldest delta has waited for ${duration(backlog.oldestMs)}; ${why}`);
   }

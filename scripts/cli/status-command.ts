@@ -1,17 +1,17 @@
 /** silt status: what is published, what waits, and what is wrong, on one screen. */
 import type { Command } from "commander";
 import pLimit from "p-limit";
-import type { Collection } from "../../lib/core/collection.ts";
-import { listCollections } from "../../lib/engine/collections.ts";
+import type { Collection } from "../../lib/core/model/collection.ts";
+import { listCollections } from "../../lib/engine/catalog/collections.ts";
+import { runNote } from "../../lib/engine/compact/run-summary.ts";
 import { Faults } from "../../lib/engine/faults.ts";
-import { runNote } from "../../lib/engine/run-summary.ts";
-import { type ShardStatus, shardStatus } from "../../lib/engine/status.ts";
-import { Strangers, seeBesideShards } from "../../lib/engine/strangers.ts";
+import { type ShardStatus, shardStatus } from "../../lib/engine/operate/status.ts";
+import { Strangers, seeBesideShards } from "../../lib/engine/shard/strangers.ts";
 import { openCollection, shardsOf } from "./arguments.ts";
 import { unreadableAdvice, unreadableOf } from "./collection-commands.ts";
 import { exitCodeOfFailures } from "./each-shard.ts";
 import type { Outcome } from "./outcome.ts";
-import type { Runner } from "./program.ts";
+import type { Runner } from "./runner.ts";
 import type { Session } from "./session.ts";
 import { adviceFor, adviceForRun, adviceForStrangers } from "./status-advice.ts";
 import { bytes, duration, moment, table } from "./text.ts";
@@ -20,13 +20,13 @@ import { bytes, duration, moment, table } from "./text.ts";
 const concurrency = 8;
 /** What a status says nothing beyond. */
 const checked =
-  "pointers, newest manifests, the sizes of their files, backlogs, locks, last runs; " +
+  "pointers, newest manifests, the sizes of their files, backlogs, leases, last runs; " +
   "`silt verify NAME` proves contents";
 
 export function addStatusCommand(program: Command, run: Runner): void {
   program
     .command("status")
-    .description("backlog, versions, sizes, locks and last runs, with advice for what is wrong")
+    .description("backlog, versions, sizes, leases and last runs, with advice for what is wrong")
     .argument("[name]", "one collection; all by default")
     .action(run(status));
 }
@@ -135,7 +135,7 @@ function rowOf(status: ShardStatus, nowMs: number): (string | number)[] {
     snapshot === null || snapshot.version === 0
       ? "never"
       : `${duration(ageOf(snapshot.publishedAt, nowMs))} ago`;
-  const locks = status.held.map(({ kind, epoch }) => `${kind} (epoch ${epoch})`).join(", ") || "free";
+  const leases = status.held.map(({ kind, epoch }) => `${kind} (epoch ${epoch})`).join(", ") || "free";
   return [
     `${status.collection}/${status.shard}`,
     version,
@@ -145,7 +145,7 @@ function rowOf(status: ShardStatus, nowMs: number): (string | number)[] {
     backlog === null ? unknown : backlogText(backlog),
     backlog === null ? unknown : backlog.oldestMs === null ? "-" : duration(backlog.oldestMs),
     status.quarantined ?? unknown,
-    faults.some(({ part }) => part === "locks") ? unknown : locks,
+    faults.some(({ part }) => part === "leases") ? unknown : leases,
     faults.some(({ part }) => part === "last run") ? unknown : runText(status.lastRun, nowMs),
   ];
 }

@@ -1,24 +1,24 @@
 /** silt compact | verify | gc */
 import type { Command } from "commander";
-import { checkCollectionName } from "../../lib/core/collection.ts";
-import { type CollectReport, collectGarbage } from "../../lib/engine/collect-garbage.ts";
-import type { RunSummary, ShardSummary } from "../../lib/engine/run-summary.ts";
-import { Strangers, seeBesideShards } from "../../lib/engine/strangers.ts";
-import { type VerifyReport, verify } from "../../lib/engine/verify.ts";
+import { checkCollectionName } from "../../lib/core/model/collection.ts";
+import { type CollectReport, collectGarbage } from "../../lib/engine/compact/collect-garbage.ts";
+import type { RunSummary, ShardSummary } from "../../lib/engine/compact/run-summary.ts";
+import { type VerifyReport, verify } from "../../lib/engine/operate/verify.ts";
+import { Strangers, seeBesideShards } from "../../lib/engine/shard/strangers.ts";
 import { openCollection, shardOption, shardsOf } from "./arguments.ts";
 import { eachShard, exitCodeOfFailures, failureLine } from "./each-shard.ts";
 import { exitCodes } from "./exit-code.ts";
 import type { Outcome } from "./outcome.ts";
-import type { Runner } from "./program.ts";
+import type { Runner } from "./runner.ts";
 import type { Session } from "./session.ts";
 import { adviceForStrangers } from "./status-advice.ts";
 import { bytes, plural, table } from "./text.ts";
 
 /** Runs of the compactor that one `silt compact` asks for: each of them works for up to 15 minutes. */
 const runsMax = 100;
-/** Runs that met a lock in a row before giving up, and the wait between them. */
-const lockedRunsMax = 20;
-const lockedWaitMs = 3_000;
+/** Runs that met a lease in a row before giving up, and the wait between them. */
+const busyRunsMax = 20;
+const busyWaitMs = 3_000;
 
 export function addUpkeepCommands(program: Command, run: Runner): void {
   program
@@ -65,7 +65,7 @@ async function compact(
   const done = new Map<string, Done>();
   const progress = session.progress("compact");
   let runs = 0;
-  let lockedRuns = 0;
+  let busyRuns = 0;
   let total = 0;
   let summary: RunSummary;
   try {
@@ -76,13 +76,13 @@ async function compact(
       const merged = summary.shards.reduce((sum, { deltas }) => sum + deltas, 0);
       total += merged;
       progress.update(total, total + summary.pending, `${total} deltas merged, ${summary.pending} left`);
-      const locked = summary.shards.some(({ outcome }) => outcome === "locked");
-      lockedRuns = locked && merged === 0 ? lockedRuns + 1 : 0;
-      if (lockedRuns > 0 && lockedRuns < lockedRunsMax) await deployment.world.clock.sleep(lockedWaitMs);
+      const busy = summary.shards.some(({ outcome }) => outcome === "busy");
+      busyRuns = busy && merged === 0 ? busyRuns + 1 : 0;
+      if (busyRuns > 0 && busyRuns < busyRunsMax) await deployment.world.clock.sleep(busyWaitMs);
     } while (
       isUnfinished(summary) &&
       runs < runsMax &&
-      lockedRuns < lockedRunsMax &&
+      busyRuns < busyRunsMax &&
       !session.interrupted.aborted
     );
   } finally {
@@ -93,7 +93,7 @@ async function compact(
 
 /** A run in which a shard failed throws. */
 const isUnfinished = ({ shards }: RunSummary): boolean =>
-  shards.some(({ outcome }) => ["locked", "outOfTime", "overtaken", "unseen"].includes(outcome));
+  shards.some(({ outcome }) => ["busy", "outOfTime", "overtaken", "unseen"].includes(outcome));
 
 function add(done: Map<string, Done>, shard: ShardSummary): void {
   const key = `${shard.collection}/${shard.shard}`;
@@ -141,8 +141,8 @@ function compactOutcome({
     "LEFT",
   ];
   const next = shards.flatMap(({ collection, shard, outcome, quarantined, left }) => [
-    ...(outcome === "locked"
-      ? [`another run holds ${collection}/${shard}: silt lock show ${collection}`]
+    ...(outcome === "busy"
+      ? [`another run holds ${collection}/${shard}: silt lease show ${collection}`]
       : []),
     ...(outcome === "outOfTime" || outcome === "unseen"
       ? [`${collection}/${shard} has more to do: run it again`]
@@ -153,7 +153,7 @@ function compactOutcome({
       : []),
   ]);
   const { messages } = summary;
-  const busy = shards.some(({ outcome }) => outcome === "locked" || outcome === "overtaken");
+  const busy = shards.some(({ outcome }) => outcome === "busy" || outcome === "overtaken");
   if (messages.deadLettered > 0)
     next.push(`${messages.deadLettered} messages made no sense and are in the dead-letter queue`);
   const text = rows.length === 0 ? "there is nothing to compact" : table(head, rows);
@@ -247,7 +247,7 @@ async function collect(
   );
   const size = reports.reduce((sum, report) => sum + report.bytes, 0);
   const objects = reports.reduce((sum, report) => sum + report.keys.length, 0);
-  const busy = reports.some(({ outcome }) => outcome === "locked" || outcome === "conflict");
+  const busy = reports.some(({ outcome }) => outcome === "busy" || outcome === "conflict");
   const late = reports.reduce((sum, { lateDeltas }) => sum + lateDeltas.length, 0);
   const lines = reports.flatMap((report) => collectLines(name, report, dryRun));
   const failureLines = failed.map((one) => failureLine({ collection: name, shard: one.shard }, one));
@@ -272,7 +272,7 @@ async function collect(
 function collectLines(name: string, report: CollectReport & { shard: number }, dryRun: boolean): string[] {
   const { outcome, versionsKept, versionsCollected, segments } = report;
   const shard = `${name}/${report.shard}`;
-  if (outcome === "locked") return [`${shard}: another collector is at work`];
+  if (outcome === "busy") return [`${shard}: another collector is at work`];
   if (outcome === "conflict") return [`${shard}: the pointer moved; nothing was deleted`];
   const versions = versionsCollected.length === 0 ? "" : ` (${versionsCollected.join(", ")})`;
   const line =

@@ -2,11 +2,11 @@
  * Waits until deltas are merged: until then only strong reads, and reads with their token, see them. A shard that is
  * damaged keeps nobody from waiting for the others; it is said at the end.
  */
-import type { Collection } from "../../lib/core/collection.ts";
-import { isKind, SiltstoneError } from "../../lib/core/errors.ts";
+import type { Collection } from "../../lib/core/model/collection.ts";
+import { isKind, SiltstoneError } from "../../lib/core/model/errors.ts";
+import { stillWaiting } from "../../lib/engine/operate/status.ts";
 import type { World } from "../../lib/engine/ports.ts";
-import { listQuarantine } from "../../lib/engine/quarantine.ts";
-import { stillWaiting } from "../../lib/engine/status.ts";
+import { listQuarantine } from "../../lib/engine/shard/quarantine.ts";
 import type { Session } from "./session.ts";
 
 const pollMs = 1_000;

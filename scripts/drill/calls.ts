@@ -1,6 +1,7 @@
 /** Calls of the functions by direct invocation, as any client makes them, and what came of each. */
 import { InvokeCommand, LambdaClient } from "@aws-sdk/client-lambda";
-import { type FunctionRole, functionOutput, type Tally } from "./report.ts";
+import { type FunctionName, functions } from "../../lib/contract/functions.ts";
+import type { Tally } from "./report.ts";
 import type { StackProcess } from "./stack-process.ts";
 
 export type CallResult =
@@ -21,7 +22,7 @@ const neverKinds = new Set(["invalid", "notFound", "corrupt", "internal"]);
 export class FunctionCalls {
   readonly #stack: StackProcess;
   readonly #tally: Tally;
-  readonly #killedMs = new Map<FunctionRole, number>();
+  readonly #killedMs = new Map<FunctionName, number>();
   #client: { readonly endpoint: string; readonly lambda: LambdaClient } | null = null;
 
   constructor(stack: StackProcess, tally: Tally) {
@@ -30,21 +31,21 @@ export class FunctionCalls {
   }
 
   /** Notes that sandboxes of a function are being killed, so that their end surprises nobody. */
-  noteKill(role: FunctionRole): void {
+  noteKill(role: FunctionName): void {
     this.#killedMs.set(role, performance.now());
   }
 
   /** When sandboxes of a function were last killed. */
-  killedMs(role: FunctionRole): number {
+  killedMs(role: FunctionName): number {
     return this.#killedMs.get(role) ?? Number.NEGATIVE_INFINITY;
   }
 
-  async invoke(role: FunctionRole, event: object): Promise<CallResult> {
+  async invoke(role: FunctionName, event: object): Promise<CallResult> {
     const { outputs } = this.#stack.current;
     const startedMs = performance.now();
     this.#tally.count(`${role} calls`);
     const command = new InvokeCommand({
-      FunctionName: outputs[functionOutput[role]]!,
+      FunctionName: outputs[functions[role].output]!,
       Payload: Buffer.from(JSON.stringify(event)),
       LogType: "Tail",
     });
@@ -68,7 +69,7 @@ export class FunctionCalls {
   }
 
   #judge(
-    role: FunctionRole,
+    role: FunctionName,
     { errorKind, message }: CallResult & { kind: "failed" },
     startedMs: number,
   ): void {

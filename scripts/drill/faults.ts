@@ -1,18 +1,18 @@
 /**
  * kill -9 at random moments: sandboxes of the three functions while they work, the servers (which the stack starts
  * again on their ports), the library's processes, and now and then the whole stack. After a compactor's end an operator
- * may take its locks away, as `silt lock release` does; else they run out by themselves.
+ * may take its leases away, as `silt lease release` does; else they run out by themselves.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { awsWorld } from "../../lib/aws/aws-world.ts";
-import { output } from "../../lib/contract.ts";
-import { shardName } from "../../lib/core/keys.ts";
-import { collectLease, ingestLease, mergeLease } from "../../lib/engine/lease.ts";
+import { type FunctionName, storeOutputs } from "../../lib/contract/functions.ts";
+import { shardName } from "../../lib/core/format/keys.ts";
 import type { World } from "../../lib/engine/ports.ts";
+import { collectLease, ingestLease, mergeLease } from "../../lib/engine/shard/lease.ts";
 import type { FunctionCalls } from "./calls.ts";
 import type { LibraryProcess } from "./library-process.ts";
 import type { Random } from "./random.ts";
-import type { FunctionRole, KillKind, Tally } from "./report.ts";
+import type { KillKind, Tally } from "./report.ts";
 import type { StackStarted } from "./stack-main.ts";
 import { isRunning, killProcess, type StackProcess } from "./stack-process.ts";
 
@@ -24,7 +24,7 @@ export interface FaultOptions {
   readonly random: Random;
   readonly tally: Tally;
   readonly say: (text: string) => void;
-  /** Every shard of the drill, for the locks. */
+  /** Every shard of the drill, for the leases. */
   readonly shards: readonly { readonly collection: string; readonly shard: number }[];
 }
 
@@ -106,7 +106,7 @@ export class Faults {
   }
 
   /** Those that are at work now; a frozen one would miss nothing but its cache. */
-  async #killSandboxes(role: FunctionRole): Promise<number> {
+  async #killSandboxes(role: FunctionName): Promise<number> {
     for (let look = 0; look < looksMax; look++) {
       const pids = await this.#options.stack.pids();
       const running = (pids?.functions[role] ?? []).filter(isRunning);
@@ -127,7 +127,7 @@ export class Faults {
     const result = await run;
     const isOurs = result.kind === "failed" && result.errorKind === "Runtime.ExitError";
     tally.count("compactor runs of the schedule killed", Math.max(0, killed - (isOurs ? 1 : 0)));
-    if (killed > 0 && random.chance(stealShare)) await this.releaseLocks();
+    if (killed > 0 && random.chance(stealShare)) await this.releaseLeases();
     return isOurs;
   }
 
@@ -151,15 +151,15 @@ export class Faults {
     return performance.now() - (this.#lastMs.get(kind) ?? Number.NEGATIVE_INFINITY) < pauseMs;
   }
 
-  /** Takes every lock from whoever holds it, dead or alive: a lock is not what keeps data safe. */
-  async releaseLocks(): Promise<void> {
+  /** Takes every lease from whoever holds it, dead or alive: a lease is not what keeps data safe. */
+  async releaseLeases(): Promise<void> {
     const { leases, clock } = worldOf(this.#options.stack);
     for (const shard of this.#options.shards) {
       for (const name of [ingestLease, mergeLease, collectLease].map((lease) => lease(shardName(shard)))) {
         const held = await leases.read(name).catch(() => null);
         if (held === null || held.expiresAtMs <= clock.nowMs()) continue;
         if (await leases.forceRelease(name, held).catch(() => false))
-          this.#options.tally.count("locks taken away");
+          this.#options.tally.count("leases taken away");
       }
     }
   }
@@ -181,10 +181,10 @@ export function worldOf({ current }: StackProcess): World {
   if (known) return known;
   const { outputs } = current;
   const world = awsWorld({
-    bucket: outputs[output.bucket]!,
-    table: outputs[output.table]!,
-    queueUrl: outputs[output.queueUrl]!,
-    deadLetterQueueUrl: outputs[output.deadLetterQueueUrl]!,
+    bucket: outputs[storeOutputs.bucket]!,
+    table: outputs[storeOutputs.table]!,
+    queueUrl: outputs[storeOutputs.queueUrl]!,
+    deadLetterQueueUrl: outputs[storeOutputs.deadLetterQueueUrl]!,
   });
   worlds.set(current, world);
   return world;

@@ -4,9 +4,9 @@
  * and recall must be the same.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { deltaPrefix, manifestPrefix, segmentPrefix, shardName } from "../../lib/core/keys.ts";
-import { mergeLease } from "../../lib/engine/lease.ts";
+import { deltaPrefix, manifestPrefix, segmentPrefix, shardName } from "../../lib/core/format/keys.ts";
 import type { ObjectStore } from "../../lib/engine/ports.ts";
+import { mergeLease } from "../../lib/engine/shard/lease.ts";
 import { worldOf } from "./faults.ts";
 import { aimathData, generateData, type ImportData } from "./import-data.ts";
 import { recallOf } from "./neighbours.ts";
@@ -30,7 +30,7 @@ const importKills = 3;
  */
 const stages = ["segment", "manifest", "merge", "merged segment"] as const;
 type Stage = (typeof stages)[number];
-/** Runs of one command until it gets through: a killed run's lock keeps the next one out for a minute. */
+/** Runs of one command until it gets through: a killed run's lease keeps the next one out for two minutes. */
 const attemptsMax = 10;
 const lookMs = 5;
 const recallLeast = 0.99;
@@ -163,7 +163,7 @@ class ImportDrill {
     if (wasRunning) tally.count(`compactions killed at their ${stage}`);
     say(`killed everything at the compaction's ${stage} (${wasRunning ? "running" : "too late"})`);
     for (const lease of ["ingest", "merge"])
-      await this.#silt(["lock", "release", name, "--lease", lease, "--confirm", name]);
+      await this.#silt(["lease", "release", name, "--kind", lease, "--confirm", name]);
   }
 
   async #progress(name: string): Promise<Progress> {

@@ -9,7 +9,7 @@
  * that promises all acknowledged writes answers the greatest acknowledged write of the id, or any greater one that was
  * issued; an eventual read answers any write that was ever issued, or nothing.
  */
-import type { ProduceRecord } from "../../lib/aws/producer.ts";
+import type { ProduceRecord } from "../../lib/clients/producer.ts";
 import { vectorOf } from "./random.ts";
 
 export interface Write {

@@ -8,11 +8,11 @@ import {
   type ProduceAnswer,
   type ProduceCall,
   SiltstoneError,
-} from "../../lib/aws/producer.ts";
-import { output } from "../../lib/contract.ts";
-import { type CollectReport, collectGarbage } from "../../lib/engine/collect-garbage.ts";
-import { readCollection } from "../../lib/engine/head.ts";
-import type { Retention } from "../../lib/engine/retention.ts";
+} from "../../lib/clients/producer.ts";
+import { storeOutputs } from "../../lib/contract/functions.ts";
+import { type CollectReport, collectGarbage } from "../../lib/engine/compact/collect-garbage.ts";
+import { readCollection } from "../../lib/engine/shard/head.ts";
+import type { Retention } from "../../lib/engine/shard/retention.ts";
 
 export type LibraryTask =
   | { readonly kind: "produce"; readonly call: ProduceCall }
@@ -24,10 +24,10 @@ export type LibraryAnswer =
 
 const outputs = JSON.parse(process.argv[2]!) as Readonly<Record<string, string>>;
 const names = {
-  bucket: outputs[output.bucket]!,
-  table: outputs[output.table]!,
-  queueUrl: outputs[output.queueUrl]!,
-  deadLetterQueueUrl: outputs[output.deadLetterQueueUrl]!,
+  bucket: outputs[storeOutputs.bucket]!,
+  table: outputs[storeOutputs.table]!,
+  queueUrl: outputs[storeOutputs.queueUrl]!,
+  deadLetterQueueUrl: outputs[storeOutputs.deadLetterQueueUrl]!,
 };
 const producer = createProducer(names);
 const world = awsWorld(names);

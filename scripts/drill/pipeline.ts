@@ -1,8 +1,8 @@
 /** The main drill: producers, readers and kills side by side for the given time, then the reckoning. */
 import { setTimeout as sleep } from "node:timers/promises";
-import type { CollectReport } from "../../lib/engine/collect-garbage.ts";
-import { createCollection } from "../../lib/engine/collections.ts";
-import type { RunSummary } from "../../lib/engine/run-summary.ts";
+import { createCollection } from "../../lib/engine/catalog/collections.ts";
+import type { CollectReport } from "../../lib/engine/compact/collect-garbage.ts";
+import type { RunSummary } from "../../lib/engine/compact/run-summary.ts";
 import { FunctionCalls } from "./calls.ts";
 import { Faults, worldOf } from "./faults.ts";
 import { Ledger } from "./ledger.ts";
@@ -33,7 +33,7 @@ export interface PipelineOptions {
 const scheduleEveryMs = 1_000;
 const dims = 16;
 const loadPerCall = 500;
-/** 16 million numbers: its graph has clusters (lib/core/merge-plan.ts), so that a cold process answers from them. */
+/** 16 million numbers: its graph has clusters (lib/core/policy/merge-plan.ts), so that a cold process answers from them. */
 const cold = { dims: 1_024, ids: 16_000 };
 const pauseLong = { startMs: 1_000, limitMs: 6_000 };
 const pauseShortMs = 400;
@@ -50,7 +50,7 @@ interface Scale {
     readonly orphanMs: number;
   };
 }
-/** Enough rows that merges build graphs (lib/core/merge-plan.ts). A kept version outlives any reader's view of it. */
+/** Enough rows that merges build graphs (lib/core/policy/merge-plan.ts). A kept version outlives any reader's view of it. */
 const long: Scale = {
   sourceIds: 12_000,
   arrivalIds: 1_200,
@@ -266,7 +266,7 @@ class PipelineDrill {
       world: worldOf(this.#stack),
       calls: this.#calls,
       tally: this.#options.tally,
-      releaseLocks: () => this.#faults.releaseLocks(),
+      releaseLeases: () => this.#faults.releaseLeases(),
     };
   }
 

@@ -1,5 +1,4 @@
 /** What a drill counts, and what it found. */
-import { output } from "../../lib/contract.ts";
 
 export const killKinds = [
   "producer",
@@ -46,10 +45,3 @@ export class Tally {
     this.#onViolation(text);
   }
 }
-
-export const functionOutput = {
-  producer: output.producerFunction,
-  compactor: output.compactorFunction,
-  query: output.queryFunction,
-} as const;
-export type FunctionRole = keyof typeof functionOutput;

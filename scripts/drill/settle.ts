@@ -3,15 +3,21 @@
  * nothing is damaged, and collecting leaves nothing on S3 that no version names.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Collection } from "../../lib/core/collection.ts";
-import type { SegmentFile } from "../../lib/core/keys.ts";
-import { collectionKey, collectionPrefix, manifestKey, pointerKey, segmentKey } from "../../lib/core/keys.ts";
-import { collectGarbage } from "../../lib/engine/collect-garbage.ts";
-import { readCollection, readHead } from "../../lib/engine/head.ts";
-import { listManifests, readManifest } from "../../lib/engine/history.ts";
+import {
+  collectionKey,
+  collectionPrefix,
+  manifestKey,
+  pointerKey,
+  type SegmentFile,
+  segmentKey,
+} from "../../lib/core/format/keys.ts";
+import type { Collection } from "../../lib/core/model/collection.ts";
+import { collectGarbage } from "../../lib/engine/compact/collect-garbage.ts";
+import type { RunSummary } from "../../lib/engine/compact/run-summary.ts";
+import { verify } from "../../lib/engine/operate/verify.ts";
 import type { World } from "../../lib/engine/ports.ts";
-import type { RunSummary } from "../../lib/engine/run-summary.ts";
-import { verify } from "../../lib/engine/verify.ts";
+import { readCollection, readHead } from "../../lib/engine/shard/head.ts";
+import { listManifests, readManifest } from "../../lib/engine/shard/history.ts";
 import type { FunctionCalls } from "./calls.ts";
 import type { Ledger, SeenRecord } from "./ledger.ts";
 import { type DrillMetric, nearestDistances, recallOf } from "./neighbours.ts";
@@ -32,11 +38,11 @@ export interface SettleOptions {
   readonly world: World;
   readonly calls: FunctionCalls;
   readonly tally: Tally;
-  readonly releaseLocks: () => Promise<void>;
+  readonly releaseLeases: () => Promise<void>;
 }
 
 /** Runs the compactor until a run finds nothing to do. */
-export async function compactAll({ calls, tally, releaseLocks }: SettleOptions): Promise<void> {
+export async function compactAll({ calls, tally, releaseLeases }: SettleOptions): Promise<void> {
   let last = "no answer";
   for (let run = 0; run < runsMax; run++) {
     const result = await calls.invoke("compactor", { source: "manual" });
@@ -45,7 +51,7 @@ export async function compactAll({ calls, tally, releaseLocks }: SettleOptions):
       if (summary.pending === 0 && summary.shards.every(({ outcome }) => outcome === "nothing")) return;
       last = JSON.stringify(summary.shards);
     } else last = result.message;
-    await releaseLocks();
+    await releaseLeases();
     await sleep(runPauseMs);
   }
   tally.violation(
@@ -127,11 +133,14 @@ export async function verifyAll({ world, tally }: SettleOptions, name: string): 
 }
 
 /** Collects everything but the current versions, then looks for objects that nothing names. */
-export async function collectAll({ world, tally, releaseLocks }: SettleOptions, name: string): Promise<void> {
+export async function collectAll(
+  { world, tally, releaseLeases }: SettleOptions,
+  name: string,
+): Promise<void> {
   const collection = await readCollection(world.store, name);
   const named = new Set([collectionKey(name)]);
   for (let shard = 0; shard < collection.shards; shard++) {
-    await collectShard(world, tally, collection, shard, releaseLocks);
+    await collectShard(world, tally, collection, shard, releaseLeases);
     for (const key of await keysNamed(world, collection, shard)) named.add(key);
   }
   for await (const page of world.store.list(collectionPrefix(name))) {
@@ -149,7 +158,7 @@ async function collectShard(
   tally: Tally,
   collection: Collection,
   shard: number,
-  releaseLocks: () => Promise<void>,
+  releaseLeases: () => Promise<void>,
 ): Promise<void> {
   let last = "";
   for (let i = 0; i < collectionsMax; i++) {
@@ -159,7 +168,7 @@ async function collectShard(
     });
     if (outcome === "nothing") return;
     if (outcome === "done") tally.count("objects collected at the end", keys.length);
-    if (outcome === "locked") await releaseLocks();
+    if (outcome === "busy") await releaseLeases();
     last = `${outcome}, ${keys.length} objects`;
     await sleep(50);
   }

@@ -1,8 +1,8 @@
 /** The local stack in a process of its own, which the drill can kill whole. Answers which processes it runs. */
 import { readFileSync } from "node:fs";
-import type { Synthesis } from "../../bin/app.ts";
+import { type FunctionName, functions } from "../../lib/contract/functions.ts";
+import type { Synthesis } from "../build/synthesize.ts";
 import { type LocalStack, type LocalStackOptions, type Ports, startLocalStack } from "../local/stack.ts";
-import { type FunctionRole, functionOutput } from "./report.ts";
 
 export interface StackSettings {
   /** JSON file of a Synthesis: made once, used by every start. */
@@ -20,7 +20,7 @@ export interface StackStarted {
 export interface StackPids {
   readonly kind: "pids";
   readonly servers: Readonly<Record<"s3" | "sqs" | "dynamodb", number | null>>;
-  readonly functions: Readonly<Record<FunctionRole, readonly number[]>>;
+  readonly functions: Readonly<Record<FunctionName, readonly number[]>>;
 }
 export type StackMessage = StackStarted | StackPids | { readonly kind: "failed"; readonly reason: string };
 
@@ -45,7 +45,7 @@ async function main(): Promise<void> {
 
 function pidsOf(stack: LocalStack): StackPids {
   const pidsOfFunction = (name: string) => stack.lambda.function(name).pids;
-  const sandboxes = (role: FunctionRole) => pidsOfFunction(stack.outputs[functionOutput[role]]!);
+  const sandboxes = (role: FunctionName) => pidsOfFunction(stack.outputs[functions[role].output]!);
   const groups = stack.functions.filter((name) => name.includes("QueryGroup"));
   return {
     kind: "pids",

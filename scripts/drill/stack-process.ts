@@ -3,7 +3,7 @@ import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { synthesize } from "../../bin/app.ts";
+import { synthesize } from "../build/synthesize.ts";
 import type { Ports } from "../local/stack.ts";
 import { isAlive } from "../local/state-file.ts";
 import type { StackMessage, StackPids, StackSettings, StackStarted } from "./stack-main.ts";

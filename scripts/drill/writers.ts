@@ -4,7 +4,7 @@
  * on. A call whose outcome is unknown is kept, and repeated at the end until it is acknowledged.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import type { ProduceRecord } from "../../lib/aws/producer.ts";
+import type { ProduceRecord } from "../../lib/clients/producer.ts";
 import type { CallResult, FunctionCalls } from "./calls.ts";
 import type { Deletion, Ledger, Write } from "./ledger.ts";
 import type { LibraryProcess } from "./library-process.ts";

@@ -1,7 +1,6 @@
 /** Listening on 127.0.0.1, on the port asked for where it is free and on any other where it is not. */
 
-import type { AddressInfo } from "node:net";
-import { createServer, type Server } from "node:net";
+import { type AddressInfo, createServer, type Server } from "node:net";
 
 /** Listens on the port, or on a free one when it is taken (0 asks for a free one); returns the port. */
 export async function listen(server: Server, port: number): Promise<number> {

@@ -6,7 +6,7 @@ import type { ChildProcess } from "node:child_process";
 import { join } from "node:path";
 import type { DynamoDbCommand } from "./dynamodb.ts";
 import { type ClientSettings, provisionBuckets, provisionQueues, provisionTables } from "./provision.ts";
-import type { Weather } from "./s3/weather.ts";
+import type { FaultInjection } from "./s3/fault-injection.ts";
 import type { StackPlan } from "./stack-plan.ts";
 import { SupervisedProcess } from "./supervised-process.ts";
 
@@ -18,12 +18,12 @@ export interface ServersOptions {
   readonly plan: StackPlan;
   readonly ports: Readonly<Record<"s3" | "sqs", number>>;
   readonly dynamodb: DynamoDbCommand;
-  readonly weather: Weather | undefined;
+  readonly faultInjection: FaultInjection | undefined;
   readonly watch: (child: ChildProcess) => void;
 }
 
 export function createServers(options: ServersOptions): Readonly<Record<ServiceName, SupervisedProcess>> {
-  const { stateDir, region, plan, ports, dynamodb, weather, watch } = options;
+  const { stateDir, region, plan, ports, dynamodb, faultInjection, watch } = options;
   const server = (
     name: ServiceName,
     { command, args, host, port }: Omit<DynamoDbCommand, "emulator">,
@@ -49,7 +49,7 @@ export function createServers(options: ServersOptions): Readonly<Record<ServiceN
     folder: join(stateDir, "s3"),
     port: ports.s3,
     region,
-    weather,
+    faultInjection,
     access: plan.access,
   });
   const sqs = script("sqs-main.ts", { port: ports.sqs, region, access: plan.access });

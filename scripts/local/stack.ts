@@ -17,7 +17,7 @@ import { AccessControl } from "./iam/access.ts";
 import { LambdaHost } from "./lambda/host.ts";
 import { freePort, type HeldPort, holdPort, listen } from "./ports.ts";
 import { accountId } from "./resource-names.ts";
-import type { Weather } from "./s3/weather.ts";
+import type { FaultInjection } from "./s3/fault-injection.ts";
 import { createServers, type ServiceName } from "./servers.ts";
 import { functionUrlIds, planStack, type StackPlan } from "./stack-plan.ts";
 import { claimState, type Endpoints, type LocalState, removeState, writeState } from "./state-file.ts";
@@ -36,7 +36,7 @@ export interface LocalStackOptions {
   /** The fastest schedule runs this often, the others in proportion. @default the template's rates; null: no schedules */
   readonly scheduleEveryMs?: number | null;
   /** Throttle and faults of S3. */
-  readonly weather?: Weather;
+  readonly faultInjection?: FaultInjection;
 }
 export interface Ports {
   readonly s3: number;
@@ -62,7 +62,7 @@ export interface LocalStack {
   readonly environment: Readonly<Record<string, string>>;
   /** Current process of each server, for tests that kill one. */
   pid(service: ServiceName): number | undefined;
-  setWeather(weather: Weather): Promise<void>;
+  setFaultInjection(faultInjection: FaultInjection): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -122,8 +122,8 @@ async function startParts(
   const watch = (child: ChildProcess) => guardian.watch(child);
   const access = new AccessControl(plan.access, accountId);
   const dynamodb = await dynamoDbCommand(join(stateDir, "dynamodb"));
-  const { weather } = options;
-  const servers = createServers({ stateDir, region, plan, ports: taken, dynamodb, weather, watch });
+  const { faultInjection } = options;
+  const servers = createServers({ stateDir, region, plan, ports: taken, dynamodb, faultInjection, watch });
   started.push(...Object.values(servers).map((server) => () => server.stop()));
   const proxy = createDynamoDbProxy(dynamodb, access, region);
   if ((await listen(proxy, taken.dynamodb)) !== taken.dynamodb)
@@ -175,7 +175,7 @@ async function startParts(
       AWS_SECRET_ACCESS_KEY: "local",
     },
     pid: (service) => servers[service].pid,
-    setWeather: (weather) => sendWeather(services.s3, weather),
+    setFaultInjection: (faultInjection) => sendFaultInjection(services.s3, faultInjection),
   };
 }
 
@@ -206,11 +206,13 @@ async function holdUrlPorts(template: Template, firstPort: number): Promise<Map<
   return ports;
 }
 
-async function sendWeather(s3Endpoint: string, weather: Weather): Promise<void> {
-  const response = await fetch(`${s3Endpoint}/_local/weather`, {
+async function sendFaultInjection(s3Endpoint: string, faultInjection: FaultInjection): Promise<void> {
+  const response = await fetch(`${s3Endpoint}/_local/fault-injection`, {
     method: "PUT",
-    body: JSON.stringify(weather),
+    body: JSON.stringify(faultInjection),
   });
   if (!response.ok)
-    throw new Error(`The S3 server refused the weather: ${response.status} ${await response.text()}`);
+    throw new Error(
+      `The S3 server refused the faults to inject: ${response.status} ${await response.text()}`,
+    );
 }

@@ -5,10 +5,10 @@
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { join, relative } from "node:path";
-import { derivedId } from "../../lib/core/derived-id.ts";
-import { embedText } from "../../lib/core/lexical-embedder.ts";
-import { vectorToBase64 } from "../../lib/core/vector.ts";
-import { createCollection } from "../../lib/engine/collections.ts";
+import { derivedId } from "../../lib/core/model/derived-id.ts";
+import { vectorToBase64 } from "../../lib/core/model/vector.ts";
+import { lexicalEmbedder } from "../../lib/embedding/lexical-embedder.ts";
+import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import type { World } from "../../lib/engine/ports.ts";
 import { markdownPassages, type Passage } from "./markdown-passages.ts";
 
@@ -34,28 +34,31 @@ export interface DocumentRecord {
 }
 
 /** README.md and docs/ as records. Ids are derived from file and place, so that sending them again adds nothing. */
-export function documentRecords(root: string): DocumentRecord[] {
+export async function documentRecords(root: string): Promise<DocumentRecord[]> {
   const docs = readdirSync(join(root, "docs"), { recursive: true, encoding: "utf8" }).map((file) =>
     join(root, "docs", file),
   );
   const files = [join(root, "README.md"), ...docs.sort()].filter((file) => file.endsWith(".md"));
-  return files.flatMap((path) => {
+  const pieces = files.flatMap((path) => {
     const file = relative(root, path);
     return markdownPassages(readFileSync(path, "utf8")).map((passage, chunk) =>
-      recordOf(file, passage, chunk),
+      pieceOf(file, passage, chunk),
     );
   });
+  const texts = pieces.map(({ document, metadata }) => `${metadata.heading}\n${document}`);
+  const vectors = await lexicalEmbedder(dims).embed(texts, "document");
+  return pieces.map((piece, i) => ({ ...piece, vector: vectorToBase64(vectors[i]!) }));
 }
 
-function recordOf(file: string, { headings, text }: Passage, chunk: number): DocumentRecord {
-  const heading = headings.join(" > ");
-  return {
-    id: derivedId({ tenant: "local", source: "docs", sourceId: file, chunk }),
-    vector: vectorToBase64(embedText(`${heading}\n${text}`, dims)),
-    document: text,
-    metadata: { file, heading },
-  };
-}
+const pieceOf = (
+  file: string,
+  { headings, text }: Passage,
+  chunk: number,
+): Omit<DocumentRecord, "vector"> => ({
+  id: derivedId({ tenant: "local", source: "docs", sourceId: file, chunk }),
+  document: text,
+  metadata: { file, heading: headings.join(" > ") },
+});
 
 export async function createDocumentCollection(world: World): Promise<boolean> {
   const fields = { file: "string", heading: "string" } as const;

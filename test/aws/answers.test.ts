@@ -13,7 +13,7 @@ import { DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
 import { DynamoDbLeaseTable } from "../../lib/aws/dynamodb-lease-table.ts";
 import { S3ObjectStore } from "../../lib/aws/s3-object-store.ts";
 import { SqsDeltaQueue } from "../../lib/aws/sqs-delta-queue.ts";
-import type { SiltstoneError } from "../../lib/core/errors.ts";
+import type { SiltstoneError } from "../../lib/core/model/errors.ts";
 import { Traffic } from "../../lib/engine/traffic.ts";
 import { listen } from "../../scripts/local/ports.ts";
 

@@ -7,19 +7,20 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CreateBucketCommand } from "@aws-sdk/client-s3";
 import { awsWorld } from "../../lib/aws/aws-world.ts";
-import type { LambdaHandler } from "../../lib/aws/lambda-door.ts";
-import { createProducer, producerWorld } from "../../lib/aws/producer.ts";
+import type { LambdaHandler } from "../../lib/aws/lambda-handler.ts";
+import { producerWorld } from "../../lib/aws/producer-world.ts";
 import { s3Client } from "../../lib/aws/s3-client.ts";
 import { S3DeletedObjects } from "../../lib/aws/s3-deleted-objects.ts";
-import { env } from "../../lib/contract.ts";
-import type { Collection } from "../../lib/core/collection.ts";
-import { deltaPrefix, pointerKey } from "../../lib/core/keys.ts";
-import { requestBounds } from "../../lib/core/time-bounds.ts";
-import { collectGarbage } from "../../lib/engine/collect-garbage.ts";
-import { createCollection } from "../../lib/engine/collections.ts";
-import { ingest } from "../../lib/engine/ingest.ts";
+import { createProducer } from "../../lib/clients/producer.ts";
+import { env } from "../../lib/contract/names.ts";
+import { deltaPrefix, pointerKey } from "../../lib/core/format/keys.ts";
+import type { Collection } from "../../lib/core/model/collection.ts";
+import { requestBounds } from "../../lib/core/policy/time-bounds.ts";
+import { createCollection } from "../../lib/engine/catalog/collections.ts";
+import { collectGarbage } from "../../lib/engine/compact/collect-garbage.ts";
+import { ingest } from "../../lib/engine/compact/ingest.ts";
 import type { ObjectStore, World } from "../../lib/engine/ports.ts";
-import { type ProduceWorld, produce } from "../../lib/engine/produce.ts";
+import { type ProduceWorld, produce } from "../../lib/engine/write/produce.ts";
 import { runCommandLine } from "../../scripts/cli/program.ts";
 import { type RunningS3, startS3Server } from "../../scripts/local/s3/server.ts";
 import { MemoryLeases } from "../support/memory/leases.ts";
@@ -38,7 +39,7 @@ let world: World;
 let collection: Collection;
 
 /** How far S3's clock is ahead of ours: by so much are we behind. */
-const s3IsAhead = (clockAheadMs: number) => server.setWeather({ clockAheadMs });
+const s3IsAhead = (clockAheadMs: number) => server.setFaultInjection({ clockAheadMs });
 /** The world of a process whose clock goes wrong after its first GET. */
 function sleeping<W extends ProduceWorld>(awake: W, aheadMs: number): W {
   const get: ObjectStore["get"] = async (...asked) => {

@@ -1,5 +1,6 @@
 import { parseEnvironment } from "../../lib/aws/environment.ts";
-import { env, groupFunctionsEnv } from "../../lib/contract.ts";
+import { env } from "../../lib/contract/names.ts";
+import { settings } from "../../lib/contract/settings.ts";
 
 const complete = {
   [env.stage]: "dev",
@@ -22,8 +23,8 @@ test("a complete environment is parsed, with defaults for the two tunables", () 
   });
   const tuned = parseEnvironment({
     ...complete,
-    [env.refreshSeconds]: "0",
-    [env.cacheBytesMax]: "10737418240",
+    [settings.refreshSeconds.variable]: "0",
+    [settings.cacheBytesMax.variable]: "10737418240",
   });
   expect(tuned).toMatchObject({ refreshSeconds: 0, cacheBytesMax: 10 * 2 ** 30 });
 });
@@ -33,7 +34,7 @@ test("every missing or wrong variable is named with its range and its value, all
     ...complete,
     [env.stage]: "production",
     [env.bucket]: undefined,
-    [env.refreshSeconds]: "301",
+    [settings.refreshSeconds.variable]: "301",
   };
   expect(() => parseEnvironment(wrong)).toThrow(
     'environment: SILTSTONE_STAGE must be one of dev, staging, prod, got "production"; ' +
@@ -45,7 +46,7 @@ test("every missing or wrong variable is named with its range and its value, all
 test("query groups are function names, at most 48", () => {
   const names = Array.from({ length: 49 }, (_, n) => `Group${n}`);
   const parsed = (list: readonly string[]) =>
-    parseEnvironment({ ...complete, [groupFunctionsEnv]: list.join() }).groupFunctions;
+    parseEnvironment({ ...complete, [env.groupFunctions]: list.join() }).groupFunctions;
   expect(parsed(names.slice(1))).toEqual(names.slice(1));
   expect(() => parsed(names)).toThrow(/QUERY_GROUP_FUNCTIONS must be at most 48 names/);
 });
@@ -53,7 +54,7 @@ test("query groups are function names, at most 48", () => {
 test.each(["-1", "1.5", "ten", "1e2", " 5", "0x10", "NaN", "9".repeat(400)])(
   "refreshSeconds %j is refused",
   (value) => {
-    expect(() => parseEnvironment({ ...complete, [env.refreshSeconds]: value })).toThrow(
+    expect(() => parseEnvironment({ ...complete, [settings.refreshSeconds.variable]: value })).toThrow(
       /REFRESH_SECONDS must be an integer/,
     );
   },

@@ -1,5 +1,5 @@
 import { telemetry } from "../../lib/aws/telemetry.ts";
-import { metric, metricNamespace } from "../../lib/contract.ts";
+import { metricNamespace } from "../../lib/contract/metrics.ts";
 
 test("metrics go out in embedded metric format, by stage and by collection", () => {
   const lines: string[] = [];
@@ -7,9 +7,9 @@ test("metrics go out in embedded metric format, by stage and by collection", () 
   jest.spyOn(process.stdout, "write").mockImplementation((chunk) => lines.push(String(chunk)) > 0);
   try {
     const { emit } = telemetry({ stage: "dev", service: "query" });
-    emit("docs", { [metric.queryLatency]: 12.5, [metric.snapshotAge]: 30, [metric.queryErrors]: 0 });
-    emit(null, { [metric.queryErrors]: 1 });
-    emit("docs", { [metric.snapshotAge]: Number.NaN });
+    emit("docs", { QueryLatency: 12.5, SnapshotAge: 30, QueryErrors: 0 });
+    emit(null, { QueryErrors: 1 });
+    emit("docs", { SnapshotAge: Number.NaN });
     emit("docs", {});
   } finally {
     jest.restoreAllMocks();

@@ -5,7 +5,8 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { bundleLambdas, lambdaNames } from "../../scripts/bundle.ts";
+import { functionNames } from "../../lib/contract/functions.ts";
+import { bundleLambdas } from "../../scripts/build/bundle.ts";
 import { inspectAddon } from "../../scripts/native/elf.ts";
 
 const root = join(__dirname, "../..");
@@ -28,7 +29,7 @@ let folder: string;
 beforeEach(() => {
   mkdirSync(scratch, { recursive: true });
   folder = mkdtempSync(join(scratch, "run-"));
-  for (const name of lambdaNames) {
+  for (const name of functionNames) {
     mkdirSync(join(folder, "handlers", name), { recursive: true });
     const source = name === "producer" ? withoutAddon : withAddon;
     writeFileSync(join(folder, "handlers", name, "handler.ts"), source);

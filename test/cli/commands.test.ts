@@ -1,9 +1,9 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { SiltstoneError } from "../../lib/core/errors.ts";
-import { deltaKey, pointerKey } from "../../lib/core/keys.ts";
-import { ingestLease } from "../../lib/engine/lease.ts";
+import { deltaKey, pointerKey } from "../../lib/core/format/keys.ts";
+import { SiltstoneError } from "../../lib/core/model/errors.ts";
+import { ingestLease } from "../../lib/engine/shard/lease.ts";
 import { MemoryCli } from "./memory-deployment.ts";
 import { vectorOf, writeFvecs } from "./vectors.ts";
 
@@ -236,8 +236,8 @@ test("status shows backlog and last run, and advises on what is wrong", async ()
   const { nowMs } = cli.world.clock;
   const request = { owner: "dead-run", leaseMs: 60_000, nowMs: nowMs.call(cli.world.clock) };
   await cli.world.leases.acquire(ingestLease("docs/0"), request);
-  const locked = await cli.run(["status"]);
-  expect(locked.out).toContain("silt lock show docs");
+  const busy = await cli.run(["status"]);
+  expect(busy.out).toContain("silt lease show docs");
   await cli.world.store.delete([pointerKey({ collection: "docs", shard: 0 })]);
   const damaged = await cli.run(["status"]);
   expect(damaged).toMatchObject({
@@ -272,7 +272,7 @@ test("a damaged collection is named by every command that goes through all of th
       ["status", "a"],
       ["verify", "a"],
       ["gc", "a"],
-      ["lock", "show", "a"],
+      ["lease", "show", "a"],
     ])
       expect(await cli.run(command)).toMatchObject({
         code: 6,
@@ -416,7 +416,7 @@ test("a run that failed beside its shards is told of", async () => {
   );
 });
 
-test("a damaged pin, reason, lock and note are shown as what they are, and the pin can be removed", async () => {
+test("a damaged pin, reason, lease and note are shown as what they are, and the pin can be removed", async () => {
   await filled();
   const { store, leases } = cli.world;
   await cli.run(["snapshot", "pin", "docs", "1"]);
@@ -445,9 +445,9 @@ test("a damaged pin, reason, lock and note are shown as what they are, and the p
   leases.read = () => Promise.reject(unreadable);
   expect(await cli.run(["status"])).toMatchObject({
     code: 6,
-    out: expect.stringMatching(/docs\/0 +1 [\s\S]*\? +\?\n[\s\S]*locks cannot be read: note run\/docs\/0/),
+    out: expect.stringMatching(/docs\/0 +1 [\s\S]*\? +\?\n[\s\S]*leases cannot be read: note run\/docs\/0/),
   });
-  expect(await cli.run(["lock", "show", "docs"])).toMatchObject({ code: 6 });
+  expect(await cli.run(["lease", "show", "docs"])).toMatchObject({ code: 6 });
   expect(await cli.run(["verify", "docs"])).toMatchObject({ code: 0 });
 });
 
@@ -518,29 +518,29 @@ test("versions are listed, compared, pinned, gone back to, and collected", async
   expect(await cli.run(["snapshot", "unpin", "docs", "v1"])).toMatchObject({ code: 3 });
 });
 
-test("a lock is taken only from the holder that is named", async () => {
+test("a lease is taken only from the holder that is named", async () => {
   await filled();
-  expect((await cli.run(["lock", "show", "docs"])).out).toContain("nobody holds");
+  expect((await cli.run(["lease", "show", "docs"])).out).toContain("nobody holds");
   const request = { owner: "somebody", leaseMs: 60_000, nowMs: cli.world.clock.nowMs() };
   await cli.world.leases.acquire(ingestLease("docs/0"), request);
-  const shown = (await cli.run(["lock", "show", "docs", "--json"])).json<{
-    locks: { owner: string; epoch: number }[];
+  const shown = (await cli.run(["lease", "show", "docs", "--json"])).json<{
+    leases: { owner: string; epoch: number }[];
   }>();
-  const { owner, epoch } = shown.locks[0]!;
+  const { owner, epoch } = shown.leases[0]!;
   expect(owner).toBe("somebody");
-  expect(await cli.run(["lock", "release", "docs"])).toMatchObject({
+  expect(await cli.run(["lease", "release", "docs"])).toMatchObject({
     code: 2,
     err: expect.stringContaining(`--owner somebody --epoch ${epoch}`),
   });
   expect(
-    await cli.run(["lock", "release", "docs", "--owner", "other", "--epoch", String(epoch)]),
+    await cli.run(["lease", "release", "docs", "--owner", "other", "--epoch", String(epoch)]),
   ).toMatchObject({ code: 4 });
   await put(4);
   expect(await cli.run(["snapshot", "rollback", "docs", "1"])).toMatchObject({ code: 4 });
   expect(
-    await cli.run(["lock", "release", "docs", "--owner", owner, "--epoch", String(epoch)]),
+    await cli.run(["lease", "release", "docs", "--owner", owner, "--epoch", String(epoch)]),
   ).toMatchObject({ code: 0 });
-  expect(await cli.run(["lock", "release", "docs", "--confirm", "docs"])).toMatchObject({
+  expect(await cli.run(["lease", "release", "docs", "--confirm", "docs"])).toMatchObject({
     code: 0,
     out: expect.stringContaining("nothing to release"),
   });

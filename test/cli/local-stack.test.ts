@@ -4,8 +4,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
-import { deltaKey, pointerKey } from "../../lib/core/keys.ts";
-import { mergeLease } from "../../lib/engine/lease.ts";
+import { deltaKey, pointerKey } from "../../lib/core/format/keys.ts";
+import { mergeLease } from "../../lib/engine/shard/lease.ts";
 import { connect } from "../../scripts/cli/deployment.ts";
 import { runCommandLine } from "../../scripts/cli/program.ts";
 import { Deployed, dims, vectorOf } from "../e2e/deployed.ts";
@@ -127,14 +127,14 @@ test("writes, versions and upkeep", async () => {
   expect(await answer("count", "docs", "--consistency", "strong")).toMatchObject({ count });
   expect(await answer("gc", "docs", "--dry-run")).toMatchObject({ dryRun: true, objects: 0 });
 
-  // Nothing is there to merge, so only a dead run holds this lock.
+  // Nothing is there to merge, so only a dead run holds this lease.
   const dead = { owner: "dead", leaseMs: 60_000, nowMs: Date.now() };
   await deployed.world.leases.acquire(mergeLease("docs/0"), dead);
-  const { locks } = await answer("lock", "show", "docs");
-  const held = (locks as { kind: string; epoch: number }[]).find(({ kind }) => kind === "merge");
+  const { leases } = await answer("lease", "show", "docs");
+  const held = (leases as { kind: string; epoch: number }[]).find(({ kind }) => kind === "merge");
   expect(held).toMatchObject({ owner: "dead", expired: false });
-  const holder = ["--lease", "merge", "--owner", "dead", "--epoch", String(held?.epoch)];
-  expect(await answer("lock", "release", "docs", ...holder)).toMatchObject({ released: true });
+  const holder = ["--kind", "merge", "--owner", "dead", "--epoch", String(held?.epoch)];
+  expect(await answer("lease", "release", "docs", ...holder)).toMatchObject({ released: true });
 
   const broken = deployed.world.clock.ulid();
   await deployed.replace(deltaKey({ collection: "docs", shard: 0 }, broken), Buffer.from("no arrow"));

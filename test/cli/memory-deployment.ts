@@ -3,14 +3,16 @@ import { PassThrough } from "node:stream";
 import { checkCompactorEvent, compactorEvent } from "../../lambdas/compactor/event.ts";
 import { producerEvent } from "../../lambdas/producer/event.ts";
 import { parseQueryEvent } from "../../lambdas/query/event.ts";
-import { bodyBytesMax } from "../../lib/aws/lambda-door.ts";
+import { bodyBytesMax } from "../../lib/aws/lambda-handler.ts";
 import { parseEvent } from "../../lib/aws/parse-event.ts";
-import { invalid, unreachable } from "../../lib/core/errors.ts";
-import { compact } from "../../lib/engine/compact.ts";
-import { produce } from "../../lib/engine/produce.ts";
-import { Reader } from "../../lib/engine/reader.ts";
-import { failureOf, noteRun, summarizeRun } from "../../lib/engine/run-summary.ts";
-import type { Deployment, FunctionRole } from "../../scripts/cli/deployment.ts";
+import type { FunctionName } from "../../lib/contract/functions.ts";
+import { invalid, unreachable } from "../../lib/core/model/errors.ts";
+import { embedQuery } from "../../lib/embedding/collection-embedder.ts";
+import { compact } from "../../lib/engine/compact/compact.ts";
+import { failureOf, noteRun, summarizeRun } from "../../lib/engine/compact/run-summary.ts";
+import { Reader } from "../../lib/engine/read/reader.ts";
+import { produce } from "../../lib/engine/write/produce.ts";
+import type { Deployment } from "../../scripts/cli/deployment.ts";
 import { runCommandLine } from "../../scripts/cli/program.ts";
 import { MemoryDeletedObjects } from "../support/memory/deleted-objects.ts";
 import { type MemoryWorld, memoryWorld } from "../support/memory/world.ts";
@@ -68,7 +70,7 @@ export class MemoryCli {
     return this.#reader.close();
   }
 
-  async #call(role: FunctionRole, event: object): Promise<unknown> {
+  async #call(role: FunctionName, event: object): Promise<unknown> {
     // What a function is sent and answers goes through JSON.
     const payload = JSON.stringify(event);
     if (Buffer.byteLength(payload) > bodyBytesMax) throw invalid("a Lambda takes less at a time");
@@ -100,7 +102,7 @@ export class MemoryCli {
     const { op, call } = parseQueryEvent(event);
     switch (op) {
       case "query":
-        return this.#reader.query(call);
+        return this.#reader.query(embedQuery(call));
       case "get":
         return this.#reader.get(call);
       case "count":

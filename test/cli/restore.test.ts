@@ -1,5 +1,5 @@
 /** silt restore: it lists, asks, restores, and says what it did and what comes next. */
-import { deltaKey } from "../../lib/core/keys.ts";
+import { deltaKey } from "../../lib/core/format/keys.ts";
 import { MemoryCli } from "./memory-deployment.ts";
 import { vectorOf } from "./vectors.ts";
 

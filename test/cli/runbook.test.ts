@@ -1,5 +1,5 @@
 /** The ways back that docs/runbook.md names, each walked: what they are to save is there at the end. */
-import { deltaKey, manifestPrefix, pointerKey, quarantinedDeltaKey } from "../../lib/core/keys.ts";
+import { deltaKey, manifestPrefix, pointerKey, quarantinedDeltaKey } from "../../lib/core/format/keys.ts";
 import { MemoryCli } from "./memory-deployment.ts";
 import { vectorOf } from "./vectors.ts";
 

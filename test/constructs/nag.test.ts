@@ -6,7 +6,7 @@ import { App, type CfnElement, Stack, Validations } from "aws-cdk-lib";
 import { AwsSolutionsChecks } from "cdk-nag";
 import type { IConstruct } from "constructs";
 import { VectorStore } from "../../lib/constructs/index.ts";
-import { stages } from "../../lib/contract.ts";
+import { stages } from "../../lib/contract/names.ts";
 import { handlersFolder } from "./store-template.ts";
 
 beforeAll(() => {

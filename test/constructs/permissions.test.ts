@@ -2,7 +2,7 @@
 import { Stack } from "aws-cdk-lib";
 import { Template } from "aws-cdk-lib/assertions";
 import { Code, Function as LambdaFunction, Runtime } from "aws-cdk-lib/aws-lambda";
-import { callerEnv, env } from "../../lib/contract.ts";
+import { callerEnv, env } from "../../lib/contract/names.ts";
 import { type Statement, statementsOf, storeStack, storeTemplate } from "./store-template.ts";
 
 const bucket = "StorageBucket";

@@ -2,8 +2,18 @@
 import { Match, type Template } from "aws-cdk-lib/assertions";
 import { Architecture } from "aws-cdk-lib/aws-lambda";
 import { VectorStore } from "../../lib/constructs/index.ts";
-import { env, groupFunctionsEnv, metric, metricNamespace, output, stages } from "../../lib/contract.ts";
+import { outputNames } from "../../lib/contract/functions.ts";
+import { metricNamespace } from "../../lib/contract/metrics.ts";
+import { env, stages } from "../../lib/contract/names.ts";
+import { settings } from "../../lib/contract/settings.ts";
 import { handlersFolder, storeStack, storeTemplate } from "./store-template.ts";
+
+const { groupFunctions: _ofTheFrontOnly, ...everyFunctionHas } = env;
+const variablesOfQuery = [
+  ...Object.values(everyFunctionHas),
+  settings.refreshSeconds.variable,
+  settings.cacheBytesMax.variable,
+].sort();
 
 interface Resource {
   readonly Properties: Record<string, unknown>;
@@ -161,7 +171,7 @@ describe("functions", () => {
     const shared = [env.stage, env.bucket, env.table, env.queueUrl, env.deadLetterQueueUrl];
     expect(variables(functionOf(dev, "producer"))).toEqual([...shared].sort());
     expect(variables(functionOf(dev, "compactor"))).toEqual([...shared].sort());
-    expect(variables(functionOf(dev, "query"))).toEqual(Object.values(env).sort());
+    expect(variables(functionOf(dev, "query"))).toEqual(variablesOfQuery);
   });
 
   test("take the props", () => {
@@ -193,7 +203,10 @@ describe("functions", () => {
       EphemeralStorage: { Size: 1024 },
       ReservedConcurrentExecutions: 50,
       Environment: {
-        Variables: { [env.refreshSeconds]: "0", [env.cacheBytesMax]: String(512 * 1024 * 1024) },
+        Variables: {
+          [settings.refreshSeconds.variable]: "0",
+          [settings.cacheBytesMax.variable]: String(512 * 1024 * 1024),
+        },
       },
     });
   });
@@ -227,13 +240,13 @@ describe("query groups", () => {
         Timeout: 30,
         EphemeralStorage: { Size: 4096 },
         ReservedConcurrentExecutions: 7,
-        Environment: { Variables: { [env.cacheBytesMax]: String(1024 * 1024 * 1024) } },
+        Environment: { Variables: { [settings.cacheBytesMax.variable]: String(1024 * 1024 * 1024) } },
       });
-      expect(variables(groupOf(template, group))).toEqual(Object.values(env).sort());
+      expect(variables(groupOf(template, group))).toEqual(variablesOfQuery);
     }
     const front = functionOf(template, "query");
     expect(front).toMatchObject({ MemorySize: 1769, Timeout: 30, ReservedConcurrentExecutions: 7 });
-    const names = (front.Environment as { Variables: Record<string, unknown> }).Variables[groupFunctionsEnv];
+    const names = (front.Environment as { Variables: Record<string, unknown> }).Variables[env.groupFunctions];
     expect(JSON.stringify(names)).toMatch(
       /"StoreQueryGroup0Function\w+"\},",",\{"Ref":"StoreQueryGroup1Function/,
     );
@@ -301,7 +314,7 @@ describe("stages", () => {
 });
 
 test("outputs are the contract's, unless they are not wanted", () => {
-  expect(Object.keys(dev.toJSON().Outputs).sort()).toEqual(Object.values(output).sort());
+  expect(Object.keys(dev.toJSON().Outputs).sort()).toEqual([...outputNames].sort());
   const { stack } = storeStack();
   expect(() => new VectorStore(stack, "Second", { handlersFolder, outputs: false })).not.toThrow();
   expect(storeTemplate({ outputs: false }).toJSON().Outputs).toBeUndefined();
@@ -319,11 +332,11 @@ test("the same handlers give the same assets", () => {
 describe("bad props are refused by name", () => {
   test.each([
     [{ stage: "production" as "prod" }, 'stage: must be one of dev, staging, prod, got "production"'],
-    [{ noncurrentVersionDays: 13 }, "noncurrentVersionDays: must be an integer of at least 14, got 13"],
+    [{ noncurrentVersionDays: 13 }, "noncurrentVersionDays: must be an integer from 14 to 36500, got 13"],
     [{ refreshSeconds: 301 }, "refreshSeconds: must be an integer from 0 to 300, got 301"],
     [
       { queryCacheMiB: 5000 },
-      "queryCacheMiB: must be an integer from 1 to 2048, half of the function's local disk of 4096 MiB, got 5000",
+      "queryCacheMiB: must be at most 2048, half of the function's local disk of 4096 MiB, got 5000",
     ],
     [{ handlersFolder: "/nowhere" }, "handlersFolder: /nowhere/producer has no handler.js"],
   ])("%p", (props, message) => {
@@ -333,25 +346,20 @@ describe("bad props are refused by name", () => {
 
 test("metrics name the contract's namespace, names and dimensions", () => {
   const { store } = storeStack({ stage: "staging" });
-  expect(store.metricOldestUnmergedDeltaAge().toMetricConfig().metricStat).toMatchObject({
+  expect(store.metric("OldestUnmergedDeltaAge").toMetricConfig().metricStat).toMatchObject({
     namespace: metricNamespace,
-    metricName: metric.oldestUnmergedDeltaAge,
+    metricName: "OldestUnmergedDeltaAge",
     statistic: "Maximum",
     dimensions: [{ name: "stage", value: "staging" }],
   });
-  expect(store.metricQueryLatency({ statistic: "p50" }).statistic).toBe("p50");
-  const names = [
-    store.metricDeltasPending(),
-    store.metricDeltasQuarantined(),
-    store.metricSegments(),
-    store.metricCompactionSuccess(),
-    store.metricCompactionFailure(),
-    store.metricCompactionFaults(),
-    store.metricCompactionDuration(),
-    store.metricQueryErrors(),
-    store.metricSnapshotFallback(),
-    store.metricPartialAnswers(),
-  ].map(({ metricName }) => metricName);
-  for (const name of names) expect(Object.values(metric)).toContain(name);
-  expect(new Set(names).size).toBe(names.length);
+  expect(store.metric("QueryLatency", { statistic: "p50" }).statistic).toBe("p50");
+  expect(
+    store.metric("QueryLatency", { collection: "docs" }).toMetricConfig().metricStat?.dimensions,
+  ).toEqual([
+    { name: "collection", value: "docs" },
+    { name: "stage", value: "staging" },
+  ]);
+  expect(() => store.metric("QueryErrors", { collection: "docs" })).toThrow(
+    "metric QueryErrors: is of the whole stage, not of a collection; got docs",
+  );
 });

@@ -2,20 +2,21 @@
  * SNP-3, SNP-5, QRY-4: every kind of object on S3, damaged in every way, is reported by its name and never served; a
  * reader that was warm goes on with the version that it has; and the process lives (hnswlib never sees such bytes).
  */
-import type { Collection } from "../../lib/core/collection.ts";
-import { SiltstoneError } from "../../lib/core/errors.ts";
-import { decodeManifest, encodeManifest } from "../../lib/core/manifest.ts";
-import { encodeSealed } from "../../lib/core/sealed-json.ts";
-import { collectGarbage } from "../../lib/engine/collect-garbage.ts";
-import { createCollection } from "../../lib/engine/collections.ts";
-import { compact } from "../../lib/engine/compact.ts";
-import { readHead } from "../../lib/engine/head.ts";
-import { pinVersion } from "../../lib/engine/history.ts";
-import { merge } from "../../lib/engine/merge.ts";
-import { produce } from "../../lib/engine/produce.ts";
-import { listQuarantine } from "../../lib/engine/quarantine.ts";
-import { Reader } from "../../lib/engine/reader.ts";
-import { verify } from "../../lib/engine/verify.ts";
+
+import { decodeManifest, encodeManifest } from "../../lib/core/format/manifest.ts";
+import { encodeSealed } from "../../lib/core/format/sealed-json.ts";
+import type { Collection } from "../../lib/core/model/collection.ts";
+import { SiltstoneError } from "../../lib/core/model/errors.ts";
+import { createCollection } from "../../lib/engine/catalog/collections.ts";
+import { collectGarbage } from "../../lib/engine/compact/collect-garbage.ts";
+import { compact } from "../../lib/engine/compact/compact.ts";
+import { merge } from "../../lib/engine/compact/merge.ts";
+import { verify } from "../../lib/engine/operate/verify.ts";
+import { Reader } from "../../lib/engine/read/reader.ts";
+import { readHead } from "../../lib/engine/shard/head.ts";
+import { pinVersion } from "../../lib/engine/shard/history.ts";
+import { listQuarantine } from "../../lib/engine/shard/quarantine.ts";
+import { produce } from "../../lib/engine/write/produce.ts";
 import { random } from "../support/memory/clock.ts";
 import { type MemoryWorld, memoryWorld } from "../support/memory/world.ts";
 

@@ -7,10 +7,10 @@
  *  3. deltas are ingested and merged, and a collection finds every orphan: nothing is left that nothing names;
  *  4. verify proves hashes and the conservation ledger from the store alone.
  */
-import { isKind, SiltstoneError } from "../../lib/core/errors.ts";
-import { readCollection } from "../../lib/engine/head.ts";
-import type { Reader } from "../../lib/engine/reader.ts";
-import { verify } from "../../lib/engine/verify.ts";
+import { isKind, SiltstoneError } from "../../lib/core/model/errors.ts";
+import { verify } from "../../lib/engine/operate/verify.ts";
+import type { Reader } from "../../lib/engine/read/reader.ts";
+import { readCollection } from "../../lib/engine/shard/head.ts";
 import { Oracle } from "../sim/oracle.ts";
 import { watchedStore } from "../sim/sim-world.ts";
 import { Crash, type Effect, type EffectHook, effects, preconditionFailed } from "../support/effects.ts";

@@ -1,9 +1,10 @@
 /** Reads for the enumeration, as an operation and as what is done after one: judged by the oracle, whatever they end with. */
-import { SiltstoneError } from "../../lib/core/errors.ts";
-import { deltaOfKey } from "../../lib/core/keys.ts";
-import { encodeToken } from "../../lib/core/token.ts";
+
+import { deltaOfKey } from "../../lib/core/format/keys.ts";
+import { encodeToken } from "../../lib/core/format/token.ts";
+import { SiltstoneError } from "../../lib/core/model/errors.ts";
 import type { World } from "../../lib/engine/ports.ts";
-import { Reader } from "../../lib/engine/reader.ts";
+import { Reader } from "../../lib/engine/read/reader.ts";
 import { Traffic } from "../../lib/engine/traffic.ts";
 import { beginRead, readFault } from "../sim/reads.ts";
 import type { MemoryWorld } from "../support/memory/world.ts";

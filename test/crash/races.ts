@@ -1,8 +1,9 @@
 /** What others do while an operation sleeps. */
-import { readCollection, readHead } from "../../lib/engine/head.ts";
-import { listManifests, pinVersion, publishedChain, unpin } from "../../lib/engine/history.ts";
-import { repairPointer } from "../../lib/engine/repair.ts";
-import { rollback } from "../../lib/engine/rollback.ts";
+
+import { repairPointer } from "../../lib/engine/operate/repair.ts";
+import { rollback } from "../../lib/engine/operate/rollback.ts";
+import { readCollection, readHead } from "../../lib/engine/shard/head.ts";
+import { listManifests, pinVersion, publishedChain, unpin } from "../../lib/engine/shard/history.ts";
 import { collectAll, ingestAll, mergeAll, name, retention, type Stage, write } from "./scenarios.ts";
 
 export interface Race {

@@ -2,21 +2,22 @@
  * What is crashed: each operation over a small prepared state. An operation is one call that a person, a producer or a
  * schedule makes; `again` says whether repeating the very same call after a crash is what a caller would do.
  */
-import type { Collection } from "../../lib/core/collection.ts";
-import { deltaKey } from "../../lib/core/keys.ts";
-import type { MergeLimits } from "../../lib/core/merge-plan.ts";
-import { collectGarbage } from "../../lib/engine/collect-garbage.ts";
-import { createCollection } from "../../lib/engine/collections.ts";
-import { compact } from "../../lib/engine/compact.ts";
-import { readCollection, readHead } from "../../lib/engine/head.ts";
-import { pinVersion } from "../../lib/engine/history.ts";
-import { merge } from "../../lib/engine/merge.ts";
+
+import { deltaKey } from "../../lib/core/format/keys.ts";
+import type { Collection } from "../../lib/core/model/collection.ts";
+import type { MergeLimits } from "../../lib/core/policy/merge-plan.ts";
+import { createCollection } from "../../lib/engine/catalog/collections.ts";
+import { collectGarbage } from "../../lib/engine/compact/collect-garbage.ts";
+import { compact } from "../../lib/engine/compact/compact.ts";
+import { merge } from "../../lib/engine/compact/merge.ts";
+import { repairPointer } from "../../lib/engine/operate/repair.ts";
+import { rollback } from "../../lib/engine/operate/rollback.ts";
 import type { World } from "../../lib/engine/ports.ts";
-import { produce } from "../../lib/engine/produce.ts";
-import { listQuarantine, retryQuarantined } from "../../lib/engine/quarantine.ts";
-import { repairPointer } from "../../lib/engine/repair.ts";
-import type { Retention } from "../../lib/engine/retention.ts";
-import { rollback } from "../../lib/engine/rollback.ts";
+import { readCollection, readHead } from "../../lib/engine/shard/head.ts";
+import { pinVersion } from "../../lib/engine/shard/history.ts";
+import { listQuarantine, retryQuarantined } from "../../lib/engine/shard/quarantine.ts";
+import type { Retention } from "../../lib/engine/shard/retention.ts";
+import { produce } from "../../lib/engine/write/produce.ts";
 import type { Oracle } from "../sim/oracle.ts";
 import { vectorOf } from "../sim/writes.ts";
 import type { MemoryWorld } from "../support/memory/world.ts";

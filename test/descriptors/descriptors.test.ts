@@ -2,10 +2,11 @@
  * QRY-5: a query function lives within the file descriptors that it may have, sockets and SQLite's own files included. Its
  * handler runs in a process with so few, over the local S3.
  */
-import { shardsMax } from "../../lib/core/collection.ts";
-import { createCollection, deleteCollection } from "../../lib/engine/collections.ts";
-import { compact } from "../../lib/engine/compact.ts";
-import { produce } from "../../lib/engine/produce.ts";
+
+import { shardsMax } from "../../lib/core/model/collection.ts";
+import { createCollection, deleteCollection } from "../../lib/engine/catalog/collections.ts";
+import { compact } from "../../lib/engine/compact/compact.ts";
+import { produce } from "../../lib/engine/write/produce.ts";
 import { memoryWorld } from "../support/memory/world.ts";
 import { type LocalBucket, localBucket, QueryProcess, type Said } from "../support/query-process.ts";
 

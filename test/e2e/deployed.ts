@@ -8,9 +8,9 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { InvokeCommand, LambdaClient } from "@aws-sdk/client-lambda";
 import { type Message, ReceiveMessageCommand, SendMessageCommand, SQSClient } from "@aws-sdk/client-sqs";
-import { type Synthesis, synthesize } from "../../bin/app.ts";
 import { type AwsWorld, awsWorld } from "../../lib/aws/aws-world.ts";
-import { output } from "../../lib/contract.ts";
+import { functions, storeOutputs } from "../../lib/contract/functions.ts";
+import { type Synthesis, synthesize } from "../../scripts/build/synthesize.ts";
 import type { FunctionDefinition } from "../../scripts/local/lambda/function.ts";
 import { type LocalStack, startLocalStack } from "../../scripts/local/stack.ts";
 
@@ -80,12 +80,12 @@ export class Deployed {
     return join(this.#folder, "state");
   }
 
-  output(name: keyof typeof output): string {
-    return this.stack.outputs[output[name]]!;
+  output(name: keyof typeof storeOutputs): string {
+    return this.stack.outputs[storeOutputs[name]]!;
   }
 
   #functionName(name: FunctionName): string {
-    return this.output(`${name}Function`);
+    return this.stack.outputs[functions[name].output]!;
   }
 
   /** Direct invocation; `value` of a failure is Lambda's own {errorType, errorMessage}. */
@@ -119,7 +119,7 @@ export class Deployed {
     path: string,
     init: RequestInit = {},
   ): Promise<{ status: number; body: Reply["value"] }> {
-    const response = await fetch(new URL(path, this.output(`${name}Url`)), init);
+    const response = await fetch(new URL(path, this.stack.outputs[functions[name].urlOutput]!), init);
     return { status: response.status, body: await response.json() };
   }
 

@@ -1,5 +1,5 @@
 /**
- * A short drill (scripts/drill.ts): one kill -9 of each kind while producers, compactors, a collector and a reader work
+ * A short drill (scripts/drill/main.ts): one kill -9 of each kind while producers, compactors, a collector and a reader work
  * on the local stack with the real bundles. The long one is `npm run drill -- --minutes 20`.
  */
 import { mkdtempSync, rmSync } from "node:fs";

@@ -1,7 +1,7 @@
 /** Values that no log may show, in calls, bodies and deltas from other hands, through every function and way in. */
-import { encodeDelta } from "../../lib/core/delta.ts";
-import { deltaKey } from "../../lib/core/keys.ts";
-import { createCollection } from "../../lib/engine/collections.ts";
+import { encodeDelta } from "../../lib/core/format/delta.ts";
+import { deltaKey } from "../../lib/core/format/keys.ts";
+import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import { plantedBodies, plantedCalls, plantedRows } from "../hostile/planted.ts";
 import { type Deployed, dims, json } from "./deployed.ts";
 

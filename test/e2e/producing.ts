@@ -1,7 +1,7 @@
 /** Writing: through the producer function, its URL, and the library. */
 
-import { contentHash, createProducer, derivedId } from "../../lib/aws/producer.ts";
-import { createCollection } from "../../lib/engine/collections.ts";
+import { contentHash, createProducer, derivedId } from "../../lib/clients/producer.ts";
+import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import { base64Of, type Deployed, dims, json, vectorOf } from "./deployed.ts";
 
 /** In documents, vectors and metadata of the calls; no log may ever show them. */

@@ -5,8 +5,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { metric } from "../../lib/contract.ts";
-import { createCollection } from "../../lib/engine/collections.ts";
+import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import { planted, plantedCalls } from "../hostile/planted.ts";
 import { Deployed, dims, json, type Reply, vectorOf } from "./deployed.ts";
 
@@ -141,6 +140,6 @@ describe.each([
     expect(count).toBe(answer.results.length);
     expect(count).toBeGreaterThan(0);
     expect(count).toBeLessThan(rows);
-    expect(deployed.log("query")).toMatch(new RegExp(`"${metric.partialAnswers}":1[,}]`));
+    expect(deployed.log("query")).toMatch(new RegExp(`"${"PartialAnswers"}":1[,}]`));
   });
 });

@@ -1,11 +1,11 @@
 /** Asking: every operation, over direct invocation and over the URL, and what an answer costs. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { env, metric } from "../../lib/contract.ts";
-import { segmentKey } from "../../lib/core/keys.ts";
-import { embedText } from "../../lib/core/lexical-embedder.ts";
-import { readMarginMs, refreshHoldMs } from "../../lib/core/time-bounds.ts";
-import { createCollection } from "../../lib/engine/collections.ts";
-import { readCollection, readHead } from "../../lib/engine/head.ts";
+import { settings } from "../../lib/contract/settings.ts";
+import { segmentKey } from "../../lib/core/format/keys.ts";
+import { readMarginMs, refreshHoldMs } from "../../lib/core/policy/time-bounds.ts";
+import { lexicalVector } from "../../lib/embedding/lexical-embedder.ts";
+import { createCollection } from "../../lib/engine/catalog/collections.ts";
+import { readCollection, readHead } from "../../lib/engine/shard/head.ts";
 import { base64Of, type Deployed, dims, json, vectorOf } from "./deployed.ts";
 
 export function querying(deployed: Deployed): void {
@@ -86,7 +86,11 @@ export function querying(deployed: Deployed): void {
     const name = "texts";
     await createCollection(deployed.world, { name, dims: 384, metric: "cosine", embedder: "lexical" });
     const texts = ["sandstone is a sedimentary rock", "the compactor merges deltas", "granite is igneous"];
-    const records = texts.map((text, n) => ({ id: String(n), document: text, vector: [...embedText(text)] }));
+    const records = texts.map((text, n) => ({
+      id: String(n),
+      document: text,
+      vector: [...lexicalVector(text)],
+    }));
     const { token } = await deployed.answer("producer", { collection: name, records });
     const answer = await deployed.answer("query", {
       collection: name,
@@ -211,7 +215,7 @@ export function querying(deployed: Deployed): void {
       expect(await ask({ op: "count" })).toMatchObject({ count, ...fallback });
       expect(await deployed.http("query", "/health")).toMatchObject(degraded);
     }
-    expect(deployed.log("query")).toMatch(new RegExp(`"${metric.snapshotFallback}":1[,}]`));
+    expect(deployed.log("query")).toMatch(/"SnapshotFallback":1[,}]/);
     await deployed.replace(key, found.body);
     expect(await ask({ op: "count", ...fresh })).toMatchObject({ count: count + 1 });
     expect((await deployed.http("query", "/health")).body.status).toBe("ok");
@@ -222,7 +226,7 @@ export function querying(deployed: Deployed): void {
     await deployed.redefine("query", (definition) => ({
       ...definition,
       timeoutMs,
-      environment: { ...definition.environment, [env.refreshSeconds]: "1" },
+      environment: { ...definition.environment, [settings.refreshSeconds.variable]: "1" },
     }));
     const { count } = await ask({ op: "count", ...fresh });
     const [pid] = deployed.pids("query");
@@ -230,7 +234,7 @@ export function querying(deployed: Deployed): void {
     await deployed.answer("compactor", { source: "scheduled", collection });
     await sleep(1_100);
     const silence = (kind: "hang" | "hangBody") =>
-      deployed.stack.setWeather({
+      deployed.stack.setFaultInjection({
         faults: { seed: 1, rules: [{ kind, probability: 1, operations: ["GetObject"] }] },
       });
     for (const kind of ["hang", "hangBody"] as const) {
@@ -248,7 +252,7 @@ export function querying(deployed: Deployed): void {
       message: expect.stringMatching(/no answer within \d+ ms|timed out/),
     });
     // Frozen with requests on their way, it wakes up when their time is long over, and S3 answers again.
-    await deployed.stack.setWeather({});
+    await deployed.stack.setFaultInjection({});
     await sleep(3_000);
     const after = await ask({ op: "count", ...fresh });
     expect(after).toMatchObject({ count: count + 1 });
@@ -261,7 +265,7 @@ export function querying(deployed: Deployed): void {
       kind: "unavailable",
     });
     const [other] = deployed.pids("query");
-    await deployed.stack.setWeather({});
+    await deployed.stack.setFaultInjection({});
     expect(await ask({ op: "count" })).toMatchObject({ count: count + 1 });
     expect(deployed.pids("query")).toEqual([other]);
   });

@@ -2,16 +2,16 @@
  * Clocks that are set while an operation is under way: S3 judges the clock that signs a request, so a time that was taken
  * before one and is used after it may be one that S3 never saw. test/aws/clock.test.ts has the clocks that S3 does see.
  */
-import type { Collection } from "../../lib/core/collection.ts";
-import { watermarkLagMs } from "../../lib/core/time-bounds.ts";
-import { collectGarbage } from "../../lib/engine/collect-garbage.ts";
-import { createCollection } from "../../lib/engine/collections.ts";
-import { readHead } from "../../lib/engine/head.ts";
-import { ingest } from "../../lib/engine/ingest.ts";
-import { merge } from "../../lib/engine/merge.ts";
+import type { Collection } from "../../lib/core/model/collection.ts";
+import { watermarkLagMs } from "../../lib/core/policy/time-bounds.ts";
+import { createCollection } from "../../lib/engine/catalog/collections.ts";
+import { collectGarbage } from "../../lib/engine/compact/collect-garbage.ts";
+import { ingest } from "../../lib/engine/compact/ingest.ts";
+import { merge } from "../../lib/engine/compact/merge.ts";
 import type { World } from "../../lib/engine/ports.ts";
-import { produce } from "../../lib/engine/produce.ts";
-import { retryQuarantined } from "../../lib/engine/quarantine.ts";
+import { readHead } from "../../lib/engine/shard/head.ts";
+import { retryQuarantined } from "../../lib/engine/shard/quarantine.ts";
+import { produce } from "../../lib/engine/write/produce.ts";
 import { limits } from "../crash/scenarios.ts";
 import { type Effect, effects } from "../support/effects.ts";
 import { type MemoryWorld, memoryWorld } from "../support/memory/world.ts";

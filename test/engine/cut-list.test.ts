@@ -1,11 +1,11 @@
 /** A backlog longer than one LIST looks at: nothing is concluded about what lies behind its end. */
-import { bounds } from "../../lib/core/bounds.ts";
-import { createCollection } from "../../lib/engine/collections.ts";
-import { compact } from "../../lib/engine/compact.ts";
-import { readHead } from "../../lib/engine/head.ts";
+import { bounds } from "../../lib/core/model/bounds.ts";
+import { createCollection } from "../../lib/engine/catalog/collections.ts";
+import { compact } from "../../lib/engine/compact/compact.ts";
 import type { World } from "../../lib/engine/ports.ts";
-import { produce } from "../../lib/engine/produce.ts";
-import { Reader } from "../../lib/engine/reader.ts";
+import { Reader } from "../../lib/engine/read/reader.ts";
+import { readHead } from "../../lib/engine/shard/head.ts";
+import { produce } from "../../lib/engine/write/produce.ts";
 import { effects } from "../support/effects.ts";
 import { type MemoryWorld, memoryWorld } from "../support/memory/world.ts";
 import { underBounds } from "../support/small-bounds.ts";

@@ -2,14 +2,14 @@
  * The local disk of a function is full: `unavailable`, with what to do, and never a raw error. Nothing is lost or put
  * aside by it, an old view goes on serving, and with space again everything goes on.
  */
-import { mergeLimits } from "../../lib/core/merge-plan.ts";
-import { createCollection } from "../../lib/engine/collections.ts";
-import { compact } from "../../lib/engine/compact.ts";
-import { merge } from "../../lib/engine/merge.ts";
+import { mergeLimits } from "../../lib/core/policy/merge-plan.ts";
+import { createCollection } from "../../lib/engine/catalog/collections.ts";
+import { compact } from "../../lib/engine/compact/compact.ts";
+import { merge } from "../../lib/engine/compact/merge.ts";
 import type { World } from "../../lib/engine/ports.ts";
-import { produce } from "../../lib/engine/produce.ts";
-import { listQuarantine } from "../../lib/engine/quarantine.ts";
-import { Reader } from "../../lib/engine/reader.ts";
+import { Reader } from "../../lib/engine/read/reader.ts";
+import { listQuarantine } from "../../lib/engine/shard/quarantine.ts";
+import { produce } from "../../lib/engine/write/produce.ts";
 import { localDisk, makeIoSynchronous } from "../sim/synchronous-io.ts";
 import { memoryWorld } from "../support/memory/world.ts";
 

@@ -1,12 +1,12 @@
 /** What is not ours below our prefixes is reported, and neither read nor deleted; damage of the newest version is shown. */
-import { ulidFloor } from "../../lib/core/keys.ts";
-import { createCollection, deleteCollection, listCollections } from "../../lib/engine/collections.ts";
-import { compact } from "../../lib/engine/compact.ts";
-import { produce } from "../../lib/engine/produce.ts";
-import { shardStatus } from "../../lib/engine/status.ts";
-import { Strangers, seeBesideShards } from "../../lib/engine/strangers.ts";
-import { Sweep } from "../../lib/engine/sweep.ts";
-import { verify } from "../../lib/engine/verify.ts";
+import { ulidFloor } from "../../lib/core/model/ulid.ts";
+import { createCollection, deleteCollection, listCollections } from "../../lib/engine/catalog/collections.ts";
+import { compact } from "../../lib/engine/compact/compact.ts";
+import { Sweep } from "../../lib/engine/compact/sweep.ts";
+import { shardStatus } from "../../lib/engine/operate/status.ts";
+import { verify } from "../../lib/engine/operate/verify.ts";
+import { Strangers, seeBesideShards } from "../../lib/engine/shard/strangers.ts";
+import { produce } from "../../lib/engine/write/produce.ts";
 import { memoryWorld } from "../support/memory/world.ts";
 
 const hour = 3_600_000;

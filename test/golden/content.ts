@@ -1,7 +1,7 @@
 /** What the golden files hold. */
-import { type Collection, type CollectionOptions, newCollection } from "../../lib/core/collection.ts";
-import type { DeltaRow } from "../../lib/core/delta.ts";
-import type { DeltaHeader } from "../../lib/core/delta-header.ts";
+import { type Collection, type CollectionOptions, newCollection } from "../../lib/core/model/collection.ts";
+import type { DeltaRow } from "../../lib/core/model/row.ts";
+import type { DeltaHeader } from "../../lib/core/format/delta-header.ts";
 
 export const goldenDeltaHeader: DeltaHeader = {
   collection: "notes_v1",

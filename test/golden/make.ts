@@ -5,8 +5,8 @@
  */
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { encodeCollection } from "../../lib/core/collection.ts";
-import { encodeDelta } from "../../lib/core/delta.ts";
+import { encodeCollection } from "../../lib/core/format/collection-json.ts";
+import { encodeDelta } from "../../lib/core/format/delta.ts";
 import { goldenCollections, goldenDeltaHeader, goldenDeltaRows } from "./content.ts";
 
 const files: Record<string, () => Uint8Array> = {

@@ -3,13 +3,12 @@
  * take no more memory and time than what would fit. By direct invocation, over a URL (where JSON is escaped twice), and
  * over query groups.
  */
-import { lambdaDoor, type UrlReply } from "../../lib/aws/lambda-door.ts";
-import { metric } from "../../lib/contract.ts";
-import { answerBytesMax } from "../../lib/core/answer-size.ts";
-import { documentBytesMax } from "../../lib/core/records.ts";
-import { createCollection } from "../../lib/engine/collections.ts";
-import { compact } from "../../lib/engine/compact.ts";
-import { produce } from "../../lib/engine/produce.ts";
+import { lambdaHandler, type UrlReply } from "../../lib/aws/lambda-handler.ts";
+import { answerBytesMax } from "../../lib/core/model/answer-size.ts";
+import { documentBytesMax } from "../../lib/core/model/check-records.ts";
+import { createCollection } from "../../lib/engine/catalog/collections.ts";
+import { compact } from "../../lib/engine/compact/compact.ts";
+import { produce } from "../../lib/engine/write/produce.ts";
 import { memoryWorld } from "../support/memory/world.ts";
 import { type Handlers, handlersOver } from "./function-handlers.ts";
 
@@ -141,16 +140,16 @@ test("quotes take one byte more over a URL: what fits by direct invocation may n
 });
 
 test("the text of an answer is what JSON.stringify makes of it", async () => {
-  const options = { telemetry: { log: () => {}, emit: () => {} }, failureMetric: metric.queryErrors };
+  const options = { telemetry: { log: () => {}, emit: () => {} }, failureMetric: "QueryErrors" as const };
   for (const answer of [
     {},
     { a: undefined },
     { list: [] },
     { list: [undefined, null, { b: undefined, c: [1, [2]] }], a: undefined, text: 'é\u0001"', no: null },
   ]) {
-    const door = lambdaDoor(options, async () => answer);
+    const handler = lambdaHandler(options, async () => answer);
     const event = { version: "2.0", requestContext: { http: { method: "GET" } } };
-    const { body } = (await door(event, {
+    const { body } = (await handler(event, {
       awsRequestId: "1",
       getRemainingTimeInMillis: () => 1,
     })) as UrlReply;

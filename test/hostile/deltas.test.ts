@@ -1,12 +1,13 @@
 /** Deltas made to take a process: small on S3, and of any size in the memory of whoever reads them. */
-import { type DeltaRow, decodeDelta, encodeDelta } from "../../lib/core/delta.ts";
-import type { DeltaHeader } from "../../lib/core/delta-header.ts";
-import { deltaKey } from "../../lib/core/keys.ts";
-import { createCollection } from "../../lib/engine/collections.ts";
-import { compact } from "../../lib/engine/compact.ts";
-import { produce } from "../../lib/engine/produce.ts";
-import { listQuarantine } from "../../lib/engine/quarantine.ts";
-import { Reader } from "../../lib/engine/reader.ts";
+import { decodeDelta, encodeDelta } from "../../lib/core/format/delta.ts";
+import type { DeltaHeader } from "../../lib/core/format/delta-header.ts";
+import { deltaKey } from "../../lib/core/format/keys.ts";
+import type { DeltaRow } from "../../lib/core/model/row.ts";
+import { createCollection } from "../../lib/engine/catalog/collections.ts";
+import { compact } from "../../lib/engine/compact/compact.ts";
+import { Reader } from "../../lib/engine/read/reader.ts";
+import { listQuarantine } from "../../lib/engine/shard/quarantine.ts";
+import { produce } from "../../lib/engine/write/produce.ts";
 import { memoryWorld } from "../support/memory/world.ts";
 import { type Craft, craftDelta, craftNulls } from "./crafted-delta.ts";
 

@@ -2,8 +2,8 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { InvocationContext, LambdaHandler, UrlReply } from "../../lib/aws/lambda-door.ts";
-import { env, groupFunctionsEnv } from "../../lib/contract.ts";
+import type { InvocationContext, LambdaHandler, UrlReply } from "../../lib/aws/lambda-handler.ts";
+import { env } from "../../lib/contract/names.ts";
 import type { MemoryWorld } from "../support/memory/world.ts";
 
 const context: InvocationContext = { awsRequestId: "request-1", getRemainingTimeInMillis: () => 30_000 };
@@ -39,9 +39,9 @@ export function handlersOver(world: MemoryWorld, { groups = 0, logs = false } = 
     [env.deadLetterQueueUrl]: "http://127.0.0.1:1/dead",
   });
   jest.doMock("../../lib/aws/aws-world.ts", () => ({ awsWorld: () => world }));
-  jest.doMock("../../lib/aws/producer.ts", () => ({ producerWorld: () => world }));
+  jest.doMock("../../lib/aws/producer-world.ts", () => ({ producerWorld: () => world }));
   // The temporary folder is shared with the test: nothing is cleared in it.
-  jest.doMock("../../lib/aws/scratch.ts", () => ({ clearScratch: () => {}, roomHere: () => undefined }));
+  jest.doMock("../../lib/aws/scratch.ts", () => ({ clearScratch: () => {}, budgetHere: () => undefined }));
   const names = Array.from({ length: groups }, (_, group) => `Group${group}`);
   const ofGroups = new Map(names.map((name) => [name, loaded("query")]));
   jest.doMock("@aws-sdk/client-lambda", () => lambdaOf(ofGroups));
@@ -69,7 +69,7 @@ export function handlersOver(world: MemoryWorld, { groups = 0, logs = false } = 
 }
 
 function loaded(name: FunctionName, groups: readonly string[] = []): LambdaHandler {
-  process.env[groupFunctionsEnv] = groups.join(",");
+  process.env[env.groupFunctions] = groups.join(",");
   let handler: LambdaHandler | undefined;
   jest.isolateModules(() => {
     ({ handler } = jest.requireActual<{ handler: LambdaHandler }>(`../../lambdas/${name}/handler.ts`));

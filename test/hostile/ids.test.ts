@@ -1,9 +1,9 @@
 /** Ids that look like others, or command a terminal: new ones are refused, those that are there can be read and deleted. */
-import { encodeDelta } from "../../lib/core/delta.ts";
-import { deltaKey } from "../../lib/core/keys.ts";
-import { createCollection } from "../../lib/engine/collections.ts";
-import { compact } from "../../lib/engine/compact.ts";
-import { listQuarantine } from "../../lib/engine/quarantine.ts";
+import { encodeDelta } from "../../lib/core/format/delta.ts";
+import { deltaKey } from "../../lib/core/format/keys.ts";
+import { createCollection } from "../../lib/engine/catalog/collections.ts";
+import { compact } from "../../lib/engine/compact/compact.ts";
+import { listQuarantine } from "../../lib/engine/shard/quarantine.ts";
 import { memoryWorld } from "../support/memory/world.ts";
 import { type Handlers, handlersOver } from "./function-handlers.ts";
 

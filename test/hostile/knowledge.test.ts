@@ -2,10 +2,10 @@
  * What a caller of the query function may know of collections that he does not name: that there are some, how many shards of
  * them a process holds and how many of these are at fault (docs/security.md). By one function and by query groups.
  */
-import { pointerKey } from "../../lib/core/keys.ts";
-import { createCollection } from "../../lib/engine/collections.ts";
-import { compact } from "../../lib/engine/compact.ts";
-import { produce } from "../../lib/engine/produce.ts";
+import { pointerKey } from "../../lib/core/format/keys.ts";
+import { createCollection } from "../../lib/engine/catalog/collections.ts";
+import { compact } from "../../lib/engine/compact/compact.ts";
+import { produce } from "../../lib/engine/write/produce.ts";
 import { memoryWorld } from "../support/memory/world.ts";
 import { type Handlers, handlersOver } from "./function-handlers.ts";
 import { plantedBodies, plantedCalls } from "./planted.ts";

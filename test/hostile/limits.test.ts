@@ -3,32 +3,37 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { tokensMax } from "../../lambdas/query/event.ts";
 import { jsonEntriesMax, jsonKeysMax, jsonLevelsMax } from "../../lib/aws/json-text.ts";
-import { bodyBytesMax, problemsShownMax } from "../../lib/aws/lambda-door.ts";
+import { bodyBytesMax, problemsShownMax } from "../../lib/aws/lambda-handler.ts";
 import { factsBytesMax } from "../../lib/aws/telemetry.ts";
-import { answerBytesMax } from "../../lib/core/answer-size.ts";
-import { bounds } from "../../lib/core/bounds.ts";
-import { dimsMax, fieldsMax, shardsMax } from "../../lib/core/collection.ts";
-import { deltaBytesMax, deltaRowsMax } from "../../lib/core/delta-header.ts";
-import { callBytesMax } from "../../lib/core/delta-parts.ts";
-import { errorTextBytesMax } from "../../lib/core/errors.ts";
-import { filterDepthMax, filterListMax, filterNodesMax, filterValuesMax } from "../../lib/core/filter.ts";
+import { deltaBytesMax, deltaRowsMax } from "../../lib/core/format/delta-header.ts";
+import { callBytesMax } from "../../lib/core/format/delta-parts.ts";
+import { manifestBytesMax } from "../../lib/core/format/manifest.ts";
+import { notificationCharsMax } from "../../lib/core/format/notification.ts";
+import { sealedBytesMax } from "../../lib/core/format/sealed-json.ts";
+import { namedDeltasMax } from "../../lib/core/format/token.ts";
+import { answerBytesMax } from "../../lib/core/model/answer-size.ts";
+import { bounds } from "../../lib/core/model/bounds.ts";
+import { callRowsMax, documentBytesMax, idBytesMax } from "../../lib/core/model/check-records.ts";
+import { dimsMax, fieldsMax, shardsMax } from "../../lib/core/model/collection.ts";
+import { errorTextBytesMax } from "../../lib/core/model/errors.ts";
+import {
+  filterDepthMax,
+  filterListMax,
+  filterNodesMax,
+  filterValuesMax,
+} from "../../lib/core/model/filter.ts";
 import {
   microsecondsMax,
   microsecondsPerRowMax,
   microsecondsPerTableMax,
-} from "../../lib/core/filter-cost.ts";
-import { textBytesMax } from "../../lib/core/lexical-embedder.ts";
-import { manifestBytesMax } from "../../lib/core/manifest.ts";
-import * as metadata from "../../lib/core/metadata.ts";
-import { notificationCharsMax } from "../../lib/core/notification.ts";
-import { callRowsMax, documentBytesMax, idBytesMax } from "../../lib/core/records.ts";
-import { sealedBytesMax } from "../../lib/core/sealed-json.ts";
-import { namedDeltasMax } from "../../lib/core/token.ts";
-import { refreshSecondsMax, topKMax } from "../../lib/engine/read-request.ts";
-import { overlayBytesMax } from "../../lib/engine/shard-reader.ts";
-import { idsMax } from "../../lib/engine/view.ts";
+} from "../../lib/core/model/filter-cost.ts";
+import * as metadata from "../../lib/core/model/metadata.ts";
+import { textBytesMax } from "../../lib/embedding/lexical-embedder.ts";
+import { refreshSecondsMax, topKMax } from "../../lib/engine/read/read-request.ts";
+import { overlayBytesMax } from "../../lib/engine/read/shard-reader.ts";
+import { idsMax } from "../../lib/engine/read/view.ts";
+import { lineBytesMax } from "../../lib/import/record-lines.ts";
 import { inputBytesMax } from "../../scripts/cli/put-parts.ts";
-import { lineBytesMax } from "../../scripts/cli/record-lines.ts";
 
 const { fieldListMax, fieldTextBytesMax, metadataBytesMax, metadataKeyBytesMax, metadataKeysMax } = metadata;
 const { overlaidDeltas } = bounds;

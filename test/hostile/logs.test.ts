@@ -3,16 +3,15 @@
  * object or an error says. The end-to-end run holds the same for the bundles in Lambda's runtime (test/e2e).
  */
 import { inspect } from "node:util";
-import { type LambdaHandler, lambdaDoor } from "../../lib/aws/lambda-door.ts";
+import { type LambdaHandler, lambdaHandler } from "../../lib/aws/lambda-handler.ts";
 import { telemetry } from "../../lib/aws/telemetry.ts";
-import { metric } from "../../lib/contract.ts";
-import { encodeDelta } from "../../lib/core/delta.ts";
-import { cutText, errorTextBytesMax, invalid, SiltstoneError } from "../../lib/core/errors.ts";
-import { collectionKey, deltaKey, quarantineReasonKey } from "../../lib/core/keys.ts";
-import { decodeNotification } from "../../lib/core/notification.ts";
-import { encodeSealed } from "../../lib/core/sealed-json.ts";
-import { createCollection } from "../../lib/engine/collections.ts";
-import { listQuarantine } from "../../lib/engine/quarantine.ts";
+import { encodeDelta } from "../../lib/core/format/delta.ts";
+import { collectionKey, deltaKey, quarantineReasonKey } from "../../lib/core/format/keys.ts";
+import { decodeNotification } from "../../lib/core/format/notification.ts";
+import { encodeSealed } from "../../lib/core/format/sealed-json.ts";
+import { cutText, errorTextBytesMax, invalid, SiltstoneError } from "../../lib/core/model/errors.ts";
+import { createCollection } from "../../lib/engine/catalog/collections.ts";
+import { listQuarantine } from "../../lib/engine/shard/quarantine.ts";
 import { memoryWorld } from "../support/memory/world.ts";
 import { type Handlers, handlersOver } from "./function-handlers.ts";
 import { planted, plantedBodies, plantedCalls, plantedRows } from "./planted.ts";
@@ -135,8 +134,8 @@ test.each<[string, () => Error, number]>([
   ["a chain of defects", () => chain(50), lineBytesMax],
 ])("%s of megabytes is short in the answer and in the log", async (_, make, answerBytesMost) => {
   const service = telemetry({ stage: "dev", service: "query" });
-  const failing: LambdaHandler = lambdaDoor(
-    { telemetry: service, failureMetric: metric.queryErrors },
+  const failing: LambdaHandler = lambdaHandler(
+    { telemetry: service, failureMetric: "QueryErrors" as const },
     async () => {
       throw make();
     },

@@ -1,8 +1,12 @@
 /** Messages of whoever may send to the queue: a run holds nothing of those that are none, and nobody waits for them. */
-import { decodeNotification, encodeNotification, notificationCharsMax } from "../../lib/core/notification.ts";
-import { createCollection } from "../../lib/engine/collections.ts";
-import { compact } from "../../lib/engine/compact.ts";
-import { produce } from "../../lib/engine/produce.ts";
+import {
+  decodeNotification,
+  encodeNotification,
+  notificationCharsMax,
+} from "../../lib/core/format/notification.ts";
+import { createCollection } from "../../lib/engine/catalog/collections.ts";
+import { compact } from "../../lib/engine/compact/compact.ts";
+import { produce } from "../../lib/engine/write/produce.ts";
 import { memoryWorld } from "../support/memory/world.ts";
 
 const mebibyte = 1024 * 1024;

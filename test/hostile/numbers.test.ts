@@ -5,12 +5,12 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { encodeDelta } from "../../lib/core/delta.ts";
-import { deltaKey } from "../../lib/core/keys.ts";
-import { createCollection } from "../../lib/engine/collections.ts";
-import { compact } from "../../lib/engine/compact.ts";
-import { produce } from "../../lib/engine/produce.ts";
-import { listQuarantine } from "../../lib/engine/quarantine.ts";
+import { encodeDelta } from "../../lib/core/format/delta.ts";
+import { deltaKey } from "../../lib/core/format/keys.ts";
+import { createCollection } from "../../lib/engine/catalog/collections.ts";
+import { compact } from "../../lib/engine/compact/compact.ts";
+import { listQuarantine } from "../../lib/engine/shard/quarantine.ts";
+import { produce } from "../../lib/engine/write/produce.ts";
 import { MemoryCli } from "../cli/memory-deployment.ts";
 import { type MemoryWorld, memoryWorld } from "../support/memory/world.ts";
 import { type Handlers, handlersOver } from "./function-handlers.ts";

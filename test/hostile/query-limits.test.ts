@@ -1,16 +1,16 @@
 /**
  * One call takes a process: calls that held a query function for seconds, and the most that is accepted. The handlers are
  * those that deploy. Refusals take under 50 ms and answers over 100,000 rows under 1 s of a processor; the bounds below
- * leave room for a slower one, and for garbage of the calls before.
+ * leave time for a slower one, and for garbage of the calls before.
  */
 import { ulid } from "ulid";
-import { parseFilter } from "../../lib/core/filter.ts";
-import { checkFilterCost } from "../../lib/core/filter-cost.ts";
-import { textBytesMax } from "../../lib/core/lexical-embedder.ts";
-import { encodeToken, namedDeltasMax } from "../../lib/core/token.ts";
-import { createCollection } from "../../lib/engine/collections.ts";
-import { compact } from "../../lib/engine/compact.ts";
-import { produce } from "../../lib/engine/produce.ts";
+import { encodeToken, namedDeltasMax } from "../../lib/core/format/token.ts";
+import { parseFilter } from "../../lib/core/model/filter.ts";
+import { checkFilterCost } from "../../lib/core/model/filter-cost.ts";
+import { textBytesMax } from "../../lib/embedding/lexical-embedder.ts";
+import { createCollection } from "../../lib/engine/catalog/collections.ts";
+import { compact } from "../../lib/engine/compact/compact.ts";
+import { produce } from "../../lib/engine/write/produce.ts";
 import { memoryWorld } from "../support/memory/world.ts";
 import { type Handlers, handlersOver } from "./function-handlers.ts";
 

@@ -9,17 +9,17 @@ import {
   pointerKey,
   quarantinedDeltaKey,
   quarantineReasonKey,
-} from "../../lib/core/keys.ts";
-import type { Manifest } from "../../lib/core/manifest.ts";
-import type { Pointer } from "../../lib/core/pointer.ts";
-import { encodeSealed } from "../../lib/core/sealed-json.ts";
-import { createCollection } from "../../lib/engine/collections.ts";
-import { compact } from "../../lib/engine/compact.ts";
-import { readCollection } from "../../lib/engine/head.ts";
-import { produce } from "../../lib/engine/produce.ts";
-import { listQuarantine, retryQuarantined } from "../../lib/engine/quarantine.ts";
-import { Reader } from "../../lib/engine/reader.ts";
-import { verify } from "../../lib/engine/verify.ts";
+} from "../../lib/core/format/keys.ts";
+import type { Manifest } from "../../lib/core/format/manifest.ts";
+import type { Pointer } from "../../lib/core/format/pointer.ts";
+import { encodeSealed } from "../../lib/core/format/sealed-json.ts";
+import { createCollection } from "../../lib/engine/catalog/collections.ts";
+import { compact } from "../../lib/engine/compact/compact.ts";
+import { verify } from "../../lib/engine/operate/verify.ts";
+import { Reader } from "../../lib/engine/read/reader.ts";
+import { readCollection } from "../../lib/engine/shard/head.ts";
+import { listQuarantine, retryQuarantined } from "../../lib/engine/shard/quarantine.ts";
+import { produce } from "../../lib/engine/write/produce.ts";
 import { MemoryCli } from "../cli/memory-deployment.ts";
 import { type MemoryWorld, memoryWorld } from "../support/memory/world.ts";
 

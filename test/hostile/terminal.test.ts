@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { deltaKey, quarantinedDeltaKey, quarantineReasonKey } from "../../lib/core/keys.ts";
+import { deltaKey, quarantinedDeltaKey, quarantineReasonKey } from "../../lib/core/format/keys.ts";
 import { printable } from "../../scripts/cli/printable.ts";
 import { type ErrorStream, startProgress } from "../../scripts/cli/progress.ts";
 import { MemoryCli, type Said } from "../cli/memory-deployment.ts";

@@ -2,15 +2,17 @@
  * Writes from the future: where arrival orders them, one would win over every later write and delete of its id, for ever.
  * They are judged by what S3 says of the object, so that no writer's clock has a say.
  */
-import { type DeltaRow, encodeDelta } from "../../lib/core/delta.ts";
-import { deltaKey, ulidFloor } from "../../lib/core/keys.ts";
-import { clockAllowanceMs } from "../../lib/core/time-bounds.ts";
-import { encodeToken } from "../../lib/core/token.ts";
-import { createCollection } from "../../lib/engine/collections.ts";
-import { compact } from "../../lib/engine/compact.ts";
-import { produce } from "../../lib/engine/produce.ts";
-import { listQuarantine } from "../../lib/engine/quarantine.ts";
-import { Reader } from "../../lib/engine/reader.ts";
+import { encodeDelta } from "../../lib/core/format/delta.ts";
+import { deltaKey } from "../../lib/core/format/keys.ts";
+import { encodeToken } from "../../lib/core/format/token.ts";
+import type { DeltaRow } from "../../lib/core/model/row.ts";
+import { ulidFloor } from "../../lib/core/model/ulid.ts";
+import { clockAllowanceMs } from "../../lib/core/policy/time-bounds.ts";
+import { createCollection } from "../../lib/engine/catalog/collections.ts";
+import { compact } from "../../lib/engine/compact/compact.ts";
+import { Reader } from "../../lib/engine/read/reader.ts";
+import { listQuarantine } from "../../lib/engine/shard/quarantine.ts";
+import { produce } from "../../lib/engine/write/produce.ts";
 import { type Effect, effects } from "../support/effects.ts";
 import { memoryWorld } from "../support/memory/world.ts";
 

@@ -70,7 +70,11 @@ const wishes = (): Record<
     headers: { authorization: signedBy("s3") },
     body: "x",
   },
-  "S3: the faults switched on": { url: `${stack.endpoints.s3}/_local/weather`, method: "PUT", body: "{}" },
+  "S3: the faults switched on": {
+    url: `${stack.endpoints.s3}/_local/fault-injection`,
+    method: "PUT",
+    body: "{}",
+  },
   "SQS: a message sent": {
     url: `${stack.endpoints.sqs}/`,
     method: "POST",

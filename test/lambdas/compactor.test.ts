@@ -2,10 +2,16 @@
 import { checkCompactorEvent, compactorEvent } from "../../lambdas/compactor/event.ts";
 import { runMetrics } from "../../lambdas/compactor/metrics.ts";
 import { parseEvent } from "../../lib/aws/parse-event.ts";
-import type { CompactReport } from "../../lib/engine/compact.ts";
-import type { IngestReport } from "../../lib/engine/ingest.ts";
-import { failureOf, noteRun, runNote, shardRunNote, summarizeRun } from "../../lib/engine/run-summary.ts";
-import type { ShardReport } from "../../lib/engine/shard-reports.ts";
+import type { CompactReport } from "../../lib/engine/compact/compact.ts";
+import type { IngestReport } from "../../lib/engine/compact/ingest.ts";
+import {
+  failureOf,
+  noteRun,
+  runNote,
+  shardRunNote,
+  summarizeRun,
+} from "../../lib/engine/compact/run-summary.ts";
+import type { ShardReport } from "../../lib/engine/compact/shard-reports.ts";
 import { memoryWorld } from "../support/memory/world.ts";
 
 const refusal = (event: unknown): string => {
@@ -69,7 +75,7 @@ const mixed = summaryOf([
   shard("docs", 0, { ingest: ingest() }),
   shard("docs", 1, { ingest: ingest({ ...nothing, version: 7 }) }),
   shard("notes", 0, {
-    ingest: ingest({ ...nothing, outcome: "locked", pending: ["A", "B"], oldestPendingMs: 1_000_500 }),
+    ingest: ingest({ ...nothing, outcome: "busy", pending: ["A", "B"], oldestPendingMs: 1_000_500 }),
   }),
   shard("bad", 0, { error: { kind: "corrupt", message: "why" } }),
   shard("idle", 0, { look: { kind: "idle", version: 5 } }),
@@ -88,7 +94,7 @@ test("a summary counts, and puts first what happened", () => {
   });
   expect(mixed.shards.map(({ collection, shard, outcome }) => `${collection}/${shard} ${outcome}`)).toEqual([
     "docs/0 done",
-    "notes/0 locked",
+    "notes/0 busy",
     "bad/0 failed",
     "docs/1 nothing",
     "idle/0 nothing",

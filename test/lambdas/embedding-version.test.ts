@@ -1,7 +1,7 @@
 /** Reads that name the embedding space they mean: by one function and by query groups, whose handlers are those that deploy. */
-import { createCollection, deleteCollection } from "../../lib/engine/collections.ts";
-import { compact } from "../../lib/engine/compact.ts";
-import { produce } from "../../lib/engine/produce.ts";
+import { createCollection, deleteCollection } from "../../lib/engine/catalog/collections.ts";
+import { compact } from "../../lib/engine/compact/compact.ts";
+import { produce } from "../../lib/engine/write/produce.ts";
 import { type Handlers, handlersOver } from "../hostile/function-handlers.ts";
 import { memoryWorld } from "../support/memory/world.ts";
 

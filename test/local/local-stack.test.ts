@@ -187,12 +187,12 @@ test("SQS comes back after kill -9 with its queues, and without its messages", a
 
 test("faults of S3 are switched on and off while it runs", async () => {
   const rules = [{ kind: "slowDown", probability: 1 }] as const;
-  await stack.setWeather({ faults: { seed: 1, rules } });
+  await stack.setFaultInjection({ faults: { seed: 1, rules } });
   const once = new S3Client({ endpoint: stack.endpoints.s3, region, credentials, maxAttempts: 1 });
   const put = () =>
-    once.send(new PutObjectCommand({ Bucket: stack.outputs.BucketName!, Key: "weather", Body: "x" }));
+    once.send(new PutObjectCommand({ Bucket: stack.outputs.BucketName!, Key: "fault-injection", Body: "x" }));
   await expect(put()).rejects.toMatchObject({ name: "SlowDown" });
-  await stack.setWeather({});
+  await stack.setFaultInjection({});
   await put();
   once.destroy();
 });

@@ -1,4 +1,4 @@
-/** Garbage collection (lib/engine/collect-garbage.ts). */
+/** Garbage collection (lib/engine/compact/collect-garbage.ts). */
 import { show } from "./commit.ts";
 import type { Step } from "./explore.ts";
 import type { Setup } from "./rules.ts";

@@ -1,5 +1,5 @@
 /**
- * The commit, as lib/engine/publish.ts makes it: propose on a head, write the manifest, move the pointer with If-Match,
+ * The commit, as lib/engine/shard/publish.ts makes it: propose on a head, write the manifest, move the pointer with If-Match,
  * and when nothing is known afterwards, look again and let the proposal decide.
  */
 import type { Step } from "./explore.ts";

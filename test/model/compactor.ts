@@ -1,4 +1,4 @@
-/** The producer (lib/engine/produce.ts), the compactor (lib/engine/ingest.ts), and time. */
+/** The producer (lib/engine/write/produce.ts), the compactor (lib/engine/compact/ingest.ts), and time. */
 import { commitSteps, type Proposal, show, type Writer } from "./commit.ts";
 import type { Step } from "./explore.ts";
 import type { Setup } from "./rules.ts";
@@ -32,7 +32,7 @@ export function producerSteps(world: World, setup: Setup, index: number): Step<W
   ];
 }
 
-/** Thirty days pass (lib/engine/deltas.ts, horizonMs), and then one more hour (tombstoneKeepMs). */
+/** Thirty days pass (lib/engine/shard/deltas.ts, horizonMs), and then one more hour (tombstoneKeepMs). */
 export function timeSteps(world: World, setup: Setup, index: number): Step<World>[] {
   const actor = world.actors[index]!;
   const waiting = world.deltas & ~manifestOf(world, world.pointer).applied;

@@ -86,13 +86,13 @@ export const configurations: readonly Configuration[] = [
     setup: { ...ordinary, pastCommits: 2, deltas: 3, deletes: [0, 0b01, 0b11], reclaims: true, triesMax: 1 },
   },
   {
-    name: "rollbacks without a lock table",
+    name: "rollbacks without a lease table",
     quick: true,
     cast: { rollback: [1, 1] },
     setup: { ...ordinary, pastCommits: 3, tableLost: true },
   },
   {
-    name: "rollback and ingest without a lock table",
+    name: "rollback and ingest without a lease table",
     quick: false,
     cast: { compactor: [1], rollback: [1], merger: [1] },
     setup: { ...ordinary, deltas: 3, pastCommits: 3, tableLost: true, triesMax: 2 },

@@ -1,4 +1,4 @@
-/** Merging (lib/engine/merge.ts): a plan, a segment built from immutable inputs, and a commit that revalidates. */
+/** Merging (lib/engine/compact/merge.ts): a plan, a segment built from immutable inputs, and a commit that revalidates. */
 import { commitSteps, type Proposal, show, type Writer } from "./commit.ts";
 import type { Step } from "./explore.ts";
 import type { Setup } from "./rules.ts";

@@ -24,7 +24,7 @@ export const mutants: readonly Mutant[] = [
   { without: ["rollbackGeneration", "retryGeneration"], configuration: "pins", finds: "I3" },
   { without: ["retryGeneration"], configuration: "undo", finds: "I3" },
   { without: ["againstLive"], configuration: "reclaim", finds: "I1" },
-  { without: ["ownCommit"], configuration: "rollbacks without a lock table", finds: "report" },
+  { without: ["ownCommit"], configuration: "rollbacks without a lease table", finds: "report" },
   { without: ["repairFloor"], configuration: "repair", finds: "I" },
   { without: ["rebaseOverMerges"], configuration: "ingest", finds: "conservation" },
   { without: ["rebaseOverMerges", "alreadyApplied"], configuration: "ingest", finds: "conservation" },

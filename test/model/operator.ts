@@ -1,4 +1,4 @@
-/** What people do: rolling back (lib/engine/rollback.ts), pinning and unpinning (lib/engine/history.ts). */
+/** What people do: rolling back (lib/engine/operate/rollback.ts), pinning and unpinning (lib/engine/shard/history.ts). */
 import { commitSteps, type Proposal, show, type Writer } from "./commit.ts";
 import type { Step } from "./explore.ts";
 import type { Setup } from "./rules.ts";

@@ -2,7 +2,7 @@
 import type { Mask } from "./world.ts";
 
 export interface Rules {
-  /** The pointer is written with If-Match (lib/engine/publish.ts, movePointer). */
+  /** The pointer is written with If-Match (lib/engine/shard/publish.ts, movePointer). */
   readonly ifMatch: boolean;
   /** No unpublished segment below the floor is published (publish.ts, belowFloor). */
   readonly belowFloor: boolean;
@@ -88,7 +88,7 @@ export interface Setup {
   readonly deltas: number;
   /** Commits that the shard has when all begins (worldWithPast). */
   readonly pastCommits: 0 | 2 | 3;
-  /** Whether the lock table may be lost at any moment: then two holders can have the same epoch. */
+  /** Whether the lease table may be lost at any moment: then two holders can have the same epoch. */
   readonly tableLost: boolean;
   /** By delta: the older deltas whose rows it deletes; 0 for an upsert. */
   readonly deletes: readonly Mask[];

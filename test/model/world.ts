@@ -19,7 +19,7 @@ export function members(mask: Mask): number[] {
   return found;
 }
 
-/** The pointer (lib/core/pointer.ts). Its etag is (commit, generation): no two of its contents share both. */
+/** The pointer (lib/core/format/pointer.ts). Its etag is (commit, generation): no two of its contents share both. */
 export interface Pointer {
   readonly commit: number;
   readonly generation: number;
@@ -29,7 +29,7 @@ export interface Pointer {
   readonly floorCommits: number;
 }
 
-/** What a manifest says (lib/core/manifest.ts). Its contents stay here when its object is deleted. */
+/** What a manifest says (lib/core/format/manifest.ts). Its contents stay here when its object is deleted. */
 export interface Manifest {
   readonly version: number;
   readonly parent: number;
@@ -178,11 +178,11 @@ export const rowsOf = (world: World, segments: Mask): Mask =>
 export const sameEtag = (a: Pointer, b: Pointer): boolean =>
   a.commit === b.commit && a.generation === b.generation;
 
-/** The epoch of a lease that is taken now. The lock table gives the next one; when it was lost, the one above the pointer's. */
+/** The epoch of a lease that is taken now. The lease table gives the next one; when it was lost, the one above the pointer's. */
 export const nextEpoch = (world: World, { tableLost }: { readonly tableLost: boolean }): number =>
   tableLost ? manifestOf(world, world.pointer).epoch + 1 : world.epochs + 1;
 
-/** Commits from the head back by parent, as far as their manifests exist (lib/engine/history.ts, publishedChain). */
+/** Commits from the head back by parent, as far as their manifests exist (lib/engine/shard/history.ts, publishedChain). */
 export function chainOf(world: World, pointer: Pointer): number[] {
   const chain = [pointer.commit];
   for (;;) {

@@ -1,6 +1,6 @@
 /**
  * Planted faults: one small change each to the product's sources, each a mistake that somebody could make. All of them
- * must be caught (scripts/mutants.ts). The search text must occur exactly once: a mutant that no longer fits is an error.
+ * must be caught (test/mutants/main.ts). The search text must occur exactly once: a mutant that no longer fits is an error.
  */
 export interface Mutant {
   readonly name: string;
@@ -21,34 +21,34 @@ const forgedRecords = "test/corruption/forged/forged-records.test.ts";
 const forgedGraphs = "test/corruption/forged/forged-graphs.test.ts";
 
 export const mutants: readonly Mutant[] = [
-  mutant("pointer moved without If-Match", "lib/engine/publish.ts", ", { ifMatch: head.etag });", ");"),
+  mutant("pointer moved without If-Match", "lib/engine/shard/publish.ts", ", { ifMatch: head.etag });", ");"),
   mutant(
     "ambiguous commit taken for won",
-    "lib/engine/publish.ts",
+    "lib/engine/shard/publish.ts",
     `if (isKind(error, "uncertain")) return null;`,
     `if (isKind(error, "uncertain")) return head.etag;`,
   ),
   mutant(
     "ambiguous commit retried blindly",
-    "lib/engine/publish.ts",
+    "lib/engine/shard/publish.ts",
     "const change = propose(current);",
     "const change = propose(head);",
   ),
   mutant(
     "a refused manifest is pointed to",
-    "lib/engine/publish.ts",
+    "lib/engine/shard/publish.ts",
     `  if (put.kind === "preconditionFailed") return null;\n`,
     "",
   ),
   mutant(
     "no check against the collector's floor",
-    "lib/engine/publish.ts",
+    "lib/engine/shard/publish.ts",
     "successionFault(manifest, next) ?? belowFloor(head, next)",
     "successionFault(manifest, next)",
   ),
   {
     name: "deltas deleted before the commit",
-    file: "lib/engine/ingest-batch.ts",
+    file: "lib/engine/compact/ingest-batch.ts",
     edits: [
       {
         search: "    const { head } = await publish(world, collection, batch.head, (head) =>",
@@ -60,10 +60,10 @@ export const mutants: readonly Mutant[] = [
   {
     // One of the two alone is covered by the other.
     name: "deltas never deleted, neither by their run nor by the next",
-    file: "lib/engine/ingest.ts",
+    file: "lib/engine/compact/ingest.ts",
     edits: [
       {
-        file: "lib/engine/ingest-batch.ts",
+        file: "lib/engine/compact/ingest-batch.ts",
         search: "    await world.store.delete(deltas.map((delta) => deltaKey(shard, delta)));\n",
         replace: "",
       },
@@ -72,78 +72,78 @@ export const mutants: readonly Mutant[] = [
   },
   mutant(
     "messages deleted before the commit",
-    "lib/engine/compact.ts",
+    "lib/engine/compact/compact.ts",
     "if (isSeen && !pending.includes(notice.delta))",
     "if (isSeen || pending)",
   ),
   mutant(
     "messages of what lies behind the LIST's end are deleted",
-    "lib/engine/compact.ts",
+    "lib/engine/compact/compact.ts",
     "const isSeen = unseenAfter === null || notice.delta <= unseenAfter;",
     "const isSeen = unseenAfter !== notice.delta;",
   ),
   {
     name: "a shard that no message names is never looked at",
-    file: "lib/core/turns.ts",
+    file: "lib/core/policy/turns.ts",
     edits: [
       {
         search: "...resting.slice(0, Math.max(share, late)).map(({ name }) => name)",
         replace: "...resting.slice(0, 0).map(({ name }) => name)",
       },
     ],
-    test: "test/engine/sweep.test.ts",
+    test: "test/engine/compact/sweep.test.ts",
   },
   {
     name: "what skipped runs left out is not due",
-    file: "lib/core/turns.ts",
+    file: "lib/core/policy/turns.ts",
     edits: [{ search: "Math.max(share, late)", replace: "Math.min(share, 1)" }],
-    test: "test/engine/sweep.test.ts",
+    test: "test/engine/compact/sweep.test.ts",
   },
   {
     name: "a shard where something was found rests",
-    file: "lib/core/turns.ts",
+    file: "lib/core/policy/turns.ts",
     edits: [
       {
         search: "this.#seen.set(name, { atMs: nowMs, isRestless });",
         replace: "this.#seen.set(name, { atMs: nowMs, isRestless: isRestless && false });",
       },
     ],
-    test: "test/engine/sweep.test.ts",
+    test: "test/engine/compact/sweep.test.ts",
   },
   {
     name: "shards rest although the queue does not answer",
-    file: "lib/engine/compact.ts",
+    file: "lib/engine/compact/compact.ts",
     edits: [{ search: "this.#faults.has(receiving) ?", replace: 'this.#faults.has("none") ?' }],
-    test: "test/engine/sweep.test.ts",
+    test: "test/engine/compact/sweep.test.ts",
   },
   {
     name: "a collection that was made again is what it was",
-    file: "lib/engine/run-shards.ts",
+    file: "lib/engine/compact/run-shards.ts",
     edits: [
       { search: "if (now?.id === collection.id) throw error;", replace: "if (now !== null) throw error;" },
     ],
-    test: "test/engine/sweep.test.ts",
+    test: "test/engine/compact/sweep.test.ts",
   },
   {
     name: "upkeep does not see that a pointer moved",
-    file: "lib/engine/sweep.ts",
+    file: "lib/engine/compact/sweep.ts",
     edits: [
       {
         search: "if (read !== null) return read.etag;",
         replace: "if (read !== null && known === undefined) return read.etag;",
       },
     ],
-    test: "test/engine/sweep.test.ts",
+    test: "test/engine/compact/sweep.test.ts",
   },
   {
     name: "a message is settled by what an earlier round found",
-    file: "lib/engine/compact.ts",
+    file: "lib/engine/compact/compact.ts",
     edits: [{ search: "if (ingested.has(name)) {", replace: "if (this.#reports.of(notice).ingest) {" }],
-    test: "test/engine/sweep.test.ts",
+    test: "test/engine/compact/sweep.test.ts",
   },
   {
     name: "what somebody put into a segment's folder is collected with it",
-    file: "lib/core/keys.ts",
+    file: "lib/core/format/keys.ts",
     edits: [
       {
         search: "for (const file of segmentFiles) {",
@@ -154,26 +154,26 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a status takes a file that was cut off for whole",
-    file: "lib/engine/status.ts",
+    file: "lib/engine/operate/status.ts",
     edits: [{ search: "else if (found !== bytes)", replace: "else if (found > bytes)" }],
     test: "test/engine/strangers.test.ts",
   },
   {
     name: "one damaged configuration stops every collection",
-    file: "lib/engine/collections.ts",
+    file: "lib/engine/catalog/collections.ts",
     edits: [{ search: "outcome.reason instanceof SiltstoneError", replace: "outcome.reason === null" }],
-    test: "test/engine/contained.test.ts",
+    test: "test/engine/compact/contained.test.ts",
   },
   {
     name: "a queue that fails stops every shard",
     file: "lib/engine/faults.ts",
     edits: [{ search: "      this.note(part, error);\n      return null;", replace: "      throw error;" }],
-    test: "test/engine/contained.test.ts",
+    test: "test/engine/compact/contained.test.ts",
   },
   {
     // Each alone is covered by the others (docs/model.md).
     name: "nobody checks epochs, nor whether others ingested",
-    file: "lib/engine/ingest-batch.ts",
+    file: "lib/engine/compact/ingest-batch.ts",
     edits: [
       { search: "if (manifest.epoch > run.epoch) {", replace: "if (manifest.epoch < 0) {" },
       {
@@ -181,7 +181,7 @@ export const mutants: readonly Mutant[] = [
         replace: "if (manifest.version < 0) {",
       },
       {
-        file: "lib/core/manifest.ts",
+        file: "lib/core/format/manifest.ts",
         search: "if (next.epoch < head.epoch)",
         replace: "if (next.epoch < 0)",
       },
@@ -189,25 +189,25 @@ export const mutants: readonly Mutant[] = [
   },
   mutant(
     "merged deltas count as waiting",
-    "lib/engine/deltas.ts",
+    "lib/engine/shard/deltas.ts",
     "delta > manifest.watermark && !applied.has(delta)",
     "delta > manifest.watermark && applied !== null",
   ),
   mutant(
     "applied deltas are not recorded",
-    "lib/engine/ingest-batch.ts",
+    "lib/engine/compact/ingest-batch.ts",
     "    applied: next,\n",
     "    applied: next.slice(0, 0),\n",
   ),
   mutant(
     "applied never forgets",
-    "lib/engine/ingest-batch.ts",
+    "lib/engine/compact/ingest-batch.ts",
     "manifest.applied.filter(mayBeThere)",
     "manifest.applied",
   ),
   {
     name: "applied forgets what lies behind the LIST's end",
-    file: "lib/engine/ingest-batch.ts",
+    file: "lib/engine/compact/ingest-batch.ts",
     edits: [
       {
         search: "listed.has(delta) || (end !== null && delta > end)",
@@ -216,22 +216,27 @@ export const mutants: readonly Mutant[] = [
     ],
     test: "test/engine/cut-list.test.ts",
   },
-  mutant("watermark without lag", "lib/engine/ingest-batch.ts", "listedAtMs - watermarkLagMs", "listedAtMs"),
+  mutant(
+    "watermark without lag",
+    "lib/engine/compact/ingest-batch.ts",
+    "listedAtMs - watermarkLagMs",
+    "listedAtMs",
+  ),
   mutant(
     "watermark past what may still lie there",
-    "lib/engine/ingest-batch.ts",
+    "lib/engine/compact/ingest-batch.ts",
     "const oldest = listed[0]?.delta;",
     "const oldest = listed.find(() => false)?.delta;",
   ),
   mutant(
     "watermark from the time of the commit",
-    "lib/engine/ingest-batch.ts",
+    "lib/engine/compact/ingest-batch.ts",
     "nextWatermark(manifest.watermark, run.batch)",
     "nextWatermark(manifest.watermark, { ...run.batch, listed: [], listedAtMs: run.nowMs })",
   ),
   {
     name: "watermark from a clock that was set back",
-    file: "lib/engine/ingest.ts",
+    file: "lib/engine/compact/ingest.ts",
     edits: [
       {
         search: "if (world.clock.nowMs() >= atMs) return",
@@ -254,19 +259,19 @@ export const mutants: readonly Mutant[] = [
   ),
   mutant(
     "a run that slept goes on",
-    "lib/engine/ingest-batch.ts",
+    "lib/engine/compact/ingest-batch.ts",
     "if (run.nowMs - run.batch.listedAtMs > batchMsMax) {",
     "if (run.nowMs < 0) {",
   ),
   mutant(
     "a slow PUT is acknowledged",
-    "lib/engine/put-delta.ts",
+    "lib/engine/shard/put-delta.ts",
     "return passedMs > deltaPutMaxMs || ",
     "return ",
   ),
   {
     name: "a delta from the future is acknowledged",
-    file: "lib/engine/put-delta.ts",
+    file: "lib/engine/shard/put-delta.ts",
     edits: [
       {
         search: " || passedMs < -clockSetBackMaxMs",
@@ -277,13 +282,13 @@ export const mutants: readonly Mutant[] = [
   },
   mutant(
     "a refused delta is acknowledged",
-    "lib/engine/put-delta.ts",
+    "lib/engine/shard/put-delta.ts",
     `if (put.kind === "preconditionFailed") await proveOurs(world, key, body);`,
     "void put;",
   ),
   {
     name: "a lost answer to a PUT is acknowledged",
-    file: "lib/engine/put-delta.ts",
+    file: "lib/engine/shard/put-delta.ts",
     edits: [
       {
         search: "const put = await world.store.put(key, body, { ifAbsent: true });",
@@ -343,29 +348,29 @@ export const mutants: readonly Mutant[] = [
   ),
   {
     name: "a call that is half written says that nothing happened",
-    file: "lib/engine/produce.ts",
+    file: "lib/engine/write/produce.ts",
     edits: [
       { search: "if (at === 0 && !mayBeThere) return error;", replace: "if (!mayBeThere) return error;" },
     ],
-    test: "test/engine/produce.test.ts",
+    test: "test/engine/write/produce.test.ts",
   },
   {
     name: "a call is read after the caller may have changed it",
-    file: "lib/engine/produce.ts",
+    file: "lib/engine/write/produce.ts",
     edits: [
       { search: "const call = ownCopy(given) as ProduceCall;", replace: "const call = given; void ownCopy;" },
     ],
-    test: "test/engine/produce.test.ts",
+    test: "test/engine/write/produce.test.ts",
   },
   {
     name: "deltas are bounded by rows alone",
-    file: "lib/core/delta-parts.ts",
+    file: "lib/core/format/delta-parts.ts",
     edits: [{ search: "bytes + more <= bytesTarget", replace: "bytes + more >= bytesTarget * 0" }],
-    test: "test/engine/produce.test.ts",
+    test: "test/engine/write/produce.test.ts",
   },
   {
     name: "strong read: pointer before the LIST",
-    file: "lib/engine/shard-reader.ts",
+    file: "lib/engine/read/shard-reader.ts",
     edits: [
       {
         search:
@@ -377,7 +382,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "strong read forgives a vanished delta",
-    file: "lib/engine/shard-reader.ts",
+    file: "lib/engine/read/shard-reader.ts",
     edits: [
       { search: "      if (!deltas.every((delta) => known.has(delta))) return null;\n", replace: "" },
       { search: "known.get(delta)!", replace: "known.get(delta) ?? []" },
@@ -385,7 +390,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a view goes back",
-    file: "lib/engine/shard-views.ts",
+    file: "lib/engine/read/shard-views.ts",
     edits: [
       { search: "if (read.pointer.version < this.#newest) {", replace: "if (read.pointer.version < 0) {" },
     ],
@@ -393,74 +398,74 @@ export const mutants: readonly Mutant[] = [
   },
   mutant(
     "a bounded read trusts its cache",
-    "lib/engine/shard-reader.ts",
+    "lib/engine/read/shard-reader.ts",
     "if (current !== null && this.#isWithin(sinceMs, maxAgeMs)) return current;",
     "if (current !== null) return current;",
   ),
   {
     name: "a failed check renews the view of a bounded read",
-    file: "lib/engine/shard-reader.ts",
+    file: "lib/engine/read/shard-reader.ts",
     edits: [{ search: "tolerant ? this.#triedAtMs : this.#views.checkedAtMs", replace: "this.#triedAtMs" }],
-    test: "test/engine/freshness.test.ts",
+    test: "test/engine/read/freshness.test.ts",
   },
   {
     name: "a bounded read whose token is merged takes a view of any age",
-    file: "lib/engine/shard-reader.ts",
+    file: "lib/engine/read/shard-reader.ts",
     edits: [
       {
         search: "if (missing.length === 0) return this.fresh(maxAgeMs, tolerant);",
         replace: "if (missing.length === 0) return this.fresh(maxAgeMs, true);",
       },
     ],
-    test: "test/engine/freshness.test.ts",
+    test: "test/engine/read/freshness.test.ts",
   },
   {
     name: "a bounded read takes the version before a damaged one",
-    file: "lib/engine/shard-reader.ts",
+    file: "lib/engine/read/shard-reader.ts",
     edits: [{ search: "if (tolerant) return current", replace: "if (maxAgeMs >= 0) return current" }],
-    test: "test/engine/freshness.test.ts",
+    test: "test/engine/read/freshness.test.ts",
   },
   {
     name: "a version that was never published serves while the newest is damaged",
-    file: "lib/engine/fallback.ts",
+    file: "lib/engine/read/fallback.ts",
     edits: [{ search: "if (manifests.length === 1 && only)", replace: "if (only)" }],
-    test: "test/engine/fallback.test.ts",
+    test: "test/engine/read/fallback.test.ts",
   },
   {
     name: "a version below the floor serves while the newest is damaged",
-    file: "lib/engine/fallback.ts",
+    file: "lib/engine/read/fallback.ts",
     edits: [
       {
         search: "Math.max(above + 1, pointer.floor.version, pointer",
         replace: "Math.max(above + 1, pointer",
       },
     ],
-    test: "test/engine/fallback.test.ts",
+    test: "test/engine/read/fallback.test.ts",
   },
   {
     name: "a bound counts from a cold answer whose version is damaged",
-    file: "lib/engine/shard-views.ts",
+    file: "lib/engine/read/shard-views.ts",
     edits: [{ search: "      this.#checkedAtMs = Number.NEGATIVE_INFINITY;\n", replace: "" }],
-    test: "test/engine/fallback.test.ts",
+    test: "test/engine/read/fallback.test.ts",
   },
   {
     name: "a lost pointer behind version 0 is nothing published",
-    file: "lib/engine/shard-reader.ts",
+    file: "lib/engine/read/shard-reader.ts",
     edits: [
       { search: "current.manifest.version > 0 && (await this.#isOurs())", replace: "await this.#isOurs()" },
     ],
-    test: "test/engine/fallback.test.ts",
+    test: "test/engine/read/fallback.test.ts",
   },
   {
     name: "a refresh holds up an answer for as long as it takes",
-    file: "lib/engine/shard-reader.ts",
+    file: "lib/engine/read/shard-reader.ts",
     edits: [
       {
         search: "current === null ? this.#newestOrOlder() :",
         replace: "tolerant ? this.#newestOrOlder() :",
       },
     ],
-    test: "test/engine/silent-store.test.ts",
+    test: "test/engine/read/silent-store.test.ts",
   },
   {
     name: "a frozen process takes what arrived meanwhile for late",
@@ -470,145 +475,145 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "what a read in progress uses is not counted",
-    file: "lib/engine/shard-cache.ts",
+    file: "lib/engine/read/shard-cache.ts",
     edits: [
       {
         search: "others.filter(({ isIdle }) => isIdle)",
         replace: "others.filter(({ isIdle }) => isIdle || true)",
       },
     ],
-    test: "test/engine/cache-bound.test.ts",
+    test: "test/engine/read/cache-bound.test.ts",
   },
   {
     name: "old views beside new ones are not counted",
-    file: "lib/engine/shard-cache.ts",
+    file: "lib/engine/read/shard-cache.ts",
     edits: [{ search: "if (open + addedBytes <= openMax) return null;", replace: "return null;" }],
-    test: "test/engine/cache-bound.test.ts",
+    test: "test/engine/read/cache-bound.test.ts",
   },
   {
-    name: "room is taken after others were asked for it",
-    file: "lib/engine/shard-views.ts",
+    name: "space is taken after others were asked for it",
+    file: "lib/engine/read/shard-views.ts",
     edits: [
       {
         search: "if (leaving === null) return take();",
         replace: "if (leaving === null) return Promise.resolve().then(take);",
       },
     ],
-    test: "test/engine/cache-bound.test.ts",
+    test: "test/engine/read/cache-bound.test.ts",
   },
   {
     name: "what is laid over a view is not counted",
-    file: "lib/engine/shard-reader.ts",
+    file: "lib/engine/read/shard-reader.ts",
     edits: [
       {
-        search: "await this.#views.takeRoom({ viewBytes, addedBytes }, () => {",
-        replace: "await this.#views.takeRoom({ viewBytes: viewBytes - addedBytes, addedBytes: 0 }, () => {",
+        search: "await this.#views.takeSpace({ viewBytes, addedBytes }, () => {",
+        replace: "await this.#views.takeSpace({ viewBytes: viewBytes - addedBytes, addedBytes: 0 }, () => {",
       },
     ],
-    test: "test/engine/cache-bound.test.ts",
+    test: "test/engine/read/cache-bound.test.ts",
   },
   mutant(
     "of the records that a reader has open none are closed for others",
     "lib/segment/open-records.ts",
     "this.#open.size >= this.#max",
     "this.#open.size === Number.POSITIVE_INFINITY",
-    "test/engine/cache-bound.test.ts",
+    "test/engine/read/cache-bound.test.ts",
   ),
   mutant(
     "of what a reader without a view fails at only damage is reported",
-    "lib/engine/shard-views.ts",
+    "lib/engine/read/shard-views.ts",
     `error.kind === "corrupt" || this.#current === null`,
     `error.kind === "corrupt"`,
-    "test/engine/cache-bound.test.ts",
+    "test/engine/read/cache-bound.test.ts",
   ),
   mutant(
     "a call is refused by the configuration of a former collection",
-    "lib/engine/reader.ts",
+    "lib/engine/read/reader.ts",
     "if (!mayBeRight || !(await this.#cache.isMadeAgain(request.collection))) throw error;",
     "if (mayBeRight || error !== null) throw error;",
-    "test/engine/made-again.test.ts",
+    "test/engine/read/made-again.test.ts",
   ),
   mutant(
     "a token of a former collection counts as merged",
-    "lib/engine/read-request.ts",
+    "lib/engine/read/read-request.ts",
     "token.collectionId !== null && token.collectionId !== collection.id",
     "token.collectionId === null && token.collectionId === collection.id",
-    "test/engine/made-again.test.ts",
+    "test/engine/read/made-again.test.ts",
   ),
   mutant(
     "a process that is frozen between calls goes on answering from clusters",
-    "lib/engine/cold-start.ts",
+    "lib/engine/read/cold-start.ts",
     "if (this.offer === null) return false;",
     "if (this.offer === null || nowMs > 0) return false;",
-    "test/engine/cold-view.test.ts",
+    "test/engine/read/cold-view.test.ts",
   ),
   mutant(
     "a query waits for late graphs for as long as they take",
-    "lib/engine/shard-reader.ts",
+    "lib/engine/read/shard-reader.ts",
     "const found = await this.#world.clock.atMost(graphsHoldMs, coming);",
     "const found = { value: await coming };\n    if (graphsHoldMs < 0) return null;",
-    "test/engine/cold-view.test.ts",
+    "test/engine/read/cold-view.test.ts",
   ),
   mutant(
     "a deleted collection stays open when nobody asks for it",
-    "lib/engine/shard-cache.ts",
+    "lib/engine/read/shard-cache.ts",
     "    this.#lookAgain();\n",
     "",
-    "test/engine/collections.test.ts",
+    "test/engine/catalog/collections.test.ts",
   ),
   {
     name: "segments are closed while they are read",
-    file: "lib/engine/shard-reader.ts",
+    file: "lib/engine/read/shard-reader.ts",
     edits: [{ search: "    if (this.#readers > 0) return;\n", replace: "" }],
-    test: "test/engine/swap.test.ts",
+    test: "test/engine/read/swap.test.ts",
   },
   {
     name: "a segment that came back shares the folder of its former self",
-    file: "lib/engine/open-segments.ts",
+    file: "lib/engine/read/open-segments.ts",
     edits: [{ search: "{++OpenSegments.#opened}", replace: "{0}" }],
-    test: "test/engine/swap.test.ts",
+    test: "test/engine/read/swap.test.ts",
   },
   {
     name: "a deleted collection's cached views go on serving",
-    file: "lib/engine/shard-reader.ts",
+    file: "lib/engine/read/shard-reader.ts",
     edits: [
       {
         search: "current.manifest.version > 0 && (await this.#isOurs())",
         replace: "current.manifest.version > 0",
       },
     ],
-    test: "test/engine/collections.test.ts",
+    test: "test/engine/catalog/collections.test.ts",
   },
   mutant(
     "metadata takes numbers that were rounded",
-    "lib/core/metadata.ts",
+    "lib/core/model/metadata.ts",
     "(isInexact(value[key]) && !isKept() ? inexactReason : null)",
     "null",
     "test/hostile/numbers.test.ts",
   ),
   mutant(
     "filters compare with numbers that were rounded",
-    "lib/core/filter.ts",
+    "lib/core/model/filter.ts",
     "  if (isInexact(value)) throw bad(path, inexactReason);\n",
     "",
     "test/hostile/numbers.test.ts",
   ),
   mutant(
     "any text of a delta's metadata passes for an earlier producer's",
-    "lib/core/metadata.ts",
+    "lib/core/model/metadata.ts",
     "encodeMetadata(value as Metadata) === text",
     "text.length > 0",
     "test/hostile/numbers.test.ts",
   ),
   mutant(
     "a token is not looked at",
-    "lib/engine/reader.ts",
+    "lib/engine/read/reader.ts",
     "return token ? reader.including(token, maxAgeMs, tolerant) :",
     "return token === null ? reader.including(token, maxAgeMs, tolerant) :",
   ),
   {
     name: "token read: pointer before the deltas",
-    file: "lib/engine/shard-reader.ts",
+    file: "lib/engine/read/shard-reader.ts",
     edits: [
       {
         search:
@@ -617,87 +622,87 @@ export const mutants: readonly Mutant[] = [
           "      const view = await this.#refreshed();\n      const there = await this.#locate(missing, read);\n",
       },
     ],
-    test: "test/engine/token.test.ts",
+    test: "test/engine/read/token.test.ts",
   },
   {
     name: "token read: a delta that was put aside is passed over",
-    file: "lib/engine/shard-reader.ts",
+    file: "lib/engine/read/shard-reader.ts",
     edits: [
       {
         search: "limit(() => whereabouts(this.#world.store, this.#ref, delta))",
         replace: "limit(() => whereabouts(this.#world.store, this.#ref, delta).catch(() => null))",
       },
     ],
-    test: "test/engine/token.test.ts",
+    test: "test/engine/read/token.test.ts",
   },
   {
     name: "token read: a delta that was put back is taken for merged",
-    file: "lib/engine/shard-reader.ts",
+    file: "lib/engine/read/shard-reader.ts",
     edits: [
       {
         search: "limit(() => whereabouts(this.#world.store, this.#ref, delta))",
         replace: "limit(() => whereabouts(this.#world.store, this.#ref, delta).then(() => null))",
       },
     ],
-    test: "test/engine/retry.test.ts",
+    test: "test/engine/operate/retry.test.ts",
   },
   {
     name: "a retry leaves no trace",
-    file: "lib/engine/quarantine.ts",
+    file: "lib/engine/shard/quarantine.ts",
     edits: [
       {
         search: "  await store.delete([copyKey]);\n  return retriedAs;",
         replace: "  await store.delete([copyKey, quarantineReasonKey(shard, delta)]);\n  return retriedAs;",
       },
     ],
-    test: "test/engine/retry.test.ts",
+    test: "test/engine/operate/retry.test.ts",
   },
   {
     name: "the trace of a retry is not proved",
-    file: "lib/engine/quarantine.ts",
+    file: "lib/engine/shard/quarantine.ts",
     edits: [{ search: "    decodeSealed(found.body, key, reasonFormat);\n", replace: "" }],
-    test: "test/engine/retry.test.ts",
+    test: "test/engine/operate/retry.test.ts",
   },
   {
     name: "a run that slept overwrites the trace of a retry",
-    file: "lib/engine/quarantine.ts",
+    file: "lib/engine/shard/quarantine.ts",
     edits: [{ search: "store.put(key, body, { ifAbsent: true })", replace: "store.put(key, body)" }],
-    test: "test/engine/retry.test.ts",
+    test: "test/engine/operate/retry.test.ts",
   },
   {
     name: "rows that are put again take a new place in the order of writes",
-    file: "lib/engine/put-again.ts",
+    file: "lib/engine/shard/put-again.ts",
     edits: [{ search: "return writtenAs < again ?", replace: 'return again === "" ?' }],
-    test: "test/engine/retry.test.ts",
+    test: "test/engine/operate/retry.test.ts",
   },
   {
     name: "a strong read leaves out what is too much",
-    file: "lib/engine/shard-reader.ts",
+    file: "lib/engine/read/shard-reader.ts",
     edits: [
       {
         search: "        throw this.#tooMuch(pending.length, bytes);",
         replace: "        pending.length = bounds.overlaidDeltas;",
       },
     ],
-    test: "test/engine/token.test.ts",
+    test: "test/engine/read/token.test.ts",
   },
   ...(
     [
       [
         "a vector's base64 is matched before its length is looked at",
-        "lib/core/vector.ts",
+        "lib/core/model/vector.ts",
         "if (text.length > Math.ceil(bytes / 3) * 4 || given !== bytes)",
         'if (text.replace(/=+$/, "").length < 0 || given !== bytes)',
       ],
       [
         "a token is decoded however long it is",
-        "lib/core/token.ts",
+        "lib/core/format/token.ts",
         "  if (text.length > tokenCharsMax) throw tooManyNamed();\n",
         "",
       ],
       [
         "the tokens of a call are not counted together",
-        "lib/engine/read-request.ts",
+        "lib/engine/read/read-request.ts",
         "    if (named > namedDeltasMax) throw tooManyNamed();\n",
         "",
       ],
@@ -721,25 +726,25 @@ export const mutants: readonly Mutant[] = [
       ],
       [
         "a filter runs whatever it costs",
-        "lib/core/filter-cost.ts",
+        "lib/core/model/filter-cost.ts",
         "if (total > limit) throw tooCostly",
         "if (total < 0) throw tooCostly",
       ],
       [
         "what a filter reads of lists costs nothing",
-        "lib/core/filter-cost.ts",
+        "lib/core/model/filter-cost.ts",
         "const cost = table.countEntries(condition, max) * perEntry;",
         "const cost = table.countEntries(condition, max) * 0;",
       ],
       [
         "a text of any length is embedded",
-        "lib/core/lexical-embedder.ts",
+        "lib/embedding/lexical-embedder.ts",
         "if (bytes > textBytesMax)",
         "if (bytes < 0)",
       ],
       [
         "any number of marks is put in order",
-        "lib/core/lexical-embedder.ts",
+        "lib/embedding/lexical-embedder.ts",
         `.replace(excessMarksPattern, "$1")`,
         "",
       ],
@@ -751,7 +756,7 @@ export const mutants: readonly Mutant[] = [
   {
     ...mutant(
       "records of an answer are not counted while they are built",
-      "lib/core/answer-size.ts",
+      "lib/core/model/answer-size.ts",
       "if (this.#bytes > answerBytesMax) {",
       "if (this.#bytes < 0) {",
     ),
@@ -760,7 +765,7 @@ export const mutants: readonly Mutant[] = [
   {
     ...mutant(
       "an answer is made whole before it is measured",
-      "lib/aws/lambda-door.ts",
+      "lib/aws/lambda-handler.ts",
       "    if (bytes > answerBytesMax) throw tooLarge();\n",
       "",
     ),
@@ -769,7 +774,7 @@ export const mutants: readonly Mutant[] = [
   {
     ...mutant(
       "a read of another embedding space is answered",
-      "lib/core/collection.ts",
+      "lib/core/model/collection.ts",
       "  if (isOfSpace(collection, asked)) return;\n",
       '  if (asked !== "") return;\n',
     ),
@@ -779,13 +784,13 @@ export const mutants: readonly Mutant[] = [
     [
       [
         "an error's message has any length",
-        "lib/core/errors.ts",
+        "lib/core/model/errors.ts",
         "super(cutText(message, errorTextBytesMax), cause);",
         "super(message, cause);",
       ],
       [
         "a problem's reason has any length",
-        "lib/core/errors.ts",
+        "lib/core/model/errors.ts",
         "reason: cutText(reason, problemTextBytesMax),",
         "reason,",
       ],
@@ -809,26 +814,26 @@ export const mutants: readonly Mutant[] = [
       ],
       [
         "Lambda's runtime logs the message that a caller gets",
-        "lib/aws/lambda-door.ts",
+        "lib/aws/lambda-handler.ts",
         "    return { errorType: this.name };\n",
         "    return { ...this, message: this.message };\n",
       ],
       [
         "a refusal is logged as it is said",
-        "lib/aws/lambda-door.ts",
+        "lib/aws/lambda-handler.ts",
         "fields: fieldsOf(error), problems",
         "fields: error.message, problems",
       ],
       [
         "fields are logged as the caller wrote them",
-        "lib/aws/lambda-door.ts",
+        "lib/aws/lambda-handler.ts",
         '(callFields.has(head) ? head : "other")',
         "(callFields.has(head) ? head : head)",
       ],
       // biome-ignore-start lint/suspicious/noTemplateCurlyInString: it is in the sources
       [
         "a row's fault is logged with its value",
-        "lib/engine/deltas.ts",
+        "lib/engine/shard/deltas.ts",
         "its ${part}`, [problem]);",
         "its ${part}, ${problem.reason}`, [problem]);",
       ],
@@ -841,7 +846,7 @@ export const mutants: readonly Mutant[] = [
   {
     ...mutant(
       "new ids may hold what nobody sees",
-      "lib/core/records.ts",
+      "lib/core/model/check-records.ts",
       'add("id", newIdProblem(id));',
       'add("id", idProblem(id));',
     ),
@@ -850,7 +855,7 @@ export const mutants: readonly Mutant[] = [
   {
     ...mutant(
       "ids of an older version cannot be deleted",
-      "lib/core/records.ts",
+      "lib/core/model/check-records.ts",
       "const idReason = idProblem(fields.id);",
       "const idReason = newIdProblem(fields.id);",
     ),
@@ -859,7 +864,7 @@ export const mutants: readonly Mutant[] = [
   {
     ...mutant(
       "health names every collection",
-      "lib/engine/health.ts",
+      "lib/engine/read/health.ts",
       "if (collection === undefined) return summaryOf(all);",
       "if (collection === undefined) return { ...summaryOf(all), shards: all };",
     ),
@@ -868,7 +873,7 @@ export const mutants: readonly Mutant[] = [
   {
     ...mutant(
       "health names collections whose name begins alike",
-      "lib/engine/health.ts",
+      "lib/engine/read/health.ts",
       'shard.split("/")[0] === name',
       "shard.startsWith(name)",
     ),
@@ -876,92 +881,92 @@ export const mutants: readonly Mutant[] = [
   },
   mutant(
     "a strong read takes a cut LIST for the whole backlog",
-    "lib/engine/shard-reader.ts",
+    "lib/engine/read/shard-reader.ts",
     "if (isCut(listed)) continue;",
     "",
   ),
   mutant(
     "a read lays over what was merged, forgotten and taken back meanwhile",
-    "lib/engine/shard-reader.ts",
+    "lib/engine/read/shard-reader.ts",
     "const outrunVersions = 3;",
     "const outrunVersions = 3_000;",
   ),
   mutant(
     "the overlay's cache is keyed by count and newest delta",
-    "lib/engine/shard-reader.ts",
+    "lib/engine/read/shard-reader.ts",
     "const key = deltas.join();",
     "const key = [deltas.length, deltas.at(-1)].join();",
   ),
   mutant(
     "the overlay's cache is keyed by its oldest and newest delta",
-    "lib/engine/shard-reader.ts",
+    "lib/engine/read/shard-reader.ts",
     "const key = deltas.join();",
     "const key = [deltas[0], deltas.at(-1)].join();",
   ),
   mutant(
     "a strong read shows what came too late to be acknowledged",
-    "lib/engine/deltas.ts",
+    "lib/engine/shard/deltas.ts",
     "delta > manifest.watermark && !applied.has(delta)",
     "manifest !== null && !applied.has(delta)",
   ),
   mutant(
     "the first page of a LIST is taken for all",
-    "lib/engine/deltas.ts",
+    "lib/engine/shard/deltas.ts",
     "if (listed.length >= bounds.listedDeltas) break;",
     "break;",
   ),
   {
     name: "a delta of another collection or embedding space is merged",
-    file: "lib/engine/deltas.ts",
+    file: "lib/engine/shard/deltas.ts",
     edits: [{ search: "      misfit(collection, shard, header) ??\n", replace: "" }],
-    test: "test/engine/compact.test.ts",
+    test: "test/engine/compact/compact.test.ts",
   },
   mutant(
     "deltas are put aside before their horizon",
-    "lib/engine/deltas.ts",
+    "lib/engine/shard/deltas.ts",
     "return nowMs - createdAtMs <= beyondMs",
     "return nowMs - createdAtMs <= beyondMs / 4",
   ),
   mutant(
-    "epochs start again when the lock table is lost",
-    "lib/engine/ingest.ts",
+    "epochs start again when the lease table is lost",
+    "lib/engine/compact/ingest.ts",
     "ingestLease(shardName(ref)), first.pointer.epoch)",
     "ingestLease(shardName(ref)))",
   ),
   mutant(
     "a slow process takes a collected manifest for damage",
-    "lib/engine/head.ts",
+    "lib/engine/shard/head.ts",
     "if ((await readPointer(store, collection, shard, etag)) === null) throw error;",
     "throw error;",
   ),
   mutant(
     "a flat segment is merged with itself, again and again",
-    "lib/core/merge-plan.ts",
+    "lib/core/policy/merge-plan.ts",
     "if (inputs.length > 1 || inputs.some((segment) => segment.rows > flatRowsMax))",
     "if (inputs.length > 0)",
   ),
   mutant(
     "tie broken the wrong way",
-    "lib/core/record.ts",
+    "lib/core/model/row.ts",
     "a.delta < b.delta ? -1 : 1",
     "a.delta < b.delta ? 1 : -1",
   ),
   mutant(
     "older writes win",
-    "lib/core/fold.ts",
+    "lib/core/model/fold.ts",
     "compareOrder(row, known) > 0",
     "compareOrder(row, known) < 0",
   ),
   {
     name: "a row dropped by the fold, and no conservation check",
-    file: "lib/core/fold.ts",
+    file: "lib/core/model/fold.ts",
     edits: [
       {
         search: "return { kept: [...last.values()], superseded };",
         replace: "return { kept: [...last.values()].slice(0, 3), superseded };",
       },
       {
-        file: "lib/engine/upload.ts",
+        file: "lib/engine/compact/conservation.ts",
         search: "if (equalSums(sums.cameIn, accounted)) return;",
         replace: "if (accounted) return;",
       },
@@ -969,7 +974,7 @@ export const mutants: readonly Mutant[] = [
   },
   mutant(
     "a row dropped by the fold (the conservation check must stop it)",
-    "lib/core/fold.ts",
+    "lib/core/model/fold.ts",
     "return { kept: [...last.values()], superseded };",
     "return { kept: [...last.values()].slice(0, 3), superseded };",
   ),
@@ -994,48 +999,48 @@ export const mutants: readonly Mutant[] = [
         replace: "if (this.#ranks === null && wanted < 0) {",
       },
     ],
-    test: "test/engine/ties.test.ts",
+    test: "test/engine/read/ties.test.ts",
   },
   {
     name: "ids in the order of UTF-16",
-    file: "lib/core/top-k.ts",
+    file: "lib/core/model/top-k.ts",
     edits: [{ search: "  if (isSurrogate(ofA) && ofB > 0xdfff) return 1;\n", replace: "" }],
-    test: "test/engine/ties.test.ts",
+    test: "test/engine/read/ties.test.ts",
   },
   {
     name: "a cold view ranks by codes alone what it does not look at",
-    file: "lib/engine/cold-view.ts",
+    file: "lib/engine/read/cold-view.ts",
     edits: [
       {
         search: "left = promising(left.slice(wanted), looked, best, topK);",
         replace: "left = best.length < topK ? left.slice(wanted) : [];",
       },
     ],
-    test: "test/engine/ties.test.ts",
+    test: "test/engine/read/ties.test.ts",
   },
   {
     name: "rows of one vector in clusters.bin in the order of labels",
     file: "lib/segment/write-clusters.ts",
     edits: [{ search: "partition(clusterOf, count, this.#byId())", replace: "partition(clusterOf, count)" }],
-    test: "test/engine/ties.test.ts",
+    test: "test/engine/read/ties.test.ts",
   },
   {
     name: "a cosine score of the same direction is just below 1",
-    file: "lib/engine/read-request.ts",
+    file: "lib/engine/read/read-request.ts",
     edits: [{ search: "Math.fround(1 - distance) : 1 - distance", replace: "1 - distance : 1 - distance" }],
-    test: "test/engine/scores.test.ts",
+    test: "test/engine/read/scores.test.ts",
   },
   {
     // The balance of the ledger alone would stop it.
     name: "merge does not revalidate its inputs, and no ledger is balanced",
-    file: "lib/engine/merge-step.ts",
+    file: "lib/engine/compact/merge-step.ts",
     edits: [
       {
         search: "return [...inputs, ...against].every((id) => there.has(id));",
         replace: "return [...inputs, ...against].every((id) => there.has(id) || id !== null);",
       },
       {
-        file: "lib/core/manifest.ts",
+        file: "lib/core/format/manifest.ts",
         search: "if (!equalSums(kept, ledger.ingested)) {",
         replace: "if (kept.rows < 0) {",
       },
@@ -1043,27 +1048,27 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a merge that leaves no row uploads its files",
-    file: "lib/engine/merge-step.ts",
+    file: "lib/engine/compact/merge-step.ts",
     edits: [
       { search: "if (merged.segment.sum.rows > 0) await uploadSegment", replace: "await uploadSegment" },
     ],
-    test: "test/engine/merge.test.ts",
+    test: "test/engine/compact/merge.test.ts",
   },
   {
     name: "a merge that was undercut is given up, again and again",
-    file: "lib/engine/merge-step.ts",
+    file: "lib/engine/compact/merge-step.ts",
     edits: [{ search: "of [dropBeforeMs, 0]) {", replace: "of [dropBeforeMs, dropBeforeMs]) {" }],
-    test: "test/engine/merge.test.ts",
+    test: "test/engine/compact/merge.test.ts",
   },
   mutant(
     "a merge forgets tombstones that something newer undercuts",
-    "lib/engine/merge-step.ts",
+    "lib/engine/compact/merge-step.ts",
     `joined.every((segment) => segment.minVersion > merged.droppedVersionMax) ? "merged" : "undercut"`,
     `joined.length >= 0 ? "merged" : "undercut"`,
   ),
   mutant(
     "what superseded a row that was left out need not be part of the version",
-    "lib/engine/merge-step.ts",
+    "lib/engine/compact/merge-step.ts",
     "return [...inputs, ...against].every((id) => there.has(id));",
     "return [...inputs, ...against.slice(0, 0)].every((id) => there.has(id));",
   ),
@@ -1072,7 +1077,7 @@ export const mutants: readonly Mutant[] = [
     "lib/segment/merge-inputs.ts",
     "if (compareOrder(place, order) > 0) {",
     "if (compareOrder(place, order) > 0 && id === null) {",
-    "test/engine/churn.test.ts",
+    "test/engine/compact/churn.test.ts",
   ),
   mutant(
     "merge of a part drops tombstones, though a neighbour holds what they beat",
@@ -1089,10 +1094,10 @@ export const mutants: readonly Mutant[] = [
   ),
   mutant(
     "ingestion leaves flat segments to pile up",
-    "lib/core/merge-plan.ts",
+    "lib/core/policy/merge-plan.ts",
     "if (flats.length <= bounds.piledFlats) return null;",
     "if (flats.length <= bounds.piledFlats * 100) return null;",
-    "test/engine/many-segments.test.ts",
+    "test/engine/compact/many-segments.test.ts",
   ),
   mutant(
     "of three flat segments the newest write of an id is not what the others die of",
@@ -1102,36 +1107,36 @@ export const mutants: readonly Mutant[] = [
   ),
   mutant(
     "a view does not compare its flat segments with its graphs",
-    "lib/engine/view.ts",
+    "lib/engine/read/view.ts",
     "for (const graph of graphs) newest.compare(graph);",
     "for (const graph of graphs.slice(0, 0)) newest.compare(graph);",
   ),
   mutant(
     "a view takes over what died of segments that it has no more",
-    "lib/engine/view.ts",
+    "lib/engine/read/view.ts",
     "if (added.length > addedMax || segments.length - added.length < this.segments.length) return null;",
     "if (added.length > addedMax) return null;",
   ),
   mutant(
     "what other segments supersede is not counted",
-    "lib/core/merge-plan.ts",
+    "lib/core/policy/merge-plan.ts",
     "return Math.min(rows + tombstones, counted);",
     "return Math.min(0, rows + tombstones + counted);",
-    "test/engine/churn.test.ts",
+    "test/engine/compact/churn.test.ts",
   ),
   mutant(
     "a little that is stale stays for ever",
-    "lib/core/merge-plan.ts",
+    "lib/core/policy/merge-plan.ts",
     "nowMs - since > limits.staleMsMax &&",
     "nowMs - since > Number.MAX_VALUE &&",
-    "test/engine/churn.test.ts",
+    "test/engine/compact/churn.test.ts",
   ),
   mutant(
     "segments that lie still are never compared",
-    "lib/core/merge-plan.ts",
+    "lib/core/policy/merge-plan.ts",
     "if (due === undefined) return null;",
     "if (due === undefined || old.length < 99) return null;",
-    "test/engine/churn.test.ts",
+    "test/engine/compact/churn.test.ts",
   ),
   mutant(
     "a deleted document's text stays in free pages of records.db",
@@ -1142,115 +1147,115 @@ export const mutants: readonly Mutant[] = [
   ),
   mutant(
     "merge drops tombstones at once",
-    "lib/engine/merge-step.ts",
+    "lib/engine/compact/merge-step.ts",
     "step.dropsTombstones ? world.clock.nowMs() - tombstoneKeepMsOf(collection) : 0",
     "step.dropsTombstones ? world.clock.nowMs() : 0",
   ),
   {
     name: "deltas grow old by a clock that was set",
-    file: "lib/engine/deltas.ts",
+    file: "lib/engine/shard/deltas.ts",
     edits: [{ search: "Math.min(askedMs, world.clock.nowMs())", replace: "world.clock.nowMs()" }],
     test: "test/engine/clock.test.ts",
   },
   mutant(
     "a collection that never forgets its deletes forgets them after a month",
-    "lib/engine/deltas.ts",
+    "lib/engine/shard/deltas.ts",
     'return retention === "never" ? Number.POSITIVE_INFINITY : retention',
     'return retention === "never" ? horizonMs + 3_600_000 : retention',
-    "test/engine/tombstone-retention.test.ts",
+    "test/engine/compact/tombstone-retention.test.ts",
   ),
   mutant(
     "deltas are merged that are older than what a collection remembers of its deletes",
-    "lib/engine/deltas.ts",
+    "lib/engine/shard/deltas.ts",
     "Math.min(horizonMs, retention * dayMs)",
     "Math.max(horizonMs, retention * dayMs)",
-    "test/engine/tombstone-retention.test.ts",
+    "test/engine/compact/tombstone-retention.test.ts",
   ),
   mutant(
     "tombstones are kept no hour longer than deltas are merged",
-    "lib/engine/deltas.ts",
+    "lib/engine/shard/deltas.ts",
     "retention * dayMs + 3_600_000;",
     "retention * dayMs;",
   ),
   mutant(
     "deltas beyond the horizon are merged",
-    "lib/engine/deltas.ts",
+    "lib/engine/shard/deltas.ts",
     "return nowMs - createdAtMs <= beyondMs",
     "return nowMs - createdAtMs <= beyondMs * 100",
   ),
   mutant(
     "a merge that landed unnoticed is taken for overtaken, its output for nobody's",
-    "lib/core/staleness.ts",
+    "lib/core/policy/staleness.ts",
     "const kept = manifest.segments.filter(({ id }) => !plan.inputs.includes(id));",
     "const kept = manifest.segments.filter(({ id }) => plan.inputs.includes(id));",
   ),
   mutant(
     "collection without raising the floor",
-    "lib/engine/collect-garbage.ts",
+    "lib/engine/compact/collect-garbage.ts",
     "const raised = await raiseOnNewest(world, collection, head, kept);",
     "const raised: Head | null = { ...head };",
   ),
   {
     name: "garbage below a newer head is judged by the older survey",
-    file: "lib/engine/collect-garbage.ts",
+    file: "lib/engine/compact/collect-garbage.ts",
     edits: [{ search: "await readHistory(world, raised, known, onStranger)", replace: "history" }],
-    test: "test/engine/collect-garbage.test.ts",
+    test: "test/engine/compact/collect-garbage.test.ts",
   },
   mutant(
     "collection ignores pins",
-    "lib/engine/collect-garbage.ts",
+    "lib/engine/compact/collect-garbage.ts",
     "    pinned.has(nameOf(name)) ||\n",
     "    pinned.has(nameOf(name).slice(99)) ||\n",
   ),
   mutant(
     "pins are not listed again after the floor rose",
-    "lib/engine/collect-garbage.ts",
+    "lib/engine/compact/collect-garbage.ts",
     "const garbage = await findGarbage(world, now, kept, known, new Set(expected.keys));",
     "const garbage = expected;",
   ),
   mutant(
     "collection keeps only the newest version",
-    "lib/engine/retention.ts",
+    "lib/engine/shard/retention.ts",
     "chain[0]!.version - retention.versionsKept;",
     "chain[0]!.version - 1;",
   ),
   mutant(
     "collection does not look at a version's age",
-    "lib/engine/retention.ts",
+    "lib/engine/shard/retention.ts",
     "const young = last(retention.keptMs);",
     "const young = chain[0]!.version;",
   ),
   mutant(
     "erasure does not look into what was put aside",
-    "lib/engine/erasure.ts",
+    "lib/engine/operate/erasure.ts",
     "for (const { delta } of await listQuarantine(this.#world.store, this.#ref)) {",
     "for (const { delta } of (await listQuarantine(this.#world.store, this.#ref)).slice(0, 0)) {",
-    "test/engine/erasure.test.ts",
+    "test/engine/operate/erasure.test.ts",
   ),
   mutant(
     "an idle shard keeps its last versions for ever, and what was deleted since",
-    "lib/engine/retention.ts",
+    "lib/engine/shard/retention.ts",
     "Math.max(byNumber, last(retention.keptMsMax))",
     "Math.max(byNumber, 0)",
-    "test/engine/collect-garbage.test.ts",
+    "test/engine/compact/collect-garbage.test.ts",
   ),
   mutant(
     "repair infers a floor below that of a collector that found the shard idle",
-    "lib/engine/retention.ts",
+    "lib/engine/shard/retention.ts",
     "return commitTimeMs(chain[i - 1]!);\n    return i === 1",
     "return nowMs + skewMaxMs;\n    return i === 1",
-    "test/engine/repair.test.ts",
+    "test/engine/operate/repair.test.ts",
   ),
   mutant(
     "a version's age counts from its successor's commit, however late that was published",
-    "lib/engine/retention.ts",
+    "lib/engine/shard/retention.ts",
     "i === 1 ? (isIdle ? pointerMs : nowMs) : commitTimeMs(chain[i - 2]!),",
     "commitTimeMs(chain[i - 1]!),",
-    "test/engine/collect-garbage.test.ts",
+    "test/engine/compact/collect-garbage.test.ts",
   ),
   {
     name: "versions grow old by a clock that was set",
-    file: "lib/engine/collect-garbage.ts",
+    file: "lib/engine/compact/collect-garbage.ts",
     edits: [
       {
         search: "const nowMs = Math.min(startMs, world.clock.nowMs());",
@@ -1261,37 +1266,37 @@ export const mutants: readonly Mutant[] = [
   },
   mutant(
     "collection takes what a kept version names",
-    "lib/engine/collect-garbage.ts",
+    "lib/engine/compact/collect-garbage.ts",
     "!live.has(segment) && (wasPublished",
     "(wasPublished",
   ),
   mutant(
     "orphans are collected while they are young",
-    "lib/engine/collect-garbage.ts",
+    "lib/engine/compact/collect-garbage.ts",
     "ulidFloor(nowMs - retention.orphanMs)",
     "ulidFloor(nowMs + retention.orphanMs)",
   ),
   mutant(
     "late deltas are left lying",
-    "lib/engine/collect-garbage.ts",
+    "lib/engine/compact/collect-garbage.ts",
     "await quarantineLateDeltas(world, collection, head.manifest, options)",
     "[]",
   ),
   {
     name: "what came very late is never looked for",
-    file: "lib/engine/late-deltas.ts",
+    file: "lib/engine/compact/late-deltas.ts",
     edits: [{ search: "thorough || isTurn(collection, manifest, world.clock.nowMs())", replace: "thorough" }],
-    test: "test/engine/late-deltas.test.ts",
+    test: "test/engine/compact/late-deltas.test.ts",
   },
   mutant(
     "rollback below the floor without copies",
-    "lib/engine/rollback.ts",
+    "lib/engine/operate/rollback.ts",
     "if (target.version >= head.pointer.floor.version) return target.segments;",
     "if (target.version >= 0) return target.segments;",
   ),
   {
     name: "a rollback takes another's version of its epoch for its own",
-    file: "lib/engine/rollback.ts",
+    file: "lib/engine/operate/rollback.ts",
     edits: [
       {
         search: "      if (manifest.epoch > lease.epoch)\n",
@@ -1300,25 +1305,25 @@ export const mutants: readonly Mutant[] = [
       },
       { search: "version: own!.version", replace: "version: own?.version ?? head.manifest.version + 1" },
     ],
-    test: "test/engine/rollback.test.ts",
+    test: "test/engine/operate/rollback.test.ts",
   },
   {
     name: "a commit that won unnoticed is not looked for",
-    file: "lib/engine/publish.ts",
+    file: "lib/engine/shard/publish.ts",
     edits: [{ search: "if (await isPublished(world, current, next))", replace: "if (next.version < 0)" }],
-    test: "test/engine/rollback.test.ts",
+    test: "test/engine/operate/rollback.test.ts",
   },
   {
     // As above.
     name: "rollback beside a collection",
-    file: "lib/engine/rollback.ts",
+    file: "lib/engine/operate/rollback.ts",
     edits: [
       {
         search: "if (pointer.floor.generation !== head.pointer.floor.generation) {",
         replace: "if (pointer.floor.generation < 0) {",
       },
       {
-        file: "lib/engine/publish.ts",
+        file: "lib/engine/shard/publish.ts",
         search: "if (current.pointer.floor.generation !== head.pointer.floor.generation) {",
         replace: "if (current.pointer.floor.generation < 0) {",
       },
@@ -1326,20 +1331,20 @@ export const mutants: readonly Mutant[] = [
   },
   mutant(
     "rollback forgets what was applied",
-    "lib/engine/rollback.ts",
+    "lib/engine/operate/rollback.ts",
     "        applied: manifest.applied,\n",
     "        applied: target.applied,\n",
   ),
   {
     name: "a cold view answers what other segments have superseded",
-    file: "lib/engine/cold-view.ts",
+    file: "lib/engine/read/cold-view.ts",
     edits: [
       {
         search: "return found.every((other) => other === null || compareOrder(other, own) <= 0);",
         replace: "return found.length >= 0;",
       },
     ],
-    test: "test/engine/cold-view.test.ts",
+    test: "test/engine/read/cold-view.test.ts",
   },
   {
     name: "a graph that runs ahead of vectors.f32",
@@ -1349,7 +1354,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "parts of clusters.bin not verified",
-    file: "lib/engine/cold-view.ts",
+    file: "lib/engine/read/cold-view.ts",
     edits: [
       { search: `if (!hash("sha256", bytes, "buffer").equals(sha256))`, replace: "if (bytes.length < 0)" },
     ],
@@ -1357,125 +1362,125 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "repair replaces a pointer that is there again",
-    file: "lib/engine/repair.ts",
+    file: "lib/engine/operate/repair.ts",
     edits: [
       {
         search: "const put = await world.store.put(key, body, { ifAbsent: true });\n  if",
         replace: "const put = await world.store.put(key, body);\n  if",
       },
     ],
-    test: "test/engine/collections.test.ts",
+    test: "test/engine/catalog/collections.test.ts",
   },
   mutant(
     "repair takes the newest manifest, published or not",
-    "lib/engine/repair.ts",
+    "lib/engine/operate/repair.ts",
     "candidates.filter(({ missingDeltas }) => missingDeltas === 0)",
     "candidates.slice()",
   ),
   {
     name: "repair goes back to a pinned version",
-    file: "lib/engine/repair.ts",
+    file: "lib/engine/operate/repair.ts",
     edits: [{ search: "b.manifest.version - a.manifest.version || Number", replace: "Number" }],
-    test: "test/engine/repair.test.ts",
+    test: "test/engine/operate/repair.test.ts",
   },
   {
     name: "repair does not look whether files are there",
-    file: "lib/engine/repair.ts",
+    file: "lib/engine/operate/repair.ts",
     edits: [
       {
         search: "lossless.find(({ missingFiles }) => missingFiles === 0) ?? lossless[0]",
         replace: "lossless[0]",
       },
     ],
-    test: "test/engine/repair.test.ts",
+    test: "test/engine/operate/repair.test.ts",
   },
   {
     name: "repair gives up every older version",
-    file: "lib/engine/repair.ts",
+    file: "lib/engine/operate/repair.ts",
     edits: [
       {
         search: "Math.min(best.manifest.version, highestFloor(chain, retention, nowMs))",
         replace: "best.manifest.version + highestFloor(chain, retention, nowMs) * 0",
       },
     ],
-    test: "test/engine/repair.test.ts",
+    test: "test/engine/operate/repair.test.ts",
   },
   mutant(
     "repair lowers the floor below what a sleeping collector deletes",
-    "lib/engine/repair.ts",
+    "lib/engine/operate/repair.ts",
     "Math.min(best.manifest.version, highestFloor(chain, retention, nowMs))",
     "highestFloor(chain, retention, nowMs) * 0",
   ),
   mutant(
     "repair forgets which orphans may be gone",
-    "lib/engine/repair.ts",
+    "lib/engine/operate/repair.ts",
     "ulidFloor(nowMs + skewMaxMs - retention.orphanMs)",
     "ulidFloor(0)",
   ),
   mutant(
     "repair begins to count collections anew",
-    "lib/engine/repair.ts",
+    "lib/engine/operate/repair.ts",
     "generation: nowMs,",
     "generation: 0,",
   ),
   {
     name: "repair makes current what a sleeping collector takes for an orphan",
-    file: "lib/engine/repair.ts",
+    file: "lib/engine/operate/repair.ts",
     edits: [
       { search: "isProven(best, candidates) || best.missingFiles > 0", replace: "best.missingFiles >= 0" },
     ],
-    test: "test/engine/repair.test.ts",
+    test: "test/engine/operate/repair.test.ts",
   },
   {
     name: "repair leaves to a sleeping ingestion the deltas that it passed over",
-    file: "lib/engine/repair.ts",
+    file: "lib/engine/operate/repair.ts",
     edits: [{ search: "leftOut(best, candidates, waiting)", replace: "[]" }],
-    test: "test/engine/repair.test.ts",
+    test: "test/engine/operate/repair.test.ts",
   },
   mutant(
     "quarantine deletes before it copies",
-    "lib/engine/quarantine.ts",
+    "lib/engine/shard/quarantine.ts",
     "  const copied = await store.copy(key, copyKey);\n",
     '  const read = await store.get(key);\n  await store.delete([key]);\n  if (read.kind === "found") await store.put(copyKey, read.body);\n  const copied = there;\n',
   ),
   {
     name: "quarantine deletes the original though its copy is not proved",
-    file: "lib/engine/quarantine.ts",
+    file: "lib/engine/shard/quarantine.ts",
     edits: [{ search: "?.bytes !== copied.bytes)", replace: "?.bytes === -1)" }],
-    test: "test/engine/quarantine.test.ts",
+    test: "test/engine/shard/quarantine.test.ts",
   },
   {
     name: "one delta that cannot be put aside stops the shard",
-    file: "lib/engine/quarantine.ts",
+    file: "lib/engine/shard/quarantine.ts",
     edits: [
       {
         search: `if (!isKind(failure, "unavailable") && !isKind(failure, "uncertain")) throw failure;`,
         replace: `if (!isKind(failure, "invalid")) throw failure;`,
       },
     ],
-    test: "test/engine/quarantine.test.ts",
+    test: "test/engine/shard/quarantine.test.ts",
   },
   {
     name: "a batch that makes no segment stops its shard",
-    file: "lib/engine/ingest-batch.ts",
+    file: "lib/engine/compact/ingest-batch.ts",
     edits: [
       {
         search: "if (made instanceof Error) return { ...nothing, fault: { deltas, error: made } };",
         replace: "if (made instanceof Error) throw made;",
       },
     ],
-    test: "test/engine/bad-deltas.test.ts",
+    test: "test/engine/compact/bad-deltas.test.ts",
   },
   {
     name: "a delta is blamed for what no delta could do",
-    file: "lib/engine/ingest.ts",
+    file: "lib/engine/compact/ingest.ts",
     edits: [
       {
         search: "if (!(await canMakeSegments(this.#world, this.#collection, this.#ref))) throw error;",
         replace: "void canMakeSegments;",
       },
     ],
-    test: "test/engine/bad-deltas.test.ts",
+    test: "test/engine/compact/bad-deltas.test.ts",
   },
   {
     name: "a full disk is a defect",
@@ -1485,97 +1490,97 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a delta is blamed for what the machine lacks",
-    file: "lib/engine/ingest-batch.ts",
+    file: "lib/engine/compact/ingest-batch.ts",
     edits: [
       {
         search: "if (!(error instanceof Error) || isOfMachine(error)) throw error;",
         replace: "if (!(error instanceof Error)) throw error;\n  void isOfMachine;",
       },
     ],
-    test: "test/engine/bad-deltas.test.ts",
+    test: "test/engine/compact/bad-deltas.test.ts",
   },
   {
     name: "what a delete says beside its id must be stored",
-    file: "lib/core/delta.ts",
+    file: "lib/core/format/delta.ts",
     edits: [
       {
         search: 'op === "upsert" ? [document, metadata] : [null, null]',
         replace: "[document, metadata]",
       },
     ],
-    test: "test/engine/bad-deltas.test.ts",
+    test: "test/engine/compact/bad-deltas.test.ts",
   },
   {
     name: "nobody finds out what kills runs",
-    file: "lib/engine/ingest.ts",
+    file: "lib/engine/compact/ingest.ts",
     edits: [
       {
         search: "if (attempts.culprit !== null) {",
         replace: "if (attempts.culprit === shardName(this.#ref)) {",
       },
     ],
-    test: "test/engine/bad-deltas.test.ts",
+    test: "test/engine/compact/bad-deltas.test.ts",
   },
   {
     name: "suspects are taken together with what came since",
-    file: "lib/engine/attempts.ts",
+    file: "lib/engine/compact/attempts.ts",
     edits: [
       {
         search: "return ready.slice(0, limit < 0 ? most : Math.min(most, limit));",
         replace: "return ready.slice(0, limit === -2 ? limit : most);",
       },
     ],
-    test: "test/engine/bad-deltas.test.ts",
+    test: "test/engine/compact/bad-deltas.test.ts",
   },
   mutant(
     "a delta of which one run died is put aside",
-    "lib/engine/attempts.ts",
+    "lib/engine/compact/attempts.ts",
     "isAlone && before.isDeadly && before.deltas.has(only!) ? only! : null",
     "isAlone ? only! : null",
   ),
   {
     name: "a delta that the store refuses to give stops its shard",
-    file: "lib/engine/deltas.ts",
+    file: "lib/engine/shard/deltas.ts",
     edits: [
       {
         search: 'if (found.kind === "refused") return { kind: "left", delta, error: found.error };',
         replace: 'if (found.kind === "refused") throw found.error;',
       },
     ],
-    test: "test/engine/bad-deltas.test.ts",
+    test: "test/engine/compact/bad-deltas.test.ts",
   },
   {
     name: "a delta of a newer format is put aside",
-    file: "lib/engine/deltas.ts",
+    file: "lib/engine/shard/deltas.ts",
     edits: [{ search: 'isNewerFormat(error) ? "left" : "unreadable"', replace: '"unreadable"' }],
     test: "test/engine/newer-format.test.ts",
   },
   {
     name: "a newer format is damage",
-    file: "lib/core/sealed-json.ts",
+    file: "lib/core/format/sealed-json.ts",
     edits: [{ search: "(rest.format as number) > format)", replace: "(rest.format as number) < -format)" }],
     test: "test/engine/newer-format.test.ts",
   },
   {
     name: "a flipped byte makes a newer format",
-    file: "lib/core/delta.ts",
+    file: "lib/core/format/delta.ts",
     edits: [
       {
         search: "return corrupt(key, `${problem}, and its content is of format ${deltaFormat}`);",
         replace: "return newerFormat(key, Number(format), deltaFormat);",
       },
     ],
-    test: "test/core/delta.test.ts",
+    test: "test/core/format/delta.test.ts",
   },
   {
     name: "the watermark hides a delta that is the first of its millisecond",
-    file: "lib/engine/ingest-batch.ts",
+    file: "lib/engine/compact/ingest-batch.ts",
     edits: [{ search: "ulidFloor(ulidTimeMs(oldest) - 1)", replace: "ulidFloor(ulidTimeMs(oldest))" }],
     test: "test/engine/newer-format.test.ts",
   },
   {
     name: "cached views serve a name that newer code has given to another collection",
-    file: "lib/engine/shard-reader.ts",
+    file: "lib/engine/read/shard-reader.ts",
     edits: [
       {
         search: 'return !isKind(error, "notFound") && !isNewerFormat(error);',
@@ -1586,43 +1591,43 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a delta is judged by one reading",
-    file: "lib/engine/deltas.ts",
+    file: "lib/engine/shard/deltas.ts",
     edits: [{ search: "const readsMax = 2;", replace: "const readsMax = 1;" }],
-    test: "test/engine/quarantine.test.ts",
+    test: "test/engine/shard/quarantine.test.ts",
   },
   {
     name: "a text in a delta's metadata may be named any number of times",
-    file: "lib/core/arrow-bounds.ts",
+    file: "lib/core/format/arrow-bounds.ts",
     edits: [{ search: "  textBytes > textBytesMax\n", replace: "  textBytes < 0\n" }],
     test: "test/hostile/deltas.test.ts",
   },
   {
     name: "the bytes of a delta's batches may be named any number of times",
-    file: "lib/core/arrow-bounds.ts",
+    file: "lib/core/format/arrow-bounds.ts",
     edits: [{ search: "totals.bodyBytes > file.length", replace: "totals.bodyBytes < 0" }],
     test: "test/hostile/deltas.test.ts",
   },
   {
     name: "a manifest may be its own parent",
-    file: "lib/core/manifest.ts",
+    file: "lib/core/format/manifest.ts",
     edits: [{ search: "parent.version !== version - 1 || ", replace: "" }],
     test: "test/hostile/state.test.ts",
   },
   {
     name: "a pointer of any size is read",
-    file: "lib/engine/head.ts",
+    file: "lib/engine/shard/head.ts",
     edits: [{ search: "    bytesMax: sealedBytesMax,\n", replace: "" }],
     test: "test/hostile/state.test.ts",
   },
   {
     name: "a message of any length is parsed, and held while the run works",
-    file: "lib/core/notification.ts",
+    file: "lib/core/format/notification.ts",
     edits: [{ search: "if (body.length > notificationCharsMax)", replace: "if (body.length < 0)" }],
     test: "test/hostile/messages.test.ts",
   },
   {
     name: "a delta's own count of nulls is believed",
-    file: "lib/core/delta-columns.ts",
+    file: "lib/core/format/delta-columns.ts",
     edits: [
       {
         search: "if (data.getValid(row)) throw bad(name);",
@@ -1633,25 +1638,25 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a version from the future wins for ever",
-    file: "lib/engine/deltas.ts",
+    file: "lib/engine/shard/deltas.ts",
     edits: [{ search: 'if (ordering !== "arrival") return null;', replace: "if (ordering) return null;" }],
     test: "test/hostile/time.test.ts",
   },
   {
     name: "a version is judged by S3's time alone",
-    file: "lib/engine/deltas.ts",
+    file: "lib/engine/shard/deltas.ts",
     edits: [{ search: "Math.min(madeMs, found.modifiedMs)", replace: "found.modifiedMs" }],
     test: "test/hostile/time.test.ts",
   },
   {
     name: "a version is judged by the delta's own name alone",
-    file: "lib/engine/deltas.ts",
+    file: "lib/engine/shard/deltas.ts",
     edits: [{ search: "Math.min(madeMs, found.modifiedMs)", replace: "madeMs" }],
     test: "test/hostile/time.test.ts",
   },
   {
     name: "a delta's name may be of any time to come",
-    file: "lib/engine/deltas.ts",
+    file: "lib/engine/shard/deltas.ts",
     edits: [
       {
         search: "const aheadMs = ulidTimeMs(delta) - modifiedMs;",
@@ -1662,47 +1667,47 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a delta's size is not judged before it is read",
-    file: "lib/engine/ingest-batch.ts",
+    file: "lib/engine/compact/ingest-batch.ts",
     edits: [
       {
         search: "problems.get(delta) === null)",
         replace: "problems.has(delta))",
       },
     ],
-    test: "test/engine/quarantine.test.ts",
+    test: "test/engine/shard/quarantine.test.ts",
   },
   {
     name: "a delta is read whatever its size is by now",
-    file: "lib/engine/deltas.ts",
+    file: "lib/engine/shard/deltas.ts",
     edits: [
       {
         search: "world.store.getBounded(key, deltaBytesMax)",
         replace: "world.store.getBounded(key, Number.POSITIVE_INFINITY)",
       },
     ],
-    test: "test/engine/quarantine.test.ts",
+    test: "test/engine/shard/quarantine.test.ts",
   },
   {
     name: "a restoration leaves no trace",
-    file: "lib/engine/quarantine.ts",
+    file: "lib/engine/shard/quarantine.ts",
     edits: [
       {
         search: "  await leaveTrace(world, shard, { delta, retriedAs, reason });\n",
         replace: "  void reason;\n",
       },
     ],
-    test: "test/engine/restore.test.ts",
+    test: "test/engine/operate/restore.test.ts",
   },
   {
     name: "a restoration takes what is in quarantine, too",
-    file: "lib/engine/restore.ts",
+    file: "lib/engine/operate/restore.ts",
     edits: [
       {
         search: "if (delta === null || aside.has(quarantinedDeltaKey(shard, delta)))",
         replace: "if (delta === null)",
       },
     ],
-    test: "test/engine/restore.test.ts",
+    test: "test/engine/operate/restore.test.ts",
   },
   {
     name: "a restoration takes a key that is there again for a deleted one",
@@ -1712,49 +1717,49 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "quarantine retry keeps the delta's name",
-    file: "lib/engine/put-again.ts",
+    file: "lib/engine/shard/put-again.ts",
     edits: [{ search: "const again = world.clock.ulid();", replace: "const again = delta;" }],
-    test: "test/engine/retry.test.ts",
+    test: "test/engine/operate/retry.test.ts",
   },
   mutant(
     "a pin is not checked against the floor",
-    "lib/engine/history.ts",
+    "lib/engine/shard/history.ts",
     "const isAbove = now.pointer.floor.version <= pin.version;",
     "const isAbove = pin.version > 0;",
   ),
   {
     name: "a pin holds although a repair has put another manifest in its version's place",
-    file: "lib/engine/history.ts",
+    file: "lib/engine/shard/history.ts",
     edits: [{ search: "|| (await isOnChain(world, now, pin)));", replace: "|| isOnChain.length > 0);" }],
-    test: "test/engine/repair.test.ts",
+    test: "test/engine/operate/repair.test.ts",
   },
   {
     name: "creating again replaces a lost pointer by an empty one",
-    file: "lib/engine/collections.ts",
+    file: "lib/engine/catalog/collections.ts",
     edits: [{ search: "hasPublished ||= page.length > 0;", replace: "hasPublished ||= page.length < 0;" }],
-    test: "test/engine/collections.test.ts",
+    test: "test/engine/catalog/collections.test.ts",
   },
   {
     name: "creating replaces a pointer that is there",
-    file: "lib/engine/collections.ts",
+    file: "lib/engine/catalog/collections.ts",
     edits: [
       {
         search: "store.put(pointerKey(ref), pointer, { ifAbsent: true });",
         replace: "store.put(pointerKey(ref), pointer);",
       },
     ],
-    test: "test/engine/collections.test.ts",
+    test: "test/engine/catalog/collections.test.ts",
   },
   {
     name: "a name that is taken is taken again",
-    file: "lib/engine/collections.ts",
+    file: "lib/engine/catalog/collections.ts",
     edits: [
       {
         search: "encodeCollection(wanted), { ifAbsent: true });",
         replace: "encodeCollection(wanted));",
       },
     ],
-    test: "test/engine/collections.test.ts",
+    test: "test/engine/catalog/collections.test.ts",
   },
   mutant(
     "the schema of a records.db is whatever it says",
@@ -1807,7 +1812,7 @@ export const mutants: readonly Mutant[] = [
   ),
   mutant(
     "stored metadata are answered as they come",
-    "lib/engine/reader.ts",
+    "lib/engine/read/reader.ts",
     `if (typeof object !== "object" || object === null || Array.isArray(object))`,
     "if (object === undefined)",
     forgedRecords,
@@ -1835,7 +1840,7 @@ export const mutants: readonly Mutant[] = [
   ),
   mutant(
     "verify does not look into clusters.bin",
-    "lib/engine/verify.ts",
+    "lib/engine/operate/verify.ts",
     `if (segment.files["clusters.bin"] !== undefined)`,
     "if (segment.slots < 0)",
     forgedRecords,
@@ -1849,7 +1854,7 @@ export const mutants: readonly Mutant[] = [
   ),
   {
     name: "hash of a segment file not verified",
-    file: "lib/engine/fetch.ts",
+    file: "lib/engine/shard/segment-transfer.ts",
     edits: [
       { search: `if (sha256.digest("hex") !== entry.sha256)`, replace: `if (sha256.digest("hex") === "")` },
     ],
@@ -1857,13 +1862,13 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "hash of the manifest not verified",
-    file: "lib/engine/head.ts",
+    file: "lib/engine/shard/head.ts",
     edits: [{ search: "if (sha256 !== pointer.manifestSha256)", replace: `if (sha256 === "")` }],
     test: "test/corruption",
   },
   {
     name: "seal of a JSON object not verified",
-    file: "lib/core/sealed-json.ts",
+    file: "lib/core/format/sealed-json.ts",
     edits: [
       {
         search: `hash("sha256", withSeal(text, blank)) === found`,
@@ -1924,11 +1929,11 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a lost lease is not noticed",
-    file: "lib/engine/lease.ts",
+    file: "lib/engine/shard/lease.ts",
     edits: [
       { search: "if (extended === null) {", replace: "if (extended === null && leftMs === 0.5) {" },
       { search: "this.#lease = extended;", replace: "this.#lease = extended ?? this.#lease;" },
     ],
-    test: "test/engine/lease.test.ts",
+    test: "test/engine/shard/lease.test.ts",
   },
 ];

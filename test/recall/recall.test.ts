@@ -1,8 +1,8 @@
-import { createCollection } from "../../lib/engine/collections.ts";
-import { compact } from "../../lib/engine/compact.ts";
-import { produce } from "../../lib/engine/produce.ts";
-import { Reader } from "../../lib/engine/reader.ts";
-import { verify } from "../../lib/engine/verify.ts";
+import { createCollection } from "../../lib/engine/catalog/collections.ts";
+import { compact } from "../../lib/engine/compact/compact.ts";
+import { verify } from "../../lib/engine/operate/verify.ts";
+import { Reader } from "../../lib/engine/read/reader.ts";
+import { produce } from "../../lib/engine/write/produce.ts";
 import { describeWithDataset, readDataset } from "../support/datasets.ts";
 import { type MemoryWorld, memoryWorld } from "../support/memory/world.ts";
 

@@ -3,12 +3,12 @@
  * weak at (vectors that come very often, outliers, inner products of uneven norms, many results, much deleting). Each is
  * published by the compactor as one graph and asked through the reader.
  */
-import type { Metric } from "../../lib/core/collection.ts";
-import { normalised } from "../../lib/core/vector.ts";
-import { createCollection } from "../../lib/engine/collections.ts";
-import { compact } from "../../lib/engine/compact.ts";
-import { produce } from "../../lib/engine/produce.ts";
-import { Reader } from "../../lib/engine/reader.ts";
+import type { Metric } from "../../lib/core/model/collection.ts";
+import { normalised } from "../../lib/core/model/vector.ts";
+import { createCollection } from "../../lib/engine/catalog/collections.ts";
+import { compact } from "../../lib/engine/compact/compact.ts";
+import { Reader } from "../../lib/engine/read/reader.ts";
+import { produce } from "../../lib/engine/write/produce.ts";
 import { exactRows } from "../../lib/segment/graph.ts";
 import { gaussian, gaussianMixture, random, rowOf } from "../../scripts/bench/data.ts";
 import { hasDataset, readDataset } from "../support/datasets.ts";

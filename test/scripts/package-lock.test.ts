@@ -1,4 +1,4 @@
-/** The lock files prove what is installed: without an integrity, npm takes whatever a registry answers under that name. */
+/** The lease files prove what is installed: without an integrity, npm takes whatever a registry answers under that name. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
@@ -11,7 +11,7 @@ interface Locked {
   readonly link?: boolean;
 }
 
-const packagesOf = (folder: string): [name: string, locked: Locked][] => {
+const packagesOf = (folder: string): [name: string, busy: Locked][] => {
   const text = readFileSync(join(import.meta.dirname, "../..", folder, "package-lock.json"), "utf8");
   const { packages } = JSON.parse(text) as { packages: Record<string, Locked> };
   return Object.entries(packages).filter(([path]) => path !== "");
@@ -21,13 +21,13 @@ const unproved = (folder: string) =>
     .filter(([, { integrity, inBundle }]) => !inBundle && !/^sha512-[\w+/]{86}==$/.test(integrity ?? ""))
     .map(([path]) => path);
 
-test("every package of the product's lock has its sha512", () => {
+test("every package of the product's lease has its sha512", () => {
   expect(packagesOf("").length).toBeGreaterThan(100);
   expect(unproved("")).toEqual([]);
 });
 
 test("the peers of the benches are proved as far as they can be installed here", () => {
-  // Optional, of other platforms, and not to be had from the registry that the lock was made with.
+  // Optional, of other platforms, and not to be had from the registry that the lease was made with.
   const others = [
     "darwin-arm64",
     "linux-arm64-gnu",

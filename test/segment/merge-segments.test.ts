@@ -6,10 +6,10 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import hnswlib from "#hnswlib";
-import type { Collection, Metric } from "../../lib/core/collection.ts";
-import { mergeLimits } from "../../lib/core/merge-plan.ts";
-import type { Row } from "../../lib/core/record.ts";
-import { normalised } from "../../lib/core/vector.ts";
+import type { Collection, Metric } from "../../lib/core/model/collection.ts";
+import type { Row } from "../../lib/core/model/row.ts";
+import { normalised } from "../../lib/core/model/vector.ts";
+import { mergeLimits } from "../../lib/core/policy/merge-plan.ts";
 import { clusterRows } from "../../lib/segment/clustering.ts";
 import { Clusters } from "../../lib/segment/clusters.ts";
 import { VectorFile } from "../../lib/segment/files.ts";
@@ -59,7 +59,7 @@ async function merged(
     id: `merged-${folders}`,
     limits: { ...mergeLimits, flatRowsMax: 0, clusteredComponentsMin: 0 },
     dropTombstonesBeforeMs: 0,
-    breathe: async () => {},
+    checkpoint: async () => {},
     ...options,
   });
   return { input: { folder: path, segment }, grown };
@@ -156,7 +156,7 @@ test("a graph that grows keeps the labels of what stays; of what is added a fift
 test.each(["near", "far from"] as const)(
   "l2: rows %s the origin are in the cluster of the nearest centroid",
   async (where) => {
-    // More rows than are looked at between two breaths.
+    // More rows than are looked at between two checkpoints.
     const { rows, base } = gaussianMixture({ rows: 5000, dims, queries: 0 });
     const moved = where === "near" ? base : base.map((value) => value + 20_000);
     const view = new Float32Array(dims);
@@ -233,19 +233,19 @@ test("a graph that is not large takes its rows shuffled", async () => {
 });
 
 test.each([1, 2, 3, 5, 8])(
-  "a merge that is stopped at breath %i fails with the reason, and ends",
-  async (breath) => {
+  "a merge that is stopped at checkpoint %i fails with the reason, and ends",
+  async (last) => {
     const collection = collectionOf("cosine");
     const inputs = [await flat(collection, rowsOf(0, 900, 1))];
-    let breaths = 0;
-    const breathe = async () => {
-      breaths += 1;
-      if (breaths >= breath) throw new Error("the lease is lost");
+    let checkpoints = 0;
+    const checkpoint = async () => {
+      checkpoints += 1;
+      if (checkpoints >= last) throw new Error("the lease is lost");
     };
-    await expect(merged(collection, inputs, { breathe })).rejects.toThrow("the lease is lost");
-    const after = breaths;
+    await expect(merged(collection, inputs, { checkpoint })).rejects.toThrow("the lease is lost");
+    const after = checkpoints;
     await new Promise((resolve) => setTimeout(resolve, 20));
-    expect(breaths).toBe(after);
+    expect(checkpoints).toBe(after);
   },
 );
 
@@ -255,10 +255,10 @@ test("what keeps rows from being written is the error, though the graph waits fo
   const collection = { ...collectionOf("cosine"), dims: wide.dims };
   const rows = rowsOf(0, 1500, 1).map((row, i): Row => ({ ...row, vector: rowOf(wide, i) }));
   const input = await flat(collection, rows);
-  // The first breath comes when 1,024 of the rows are written.
-  const breathe = async () => truncateSync(join(input.folder, "vectors.f32"), 100);
+  // The first checkpoint comes when 1,024 of the rows are written.
+  const checkpoint = async () => truncateSync(join(input.folder, "vectors.f32"), 100);
   const limits = { ...mergeLimits, flatRowsMax: 0, clusteredComponentsMin: 1500 * wide.dims + 1 };
-  await expect(merged(collection, [input], { breathe, limits })).rejects.toThrow(
+  await expect(merged(collection, [input], { checkpoint, limits })).rejects.toThrow(
     /^vectors.f32: no row \d+ of 1500$/,
   );
 });

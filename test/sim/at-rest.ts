@@ -1,15 +1,15 @@
 /** The end of a run, without faults: everything converges, and what is left is what the model says. */
 
-import { isKind } from "../../lib/core/errors.ts";
-import { collectGarbage } from "../../lib/engine/collect-garbage.ts";
-import { compact } from "../../lib/engine/compact.ts";
-import { readHead } from "../../lib/engine/head.ts";
-import { listPins, unpin } from "../../lib/engine/history.ts";
-import { merge } from "../../lib/engine/merge.ts";
+import { isKind } from "../../lib/core/model/errors.ts";
+import { collectGarbage } from "../../lib/engine/compact/collect-garbage.ts";
+import { compact } from "../../lib/engine/compact/compact.ts";
+import { merge } from "../../lib/engine/compact/merge.ts";
+import { repairPointer } from "../../lib/engine/operate/repair.ts";
+import { verify } from "../../lib/engine/operate/verify.ts";
 import type { World } from "../../lib/engine/ports.ts";
-import { Reader } from "../../lib/engine/reader.ts";
-import { repairPointer } from "../../lib/engine/repair.ts";
-import { verify } from "../../lib/engine/verify.ts";
+import { Reader } from "../../lib/engine/read/reader.ts";
+import { readHead } from "../../lib/engine/shard/head.ts";
+import { listPins, unpin } from "../../lib/engine/shard/history.ts";
 import type { MemoryWorld } from "../support/memory/world.ts";
 import type { Scene } from "./processes.ts";
 import type { UnreliableQueue } from "./sim-world.ts";

@@ -48,7 +48,7 @@ export type FaultRates = Readonly<Record<FaultKind, number>>;
 
 export const noFaults: FaultRates = Object.fromEntries(faultKinds.map((kind) => [kind, 0])) as FaultRates;
 
-/** Every run has a weather of its own: some kinds often, some never. */
+/** Every run has fault rates of its own: some kinds often, some never. */
 export function drawRates(chance: Chance): FaultRates {
   const rate = (most: number) => (chance.hits(0.3) ? 0 : most * chance.real() ** 2);
   return {

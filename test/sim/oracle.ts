@@ -12,14 +12,14 @@
  * Reads are judged in test/sim/reads.ts.
  */
 import { createHash } from "node:crypto";
-import { bounds } from "../../lib/core/bounds.ts";
-import { decodeDelta } from "../../lib/core/delta.ts";
-import { ulidTimeMs } from "../../lib/core/keys.ts";
-import type { Manifest } from "../../lib/core/manifest.ts";
-import { decodeNotification } from "../../lib/core/notification.ts";
-import type { Pointer } from "../../lib/core/pointer.ts";
-import { clockAllowanceMs } from "../../lib/core/time-bounds.ts";
-import type { Retention } from "../../lib/engine/retention.ts";
+import { decodeDelta } from "../../lib/core/format/delta.ts";
+import type { Manifest } from "../../lib/core/format/manifest.ts";
+import { decodeNotification } from "../../lib/core/format/notification.ts";
+import type { Pointer } from "../../lib/core/format/pointer.ts";
+import { bounds } from "../../lib/core/model/bounds.ts";
+import { ulidTimeMs } from "../../lib/core/model/ulid.ts";
+import { clockAllowanceMs } from "../../lib/core/policy/time-bounds.ts";
+import type { Retention } from "../../lib/engine/shard/retention.ts";
 import type { MemoryClock } from "../support/memory/clock.ts";
 import type { MemoryObjectStore } from "../support/memory/object-store.ts";
 import { contentOf, filesOf, moveFault, newest, noVersion, type Published, parseKey } from "./published.ts";
@@ -447,7 +447,7 @@ export class Oracle {
     const known = truth.byCommit.get(pointer.commit);
     const fault = before && moveFault(before, pointer, known !== undefined);
     if (fault) this.violate(`the pointer of ${shard} ${fault} (I2)`);
-    // A repair that met damage gives up what lies behind it (lib/engine/repair.ts); collection goes by the rule all the same.
+    // A repair that met damage gives up what lies behind it (lib/engine/operate/repair.ts); collection goes by the rule all the same.
     const mayGiveUp = before === null && [...this.#flips.values()].some((at) => at > truth.lostAt);
     if (!mayGiveUp && pointer.floor.version > (before?.floor.version ?? 0))
       this.#checkFloor(shard, truth, pointer);

@@ -1,8 +1,8 @@
 /** What a simulated run is made of. All of it follows from the seed; shrinking takes parts away. */
-import { type Bounds, bounds as productBounds } from "../../lib/core/bounds.ts";
-import type { TombstoneRetention } from "../../lib/core/collection.ts";
-import type { MergeLimits } from "../../lib/core/merge-plan.ts";
-import type { Retention } from "../../lib/engine/retention.ts";
+import { type Bounds, bounds as productBounds } from "../../lib/core/model/bounds.ts";
+import type { TombstoneRetention } from "../../lib/core/model/collection.ts";
+import type { MergeLimits } from "../../lib/core/policy/merge-plan.ts";
+import type { Retention } from "../../lib/engine/shard/retention.ts";
 import { drawRates, type FaultRates, jumpsMs, longJumpsMs } from "./faults.ts";
 import { Chance } from "./random.ts";
 

@@ -1,20 +1,20 @@
 /** What the simulated processes do, round after round, with the product's own functions. */
 
-import type { Collection } from "../../lib/core/collection.ts";
-import { type ErrorKind, SiltstoneError } from "../../lib/core/errors.ts";
-import { deltaKey, pointerKey } from "../../lib/core/keys.ts";
-import { collectGarbage } from "../../lib/engine/collect-garbage.ts";
-import { compact } from "../../lib/engine/compact.ts";
-import { readHead } from "../../lib/engine/head.ts";
-import { pinVersion, unpin } from "../../lib/engine/history.ts";
-import { collectLease, ingestLease, mergeLease } from "../../lib/engine/lease.ts";
-import { merge } from "../../lib/engine/merge.ts";
+import { deltaKey, pointerKey } from "../../lib/core/format/keys.ts";
+import type { Collection } from "../../lib/core/model/collection.ts";
+import { type ErrorKind, SiltstoneError } from "../../lib/core/model/errors.ts";
+import { collectGarbage } from "../../lib/engine/compact/collect-garbage.ts";
+import { compact } from "../../lib/engine/compact/compact.ts";
+import { merge } from "../../lib/engine/compact/merge.ts";
+import { Sweep } from "../../lib/engine/compact/sweep.ts";
+import { repairPointer } from "../../lib/engine/operate/repair.ts";
+import { type Rollback, rollback } from "../../lib/engine/operate/rollback.ts";
 import type { World } from "../../lib/engine/ports.ts";
-import { produce } from "../../lib/engine/produce.ts";
-import { listQuarantine, retryQuarantined } from "../../lib/engine/quarantine.ts";
-import { repairPointer } from "../../lib/engine/repair.ts";
-import { type Rollback, rollback } from "../../lib/engine/rollback.ts";
-import { Sweep } from "../../lib/engine/sweep.ts";
+import { readHead } from "../../lib/engine/shard/head.ts";
+import { pinVersion, unpin } from "../../lib/engine/shard/history.ts";
+import { collectLease, ingestLease, mergeLease } from "../../lib/engine/shard/lease.ts";
+import { listQuarantine, retryQuarantined } from "../../lib/engine/shard/quarantine.ts";
+import { produce } from "../../lib/engine/write/produce.ts";
 import type { WithEffects } from "../support/effects.ts";
 import type { MemoryLeases } from "../support/memory/leases.ts";
 import type { Oracle } from "./oracle.ts";
@@ -33,7 +33,7 @@ export interface Scene {
   readonly tokens: { readonly token: string; readonly deltas: readonly string[] }[];
   /** Number of the next write; makes its document. */
   writes: number;
-  readonly locks: MemoryLeases;
+  readonly leases: MemoryLeases;
   /** Repairs of lost pointers: one that sleeps must not meet a second loss (docs/protocol.md, "What is not guaranteed"). */
   readonly repairs: { underWay: number; endedAtMs: number };
 }
@@ -210,11 +210,11 @@ async function operatorRound(scene: Scene, world: ActorWorld, chance: Chance): P
       return;
     }
     case 6: {
-      const lock = chance.pick([ingestLease, mergeLease, collectLease])(name);
-      const held = await expecting({ scene, world }, kinds, () => world.leases.read(lock));
+      const lease = chance.pick([ingestLease, mergeLease, collectLease])(name);
+      const held = await expecting({ scene, world }, kinds, () => world.leases.read(lease));
       if (!held) return;
-      const released = await expecting({ scene, world }, kinds, () => world.leases.forceRelease(lock, held));
-      if (released) oracle.count("lock released by force");
+      const released = await expecting({ scene, world }, kinds, () => world.leases.forceRelease(lease, held));
+      if (released) oracle.count("lease released by force");
       return;
     }
     case 11: {
@@ -226,8 +226,8 @@ async function operatorRound(scene: Scene, world: ActorWorld, chance: Chance): P
     }
     case 7: {
       if (chance.hits(0.7)) return;
-      scene.locks.lose();
-      oracle.count("lock table lost");
+      scene.leases.lose();
+      oracle.count("lease table lost");
       return;
     }
     default: {

@@ -1,6 +1,6 @@
 /** Published versions as the oracle knows them, and what one move of a pointer may be. */
-import type { Manifest } from "../../lib/core/manifest.ts";
-import type { Pointer } from "../../lib/core/pointer.ts";
+import type { Manifest } from "../../lib/core/format/manifest.ts";
+import type { Pointer } from "../../lib/core/format/pointer.ts";
 import type { State } from "./writes.ts";
 
 export interface Published {

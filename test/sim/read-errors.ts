@@ -2,9 +2,9 @@
  * Judging an error that a read ended with: each has to say something that the oracle knows to be so, or to come from a
  * fault that was injected into this very read. Anything else is a broken promise, as a wrong answer would be.
  */
-import { bounds } from "../../lib/core/bounds.ts";
-import type { ErrorKind, SiltstoneError } from "../../lib/core/errors.ts";
-import { heldBytes } from "../../lib/engine/open-segments.ts";
+import { bounds } from "../../lib/core/model/bounds.ts";
+import type { ErrorKind, SiltstoneError } from "../../lib/core/model/errors.ts";
+import { heldBytes } from "../../lib/engine/read/open-segments.ts";
 import { horizonLeastMs, type Oracle } from "./oracle.ts";
 import { dueVersion, type ReadPromise, type ReadWindow } from "./reads.ts";
 
@@ -17,7 +17,7 @@ export interface Judged extends ReadWindow {
   /** From when on an eventual read may have met damage: it is told of what a check before it met. */
   readonly damageSince: number;
 }
-/** As often looks a reader again that is overtaken (lib/engine/shard-reader.ts). */
+/** As often looks a reader again that is overtaken (lib/engine/read/shard-reader.ts). */
 const looksMax = 5;
 
 /** `injected`: the read met a fault of its own and is asked again. `true`: what it says is so. Else what is wrong with it. */

@@ -2,8 +2,8 @@
  * A query process: one Reader, warm or just started, asked at all three consistency levels and with tokens, for records
  * by id, by vector, by filter, and for their number. Some have hardly any cache.
  */
-import { bounds } from "../../lib/core/bounds.ts";
-import { SiltstoneError } from "../../lib/core/errors.ts";
+import { bounds } from "../../lib/core/model/bounds.ts";
+import { SiltstoneError } from "../../lib/core/model/errors.ts";
 import type {
   Consistency,
   Freshness,
@@ -11,8 +11,8 @@ import type {
   Provenance,
   QueryResult,
   ReadRecord,
-} from "../../lib/engine/read-request.ts";
-import { Reader } from "../../lib/engine/reader.ts";
+} from "../../lib/engine/read/read-request.ts";
+import { Reader } from "../../lib/engine/read/reader.ts";
 import { Traffic } from "../../lib/engine/traffic.ts";
 import type { Actor, ActorWorld, Scene } from "./processes.ts";
 import type { Chance } from "./random.ts";
@@ -30,7 +30,7 @@ interface Asked extends AskedOf {
   /** What may be answered before the graphs are there. */
   readonly isPlain: boolean;
 }
-/** Bytes of cache: room for everything, or for one shard with a segment or two. */
+/** Bytes of cache: enough for everything, or for one shard with a segment or two. */
 const cacheBytes = [1e9, 1e9, 60_000];
 /** A question that meets a fault each time is given up. */
 const attemptsMax = 6;

@@ -10,8 +10,8 @@
  * - A count lies between the least and the most that these leave open.
  */
 
-import { shardOf } from "../../lib/core/shard-of.ts";
-import type { Consistency } from "../../lib/engine/read-request.ts";
+import { shardOf } from "../../lib/core/model/shard-of.ts";
+import type { Consistency } from "../../lib/engine/read/read-request.ts";
 import { type KnownDelta, type Oracle, skewMaxMs } from "./oracle.ts";
 import type { Published } from "./published.ts";
 import { foldWrites, isLater, type Write } from "./writes.ts";

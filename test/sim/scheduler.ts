@@ -4,11 +4,11 @@
  * Every effect of every process waits at a gate. When the event loop has turned, all processes stand at gates (their
  * local work takes no time: synchronous-io.ts), the scheduler picks one by the seed, draws its fault, lets it happen,
  * and waits for the loop to turn again. Time is virtual; it moves a little with each step, jumps when everybody sleeps,
- * and jumps far when the weather says so.
+ * and jumps far when a fault says so.
  */
 import { createHash } from "node:crypto";
-import { SiltstoneError } from "../../lib/core/errors.ts";
-import { horizonMs } from "../../lib/engine/deltas.ts";
+import { SiltstoneError } from "../../lib/core/model/errors.ts";
+import { horizonMs } from "../../lib/engine/shard/deltas.ts";
 import { Crash, describe, type Effect, type EffectHook, type Verdict } from "../support/effects.ts";
 import type { MemoryClock } from "../support/memory/clock.ts";
 import {

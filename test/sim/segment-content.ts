@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import type { Segment } from "../../lib/core/manifest.ts";
+import type { Segment } from "../../lib/core/format/manifest.ts";
 import { vectorOf, type Write } from "./writes.ts";
 
 interface StoredRow {

@@ -1,6 +1,6 @@
 /** The ports below the injected faults: the store in memory, watched by the oracle, and a queue that does what SQS may do. */
-import { SiltstoneError } from "../../lib/core/errors.ts";
-import { clockSkewMaxMs } from "../../lib/core/time-bounds.ts";
+import { SiltstoneError } from "../../lib/core/model/errors.ts";
+import { clockSkewMaxMs } from "../../lib/core/policy/time-bounds.ts";
 import type {
   DeltaQueue,
   LeaseTable,

@@ -2,7 +2,7 @@
  * One simulated run: processes under a scheduler until the steps are used up, then the faults end, everybody finishes
  * what he is doing, and the shard must come to rest as the model says.
  */
-import { createCollection } from "../../lib/engine/collections.ts";
+import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import type { World } from "../../lib/engine/ports.ts";
 import { Crash, effects } from "../support/effects.ts";
 import { type MemoryWorld, memoryWorld } from "../support/memory/world.ts";
@@ -65,7 +65,7 @@ async function simulateHere(plan: Plan): Promise<Outcome> {
       oracle,
       tokens: [],
       writes: 0,
-      locks: memory.leases,
+      leases: memory.leases,
       repairs: { underWay: 0, endedAtMs: 0 },
     };
     for (const process of plan.processes) {

@@ -1,6 +1,6 @@
 /**
  * The model: what last-writer-wins means, written a second time and as plainly as possible, so that a mistake in
- * lib/core/fold.ts or lib/core/record.ts is met by a different opinion.
+ * lib/core/model/fold.ts or lib/core/model/row.ts is met by a different opinion.
  *
  * Every write carries a document of its own, so that a read record says which write it is.
  */

@@ -8,7 +8,7 @@
  * A hook that throws `Crash` ends the process: from then on every call on this wrapped world, also one that was under
  * way, throws Crash. The world below lives on; wrap it again to get the process that starts next.
  */
-import { SiltstoneError } from "../../lib/core/errors.ts";
+import { SiltstoneError } from "../../lib/core/model/errors.ts";
 import type {
   Clock,
   DeltaQueue,

@@ -1,4 +1,5 @@
 /** The query function's own handler in processes of its own, over a local S3 that is filled from a world in memory. */
+
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -8,7 +9,8 @@ import { createInterface } from "node:readline";
 import { CreateBucketCommand, PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
 import pLimit from "p-limit";
 import { S3ObjectStore } from "../../lib/aws/s3-object-store.ts";
-import { env } from "../../lib/contract.ts";
+import { env } from "../../lib/contract/names.ts";
+import { settings } from "../../lib/contract/settings.ts";
 import type { ObjectStore } from "../../lib/engine/ports.ts";
 import { Traffic } from "../../lib/engine/traffic.ts";
 import { type RunningS3, startS3Server } from "../../scripts/local/s3/server.ts";
@@ -85,7 +87,7 @@ export class QueryProcess {
         [env.table]: "none",
         [env.queueUrl]: "http://127.0.0.1:1/none",
         [env.deadLetterQueueUrl]: "http://127.0.0.1:1/none",
-        [env.refreshSeconds]: "300",
+        [settings.refreshSeconds.variable]: "300",
       },
     });
     this.#lines = createInterface({ input: this.#child.stdout! })[Symbol.asyncIterator]();

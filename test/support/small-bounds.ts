@@ -1,5 +1,5 @@
-/** Runs with other bounds than the product's (lib/core/bounds.ts), and what has to hold between them. */
-import { type Bounds, bounds } from "../../lib/core/bounds.ts";
+/** Runs with other bounds than the product's (lib/core/model/bounds.ts), and what has to hold between them. */
+import { type Bounds, bounds } from "../../lib/core/model/bounds.ts";
 
 /** What is wrong with a set of bounds; null when nothing is. */
 export function boundsFault({

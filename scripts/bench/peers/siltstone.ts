@@ -5,9 +5,9 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
-import { decodeCollection, encodeCollection } from "../../../lib/core/collection.ts";
-import { collectionKey } from "../../../lib/core/keys.ts";
-import { collectGarbage } from "../../../lib/engine/collect-garbage.ts";
+import { decodeCollection, encodeCollection } from "../../../lib/core/format/collection-json.ts";
+import { collectionKey } from "../../../lib/core/format/keys.ts";
+import { collectGarbage } from "../../../lib/engine/compact/collect-garbage.ts";
 import type { ByteRange, GetResult } from "../../../lib/engine/ports.ts";
 import { memoryWorld } from "../../../test/support/memory/world.ts";
 import { compactAll, emptyStore, produceRows, readerOf, rowOfId } from "../store.ts";

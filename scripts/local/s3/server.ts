@@ -7,7 +7,7 @@
  *
  * A web page is refused (../request-guard.ts), and a clock that is too far off (signed-time.ts). Who may do what is judged by
  * the access rules that it is given (authorization.ts). Not here: signatures, TLS, encryption, lifecycle rules.
- * `PUT /_local/weather` sets throttle, faults and the server's clock.
+ * `PUT /_local/fault-injection` sets throttle, faults and the server's clock.
  */
 import { randomBytes } from "node:crypto";
 import { mkdirSync } from "node:fs";
@@ -25,12 +25,12 @@ import { BodyFiles } from "./body-files.ts";
 import * as buckets from "./buckets.ts";
 import { Catalog } from "./catalog.ts";
 import { S3Error } from "./error.ts";
+import { type FaultInjection, FaultSource, hanging, Pacer, paced } from "./fault-injection.ts";
 import { listObjects, listVersions } from "./listing.ts";
 import * as multipart from "./multipart.ts";
 import { copyObject, deleteObject, deleteObjects, getObject, putObject, type Storage } from "./objects.ts";
 import { parseRequest, type S3Request } from "./request.ts";
 import { checkSignedTime, ServerTime } from "./signed-time.ts";
-import { FaultSource, hanging, Pacer, paced, type Weather } from "./weather.ts";
 import { xmlError } from "./xml.ts";
 
 export interface S3ServerOptions {
@@ -39,14 +39,14 @@ export interface S3ServerOptions {
   /** 0 takes a free port. */
   readonly port: number;
   readonly region: string;
-  readonly weather?: Weather;
+  readonly faultInjection?: FaultInjection;
   /** Who may do what. @default everyone may everything */
   readonly access?: AccessRules;
 }
 export interface RunningS3 {
   readonly endpoint: string;
   readonly port: number;
-  setWeather(weather: Weather): void;
+  setFaultInjection(faultInjection: FaultInjection): void;
   stop(): Promise<void>;
 }
 
@@ -58,7 +58,7 @@ export async function startS3Server(options: S3ServerOptions): Promise<RunningS3
   const named = catalog.namedFiles();
   bodies.sweep((file) => named.has(file));
   const handler = new Handler({ catalog, bodies }, time, options);
-  handler.setWeather(options.weather ?? {});
+  handler.setFaultInjection(options.faultInjection ?? {});
   const server = createServer(guarded((request, response) => void handler.handle(request, response)));
   // SDK clients keep connections for long; a server that closes first makes them fail now and then.
   server.keepAliveTimeout = 10 * 60_000;
@@ -67,7 +67,7 @@ export async function startS3Server(options: S3ServerOptions): Promise<RunningS3
   return {
     endpoint: `http://127.0.0.1:${port}`,
     port,
-    setWeather: (weather) => handler.setWeather(weather),
+    setFaultInjection: (faultInjection) => handler.setFaultInjection(faultInjection),
     async stop() {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
@@ -92,7 +92,7 @@ class Handler {
   private readonly region: string;
   private readonly time: ServerTime;
   private readonly authorization: Authorization;
-  private weather: Weather = {};
+  private faultInjection: FaultInjection = {};
   private faults = new FaultSource(undefined);
   private totalPacer: Pacer | null = null;
 
@@ -109,11 +109,11 @@ class Handler {
     );
   }
 
-  setWeather(weather: Weather): void {
-    this.weather = weather;
-    this.time.aheadMs = weather.clockAheadMs ?? 0;
-    this.faults = new FaultSource(weather.faults);
-    const total = weather.throttle?.totalBytesPerSecond;
+  setFaultInjection(faultInjection: FaultInjection): void {
+    this.faultInjection = faultInjection;
+    this.time.aheadMs = faultInjection.clockAheadMs ?? 0;
+    this.faults = new FaultSource(faultInjection.faults);
+    const total = faultInjection.throttle?.totalBytesPerSecond;
     this.totalPacer = total === undefined ? null : new Pacer(total);
   }
 
@@ -122,7 +122,8 @@ class Handler {
     response.setHeader("x-amz-request-id", requestId);
     response.setHeader("date", new Date(this.time.nowMs()).toUTCString());
     try {
-      if (request.url === "/_local/weather") return await this.changeWeather(request, response);
+      if (request.url === "/_local/fault-injection")
+        return await this.changeFaultInjection(request, response);
       checkSignedTime(request.headers, this.time.nowMs());
       const gone = new Promise<void>((resolve) => response.once("close", resolve));
       await this.send(response, await this.answer(parseRequest(request), gone));
@@ -135,8 +136,8 @@ class Handler {
     }
   }
 
-  private async changeWeather(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    this.setWeather(JSON.parse(await buckets.readDocument(request)));
+  private async changeFaultInjection(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    this.setFaultInjection(JSON.parse(await buckets.readDocument(request)));
     response.writeHead(204).end();
   }
 
@@ -220,7 +221,7 @@ class Handler {
   }
 
   private async send(response: ServerResponse, answer: Answer): Promise<void> {
-    const { throttle } = this.weather;
+    const { throttle } = this.faultInjection;
     if (throttle?.firstByteMs !== undefined) await sleep(throttle.firstByteMs);
     response.writeHead(answer.status, answer.headers);
     if (!(answer.body instanceof Readable)) {

@@ -34,7 +34,7 @@ function element(name: string, value: XmlContent | readonly string[]): string {
   return `<${name}>${escapeXml(String(value))}</${name}>`;
 }
 
-/** Control characters become references: S3 writes them so, although XML 1.0 has no room for them. */
+/** Control characters become references: S3 writes them so, although XML 1.0 has no place for them. */
 function escapeXml(text: string): string {
   return text.replace(/[&<>"\p{Cc}]/gu, (character) => {
     if (character === "&") return "&amp;";

@@ -25,7 +25,7 @@ import {
 import { DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
 import { DynamoDbLeaseTable } from "../../../lib/aws/dynamodb-lease-table.ts";
 import { SqsDeltaQueue } from "../../../lib/aws/sqs-delta-queue.ts";
-import { table } from "../../../lib/contract.ts";
+import { table } from "../../../lib/contract/names.ts";
 import { localCredentials } from "../aws-target.ts";
 import type { QueueUnderTest } from "./queue.ts";
 

@@ -11,7 +11,7 @@ import { DynamoDBDocumentClient, PutCommand } from "@aws-sdk/lib-dynamodb";
 import { type AwsNames, awsWorld } from "../../../lib/aws/aws-world.ts";
 import { S3ObjectStore } from "../../../lib/aws/s3-object-store.ts";
 import { systemClock } from "../../../lib/aws/system-clock.ts";
-import type { SiltstoneError } from "../../../lib/core/errors.ts";
+import type { SiltstoneError } from "../../../lib/core/model/errors.ts";
 import type { Lease, LeaseTable } from "../../../lib/engine/ports.ts";
 import { Traffic } from "../../../lib/engine/traffic.ts";
 import { startS3Server } from "../../../scripts/local/s3/server.ts";

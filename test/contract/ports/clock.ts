@@ -1,5 +1,5 @@
 /** The contract of Clock, for every implementation. */
-import { isUlid, ulidTimeMs } from "../../../lib/core/keys.ts";
+import { isUlid, ulidTimeMs } from "../../../lib/core/model/ulid.ts";
 import type { Clock } from "../../../lib/engine/ports.ts";
 
 export function clockContract(name: string, makeClock: () => Clock): void {

@@ -1,5 +1,5 @@
 /** Tries forgeries, and says of each when it begins and how it ended: a signal ends this process, and not who asks. */
-import type { Metric } from "../../../lib/core/collection.ts";
+import type { Metric } from "../../../lib/core/model/collection.ts";
 import { forgeryNamed } from "./forgeries.ts";
 import { exercise, forging, prepare } from "./world.ts";
 

@@ -1,4 +1,4 @@
-import type { Metric } from "../../../lib/core/collection.ts";
+import type { Metric } from "../../../lib/core/model/collection.ts";
 import { clusterForgeries } from "./clusters.ts";
 import type { Forgery } from "./forgery.ts";
 import { forgeryOfSeed } from "./fuzz.ts";

@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import hnswlib from "#hnswlib";
-import type { Metric } from "../../../lib/core/collection.ts";
+import type { Metric } from "../../../lib/core/model/collection.ts";
 import { bytesFrom, everyone, type Forgery, type Reading } from "./forgery.ts";
 import { bytesOf, dims, type Forged, index, type Stage, segmentOf } from "./world.ts";
 

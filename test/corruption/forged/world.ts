@@ -3,18 +3,23 @@
  * manifest's, the pointer's) is right again. What reads it must find the lie in the bytes themselves, or not be harmed by it.
  */
 import { hash } from "node:crypto";
-import type { Collection, Metric } from "../../../lib/core/collection.ts";
-import { isKind, isNewerFormat, SiltstoneError } from "../../../lib/core/errors.ts";
-import { type SegmentFile, segmentKey } from "../../../lib/core/keys.ts";
-import { encodeManifest, type FileEntry, type Manifest, type Segment } from "../../../lib/core/manifest.ts";
-import { encodePointer } from "../../../lib/core/pointer.ts";
-import { createCollection } from "../../../lib/engine/collections.ts";
-import { compact } from "../../../lib/engine/compact.ts";
-import { readHead } from "../../../lib/engine/head.ts";
-import { merge } from "../../../lib/engine/merge.ts";
-import { produce } from "../../../lib/engine/produce.ts";
-import { Reader } from "../../../lib/engine/reader.ts";
-import { verify } from "../../../lib/engine/verify.ts";
+import { type SegmentFile, segmentKey } from "../../../lib/core/format/keys.ts";
+import {
+  encodeManifest,
+  type FileEntry,
+  type Manifest,
+  type Segment,
+} from "../../../lib/core/format/manifest.ts";
+import { encodePointer } from "../../../lib/core/format/pointer.ts";
+import type { Collection, Metric } from "../../../lib/core/model/collection.ts";
+import { isKind, isNewerFormat, SiltstoneError } from "../../../lib/core/model/errors.ts";
+import { createCollection } from "../../../lib/engine/catalog/collections.ts";
+import { compact } from "../../../lib/engine/compact/compact.ts";
+import { merge } from "../../../lib/engine/compact/merge.ts";
+import { verify } from "../../../lib/engine/operate/verify.ts";
+import { Reader } from "../../../lib/engine/read/reader.ts";
+import { readHead } from "../../../lib/engine/shard/head.ts";
+import { produce } from "../../../lib/engine/write/produce.ts";
 import { gaussian } from "../../../scripts/bench/data.ts";
 import { type MemoryWorld, memoryWorld } from "../../support/memory/world.ts";
 

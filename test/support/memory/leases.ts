@@ -2,7 +2,7 @@
  * The lease table in memory. A row is never removed, only its holder: the epoch has to outlive release and
  * force-release.
  */
-import { isLeaseHeld } from "../../../lib/core/time-bounds.ts";
+import { isLeaseHeld } from "../../../lib/core/policy/time-bounds.ts";
 import type { Lease, LeaseTable } from "../../../lib/engine/ports.ts";
 
 interface LeaseRow {

@@ -4,8 +4,8 @@
  * S3. Bytes are copied in and out. No timers: everything is answered in a microtask.
  */
 import { readFileSync } from "node:fs";
-import { deltaBytesMax } from "../../../lib/core/delta-header.ts";
-import { corrupt, invalid, SiltstoneError } from "../../../lib/core/errors.ts";
+import { deltaBytesMax } from "../../../lib/core/format/delta-header.ts";
+import { corrupt, invalid, SiltstoneError } from "../../../lib/core/model/errors.ts";
 import type {
   BoundedGetResult,
   ByteRange,

@@ -3,7 +3,7 @@
  * delivery: once a message was delivered again, the older receipt forgets nothing (the less friendly of the two things
  * that SQS may do).
  */
-import { invalid } from "../../../lib/core/errors.ts";
+import { invalid } from "../../../lib/core/model/errors.ts";
 import type { Clock, DeltaQueue, QueueMessage } from "../../../lib/engine/ports.ts";
 
 const batchMessagesMax = 10;

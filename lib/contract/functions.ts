@@ -1,0 +1,52 @@
+/**
+ * The Lambda functions, a row each. A function is this row, its folder lambdas/<name> with handler.ts, and its rights
+ * in lib/constructs: bundle, constructs, command line and drill read the rest from here.
+ */
+interface FunctionRow {
+  /** As the Lambda console shows it. */
+  readonly description: string;
+  /** CloudFormation output with the function's name, by which the command line finds it. */
+  readonly output: string;
+  /** Output with its URL; null where it has none. */
+  readonly urlOutput: string | null;
+  /** Whether a call without an answer may have changed anything. */
+  readonly writes: boolean;
+}
+
+export const functions = {
+  producer: {
+    description: "Siltstone producer: writes deltas and notifies the compactor",
+    output: "ProducerFunctionName",
+    urlOutput: "ProducerUrl",
+    writes: true,
+  },
+  compactor: {
+    description: "Siltstone compactor: makes deltas into segments, merges them and publishes the result",
+    output: "CompactorFunctionName",
+    urlOutput: null,
+    writes: true,
+  },
+  query: {
+    description: "Siltstone query: answers from cached segments",
+    output: "QueryFunctionName",
+    urlOutput: "QueryUrl",
+    writes: false,
+  },
+} as const satisfies Readonly<Record<string, FunctionRow>>;
+
+export type FunctionName = keyof typeof functions;
+export const functionNames = Object.keys(functions) as FunctionName[];
+
+/** CloudFormation outputs with what the functions share. */
+export const storeOutputs = {
+  bucket: "BucketName",
+  table: "TableName",
+  queueUrl: "QueueUrl",
+  deadLetterQueueUrl: "DeadLetterQueueUrl",
+} as const;
+
+/** Names of all outputs of a store. */
+export const outputNames: readonly string[] = [
+  ...Object.values(storeOutputs),
+  ...functionNames.flatMap((name) => [functions[name].output, functions[name].urlOutput ?? []].flat()),
+];

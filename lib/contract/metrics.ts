@@ -1,0 +1,151 @@
+/**
+ * The metrics, a row each: they go out in CloudWatch's embedded metric format, over the dimension `stage`, and those of a
+ * collection over `stage` and `collection` as well. Emission, the constructs' metric methods and docs/api.md follow from here.
+ */
+import type { FunctionName } from "./functions.ts";
+
+interface MetricRow {
+  readonly unit: "Count" | "Milliseconds" | "Seconds";
+  /** What an alarm or a graph looks at by default. */
+  readonly statistic: "Sum" | "Maximum" | "p95";
+  /** Whether it is also emitted for each collection. */
+  readonly ofCollection: boolean;
+  readonly emittedBy: FunctionName;
+  readonly description: string;
+}
+
+const count = { unit: "Count", statistic: "Sum" } as const;
+
+export const metricNamespace = "Siltstone";
+export const metrics = {
+  DeltasCreated: { ...count, ofCollection: true, emittedBy: "producer", description: "deltas of a call" },
+  RecordsWritten: {
+    ...count,
+    ofCollection: true,
+    emittedBy: "producer",
+    description: "records and deletes of a call",
+  },
+  RecordsRejected: {
+    ...count,
+    ofCollection: true,
+    emittedBy: "producer",
+    description: "records of a call that were refused",
+  },
+  ProduceErrors: {
+    ...count,
+    ofCollection: false,
+    emittedBy: "producer",
+    description: "a call that failed for no fault of the caller's",
+  },
+  CompactionSuccess: {
+    ...count,
+    ofCollection: false,
+    emittedBy: "compactor",
+    description: "a run in which nothing failed",
+  },
+  CompactionFailure: {
+    ...count,
+    ofCollection: false,
+    emittedBy: "compactor",
+    description: "a run that failed",
+  },
+  CompactionFaults: {
+    ...count,
+    ofCollection: false,
+    emittedBy: "compactor",
+    description: "shards, collections and queues that a run failed on while it did the rest",
+  },
+  CompactionDuration: {
+    unit: "Milliseconds",
+    statistic: "p95",
+    ofCollection: false,
+    emittedBy: "compactor",
+    description: "how long a run took",
+  },
+  DeltasMerged: {
+    ...count,
+    ofCollection: true,
+    emittedBy: "compactor",
+    description: "deltas that a run ingested",
+  },
+  DeltasQuarantined: {
+    ...count,
+    ofCollection: true,
+    emittedBy: "compactor",
+    description: "deltas that a run put into quarantine",
+  },
+  DeltasPending: {
+    unit: "Count",
+    statistic: "Maximum",
+    ofCollection: true,
+    emittedBy: "compactor",
+    description: "deltas that a run which ingests left unmerged",
+  },
+  OldestUnmergedDeltaAge: {
+    unit: "Seconds",
+    statistic: "Maximum",
+    ofCollection: true,
+    emittedBy: "compactor",
+    description: "age of the oldest delta that a run which ingests left unmerged",
+  },
+  Segments: {
+    unit: "Count",
+    statistic: "Maximum",
+    ofCollection: true,
+    emittedBy: "compactor",
+    description: "the most segments of a shard that the run looked at",
+  },
+  MessagesDeadLettered: {
+    ...count,
+    ofCollection: false,
+    emittedBy: "compactor",
+    description: "messages that a run sent to the dead-letter queue",
+  },
+  LockAcquisitionFailed: {
+    ...count,
+    ofCollection: false,
+    emittedBy: "compactor",
+    description: "shards whose lease somebody else held",
+  },
+  QueryLatency: {
+    unit: "Milliseconds",
+    statistic: "p95",
+    ofCollection: true,
+    emittedBy: "query",
+    description: "how long a query took inside the function",
+  },
+  QueryErrors: {
+    ...count,
+    ofCollection: false,
+    emittedBy: "query",
+    description: "a call that failed for no fault of the caller's; with query groups, by the group as well",
+  },
+  PartialAnswers: {
+    ...count,
+    ofCollection: true,
+    emittedBy: "query",
+    description: "with query groups, an answer that lacks shards, as the call allowed",
+  },
+  SnapshotAge: {
+    unit: "Seconds",
+    statistic: "Maximum",
+    ofCollection: true,
+    emittedBy: "query",
+    description: "how long ago the view that answered was known to be the newest",
+  },
+  SnapshotFallback: {
+    ...count,
+    ofCollection: true,
+    emittedBy: "query",
+    description: "an answer from an older version, since the newest is damaged",
+  },
+  ColdLoadDuration: {
+    unit: "Milliseconds",
+    statistic: "p95",
+    ofCollection: true,
+    emittedBy: "query",
+    description: "how long a process's first answer from a collection took, in the function that loads it",
+  },
+} as const satisfies Readonly<Record<string, MetricRow>>;
+
+export type MetricName = keyof typeof metrics;

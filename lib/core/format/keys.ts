@@ -1,0 +1,106 @@
+/**
+ * The layout of the bucket (docs/format.md). Every key of the product is made here.
+ *
+ *   <collection>/collection.json
+ *   <collection>/<shard>/deltas/<ulid>.arrow
+ *   <collection>/<shard>/segments/<ulid>/{index.hnsw,vectors.f32,records.db,clusters.bin}
+ *   <collection>/<shard>/manifests/<version>-<commit ulid>.json
+ *   <collection>/<shard>/pins/<name>.json
+ *   <collection>/<shard>/pointer.json
+ *   <collection>/<shard>/quarantine/<ulid>.{arrow,json}
+ */
+import { invalid } from "../model/errors.ts";
+import { isUlid } from "../model/ulid.ts";
+
+export interface ShardRef {
+  readonly collection: string;
+  readonly shard: number;
+}
+
+export const segmentFiles = ["index.hnsw", "vectors.f32", "records.db", "clusters.bin"] as const;
+export type SegmentFile = (typeof segmentFiles)[number];
+
+const versionDigits = 12;
+
+export const collectionKey = (collection: string): string => `${collection}/collection.json`;
+export const collectionPrefix = (collection: string): string => `${collection}/`;
+
+export const shardPrefix = ({ collection, shard }: ShardRef): string => `${collection}/${shard}/`;
+export const shardName = ({ collection, shard }: ShardRef): string => `${collection}/${shard}`;
+
+export const pointerKey = (shard: ShardRef): string => `${shardPrefix(shard)}pointer.json`;
+
+export const deltaPrefix = (shard: ShardRef): string => `${shardPrefix(shard)}deltas/`;
+export const deltaKey = (shard: ShardRef, delta: string): string => `${deltaPrefix(shard)}${delta}.arrow`;
+
+export const segmentPrefix = (shard: ShardRef): string => `${shardPrefix(shard)}segments/`;
+export const segmentKey = (shard: ShardRef, segment: string, file: SegmentFile): string =>
+  `${segmentPrefix(shard)}${segment}/${file}`;
+
+export const manifestPrefix = (shard: ShardRef): string => `${shardPrefix(shard)}manifests/`;
+export const manifestKey = (shard: ShardRef, version: number, commit: string): string =>
+  `${manifestPrefix(shard)}${String(version).padStart(versionDigits, "0")}-${commit}.json`;
+
+export const pinPrefix = (shard: ShardRef): string => `${shardPrefix(shard)}pins/`;
+export const pinKey = (shard: ShardRef, pin: string): string =>
+  `${pinPrefix(shard)}${checkPinName(pin)}.json`;
+
+export const quarantinePrefix = (shard: ShardRef): string => `${shardPrefix(shard)}quarantine/`;
+export const quarantinedDeltaKey = (shard: ShardRef, name: string): string =>
+  `${quarantinePrefix(shard)}${name}.arrow`;
+export const quarantineReasonKey = (shard: ShardRef, name: string): string =>
+  `${quarantinePrefix(shard)}${name}.json`;
+
+/** The ULID of a delta's key, or null when the key is none (somebody else's object below the prefix). */
+export function deltaOfKey(shard: ShardRef, key: string): string | null {
+  const name = tail(key, deltaPrefix(shard), ".arrow");
+  return name !== null && isUlid(name) ? name : null;
+}
+
+/** Version and commit of a manifest's key, or null when the key is none. */
+export function manifestOfKey(shard: ShardRef, key: string): { version: number; commit: string } | null {
+  const match = /^(\d{12})-([0-9A-Z]{26})$/.exec(tail(key, manifestPrefix(shard), ".json") ?? "");
+  return match && isUlid(match[2]!) ? { version: Number(match[1]), commit: match[2]! } : null;
+}
+
+/** The segment ULID in the key of one of its files, or null. */
+export function segmentOfKey(shard: ShardRef, key: string): string | null {
+  for (const file of segmentFiles) {
+    const segment = tail(key, segmentPrefix(shard), `/${file}`);
+    if (segment !== null && isUlid(segment)) return segment;
+  }
+  return null;
+}
+
+export function pinOfKey(shard: ShardRef, key: string): string | null {
+  const name = tail(key, pinPrefix(shard), ".json");
+  return name !== null && pinPattern.test(name) ? name : null;
+}
+
+/** The ULID of a delta that was put aside, in its own key or its reason's, or null. */
+export function quarantinedOfKey(shard: ShardRef, key: string): string | null {
+  const prefix = quarantinePrefix(shard);
+  const name = tail(key, prefix, ".arrow") ?? tail(key, prefix, ".json");
+  return name !== null && isUlid(name) ? name : null;
+}
+
+/** The folders of a shard. */
+export const shardFolders = ["deltas", "manifests", "pins", "quarantine", "segments"] as const;
+
+/** Whether the product makes such a key below a shard. What it does not make is a stranger: reported, never deleted. */
+export const isOurs = (shard: ShardRef, key: string): boolean =>
+  key === pointerKey(shard) ||
+  [deltaOfKey, segmentOfKey, manifestOfKey, pinOfKey, quarantinedOfKey].some((of) => of(shard, key) !== null);
+
+const pinPattern = /^[a-z0-9][a-z0-9-]{0,62}$/;
+
+export function checkPinName(name: string): string {
+  if (pinPattern.test(name)) return name;
+  throw invalid(`pin: ${JSON.stringify(name.slice(0, 80))} is not a pin name; use 1 to 63 of a-z 0-9 -`);
+}
+
+function tail(key: string, prefix: string, suffix: string): string | null {
+  return key.startsWith(prefix) && key.endsWith(suffix) && key.length > prefix.length + suffix.length
+    ? key.slice(prefix.length, -suffix.length)
+    : null;
+}

@@ -1,0 +1,223 @@
+/**
+ * A manifest: the immutable list of segments that make up one version of a shard, and the ledger that proves that no
+ * row was lost on the way. What must hold of a manifest, and between a manifest and its parent, are plain functions
+ * here: they are checked before every commit, and again by every reader and by `silt verify`.
+ */
+import { bounds } from "../model/bounds.ts";
+import type { Collection } from "../model/collection.ts";
+import { corrupt } from "../model/errors.ts";
+import { isUlid } from "../model/ulid.ts";
+import { type SegmentFile, type ShardRef, shardName } from "./keys.ts";
+import { addSums, equalSums, noRows, type RowSum } from "./row-checksum.ts";
+import { decodeSealed, encodeSealed } from "./sealed-json.ts";
+
+export const manifestFormat = 1;
+/** 1,000 segments, each with what it has written again of every other one, have 21 MB. */
+export const manifestBytesMax = 32 * 1024 * 1024;
+
+export interface FileEntry {
+  readonly bytes: number;
+  /** Lower-case hex. */
+  readonly sha256: string;
+  /** clusters.bin: its first part, which is read by itself and vouches for the other parts. */
+  readonly head?: Pick<FileEntry, "bytes" | "sha256">;
+}
+
+export interface Segment {
+  /** ULID; also its folder. */
+  readonly id: string;
+  /** `flat`: vectors.f32 + records.db, searched exactly. `hnsw`: index.hnsw as well, and clusters.bin when it is large. */
+  readonly kind: "flat" | "hnsw";
+  /** Rows with a vector. */
+  readonly rows: number;
+  /** Rows that say that an id was deleted. */
+  readonly tombstones: number;
+  /** Vectors in vectors.f32 and nodes in the graph: rows, plus those that a merge left dead in the graph. */
+  readonly slots: number;
+  /** Smallest and largest version among rows and tombstones. */
+  readonly minVersion: number;
+  readonly maxVersion: number;
+  /** Checksum over rows and tombstones. */
+  readonly sum: RowSum;
+  readonly files: Readonly<Partial<Record<SegmentFile, FileEntry>>>;
+  /** What merging knows of rows here that are superseded; absent until something is. Nothing but reclaiming depends on it. */
+  readonly stale?: Staleness;
+}
+
+/** Rows of a segment that others supersede, and dead slots: what is stored and no answer can hold. */
+export interface Staleness {
+  /** When the first of them was superseded, at the latest: ms since 1970; null when none is known. */
+  readonly sinceMs: number | null;
+  /** By segment of the same version: how many ids of this one it has written again, when it was made. 0 was counted, too. */
+  readonly by: Readonly<Record<string, number>>;
+}
+
+export interface Manifest {
+  readonly format: typeof manifestFormat;
+  readonly collection: string;
+  readonly collectionId: string;
+  readonly shard: number;
+  readonly version: number;
+  readonly commit: string;
+  readonly parent: { readonly version: number; readonly commit: string } | null;
+  readonly epoch: number;
+  /** What made this version. */
+  readonly cause: "create" | "ingest" | "merge" | "rollback";
+  readonly createdAt: string;
+  readonly dims: number;
+  readonly metric: string;
+  readonly embeddingVersion: string;
+  readonly index: { readonly M: number; readonly efConstruction: number };
+  readonly segments: readonly Segment[];
+  /** ULIDs of deltas that are part of this version and whose objects may still exist, ascending. */
+  readonly applied: readonly string[];
+  /** No unmerged delta is older than this ULID (docs/protocol.md, "Low watermark"): LISTs start here. */
+  readonly watermark: string;
+  /**
+   * Conservation: every row that ever came in is in a segment or was retired (superseded, or an expired tombstone):
+   * ingested = Σ segments + retired.
+   */
+  readonly ledger: { readonly ingested: RowSum; readonly retired: RowSum };
+}
+
+/** Version 0, which every shard of a new collection starts from. It is never written: the pointer stands for it. */
+export const emptyManifest = (collection: Collection, shard: number): Manifest => ({
+  format: manifestFormat,
+  collection: collection.name,
+  collectionId: collection.id,
+  shard,
+  version: 0,
+  commit: collection.id,
+  parent: null,
+  epoch: 0,
+  cause: "create",
+  createdAt: collection.createdAt,
+  dims: collection.dims,
+  metric: collection.metric,
+  embeddingVersion: collection.embeddingVersion,
+  index: { M: collection.index.M, efConstruction: collection.index.efConstruction },
+  segments: [],
+  applied: [],
+  watermark: "0".repeat(26),
+  ledger: { ingested: noRows, retired: noRows },
+});
+
+export const encodeManifest = (manifest: Manifest): Buffer => encodeSealed(manifest);
+
+/** Reads a stored manifest and checks it whole. Throws `corrupt`, naming `key`. */
+export function decodeManifest(bytes: Uint8Array, key: string, shard: ShardRef): Manifest {
+  const value = decodeSealed(bytes, key, manifestFormat) as Manifest;
+  if (value.collection !== shard.collection || value.shard !== shard.shard) {
+    throw corrupt(key, `it belongs to ${value.collection}/${value.shard}, not to ${shardName(shard)}`);
+  }
+  let fault: string | null;
+  try {
+    fault = faultOf(value);
+  } catch (error) {
+    throw corrupt(key, "a field is missing or of another type", error);
+  }
+  if (fault !== null) throw corrupt(key, fault);
+  return value;
+}
+
+/** What is wrong with a manifest by itself; null when nothing is. */
+export function faultOf(manifest: Manifest): string | null {
+  const { segments, ledger, applied, version, parent } = manifest;
+  if (!isCount(version)) return `version ${version} is not one`;
+  if (!isCount(manifest.epoch)) return `epoch ${manifest.epoch} is not one`;
+  if (!isUlid(manifest.commit)) return `commit ${JSON.stringify(manifest.commit)} is not a ULID`;
+  // Whoever goes back from parent to parent comes to an end.
+  if (parent !== null && (parent.version !== version - 1 || !isUlid(parent.commit)))
+    return `its parent is not a commit of version ${version - 1}`;
+  if (Number.isNaN(Date.parse(manifest.createdAt))) return "it does not say when it was made";
+  if (!isUlid(manifest.watermark)) return "its watermark is not a ULID";
+  if (!Array.isArray(segments) || !Array.isArray(applied))
+    return "its segments or applied deltas are no list";
+  if (segments.length > bounds.segments)
+    return `it names ${segments.length} segments, more than ${bounds.segments}`;
+  if (applied.length > bounds.appliedDeltas)
+    return `it names ${applied.length} deltas, more than ${bounds.appliedDeltas}`;
+  if (new Set(segments.map((segment) => segment.id)).size !== segments.length)
+    return "a segment is named twice";
+  for (const segment of segments) {
+    const fault = segmentFault(segment, manifest);
+    if (fault !== null) return `segment ${segment.id}: ${fault}`;
+  }
+  for (let i = 0; i < applied.length; i++) {
+    if (!isUlid(applied[i]!)) return `applied delta ${JSON.stringify(applied[i])} is not a ULID`;
+    if (i > 0 && applied[i - 1]! >= applied[i]!) return "its applied deltas are not ascending";
+  }
+  const kept = addSums(ledger.retired, ...segments.map((segment) => segment.sum));
+  if (!equalSums(kept, ledger.ingested)) {
+    return (
+      `its ledger does not balance: ${ledger.ingested.rows} rows came in (${ledger.ingested.checksum}), ` +
+      `${kept.rows} are kept or retired (${kept.checksum})`
+    );
+  }
+  return null;
+}
+
+const isCount = (n: unknown): n is number => Number.isSafeInteger(n) && (n as number) >= 0;
+
+function segmentFault(segment: Segment, { dims, index }: Pick<Manifest, "dims" | "index">): string | null {
+  if (!isUlid(segment.id)) return "its id is not a ULID";
+  if (segment.kind !== "flat" && segment.kind !== "hnsw") return "it is of no known kind";
+  if (![segment.rows, segment.tombstones, segment.slots].every(isCount))
+    return "its rows, tombstones or slots are no counts";
+  if (segment.rows + segment.tombstones !== segment.sum.rows)
+    return "its counts and its checksum's count differ";
+  if (segment.stale !== undefined && !isStaleness(segment.stale)) return "its staleness is none";
+  if (segment.slots < segment.rows) return `it has ${segment.rows} rows in ${segment.slots} slots`;
+  if (segment.kind === "flat" && segment.slots !== segment.rows) return "a flat segment has no dead slots";
+  const names: SegmentFile[] = [
+    "vectors.f32",
+    "records.db",
+    ...(segment.kind === "hnsw" ? (["index.hnsw"] as const) : []),
+    ...(segment.kind === "hnsw" && isClustered(segment) ? (["clusters.bin"] as const) : []),
+  ];
+  if (Object.keys(segment.files).sort().join() !== names.sort().join())
+    return `its files are not ${names.join(", ")}`;
+  for (const name of names) {
+    const file = segment.files[name]!;
+    const parts = name === "clusters.bin" ? [file, file.head!] : [file];
+    if (parts.some(({ bytes, sha256 }) => !isCount(bytes) || !/^[0-9a-f]{64}$/.test(sha256)))
+      return `${name} has no size and sha256`;
+  }
+  const vectorBytes = segment.files["vectors.f32"]!.bytes;
+  if (vectorBytes !== segment.slots * dims * 4)
+    return `vectors.f32 is ${vectorBytes} bytes for ${segment.slots} × ${dims}`;
+  // Memory is made ready by these numbers before a byte has arrived. A node: links and their number, vector, label.
+  const graphBytes = segment.files["index.hnsw"]?.bytes;
+  if (graphBytes !== undefined && graphBytes < segment.slots * (8 * index.M + 4 + dims * 4 + 8))
+    return `index.hnsw is ${graphBytes} bytes for ${segment.slots} nodes`;
+  return null;
+}
+
+function isStaleness({ sinceMs, by }: Staleness): boolean {
+  return (sinceMs === null || isCount(sinceMs)) && Object.values(by).every(isCount);
+}
+
+/** What is wrong with publishing `next` on top of `head`; null when nothing is. Equality of epochs is a merge, a rollback or the same holder. */
+export function successionFault(head: Manifest, next: Manifest): string | null {
+  if (next.version !== head.version + 1) return `version ${next.version} does not follow ${head.version}`;
+  if (next.parent?.version !== head.version || next.parent.commit !== head.commit)
+    return "its parent is not the head";
+  if (next.epoch < head.epoch) return `epoch ${next.epoch} is below ${head.epoch}`;
+  if (next.collectionId !== head.collectionId) return "it belongs to another collection of the same name";
+  if (next.watermark < head.watermark) return "its watermark goes back";
+  if (next.cause === "merge" && !equalSums(next.ledger.ingested, head.ledger.ingested))
+    return "a merge ingests nothing";
+  return faultOf(next);
+}
+
+export const liveRowsUpperBound = (manifest: Manifest): number =>
+  manifest.segments.reduce((total, segment) => total + segment.rows, 0);
+
+export const snapshotBytes = (manifest: Manifest): number =>
+  manifest.segments.reduce((total, segment) => total + segmentBytes(segment), 0);
+
+/** Whether a query can be answered from it before its graph has arrived. */
+export const isClustered = (segment: Segment): boolean => segment.files["clusters.bin"] !== undefined;
+
+export const segmentBytes = (segment: Segment): number =>
+  Object.values(segment.files).reduce((total, file) => total + file.bytes, 0);

@@ -1,0 +1,262 @@
+/**
+ * What a month costs: pure arithmetic from a workload, a price table with its date, and the request counts that the
+ * benchmarks measured for one shard (docs/cost.md says how). US dollars, us-east-1, list prices, without free tiers and tax.
+ */
+import { segmentRowsMax } from "./merge-plan.ts";
+
+export const pricesAsOf = "2026-11";
+
+/** AWS list prices; docs/cost.md has the sources. */
+export const prices = {
+  lambdaGbSecondX86: 0.0000166667,
+  lambdaGbSecondArm: 0.0000133334,
+  lambdaPerMillion: 0.2,
+  s3GbMonth: 0.023,
+  s3PutPerMillion: 5,
+  s3GetPerMillion: 0.4,
+  sqsPerMillion: 0.4,
+  dynamoWritePerMillion: 0.625,
+  dynamoReadPerMillion: 0.125,
+} as const;
+
+export interface Workload {
+  readonly vectors: number;
+  readonly dims: number;
+  /** Bytes of document and metadata a record. */
+  readonly recordBytes: number;
+  /** Rows written in a month, and how many of them come in one producer call. */
+  readonly writes: number;
+  readonly rowsPerWrite: number;
+  /** Queries in a month, and the share of them that are strong (a LIST and a pointer read each). */
+  readonly queries: number;
+  readonly strongShare: number;
+  /** Seconds between runs of the ingesting compactor. */
+  readonly ingestSeconds: number;
+  /** Cold starts in a month; of query groups, all start together. */
+  readonly coldStarts: number;
+  readonly architecture: "x86" | "arm";
+}
+
+export interface CostLine {
+  readonly service: "S3 storage" | "S3 requests" | "Lambda" | "SQS" | "DynamoDB";
+  readonly what: string;
+  readonly dollars: number;
+}
+
+const secondsOfMonth = 30 * 86_400;
+const upkeepSeconds = 300;
+/** An idle shard is looked at this often, its pointer too, and surveyed for garbage this often (lib/engine/compact/sweep.ts). */
+const sweepSeconds = 600;
+const surveySeconds = 3_600;
+const gigabyte = 1e9;
+
+/** Measured by the benches trickle, import and warm-query (docs/lab/performance.md), for one shard. */
+export const measured = {
+  /** A producer call: one PUT, and one GET of the configuration. */
+  producePuts: 1,
+  produceGets: 1,
+  /** A compactor run that finds deltas: files, manifest, pointer; lists; head, configuration. The deltas' GETs are apart. */
+  ingestPuts: 4,
+  ingestLists: 5,
+  ingestGets: 8,
+  /** A merging and collecting run of a shard that is written to. It reads the manifests of the last hour. */
+  upkeepPutsAndLists: 13,
+  upkeepGets: 110,
+  /** Every run: the bucket's folders. */
+  runLists: 1,
+  /** A look at an idle shard: its deltas; by upkeep: its pointer. With every one of the latter a configuration. */
+  lookLists: 1,
+  upkeepLookGets: 2,
+  /** A survey of an idle shard: head, kept manifests; manifests, pins, segments, late deltas. */
+  surveyGets: 10,
+  surveyLists: 4,
+  /** Milliseconds of a warm query in a function, its overhead included. */
+  queryMs: 5,
+  produceMs: 30,
+  ingestMs: 1_500,
+  /** A run that finds nothing, and the survey of a shard. */
+  idleMs: 150,
+  /** Rows of 384 dims inserted into a graph in a second on one processor. */
+  insertRowsPerSecond: 1_000,
+  /** How often a row is inserted into some graph before it comes to rest (a trickle's merges). */
+  insertionsPerRow: 4,
+  /** Bytes written to S3 in the end by each byte of a trickle's deltas. */
+  writeAmplification: 4.2,
+  /** Bytes a second that a cold start fetches and opens. */
+  coldBytesPerSecond: 200e6,
+} as const;
+
+const produceGb = 0.5;
+const processorGb = 1.769;
+/** Segment files that the largest query function keeps: half of its disk, since new ones lie beside old ones (docs/lab/performance.md). */
+const functionCacheBytesMax = 5_120 * 1024 * 1024;
+/** What it holds of them is a quarter larger in memory, beside itself. */
+const indexFactor = 1.25;
+const runtimeGb = 0.25;
+const partBytes = 8 * 1024 * 1024;
+/** A shard's graph, records and given vectors; 24 hours of superseded versions come on top. */
+const retainedFactor = 1.3;
+
+/** Bytes of a row: its vector as given, the graph's copy with its links (M 16), and its record with indexes. */
+export const rowBytes = ({ dims, recordBytes }: Workload): number => dims * 8 + 148 + recordBytes * 1.3 + 150;
+
+/** Bytes that a query function holds of a row: the graph and the record. */
+export const residentRowBytes = (workload: Workload): number => rowBytes(workload) - workload.dims * 4;
+
+/** Of clusters.bin: a byte for each component, the record once more, and its place. */
+const clusterBytes = ({ dims, recordBytes }: Workload): number => dims + recordBytes + 80;
+
+/** The fewest shards of one full segment each (merge-plan.ts): a query then meets one large graph in each. */
+export const shardsOf = ({ vectors, dims }: Workload): number =>
+  Math.max(1, Math.ceil(vectors / segmentRowsMax(dims)));
+
+/** The fewest functions that the index fits into; more of them start faster and cost as much. */
+export const queryGroups = (workload: Workload): number =>
+  Math.max(1, Math.ceil((workload.vectors * rowBytes(workload)) / functionCacheBytesMax));
+
+export function monthlyCost(workload: Workload): CostLine[] {
+  const { vectors, writes, queries, ingestSeconds } = workload;
+  const stored = vectors * (rowBytes(workload) + clusterBytes(workload));
+  const shards = shardsOf(workload);
+  const calls = writes / workload.rowsPerWrite;
+  // A call writes a delta to each shard that its rows are of; a run looks at those, and at one other at least.
+  const deltas = calls * Math.min(shards, workload.rowsPerWrite);
+  const runs = secondsOfMonth / ingestSeconds;
+  const upkeepRuns = secondsOfMonth / upkeepSeconds;
+  const busyRuns = Math.min(runs * shards, deltas);
+  const busyUpkeeps = Math.min(upkeepRuns * shards, deltas);
+  const turns = (all: number, busy: number, seconds: number): number =>
+    Math.max(0, Math.min(all * shards - busy, Math.max(all, (secondsOfMonth / seconds) * shards)));
+  const looks = turns(runs, busyRuns, sweepSeconds);
+  const upkeepLooks = turns(upkeepRuns, busyUpkeeps, sweepSeconds);
+  const surveys = Math.max(0, (secondsOfMonth / surveySeconds) * shards - busyUpkeeps);
+  const merged = writes * rowBytes(workload) * measured.writeAmplification;
+  const perGbSecond = prices[workload.architecture === "arm" ? "lambdaGbSecondArm" : "lambdaGbSecondX86"];
+  const coldBytes = vectors * residentRowBytes(workload);
+  const groups = queryGroups(workload);
+  // Of all groups together, and of the function that asks them and waits.
+  const groupsGb = Math.max(groups * processorGb, (coldBytes * indexFactor) / gigabyte + groups * runtimeGb);
+  const queryGb = groupsGb + (groups > 1 ? processorGb : 0);
+  const pointerReads = (Math.min(queries, secondsOfMonth / 10) + queries * workload.strongShare) * shards;
+  const puts = deltas * measured.producePuts + busyRuns * measured.ingestPuts + merged / partBytes;
+  const lists =
+    queries * workload.strongShare * shards +
+    busyRuns * measured.ingestLists +
+    busyUpkeeps * measured.upkeepPutsAndLists +
+    (runs + upkeepRuns) * measured.runLists +
+    looks * measured.lookLists +
+    surveys * measured.surveyLists;
+  const gets =
+    calls * measured.produceGets +
+    deltas +
+    busyRuns * measured.ingestGets +
+    busyUpkeeps * measured.upkeepGets +
+    upkeepLooks * measured.upkeepLookGets +
+    surveys * measured.surveyGets +
+    merged / partBytes +
+    pointerReads +
+    workload.coldStarts * (coldBytes / partBytes + 3 * shards);
+  const insertSeconds =
+    ((writes * measured.insertionsPerRow) / measured.insertRowsPerSecond) * (workload.dims / 384);
+  const lambdaSeconds = (what: string, gb: number, seconds: number, invocations: number): CostLine => ({
+    service: "Lambda",
+    what,
+    dollars: gb * seconds * perGbSecond + millions(invocations) * prices.lambdaPerMillion,
+  });
+  return [
+    {
+      service: "S3 storage",
+      what: "segments",
+      dollars: ((stored * retainedFactor) / gigabyte) * prices.s3GbMonth,
+    },
+    {
+      service: "S3 requests",
+      what: "writes and lists",
+      dollars: millions(puts + lists) * prices.s3PutPerMillion,
+    },
+    { service: "S3 requests", what: "reads", dollars: millions(gets) * prices.s3GetPerMillion },
+    lambdaSeconds(
+      "queries",
+      queryGb,
+      (queries * measured.queryMs) / 1000,
+      queries * (groups > 1 ? groups + 1 : 1),
+    ),
+    lambdaSeconds(
+      "cold starts",
+      queryGb,
+      workload.coldStarts * (1 + coldBytes / groups / measured.coldBytesPerSecond),
+      0,
+    ),
+    lambdaSeconds("producing", produceGb, (calls * measured.produceMs) / 1000, calls),
+    lambdaSeconds(
+      "ingesting",
+      processorGb,
+      (busyRuns * measured.ingestMs + (runs + upkeepRuns + busyUpkeeps + surveys) * measured.idleMs) / 1000,
+      runs + upkeepRuns,
+    ),
+    lambdaSeconds("merging", processorGb, insertSeconds, 0),
+    {
+      service: "SQS",
+      what: "send, receive, delete",
+      // Two empty answers end a run's receiving.
+      dollars: millions(deltas * 2.2 + runs * 2) * prices.sqsPerMillion,
+    },
+    {
+      service: "DynamoDB",
+      what: "leases and run notes",
+      dollars:
+        millions(busyRuns * 6 + (busyUpkeeps + surveys) * 2 + runs + upkeepRuns) *
+          prices.dynamoWritePerMillion +
+        millions(busyRuns * 2 + busyUpkeeps + surveys) * prices.dynamoReadPerMillion,
+    },
+  ];
+}
+
+export const total = (lines: readonly CostLine[]): number =>
+  lines.reduce((sum, { dollars }) => sum + dollars, 0);
+
+const millions = (count: number): number => count / 1e6;
+
+export interface Rival {
+  readonly name: string;
+  readonly dollars: number;
+  /** What the number rests on, and how sure it is. */
+  readonly basis: string;
+}
+
+/** List prices of what people would pick instead. `approximate`: from memory, to be checked before it decides anything. */
+export function rivalCosts({ vectors, dims, recordBytes, writes, queries }: Workload): Rival[] {
+  const logicalGb = (vectors * (dims * 4 + recordBytes)) / gigabyte;
+  const writtenGb = (writes * (dims * 4 + recordBytes)) / gigabyte;
+  return [
+    {
+      name: "Amazon S3 Vectors",
+      dollars: logicalGb * 0.06 + writtenGb * 0.2 + millions(queries) * 2.5,
+      basis:
+        "storage $0.06/GB-month, put $0.20/GB, $2.50/M queries (2026-11); the charge per TB searched is not in it",
+    },
+    {
+      name: "turbopuffer",
+      dollars: Math.max(16, logicalGb * 0.33 + writtenGb * 2 + millions(queries) * logicalGb * 1),
+      basis:
+        "minimum $16/month (2026-11); storage $0.33/GB, writes $2/GB, $1 per M queries and GB: approximate",
+    },
+    {
+      name: "Pinecone serverless",
+      dollars: Math.max(
+        50,
+        logicalGb * 0.33 +
+          (writes * Math.ceil((dims * 4 + recordBytes) / 1024) * 4) / 1e6 +
+          millions(queries) * Math.max(5, logicalGb) * 16,
+      ),
+      basis:
+        "minimum $50/month, $0.33/GB, $4/M write units of 1 KB, $16/M read units of 1 GB, 5 at least: approximate",
+    },
+    {
+      name: "OpenSearch Serverless",
+      dollars: Math.max(1, Math.ceil((logicalGb * 1.5) / 4)) * 2 * 0.24 * 730 + logicalGb * 0.024,
+      basis:
+        "two half OCUs at least for indexing and two for search, $0.24 an OCU-hour, about 4 GB of graph an OCU: approximate",
+    },
+  ];
+}

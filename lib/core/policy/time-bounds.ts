@@ -1,0 +1,112 @@
+/**
+ * Times that must stay in proportion to each other, in one place.
+ *
+ * Bounds on waiting lie within each other (test/core/policy/time-bounds.test.ts holds the order):
+ *
+ *   an answer held up by a refresh < a request with all its attempts < a read < what asks readers < the function's time
+ *
+ * So whoever waits is told by who knows why, and no process is killed with its cache for want of an answer.
+ *
+ * Bounds on clocks say what enforces them. The low watermark (docs/protocol.md) hides whatever appears below it, so no
+ * acknowledged delta may ever appear there; what is from the future is put aside, so no acknowledged delta may be:
+ *
+ *   clockSkewMaxMs (producer) + deltaPutMaxMs + clockSkewMaxMs (compactor) < watermarkLagMs
+ *   clockSkewMaxMs (producer) + clockSetBackMaxMs < clockAllowanceMs
+ *
+ * S3 judges the clock that signs a request. A time that a process took before a request, and that is not after the time
+ * when it was answered, is one that S3 has judged: even a clock that is set in between cannot make it too late.
+ */
+
+/** Lambda ends a call of the function after this long, and the process with it. */
+export const functionTimeoutMs = { producer: 30_000, query: 30_000, compactor: 900_000 } as const;
+
+/** An eventual answer that has a view waits this long for a newer one. */
+export const refreshHoldMs = 2_000;
+
+/**
+ * A query that clusters could answer waits this long for graphs that should have been there, where the process was frozen
+ * while they were fetched. What is left is enough for an answer from clusters.
+ */
+export const graphsHoldMs = 20_000;
+
+/** What is left of the query function's time when a read gives up, */
+export const readMarginMs = 3_000;
+/** when the query function gives up the groups that it has asked, */
+export const fanOutMarginMs = 2_000;
+/** and when it answers, whatever it is still waiting for. */
+export const answerMarginMs = 1_000;
+
+/** How long a client of AWS waits. */
+export interface RequestBounds {
+  /** For a connection. One that is busy counts as well: no more requests are sent than there are connections. */
+  readonly connectMs: number;
+  /** For the answer's headers, from when the connection was there: a request's body is sent meanwhile. */
+  readonly answerMs: number;
+  /** In the middle of a body. */
+  readonly silenceMs: number;
+  /** How often it is sent until there are headers, */
+  readonly attempts: number;
+  /** and until there is a whole body. */
+  readonly bodyAttempts: number;
+}
+
+/** By who asks. A person's line may be slow: a part of 8 MiB fits. */
+export const requestBounds = {
+  query: { connectMs: 1_000, answerMs: 2_000, silenceMs: 2_000, attempts: 3, bodyAttempts: 2 },
+  producer: { connectMs: 1_000, answerMs: 7_000, silenceMs: 2_000, attempts: 3, bodyAttempts: 1 },
+  compactor: { connectMs: 3_000, answerMs: 30_000, silenceMs: 10_000, attempts: 3, bodyAttempts: 3 },
+  person: { connectMs: 3_000, answerMs: 30_000, silenceMs: 10_000, attempts: 3, bodyAttempts: 3 },
+} as const satisfies Record<string, RequestBounds>;
+
+/** What the SDK waits between the attempts of one request, in all, when it is throttled. */
+const backoffMs = 1_500;
+
+/** The longest that a request without an answer takes, and one whose answer breaks off every time. */
+export const silentRequestMs = ({ connectMs, answerMs, attempts }: RequestBounds): number =>
+  attempts * (connectMs + answerMs) + backoffMs;
+export const brokenRequestMs = (bounds: RequestBounds): number =>
+  bounds.bodyAttempts * (silentRequestMs(bounds) + bounds.silenceMs);
+
+/** Invoking a function: its answer comes when its run ends. */
+export const invocationBounds = { connectMs: 3_000, answerMs: functionTimeoutMs.compactor + 60_000 } as const;
+
+/** A lease outlives a request of its holder that nobody answers; it is extended when less than `extendBelowMs` is left. */
+export const leaseMs = 120_000;
+export const leaseExtendBelowMs = 90_000;
+/** Less than this left counts as lost: clocks differ. */
+export const leaseMarginMs = 5_000;
+
+/**
+ * S3 refuses a request that was signed further from its own time than this, so a process whose clock is worse gets
+ * nothing done. It holds because no client corrects its signing by the server's time (lib/aws/s3-client.ts).
+ */
+export const clockSkewMaxMs = 15 * 60_000;
+
+/**
+ * A delta is acknowledged only when the time in its ULID, after its PUT was answered, is at most this long ago, and at most
+ * `clockSetBackMaxMs` to come: a clock that keeps time is set back by less (lib/engine/write/produce.ts).
+ */
+export const deltaPutMaxMs = 15 * 60_000;
+export const clockSetBackMaxMs = 20_000;
+
+/**
+ * How far what a delta says of its own time, by its ULID and by the versions of its rows where arrival orders them, may lie
+ * ahead of when S3 says that it was written (lib/engine/shard/deltas.ts). S3 tells whole seconds, and its servers' clocks differ
+ * a little: a minute beside the skew that it allows.
+ */
+export const clockAllowanceMs = clockSkewMaxMs + 60_000;
+
+/** How far the low watermark stays behind the LIST that moves it (lib/engine/compact/ingest.ts). */
+export const watermarkLagMs = 60 * 60_000;
+
+/**
+ * Whether a lease holds others up. One whose end lies further ahead than clocks differ was taken by a clock that was
+ * wrong: nobody waits for days for it. A lease saves work and keeps nothing safe, so it may be taken.
+ */
+export const isLeaseHeld = (expiresAtMs: number, { nowMs, leaseMs }: { nowMs: number; leaseMs: number }) =>
+  expiresAtMs > nowMs && expiresAtMs <= nowMs + leaseMs + 2 * clockSkewMaxMs;
+
+/** After a run, no shard and no configuration is unseen for longer (docs/protocol.md, "The sweep"). */
+export const sweepMs = 10 * 60_000;
+/** A shard in which nothing changes is surveyed for garbage this often. */
+export const surveyMs = 60 * 60_000;

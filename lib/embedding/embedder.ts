@@ -1,0 +1,13 @@
+/**
+ * The port: texts become vectors. Writers, imports and queries all go through it, so that a text has the same vector
+ * wherever it is embedded.
+ */
+export type Purpose = "document" | "query";
+
+export interface Embedder {
+  /**
+   * A vector of the collection's dims for each text, in their order. Throws `invalid` when a text cannot be embedded: then
+   * there are vectors of none of them.
+   */
+  embed(texts: readonly string[], purpose: Purpose): Promise<Float32Array[]>;
+}

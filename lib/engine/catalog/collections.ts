@@ -1,0 +1,176 @@
+/** Creating, listing and deleting collections. */
+import pLimit from "p-limit";
+import { encodeCollection } from "../../core/format/collection-json.ts";
+import { collectionKey, collectionPrefix, manifestPrefix, pointerKey } from "../../core/format/keys.ts";
+import { encodePointer, firstPointer } from "../../core/format/pointer.ts";
+import {
+  type Collection,
+  type CollectionOptions,
+  checkCollectionName,
+  newCollection,
+  sameConfiguration,
+} from "../../core/model/collection.ts";
+import { isKind, SiltstoneError } from "../../core/model/errors.ts";
+import type { ObjectStore, World } from "../ports.ts";
+import { readCollection, readPointer } from "../shard/head.ts";
+
+/** Keys deleted by one call. */
+const deleteBatch = 1_000;
+
+/**
+ * Creates a collection: collection.json, create-if-absent, decides whose configuration it is; then each shard's
+ * pointer is written at version 0, create-if-absent. A crash in between is mended by creating it again. Creating the
+ * same again changes nothing; another configuration under the same name is a `conflict`.
+ */
+export async function createCollection(
+  world: World,
+  options: CollectionOptions,
+): Promise<{ collection: Collection; created: boolean }> {
+  const wanted = newCollection(options, world.clock.ulid(), world.clock.nowMs());
+  const existing = await collectionIfAny(world.store, wanted.name);
+  if (existing === null) {
+    await refuseRemains(world.store, wanted.name);
+    await world.store.put(collectionKey(wanted.name), encodeCollection(wanted), { ifAbsent: true });
+  }
+  // Whose it is, is told by the id: a refused PUT may have been our own that won when its first answer was lost.
+  const collection = existing ?? (await readCollection(world.store, wanted.name));
+  const created = collection.id === wanted.id;
+  if (!sameConfiguration(collection, wanted)) throw differs(collection, wanted);
+  for (let shard = 0; shard < collection.shards; shard++) await placePointer(world.store, collection, shard);
+  return { collection, created };
+}
+
+/**
+ * Only a shard that never published has no pointer by right. One with manifests has lost it: version 0 in its place
+ * would be an empty index, so readPointer is left to say what is wrong.
+ */
+async function placePointer(store: ObjectStore, collection: Collection, shard: number): Promise<void> {
+  const ref = { collection: collection.name, shard };
+  let hasPublished = false;
+  for await (const page of store.list(manifestPrefix(ref))) hasPublished ||= page.length > 0;
+  if (!hasPublished) {
+    const pointer = encodePointer(firstPointer(collection, shard));
+    const put = await store.put(pointerKey(ref), pointer, { ifAbsent: true });
+    if (put.kind === "written") return;
+    if ((await store.head(pointerKey(ref))) === null) {
+      throw new SiltstoneError("unavailable", `${pointerKey(ref)} could not be written; repeat the call`);
+    }
+  }
+  // There already: then it must be this collection's, which readPointer checks.
+  await readPointer(store, collection, shard);
+}
+
+/** A deletion that did not finish would mix the old collection's objects with the new one's. */
+async function refuseRemains(store: ObjectStore, name: string): Promise<void> {
+  for await (const page of store.list(collectionPrefix(name))) {
+    if (page.length === 0) continue;
+    throw new SiltstoneError(
+      "conflict",
+      `collection ${name}: objects of a deleted collection are still there (${page[0]!.key}); ` +
+        `finish with \`silt collection delete ${name} --confirm ${name}\`, or, if its ${collectionKey(name)} was lost, ` +
+        'bring that back (docs/runbook.md, "Strangers")',
+    );
+  }
+}
+
+function differs(existing: Collection, wanted: Collection): SiltstoneError {
+  const fields = (Object.keys(wanted) as (keyof Collection)[]).filter(
+    (field) =>
+      field !== "id" &&
+      field !== "createdAt" &&
+      JSON.stringify(existing[field]) !== JSON.stringify(wanted[field]),
+  );
+  const differences = fields.map(
+    (field) => `${field} is ${JSON.stringify(existing[field])}, not ${JSON.stringify(wanted[field])}`,
+  );
+  return new SiltstoneError(
+    "conflict",
+    `collection ${wanted.name} exists with another configuration: ${differences.join("; ")}; ` +
+      "a configuration never changes: make another collection",
+  );
+}
+
+async function collectionIfAny(store: ObjectStore, name: string): Promise<Collection | null> {
+  try {
+    return await readCollection(store, name);
+  } catch (error) {
+    if (isKind(error, "notFound")) return null;
+    throw error;
+  }
+}
+
+/** Collections read side by side. */
+const readConcurrency = 16;
+
+export interface Listing {
+  /** By name. Folders without a collection.json are none. */
+  readonly collections: readonly Collection[];
+  /** Those whose configuration cannot be read or trusted: each concerns itself alone, whoever goes through all of them. */
+  readonly unreadable: readonly UnreadableCollection[];
+  /** What lies beside them: keys, and folders (ending in "/") whose name is no collection's or that have no collection.json. */
+  readonly strangers: readonly string[];
+}
+export interface UnreadableCollection {
+  readonly name: string;
+  readonly error: SiltstoneError;
+}
+
+export async function listCollections(store: ObjectStore): Promise<Listing> {
+  const { names, strangers } = await listNames(store);
+  const read = await readCollections(store, names);
+  const known = new Set([...read.collections, ...read.unreadable].map(({ name }) => name));
+  const unconfigured = names.filter((name) => !known.has(name)).map(collectionPrefix);
+  return { ...read, strangers: [...strangers, ...unconfigured] };
+}
+
+/** Folders that may be collections, ascending; and what lies beside them. */
+export async function listNames(store: ObjectStore): Promise<{ names: string[]; strangers: string[] }> {
+  const { folders, keys } = await store.listLevel("");
+  const others = folders.filter((name) => !isCollectionName(name)).map((name) => `${name}/`);
+  return { names: folders.filter(isCollectionName), strangers: [...keys, ...others] };
+}
+
+export async function readCollections(
+  store: ObjectStore,
+  names: readonly string[],
+): Promise<Omit<Listing, "strangers">> {
+  const collections: Collection[] = [];
+  const unreadable: UnreadableCollection[] = [];
+  const limit = pLimit(readConcurrency);
+  const read = names.map((name) => limit(() => collectionIfAny(store, name)));
+  for (const [i, outcome] of (await Promise.allSettled(read)).entries()) {
+    if (outcome.status === "fulfilled") {
+      if (outcome.value !== null) collections.push(outcome.value);
+    } else if (outcome.reason instanceof SiltstoneError) {
+      unreadable.push({ name: names[i]!, error: outcome.reason });
+    } else throw outcome.reason;
+  }
+  return { collections, unreadable };
+}
+
+function isCollectionName(name: string): boolean {
+  try {
+    checkCollectionName(name);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Deletes a collection: its configuration first, so that nobody writes or reads it any more, then everything below its
+ * prefix. Safe to repeat after a crash. Returns how many objects were deleted.
+ */
+export async function deleteCollection(store: ObjectStore, name: string): Promise<number> {
+  const key = collectionKey(checkCollectionName(name));
+  // A configuration that cannot be read, or that is alone, is deleted like any other.
+  let deleted = (await store.head(key)) === null ? 0 : 1;
+  await store.delete([key]);
+  for await (const page of store.list(collectionPrefix(name))) {
+    const keys = page.map(({ key }) => key);
+    for (let start = 0; start < keys.length; start += deleteBatch)
+      await store.delete(keys.slice(start, start + deleteBatch));
+    deleted += keys.length;
+  }
+  return deleted;
+}

@@ -1,0 +1,256 @@
+/**
+ * One run of the compactor over every collection and shard.
+ *
+ *  1. Messages are received, a bounded number; what is no notification goes to the dead-letter queue with its reason
+ *     (lib/engine/compact/inbox.ts). A run of one collection leaves the queue alone: its messages name all of them.
+ *  2. The shards whose turn it is are looked at by a LIST of their deltas, which finds those whose message was lost
+ *     (lib/engine/compact/sweep.ts). A shard without deltas costs that one request.
+ *  3. Each shard that a message names, or where something waits, is ingested (lib/engine/compact/ingest.ts).
+ *  4. A message is deleted only when its delta is not in the backlog any more.
+ *  5. Again from 1 for the shards that messages name, while messages come and there is time.
+ *  6. On request: merging and garbage collection, in turns as well.
+ *
+ * Whatever fails concerns itself alone: a shard, a collection whose configuration is damaged, the queue, the dead-letter
+ * queue. The others are compacted, it is reported, and the run fails at its end.
+ */
+import pLimit from "p-limit";
+import { type ShardRef, shardName } from "../../core/format/keys.ts";
+import type { Notification } from "../../core/format/notification.ts";
+import { SiltstoneError } from "../../core/model/errors.ts";
+import type { ResourceBudget } from "../../core/policy/resource-estimate.ts";
+import type { Turns } from "../../core/policy/turns.ts";
+import { type Fault, Faults } from "../faults.ts";
+import type { World } from "../ports.ts";
+import type { Head } from "../shard/head.ts";
+import { Strangers, type StrangersFound } from "../shard/strangers.ts";
+import { collectGarbage } from "./collect-garbage.ts";
+import { type Fate, type Hint, Inbox, receiving } from "./inbox.ts";
+import { ingest } from "./ingest.ts";
+import { type MergeProgress, merge } from "./merge.ts";
+import { RunShards } from "./run-shards.ts";
+import { type ShardReport, ShardReports } from "./shard-reports.ts";
+import { Sweep } from "./sweep.ts";
+
+const roundsMax = 1_000;
+/** Shards looked at side by side. */
+const looksAtOnce = 16;
+
+export interface CompactRequest {
+  /** Only this collection, and only this shard of it; by default all. */
+  readonly collection?: string;
+  readonly shard?: number;
+  readonly ingest: boolean;
+  readonly upkeep: boolean;
+  /** No new batch or merge begins after this. */
+  readonly deadlineMs: number;
+  readonly onProgress?: (progress: MergeProgress) => void;
+  /** No batch is read and no merge begins that is estimated to need more than this. @default no bound */
+  readonly budget?: ResourceBudget;
+  /** What earlier runs of this process have seen; they and this one are of all collections. @default nothing: every shard is looked at */
+  readonly sweep?: Sweep;
+}
+
+export interface CompactReport {
+  /** Those that were looked at, or that the run had no time for. */
+  readonly shards: readonly ShardReport[];
+  /** Shards whose turn it was not. */
+  readonly resting: number;
+  /** What failed beside shards. */
+  readonly faults: readonly Fault[];
+  /** Objects that its LISTs met and that are not the product's. */
+  readonly strangers: StrangersFound;
+  readonly messages: { readonly settled: number; readonly deadLettered: number; readonly left: number };
+  /** Unmerged deltas that are left for the next run. */
+  readonly pending: number;
+}
+
+export async function compact(world: World, request: CompactRequest): Promise<CompactReport> {
+  const run = new Run(world, request);
+  await run.readShards();
+  if (request.ingest) await run.ingestAll();
+  if (request.upkeep) await run.upkeepAll();
+  return run.report();
+}
+
+class Run {
+  readonly #world: World;
+  readonly #request: CompactRequest;
+  readonly #sweep: Sweep;
+  readonly #faults = new Faults();
+  readonly #strangers = new Strangers();
+  readonly #inbox: Inbox;
+  readonly #reports: ShardReports;
+  readonly #shards: RunShards;
+
+  constructor(world: World, request: CompactRequest) {
+    this.#world = world;
+    this.#request = request;
+    this.#sweep = request.sweep ?? new Sweep();
+    this.#inbox = new Inbox(world.queue, this.#faults);
+    this.#reports = new ShardReports(world.clock, this.#faults);
+    const [sweep, faults, reports] = [this.#sweep, this.#faults, this.#reports];
+    this.#shards = new RunShards(world, { sweep, faults, reports });
+  }
+
+  /** Throws what no report can say. */
+  report(): CompactReport {
+    this.#faults.throwUnexpected();
+    const shards = this.#reports.list;
+    return {
+      shards,
+      resting: this.#shards.count - shards.length,
+      faults: this.#faults.list,
+      strangers: this.#strangers.found,
+      messages: this.#inbox.counts,
+      pending: shards.reduce((sum, shard) => sum + (shard.ingest?.pending.length ?? 0), 0),
+    };
+  }
+
+  readShards(): Promise<void> {
+    const { collection, shard } = this.#request;
+    if (collection !== undefined) return this.#shards.readOne(collection, shard);
+    return this.#shards.readAll(this.#request.ingest ? "ingest" : "upkeep", this.#strangers.see);
+  }
+
+  async ingestAll(): Promise<void> {
+    const takesMessages = this.#request.collection === undefined;
+    const receive = () => (takesMessages ? this.#inbox.receive() : Promise.resolve([]));
+    let hints = await receive();
+    let named = await this.#named(hints);
+    // Meanwhile, so that neither waits for the other's end.
+    const looking = this.#look(this.#inTurn(this.#sweep.deltas).filter((ref) => !named.has(ref)));
+    looking.catch(() => {}); // Awaited below; what comes first may throw.
+    for (let round = 0; round < roundsMax; round++) {
+      const ingested = new Set<string>();
+      for (const ref of named) if (await this.#ingest(ref, null)) ingested.add(shardName(ref));
+      if (round === 0) for (const [ref, head] of await looking) await this.#ingest(ref, head);
+      const settled = await this.#inbox.settle(hints, (notice) => this.#fateOf(notice, ingested));
+      // A round that settled nothing has nothing that another round could change now.
+      if (settled === 0 || this.#outOfTime()) return;
+      hints = await receive();
+      named = await this.#named(hints);
+    }
+  }
+
+  async upkeepAll(): Promise<void> {
+    for (const ref of this.#inTurn(this.#sweep.upkeep)) {
+      if (this.#outOfTime()) this.#unseen(ref);
+      else await this.#upkeep(ref);
+    }
+  }
+
+  #outOfTime(): boolean {
+    return this.#world.clock.nowMs() >= this.#request.deadlineMs;
+  }
+
+  #unseen(ref: ShardRef): void {
+    this.#reports.note(ref, { look: { kind: "unseen" } });
+  }
+
+  #named(hints: readonly Hint[]): Promise<Set<ShardRef>> {
+    return this.#shards.named(hints.map(({ notice }) => notice));
+  }
+
+  /** Those that this run looks at; all of them when no message says which. */
+  #inTurn(turns: Turns): ShardRef[] {
+    const taken = this.#shards.inTurn(turns);
+    return this.#faults.has(receiving) ? this.#shards.all : taken;
+  }
+
+  /** Where something waits, with the head where it was read. */
+  async #look(shards: readonly ShardRef[]): Promise<Map<ShardRef, Head | null>> {
+    const found = new Map<ShardRef, Head | null>();
+    const limit = pLimit(looksAtOnce);
+    const look = async (ref: ShardRef): Promise<void> => {
+      if (this.#outOfTime()) return this.#unseen(ref);
+      const isDone = await this.#shards.attempt(ref, async (collection) => {
+        const { isIdle, head } = await this.#sweep.look(
+          this.#world,
+          collection,
+          ref.shard,
+          this.#strangers.see,
+        );
+        if (!isIdle) found.set(ref, head);
+        return isIdle ? { look: { kind: "idle", version: head?.manifest.version ?? null } } : {};
+      });
+      this.#saw(this.#sweep.deltas, ref, { isRestless: !isDone || found.has(ref) });
+    };
+    await Promise.all(shards.map((ref) => limit(() => look(ref))));
+    return found;
+  }
+
+  /** True when its backlog is known now. */
+  async #ingest(ref: ShardRef, head: Head | null): Promise<boolean> {
+    if (this.#outOfTime()) {
+      this.#unseen(ref);
+      return false;
+    }
+    const result = { isKnown: false, isRestless: true };
+    await this.#shards.attempt(ref, async (collection) => {
+      const report = await ingest(this.#world, collection, ref.shard, {
+        outOfTime: () => this.#outOfTime(),
+        budget: this.#request.budget,
+        head: head?.pointer.collectionId === collection.id ? head : null,
+        onStranger: this.#strangers.see,
+      });
+      this.#reports.noteIngest(ref, report);
+      if (report.shortage !== undefined) throw new SiltstoneError("unavailable", report.shortage);
+      result.isKnown = true;
+      result.isRestless = report.deltas + report.quarantined + report.pending.length > 0;
+      return {};
+    });
+    this.#saw(this.#sweep.deltas, ref, result);
+    return result.isKnown;
+  }
+
+  /** Merging that fails keeps no space from being given back. */
+  async #upkeep(ref: ShardRef): Promise<void> {
+    const { deadlineMs, onProgress, budget } = this.#request;
+    const { shard } = ref;
+    let etag: string | null = null;
+    const isKnown = await this.#shards.attempt(ref, async (collection) => {
+      etag = await this.#sweep.changed(this.#world, collection, shard);
+      return {};
+    });
+    if (isKnown && etag === null) return this.#saw(this.#sweep.upkeep, ref, { isRestless: false });
+    let isQuiet = isKnown;
+    await this.#shards.attempt(ref, async (collection) => {
+      isQuiet = false;
+      const merged = await merge(this.#world, collection, shard, {
+        deadlineMs,
+        ...(onProgress ? { onProgress } : {}),
+        ...(budget ? { budget } : {}),
+      });
+      this.#reports.note(ref, { merge: merged });
+      if (merged.shortage !== undefined) throw new SiltstoneError("unavailable", merged.shortage);
+      isQuiet = isKnown && merged.outcome === "done" && merged.merges.length === 0;
+      return {};
+    });
+    if (this.#outOfTime()) return;
+    await this.#shards.attempt(ref, async (collection) => {
+      const collect = await collectGarbage(this.#world, collection, shard, {
+        onStranger: this.#strangers.see,
+      });
+      isQuiet &&= collect.outcome === "nothing" && collect.lateDeltas.length === 0;
+      if (isQuiet) this.#sweep.surveyed(this.#world, collection, shard, etag!);
+      return { collect };
+    });
+    this.#saw(this.#sweep.upkeep, ref, { isRestless: !isQuiet });
+  }
+
+  #saw(turns: Turns, ref: ShardRef, { isRestless }: { isRestless: boolean }): void {
+    turns.saw(shardName(ref), this.#world.clock.nowMs(), { isRestless });
+  }
+
+  /** A message is done with when its delta is merged or put aside: when the backlog, as far as it was looked at, lacks it. */
+  async #fateOf(notice: Notification, ingested: ReadonlySet<string>): Promise<Fate> {
+    const name = shardName(notice);
+    if (ingested.has(name)) {
+      const { pending, unseenAfter } = this.#reports.of(notice).ingest!;
+      const isSeen = unseenAfter === null || notice.delta <= unseenAfter;
+      if (isSeen && !pending.includes(notice.delta)) return { kind: "merged" };
+    }
+    if (this.#shards.mayExist(notice)) return { kind: "left" };
+    return { kind: "senseless", reason: "its collection or shard does not exist" };
+  }
+}

@@ -1,0 +1,43 @@
+/**
+ * What ingestion does when flat segments pile up because merging does not get to them (no room, no time, no schedule): it merges
+ * the smallest of them into one flat segment, as much as one batch of deltas is. So their number stays bounded while writes go on,
+ * and a row is written anew a logarithmic number of times.
+ *
+ * Under the lease of merging: a merger that is at work will take them itself, and its inputs are left alone.
+ */
+
+import { type ShardRef, shardName } from "../../core/format/keys.ts";
+import type { Collection } from "../../core/model/collection.ts";
+import { SiltstoneError } from "../../core/model/errors.ts";
+import { mergeLimits, planPiled } from "../../core/policy/merge-plan.ts";
+import { mergeEstimate, type ResourceBudget, shortageOf } from "../../core/policy/resource-estimate.ts";
+import type { World } from "../ports.ts";
+import { type Head, readHead } from "../shard/head.ts";
+import { HeldLease, mergeLease } from "../shard/lease.ts";
+import { mergeOnce } from "./merge-step.ts";
+
+/** A flat segment stays one, however many rows it has. */
+const limits = { ...mergeLimits, flatRowsMax: Number.POSITIVE_INFINITY };
+
+/** The head afterwards. What fails here, merging will report: ingestion goes on. */
+export async function foldPiled(
+  world: World,
+  collection: Collection,
+  shard: ShardRef,
+  { head, budget }: { readonly head: Head; readonly budget: ResourceBudget | undefined },
+): Promise<Head> {
+  const plan = planPiled(head.manifest);
+  if (plan === null || (budget && shortageOf(mergeEstimate(head.manifest, plan), budget) !== null))
+    return head;
+  const lease = await HeldLease.acquire(world, mergeLease(shardName(shard)));
+  if (lease === null) return head;
+  try {
+    const step = { head, plan, lease, limits, dropsTombstones: false, onProgress: undefined };
+    return (await mergeOnce(world, collection, shard, step)).head;
+  } catch (error) {
+    if (!(error instanceof SiltstoneError)) throw error;
+    return await readHead(world.store, collection, shard.shard);
+  } finally {
+    await lease.release().catch(() => {}); // It runs out by itself.
+  }
+}

@@ -1,0 +1,91 @@
+/**
+ * The messages of one run. They are hints of where deltas lie, and nothing depends on them: where the queue or the
+ * dead-letter queue fails, its part of the run ends and is reported, and the shards are compacted all the same.
+ */
+import { decodeNotification, type Notification } from "../../core/format/notification.ts";
+import type { Faults } from "../faults.ts";
+import type { DeltaQueue, QueueMessage } from "../ports.ts";
+
+/** Messages held at a time; the queue hides them from others meanwhile. */
+const messagesMax = 1_000;
+/** A queue with few messages may answer that it has none (SQS asks only some of its servers): it is asked once more. */
+const emptyAnswersMax = 2;
+/** Forgotten by one call. */
+const deleteBatch = 10;
+
+export interface Hint {
+  readonly message: QueueMessage;
+  readonly notice: Notification;
+}
+/** What becomes of a message. One that is left comes back by itself. */
+export type Fate =
+  | { readonly kind: "merged" }
+  | { readonly kind: "left" }
+  | { readonly kind: "senseless"; readonly reason: string };
+
+export const receiving = "queue: receive";
+const deleting = "queue: delete";
+const deadLettering = "dead-letter queue";
+
+export class Inbox {
+  readonly #queue: DeltaQueue;
+  readonly #faults: Faults;
+  readonly #counts = { settled: 0, deadLettered: 0, left: 0 };
+
+  constructor(queue: DeltaQueue, faults: Faults) {
+    this.#queue = queue;
+    this.#faults = faults;
+  }
+
+  get counts(): Readonly<{ settled: number; deadLettered: number; left: number }> {
+    return this.#counts;
+  }
+
+  /** What is no notification goes to the dead-letter queue with its reason. */
+  async receive(): Promise<Hint[]> {
+    const hints: Hint[] = [];
+    for (let empty = 0; empty < emptyAnswersMax && hints.length < messagesMax; ) {
+      const messages = await this.#faults.attempt(receiving, () => this.#queue.receive());
+      if (messages === null) break;
+      empty = messages.length === 0 ? empty + 1 : 0;
+      for (const message of messages) {
+        const notice = decodeNotification(message.body);
+        if (!("reason" in notice)) hints.push({ message, notice });
+        else await this.#deadLetter(message, notice.reason);
+      }
+    }
+    return hints;
+  }
+
+  /** Forgets the messages that have been seen to; the others come back. Answers how many were forgotten. */
+  async settle(hints: readonly Hint[], fateOf: (notice: Notification) => Promise<Fate>): Promise<number> {
+    const done: QueueMessage[] = [];
+    for (const { message, notice } of hints) {
+      const fate = await fateOf(notice);
+      if (fate.kind === "merged") done.push(message);
+      else if (fate.kind === "left") this.#counts.left += 1;
+      else await this.#deadLetter(message, fate.reason);
+    }
+    let settled = 0;
+    for (let start = 0; start < done.length; start += deleteBatch) {
+      const batch = done.slice(start, start + deleteBatch);
+      if (await this.#delete(batch)) settled += batch.length;
+    }
+    this.#counts.settled += settled;
+    this.#counts.left += done.length - settled;
+    return settled;
+  }
+
+  /** Put there before it is forgotten here: a failure in between costs a second copy, never the only one. */
+  async #deadLetter(message: QueueMessage, reason: string): Promise<void> {
+    const put = () => this.#queue.deadLetter(message, reason).then(() => true);
+    if (!(await this.#faults.attempt(deadLettering, put))) return;
+    this.#counts.deadLettered += 1;
+    await this.#delete([message]);
+  }
+
+  async #delete(messages: readonly QueueMessage[]): Promise<boolean> {
+    const deleted = () => this.#queue.delete(messages).then(() => true);
+    return (await this.#faults.attempt(deleting, deleted)) ?? false;
+  }
+}

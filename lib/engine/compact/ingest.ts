@@ -1,0 +1,330 @@
+/**
+ * Ingesting: a shard's unmerged deltas become one new flat segment. What a run costs depends on the deltas alone.
+ *
+ *  1. The shard's lease is taken; its epoch fences older holders.
+ *  2. The head is read. A newer epoch there: fenced, stop.
+ *  3. The deltas are listed and read, oldest first, up to a bounded batch (lib/engine/compact/ingest-batch.ts). What cannot be read
+ *     goes to quarantine/. What the batch is made of is noted before (lib/engine/compact/attempts.ts).
+ *  4. They are folded, and written as one segment.
+ *  5. Conservation: the checksum of all rows that came in must equal that of the rows read back from the segment's
+ *     files plus those that the fold superseded. A batch that fails it, or makes no segment at all, is halved; a delta
+ *     that fails alone goes to quarantine/.
+ *  6. The next manifest is published (lib/engine/shard/publish.ts).
+ *  7. Only now the delta objects are deleted.
+ *  8. When flat segments have piled up, the smallest are merged (lib/engine/compact/fold-piled.ts).
+ *  9. Again from 3, while there are deltas and time.
+ *
+ * A crash anywhere leaves garbage: unnamed segment files, or delta objects that the manifest names as applied, which
+ * the next run deletes.
+ */
+
+import { deltaBytesMax } from "../../core/format/delta-header.ts";
+import { deltaKey, type ShardRef, shardName } from "../../core/format/keys.ts";
+import { bounds } from "../../core/model/bounds.ts";
+import type { Collection } from "../../core/model/collection.ts";
+import { corrupt, isKind, isNewerFormat, SiltstoneError } from "../../core/model/errors.ts";
+import { ulidTimeMs } from "../../core/model/ulid.ts";
+import { ingestEstimate, type ResourceBudget, shortageOf } from "../../core/policy/resource-estimate.ts";
+import type { World } from "../ports.ts";
+import { endOf, isCut, type ListedDelta, listDeltas, unmerged } from "../shard/deltas.ts";
+import { type Head, readHead, readHeadAgain, readHeadIfPlaced } from "../shard/head.ts";
+import { HeldLease, ingestLease } from "../shard/lease.ts";
+import type { OnStranger } from "../shard/strangers.ts";
+import { Attempts } from "./attempts.ts";
+import { foldPiled } from "./fold-piled.ts";
+import { type Batch, canMakeSegments, ingestBatch, type LeftDeltas, setAside } from "./ingest-batch.ts";
+
+/** One batch is held in memory whole: its Arrow bytes, its rows, and the segment being written. */
+const batchBytesMax = 96 * 1024 * 1024;
+/** Batches of one run that are begun again because of a collector. */
+const conflictsMax = 3;
+/** Batches of one run of one shard. */
+const batchesMax = 10_000;
+/** Of an error that becomes the reason of a quarantined delta. */
+const reasonCharsMax = 1_000;
+export interface IngestReport {
+  /**
+   * `busy`: another compactor holds the shard. `fenced`: it was taken over. `outOfTime`: some deltas are left. `overBudget`:
+   * the oldest that is left needs more memory or disk than there is.
+   */
+  readonly outcome: "done" | "busy" | "fenced" | "outOfTime" | "overBudget";
+  /** With `overBudget`: what is missing, and what to do about it. */
+  readonly shortage?: string;
+  readonly version: number;
+  /** Of that version. */
+  readonly segments: number;
+  readonly deltas: number;
+  readonly rows: number;
+  readonly quarantined: number;
+  /** Deltas that are still unmerged. */
+  readonly pending: readonly string[];
+  /** Where the backlog is longer than one LIST: what is newer than this delta was not looked at. */
+  readonly unseenAfter: string | null;
+  /** Those of them that this run can do nothing about, and why; others are merged past them. */
+  readonly left: readonly { readonly delta: string; readonly reason: string }[];
+  readonly oldestPendingMs: number | null;
+}
+
+export interface IngestOptions {
+  /** Asked before every batch; a batch that began is finished. */
+  readonly outOfTime: () => boolean;
+  /** Batches are kept so small that they are estimated to fit. @default no bound */
+  readonly budget?: ResourceBudget | undefined;
+  /** The shard's head, where the caller has just read it. */
+  readonly head?: Head | null | undefined;
+  readonly onStranger?: OnStranger | undefined;
+}
+
+export async function ingest(
+  world: World,
+  collection: Collection,
+  shard: number,
+  options: IngestOptions,
+): Promise<IngestReport> {
+  const ref: ShardRef = { collection: collection.name, shard };
+  const first = options.head ?? (await readHeadIfPlaced(world.store, collection, shard));
+  if (first === null) return notPlaced(world, collection, ref);
+  const listed = await listNow(world, ref, first, options.onStranger);
+  const { version, segments } = first.manifest;
+  const nothing = { version, segments: segments.length, deltas: 0, rows: 0, quarantined: 0 };
+  if (listed.deltas.length === 0) return reportOf("done", nothing, listed.deltas, []);
+  const lease = await HeldLease.acquire(world, ingestLease(shardName(ref)), first.pointer.epoch);
+  if (lease === null)
+    return reportOf("busy", nothing, listed.deltas, unmerged(listed.deltas, first.manifest));
+  try {
+    const head = await readHeadAgain(world.store, collection, shard, first);
+    // `applied` may only forget what a LIST after the reading of the head does not find.
+    const isSame = head.manifest.commit === first.manifest.commit;
+    const fresh = isSame ? listed : await listNow(world, ref, head);
+    return await new Run(world, collection, ref, { lease, options, head, listed: fresh }).run();
+  } finally {
+    await lease.release().catch(() => {}); // It runs out by itself; the run's own outcome matters more.
+  }
+}
+
+interface Listed {
+  readonly deltas: readonly ListedDelta[];
+  /** Not after the LIST: the low watermark follows it. */
+  readonly atMs: number;
+}
+
+async function listNow(
+  world: World,
+  ref: ShardRef,
+  { manifest }: Head,
+  onStranger?: OnStranger,
+): Promise<Listed> {
+  const atMs = world.clock.nowMs();
+  const deltas = await listDeltas(world.store, ref, manifest.watermark, onStranger);
+  // S3 has judged the clock that signed the LIST: one that was ahead before that gives a time that S3 never saw.
+  if (world.clock.nowMs() >= atMs) return { deltas, atMs };
+  throw new SiltstoneError("unavailable", `${shardName(ref)}: the clock was set back meanwhile; run again`);
+}
+
+type Counts = Pick<IngestReport, "version" | "segments" | "deltas" | "rows" | "quarantined">;
+
+const reportOf = (
+  outcome: IngestReport["outcome"],
+  counts: Counts,
+  listed: readonly ListedDelta[],
+  pending: readonly ListedDelta[],
+  left: LeftDeltas = new Map(),
+): IngestReport => ({
+  outcome,
+  ...counts,
+  pending: pending.map(({ delta }) => delta),
+  unseenAfter: endOf(listed),
+  left: pending.flatMap(({ delta }) => {
+    const reason = left.get(delta)?.message;
+    return reason === undefined ? [] : [{ delta, reason }];
+  }),
+  oldestPendingMs: pending.length === 0 ? null : ulidTimeMs(pending[0]!.delta),
+});
+
+/** A shard of a collection that is being created: nothing to do, unless somebody has written already. */
+async function notPlaced(world: World, collection: Collection, ref: ShardRef): Promise<IngestReport> {
+  const waiting = await listDeltas(world.store, ref, "");
+  if (waiting.length > 0) await readHead(world.store, collection, ref.shard); // Throws, and says why.
+  return reportOf("done", { version: 0, segments: 0, deltas: 0, rows: 0, quarantined: 0 }, [], []);
+}
+
+/** From the taking of the lease to its end. */
+class Run {
+  readonly #world: World;
+  readonly #collection: Collection;
+  readonly #ref: ShardRef;
+  readonly #lease: HeldLease;
+  readonly #options: IngestOptions;
+  #head: Head;
+  #listed: Listed;
+  readonly #counts = { deltas: 0, rows: 0, quarantined: 0 };
+  readonly #left: LeftDeltas = new Map();
+  #conflicts = 0;
+
+  constructor(
+    world: World,
+    collection: Collection,
+    ref: ShardRef,
+    start: { lease: HeldLease; options: IngestOptions; head: Head; listed: Listed },
+  ) {
+    this.#world = world;
+    this.#collection = collection;
+    this.#ref = ref;
+    this.#lease = start.lease;
+    this.#options = start.options;
+    this.#head = start.head;
+    this.#listed = start.listed;
+  }
+
+  async run(): Promise<IngestReport> {
+    const waiting = unmerged(this.#listed.deltas, this.#head.manifest).map(({ delta }) => delta);
+    const attempts = await Attempts.open(this.#world.leases, this.#ref, waiting);
+    try {
+      if (attempts.culprit !== null) {
+        await this.#setAside(attempts.culprit, killed);
+        this.#listed = await listNow(this.#world, this.#ref, this.#head);
+      }
+      const report = await this.#ingestAll(attempts);
+      await attempts.close();
+      return report;
+    } catch (error) {
+      // Who was fenced has no say any more, about notes neither.
+      if (isKind(error, "fenced")) return this.#report("fenced", this.#listed.deltas);
+      await attempts.close();
+      throw error;
+    }
+  }
+
+  async #ingestAll(attempts: Attempts): Promise<IngestReport> {
+    for (let batch = 0; batch < batchesMax; batch++) {
+      await deleteApplied(this.#world, this.#ref, this.#head, this.#listed.deltas);
+      const pending = unmerged(this.#listed.deltas, this.#head.manifest);
+      const ready = pending.filter(({ delta }) => !this.#left.has(delta));
+      if (ready.length > 0) {
+        if (this.#options.outOfTime()) return this.#report("outOfTime", pending);
+        await this.#ingestSome(ready, attempts);
+        const { budget } = this.#options;
+        this.#head = await foldPiled(this.#world, this.#collection, this.#ref, { head: this.#head, budget });
+      } else {
+        const { deltas } = this.#listed;
+        if (!isCut(deltas) || deltas.length === pending.length) return this.#end(pending);
+      }
+      this.#listed = await listNow(this.#world, this.#ref, this.#head);
+    }
+    return this.#report("outOfTime", unmerged(this.#listed.deltas, this.#head.manifest));
+  }
+
+  /** One batch of the oldest. */
+  async #ingestSome(ready: readonly ListedDelta[], attempts: Attempts): Promise<void> {
+    const [first] = ready;
+    const chosen = attempts.choose(ready, bounds.batchDeltas);
+    const { taken, shortage } = takeBatch(this.#collection, chosen, this.#options.budget);
+    if (shortage !== null) {
+      // Nor does any that is as large.
+      for (const one of ready.filter(({ bytes }) => bytes >= first!.bytes))
+        this.#left.set(one.delta, new Shortage(this.#ref, one, shortage));
+      return;
+    }
+    await attempts.begin(taken.map(({ delta }) => delta));
+    try {
+      const done = await ingestBatch(this.#world, this.#collection, this.#ref, this.#batchOf(taken));
+      this.#head = done.head;
+      this.#counts.deltas += done.deltas;
+      this.#counts.rows += done.rows;
+      this.#counts.quarantined += done.quarantined;
+      if (done.fault !== null) await this.#blame(done.fault, attempts);
+    } catch (error) {
+      // Garbage was collected between two attempts to publish: the batch is taken again, from the new head.
+      this.#conflicts += 1;
+      if (!isKind(error, "conflict") || this.#conflicts > conflictsMax) throw error;
+      this.#head = await readHead(this.#world.store, this.#collection, this.#ref.shard);
+    }
+  }
+
+  #batchOf(taken: readonly ListedDelta[]): Batch {
+    const { deltas: listed, atMs: listedAtMs } = this.#listed;
+    return { head: this.#head, lease: this.#lease, listed, listedAtMs, taken, left: this.#left };
+  }
+
+  /** Of deltas that make no segment together, one by one, those that make none alone. */
+  async #blame(
+    { deltas, error }: { readonly deltas: readonly string[]; readonly error: Error },
+    attempts: Attempts,
+  ): Promise<void> {
+    if (deltas.length > 1) return attempts.halve(deltas);
+    if (!(await canMakeSegments(this.#world, this.#collection, this.#ref))) throw error;
+    await this.#setAside(deltas[0]!, `its rows make no segment (${error.message.slice(0, reasonCharsMax)})`);
+  }
+
+  async #setAside(delta: string, reason: string): Promise<void> {
+    const error = corrupt(deltaKey(this.#ref, delta), reason);
+    const batch = { lease: this.#lease, left: this.#left };
+    this.#counts.quarantined += await setAside(this.#world, this.#ref, batch, { delta, error });
+  }
+
+  /**
+   * Nothing is left that this run could do. One that did nothing else fails by what it could not read; what newer code wrote
+   * waits for a newer run, and is no failure.
+   */
+  #end(pending: readonly ListedDelta[]): IngestReport {
+    const errors = [...this.#left.values()];
+    const shortage = errors.find((error) => error instanceof Shortage);
+    if (shortage) return { ...this.#report("overBudget", pending), shortage: shortage.message };
+    const { deltas, quarantined } = this.#counts;
+    const failure = errors.find((error) => !isNewerFormat(error));
+    if (failure && deltas + quarantined === 0) throw failure;
+    return this.#report("done", pending);
+  }
+
+  #report(outcome: IngestReport["outcome"], pending: readonly ListedDelta[]): IngestReport {
+    const { version, segments } = this.#head.manifest;
+    const counts = { version, segments: segments.length, ...this.#counts };
+    return reportOf(outcome, counts, this.#listed.deltas, pending, this.#left);
+  }
+}
+
+/** Two runs have died of it; it is not read a third time. */
+const killed =
+  "two runs of the compactor died while they were ingesting it, the second of them nothing else: it was not looked at";
+
+/** For people: a delta that does not fit. */
+class Shortage extends SiltstoneError {
+  constructor(shard: ShardRef, { delta, bytes }: ListedDelta, shortage: string) {
+    super(
+      "unavailable",
+      `${deltaKey(shard, delta)} has ${bytes} bytes; to ingest it would need about ${shortage}; ` +
+        "raise compactorMemoryMiB or compactorStorageMiB",
+    );
+  }
+}
+
+/** Deltas that a published manifest includes: left by a crash between the commit and their deletion. */
+async function deleteApplied(
+  world: World,
+  shard: ShardRef,
+  head: Head,
+  listed: readonly ListedDelta[],
+): Promise<void> {
+  const applied = new Set(head.manifest.applied);
+  const keys = listed.filter(({ delta }) => applied.has(delta)).map(({ delta }) => deltaKey(shard, delta));
+  if (keys.length > 0) await world.store.delete(keys);
+}
+
+/** The oldest deltas within a batch's bounds and what there is space for; `shortage` when not even one fits. */
+function takeBatch(
+  collection: Collection,
+  pending: readonly ListedDelta[],
+  budget: ResourceBudget | undefined,
+): { taken: ListedDelta[]; shortage: string | null } {
+  const taken: ListedDelta[] = [];
+  let bytes = 0;
+  for (const delta of pending) {
+    // What is too large is not read.
+    if (delta.bytes <= deltaBytesMax) bytes += delta.bytes;
+    const shortage = budget ? shortageOf(ingestEstimate(taken.length + 1, bytes, collection), budget) : null;
+    if (taken.length === 0 && shortage !== null) return { taken, shortage };
+    if (taken.length > 0 && (bytes > batchBytesMax || shortage !== null)) break;
+    taken.push(delta);
+  }
+  return { taken, shortage: null };
+}

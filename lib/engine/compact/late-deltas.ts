@@ -1,0 +1,67 @@
+/**
+ * Deltas that appeared below the low watermark: a producer slept between making the name and writing the object. It was
+ * not acknowledged (lib/engine/write/produce.ts), no LIST of the compactor finds it, and no reader reads it. So that it does
+ * not lie there for ever, garbage collection puts it aside, where a person can look at it and put it back.
+ *
+ * A LIST from the very beginning walks over the delete markers of all that was merged in the last two weeks, so a run looks
+ * two hours below the watermark, which is where most sleepers end up; and once a day from the beginning, in two hours of
+ * the day that differ from shard to shard. Upkeep surveys every shard within two hours (lib/engine/compact/sweep.ts), so whatever
+ * comes late is found within a day and two hours.
+ */
+
+import { deltaKey, deltaOfKey, deltaPrefix, type ShardRef } from "../../core/format/keys.ts";
+import type { Manifest } from "../../core/format/manifest.ts";
+import { bounds } from "../../core/model/bounds.ts";
+import type { Collection } from "../../core/model/collection.ts";
+import { corrupt } from "../../core/model/errors.ts";
+import { shardOf } from "../../core/model/shard-of.ts";
+import { ulidFloor, ulidTimeMs } from "../../core/model/ulid.ts";
+import type { World } from "../ports.ts";
+import { quarantine } from "../shard/quarantine.ts";
+import { ignoreStranger, type OnStranger } from "../shard/strangers.ts";
+
+const windowMs = 2 * 3_600_000;
+const windowsOfDay = 12;
+
+/** Those that were put aside. `thorough`: from the very beginning, whatever the time of the day. */
+export async function quarantineLateDeltas(
+  world: World,
+  collection: Collection,
+  manifest: Manifest,
+  { thorough = false, onStranger = ignoreStranger }: { thorough?: boolean; onStranger?: OnStranger },
+): Promise<string[]> {
+  const ref: ShardRef = { collection: collection.name, shard: manifest.shard };
+  const moved: string[] = [];
+  const isWhole = thorough || isTurn(collection, manifest, world.clock.nowMs());
+  const after = isWhole ? "" : ulidFloor(ulidTimeMs(manifest.watermark) - windowMs);
+  for (const delta of await listLateDeltas(world, ref, { after, manifest, onStranger })) {
+    const error = corrupt(deltaKey(ref, delta), "it was written too late to be acknowledged or merged");
+    if ((await quarantine(world, ref, { delta, error })) === "moved") moved.push(delta);
+  }
+  return moved;
+}
+
+function isTurn({ id }: Collection, { shard }: Manifest, nowMs: number): boolean {
+  return Math.floor(nowMs / windowMs) % windowsOfDay === shardOf(`${id}/${shard}`, windowsOfDay);
+}
+
+/** From `after` up to the watermark. */
+async function listLateDeltas(
+  world: World,
+  ref: ShardRef,
+  { after, manifest, onStranger }: { after: string; manifest: Manifest; onStranger: OnStranger },
+): Promise<string[]> {
+  const late: string[] = [];
+  for await (const page of world.store.list(deltaPrefix(ref), { startAfter: deltaKey(ref, after) })) {
+    for (const { key } of page) {
+      const delta = deltaOfKey(ref, key);
+      if (delta === null) {
+        onStranger(key);
+        continue;
+      }
+      if (delta > manifest.watermark || late.length >= bounds.lateDeltas) return late;
+      late.push(delta);
+    }
+  }
+  return late;
+}

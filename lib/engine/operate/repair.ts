@@ -1,0 +1,303 @@
+/**
+ * The repair of a lost pointer: it is written anew, create-if-absent, and names the version that was current.
+ *
+ *  1. That is one of the newest version's manifests, or their parent: a crash or a lost race leaves manifests that were
+ *     never published, but none more than one version ahead. Only a published one's deltas are ever deleted, so it is
+ *     one that includes every delta that is gone. Of those that do, one whose files are all there, and the newest.
+ *  2. The floor is inferred, since the lost one is not known: by the rule of retention, at a time when the clock of no
+ *     collector has been yet. It is at least as high as any that was ever raised, so whatever a sleeping collector is
+ *     about to delete lies below it. The versions above it are the kept ones, and their ages are what they were.
+ *  3. The generation is the time, above any count: a writer that slept over the repair meets another one.
+ *  4. A manifest that may never have been published may be a collector's orphan, and so may what it names: it is
+ *     published anew, under a new commit and with copies.
+ *  5. A delta that only a manifest which was passed over has applied is put again under a new name. If that one had been
+ *     published after all, its publisher may be asleep before it deletes the delta.
+ */
+
+import {
+  deltaKey,
+  deltaOfKey,
+  deltaPrefix,
+  manifestKey,
+  pointerKey,
+  quarantinePrefix,
+  type SegmentFile,
+  type ShardRef,
+  segmentKey,
+  segmentPrefix,
+} from "../../core/format/keys.ts";
+import { emptyManifest, encodeManifest, type Manifest } from "../../core/format/manifest.ts";
+import { encodePointer, type Floor, firstPointer, pointerTo } from "../../core/format/pointer.ts";
+import { sealedBytesMax } from "../../core/format/sealed-json.ts";
+import type { Collection } from "../../core/model/collection.ts";
+import { corrupt, isKind, SiltstoneError } from "../../core/model/errors.ts";
+import { isUlid, ulidFloor } from "../../core/model/ulid.ts";
+import type { World } from "../ports.ts";
+import { readHead } from "../shard/head.ts";
+import {
+  listManifests,
+  listPins,
+  type ManifestName,
+  publishedChain,
+  readManifest,
+} from "../shard/history.ts";
+import { putAgain } from "../shard/put-again.ts";
+import { defaultRetention, highestFloor, type Retention, skewMaxMs } from "../shard/retention.ts";
+import { copySegment } from "../shard/segment-transfer.ts";
+
+export interface Repair {
+  readonly outcome: "intact" | "repaired";
+  readonly version: number;
+  /** Files that the version names and that are missing: then it cannot be read, and a rollback to an older one can help. */
+  readonly missingFiles: number;
+  /** What the choice was made from, for people. */
+  readonly candidates: readonly {
+    readonly version: number;
+    readonly commit: string;
+    readonly missingDeltas: number;
+    readonly missingFiles: number;
+  }[];
+}
+
+interface Candidate {
+  readonly manifest: Manifest;
+  readonly isPinned: boolean;
+  /** Deltas that are part of it and not of its parent. */
+  readonly added: readonly string[];
+  /** Deltas that are gone and not part of it. */
+  readonly missingDeltas: number;
+  readonly missingFiles: number;
+}
+
+export async function repairPointer(
+  world: World,
+  collection: Collection,
+  shard: number,
+  retention: Retention = defaultRetention,
+): Promise<Repair> {
+  const ref: ShardRef = { collection: collection.name, shard };
+  const there = await world.store.get(pointerKey(ref), { bytesMax: sealedBytesMax });
+  if (there.kind === "found") {
+    const { manifest } = await readHead(world.store, collection, shard);
+    return { outcome: "intact", version: manifest.version, missingFiles: 0, candidates: [] };
+  }
+  const names = await listManifests(world.store, ref);
+  const newest = await newestManifests(world, collection, ref, names);
+  if (newest.length === 0) {
+    await placePointer(world, ref, encodePointer(firstPointer(collection, shard)));
+    return { outcome: "repaired", version: 0, missingFiles: 0, candidates: [] };
+  }
+  const { candidates, waiting } = await survey(world, collection, ref, { names, newest });
+  const best = choose(ref, candidates);
+  const chain = await inferredChain(world, newest, names);
+  const nowMs = world.clock.nowMs();
+  const floor: Floor = {
+    version: Math.min(best.manifest.version, highestFloor(chain, retention, nowMs)),
+    ulid: ulidFloor(nowMs + skewMaxMs - retention.orphanMs),
+    generation: nowMs,
+  };
+  const isSafe = isProven(best, candidates) || best.missingFiles > 0;
+  const manifest = isSafe ? best.manifest : await published(world, ref, best.manifest, { chain, floor });
+  await putAllAgain(world, ref, leftOut(best, candidates, waiting));
+  const pointer =
+    manifest.version === 0 ? { ...firstPointer(collection, shard), floor } : pointerTo(manifest, floor);
+  await placePointer(world, ref, encodePointer(pointer));
+  return {
+    outcome: "repaired",
+    version: manifest.version,
+    missingFiles: best.missingFiles,
+    candidates: candidates.map(({ manifest: { version, commit }, missingDeltas, missingFiles }) => ({
+      version,
+      commit,
+      missingDeltas,
+      missingFiles,
+    })),
+  };
+}
+
+/**
+ * All manifests of the newest version that this collection has any of (a former one of the name may have left some), newest
+ * first, and merges last: to pass one over costs nothing, since what it merged is all there.
+ */
+async function newestManifests(
+  world: World,
+  collection: Collection,
+  ref: ShardRef,
+  names: readonly ManifestName[],
+): Promise<Manifest[]> {
+  const newest: Manifest[] = [];
+  for (const name of [...names].reverse()) {
+    if (newest.length > 0 && name.version < newest[0]!.version) break;
+    const manifest = await readManifest(world.store, ref, name);
+    if (manifest.collectionId === collection.id) newest.push(manifest);
+  }
+  return newest.sort((a, b) => Number(a.cause === "merge") - Number(b.cause === "merge"));
+}
+
+/** The newest manifests and their parents, with what each lacks. */
+async function survey(
+  world: World,
+  collection: Collection,
+  ref: ShardRef,
+  { names, newest }: { names: readonly ManifestName[]; newest: readonly Manifest[] },
+): Promise<{ candidates: Candidate[]; waiting: ReadonlySet<string> }> {
+  const parents = new Map<string, Manifest>();
+  for (const { parent } of newest) {
+    if (parent?.version === 0) parents.set(parent.commit, emptyManifest(collection, ref.shard));
+    const name = names.find(({ commit }) => commit === parent?.commit);
+    if (name) parents.set(name.commit, await readManifest(world.store, ref, name));
+  }
+  const waiting = await listed(world, deltaPrefix(ref), (key) => deltaOfKey(ref, key));
+  const aside = await listed(world, quarantinePrefix(ref), (key) => ulidIn(key));
+  const files = new Map<string, number>();
+  for await (const page of world.store.list(segmentPrefix(ref)))
+    for (const { key, bytes } of page) files.set(key, bytes);
+
+  const appliedBefore = ({ parent }: Manifest) => parents.get(parent?.commit ?? "")?.applied ?? [];
+  const added = (manifest: Manifest) => without(manifest.applied, appliedBefore(manifest));
+  const gone = newest.flatMap(added).filter((delta) => !waiting.has(delta) && !aside.has(delta));
+  const pinned = await pinnedCommits(world, ref);
+  const candidate = (manifest: Manifest): Candidate => {
+    const included = new Set([...manifest.applied, ...appliedBefore(manifest)]);
+    return {
+      manifest,
+      isPinned: pinned.has(manifest.commit),
+      added: newest.includes(manifest) ? added(manifest) : [],
+      missingDeltas: new Set(gone.filter((delta) => !included.has(delta))).size,
+      missingFiles: manifest.segments
+        .flatMap(({ id, files: named }) =>
+          Object.entries(named).map(([file, { bytes }]) => ({ id, file: file as SegmentFile, bytes })),
+        )
+        .filter(({ id, file, bytes }) => files.get(segmentKey(ref, id, file)) !== bytes).length,
+    };
+  };
+  const candidates = [...newest, ...parents.values()].map(candidate);
+  // A pin tells which manifest of a version was published, not that nothing came after it.
+  const byProof = (a: Candidate, b: Candidate) =>
+    b.manifest.version - a.manifest.version || Number(b.isPinned) - Number(a.isPinned);
+  return { candidates: candidates.sort(byProof), waiting };
+}
+
+/** Only a published version is ever pinned. A damaged pin says nothing, and keeps nobody from repairing. */
+async function pinnedCommits(world: World, ref: ShardRef): Promise<Set<string>> {
+  try {
+    return new Set((await listPins(world.store, ref)).map(({ commit }) => commit));
+  } catch (error) {
+    if (!isKind(error, "corrupt")) throw error;
+    return new Set();
+  }
+}
+
+async function listed(
+  world: World,
+  prefix: string,
+  nameOf: (key: string) => string | null,
+): Promise<Set<string>> {
+  const names = new Set<string>();
+  for await (const page of world.store.list(prefix)) for (const { key } of page) names.add(nameOf(key) ?? "");
+  return names;
+}
+
+const ulidIn = (key: string): string | null => {
+  const name = key.slice(key.lastIndexOf("/") + 1).split(".")[0]!;
+  return isUlid(name) ? name : null;
+};
+
+const without = (all: readonly string[], some: readonly string[]): string[] => {
+  const left = new Set(some);
+  return all.filter((one) => !left.has(one));
+};
+
+function choose(ref: ShardRef, candidates: readonly Candidate[]): Candidate {
+  const lossless = candidates.filter(({ missingDeltas }) => missingDeltas === 0);
+  const best = lossless.find(({ missingFiles }) => missingFiles === 0) ?? lossless[0];
+  if (best) return best;
+  throw corrupt(
+    pointerKey(ref),
+    "it is missing, and no manifest includes all deltas that are gone; restore its newest S3 version",
+  );
+}
+
+/** Whether it was certainly published: pinned, or named by another as its parent, or alone with what is gone. */
+function isProven(best: Candidate, candidates: readonly Candidate[]): boolean {
+  const isParent = candidates.some(({ manifest }) => manifest.parent?.commit === best.manifest.commit);
+  return best.isPinned || isParent || candidates.every((other) => other === best || other.missingDeltas > 0);
+}
+
+/**
+ * The chain by which the floor is inferred. Of several manifests of the newest version it is not known which one was
+ * published, so it begins with the oldest: the version before it counts as superseded then. Where a manifest further back is
+ * damaged the chain ends, and more is given up.
+ */
+async function inferredChain(
+  world: World,
+  newest: readonly Manifest[],
+  names: readonly ManifestName[],
+): Promise<Manifest[]> {
+  const oldest = newest.reduce((a, b) => (a.commit < b.commit ? a : b));
+  try {
+    return await publishedChain(world.store, { manifest: oldest }, names);
+  } catch (error) {
+    if (!isKind(error, "corrupt")) throw error;
+    return [oldest];
+  }
+}
+
+/** The manifest, or one with its content of which a collector that took it for an orphan knows nothing. */
+async function published(
+  world: World,
+  ref: ShardRef,
+  manifest: Manifest,
+  { chain, floor }: { chain: readonly Manifest[]; floor: Floor },
+): Promise<Manifest> {
+  const before = chain.filter(({ version }) => version < manifest.version);
+  const named = (manifests: readonly Manifest[]) =>
+    new Set(manifests.flatMap(({ segments }) => segments.map(({ id }) => id)));
+  const kept = named(before.filter(({ version }) => version >= floor.version));
+  const givenUp = named(before.filter(({ version }) => version < floor.version));
+  const isSafe = ({ id }: { id: string }) => kept.has(id) || (id >= floor.ulid && !givenUp.has(id));
+  if (manifest.commit >= floor.ulid && manifest.segments.every(isSafe)) return manifest;
+  const segments = [];
+  for (const segment of manifest.segments)
+    segments.push(isSafe(segment) ? segment : await copySegment(world, ref, segment));
+  const anew: Manifest = {
+    ...manifest,
+    segments,
+    commit: world.clock.ulid(),
+    createdAt: new Date(world.clock.nowMs()).toISOString(),
+  };
+  const key = manifestKey(ref, anew.version, anew.commit);
+  const put = await world.store.put(key, encodeManifest(anew), { ifAbsent: true });
+  if (put.kind === "written") return anew;
+  throw new SiltstoneError("unavailable", `${key} could not be written; nothing was repaired, try again`);
+}
+
+const leftOut = (
+  best: Candidate,
+  candidates: readonly Candidate[],
+  waiting: ReadonlySet<string>,
+): string[] => [
+  ...new Set(
+    without(
+      candidates.flatMap(({ added }) => added),
+      best.manifest.applied,
+    ).filter((delta) => waiting.has(delta)),
+  ),
+];
+
+async function putAllAgain(world: World, ref: ShardRef, deltas: readonly string[]): Promise<void> {
+  for (const delta of deltas) {
+    const found = await world.store.get(deltaKey(ref, delta));
+    if (found.kind === "found") await putAgain(world, ref, delta, found.body);
+  }
+}
+
+async function placePointer(world: World, ref: ShardRef, body: Buffer): Promise<void> {
+  const key = pointerKey(ref);
+  const put = await world.store.put(key, body, { ifAbsent: true });
+  if (put.kind === "written") return;
+  const there = await world.store.get(key, { bytesMax: sealedBytesMax });
+  // Our own bytes: a first attempt whose answer was lost.
+  if (there.kind === "found" && there.body.equals(body)) return;
+  throw new SiltstoneError("conflict", `${key} is there again; look before you go on`);
+}

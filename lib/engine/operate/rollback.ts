@@ -1,0 +1,112 @@
+/**
+ * Going back: a kept version's segments become the newest version.
+ *
+ * A rollback is a publish like any other: under the ingest lease, with a new epoch, by If-Match. It takes back every
+ * write that was merged after that version, for everyone; deltas that are not merged yet stay, and are merged next. No
+ * data is copied, unless the version is below the collector's floor.
+ */
+
+import { type ShardRef, shardName } from "../../core/format/keys.ts";
+import type { Manifest, Segment } from "../../core/format/manifest.ts";
+import type { Collection } from "../../core/model/collection.ts";
+import { isKind, SiltstoneError } from "../../core/model/errors.ts";
+import type { World } from "../ports.ts";
+import { type Head, readHead } from "../shard/head.ts";
+import { listManifests, listPins, noVersion, publishedChain, readManifest } from "../shard/history.ts";
+import { HeldLease, ingestLease } from "../shard/lease.ts";
+import { publish } from "../shard/publish.ts";
+import { copySegment } from "../shard/segment-transfer.ts";
+
+export interface Rollback {
+  /** The version that has the content now: the one made here, or the current one when that had it already. */
+  readonly version: number;
+  readonly outcome: "done" | "current";
+}
+
+/** Publishes the segments of `version` again. Throws `notFound` when it is not kept, `conflict` when the shard is busy. */
+export async function rollback(
+  world: World,
+  collection: Collection,
+  shard: number,
+  version: number,
+): Promise<Rollback> {
+  const ref: ShardRef = { collection: collection.name, shard };
+  const first = await readHead(world.store, collection, shard);
+  const lease = await HeldLease.acquire(world, ingestLease(shardName(ref)), first.pointer.epoch);
+  if (lease === null)
+    throw new SiltstoneError("conflict", `${shardName(ref)} is being compacted; try again in a moment`);
+  try {
+    const head = await readHead(world.store, collection, shard);
+    const target = await keptVersion(world, head, version);
+    if (target.commit === head.manifest.commit) return { version, outcome: "current" };
+    const segments = await keptSegments(world, ref, head, target);
+    await lease.check();
+    // Whether an attempt landed is told by its commit alone. Not by the epoch: when the lease table was lost, another
+    // holder may have the same one.
+    const { own } = await publish(world, collection, head, ({ manifest, pointer }) => {
+      if (manifest.epoch > lease.epoch)
+        throw new SiltstoneError("fenced", `${shardName(ref)}: another writer took over`);
+      if (pointer.floor.generation !== head.pointer.floor.generation) {
+        throw new SiltstoneError(
+          "conflict",
+          `${shardName(ref)}: garbage was collected meanwhile; run it again`,
+        );
+      }
+      return {
+        cause: "rollback",
+        epoch: lease.epoch,
+        segments,
+        applied: manifest.applied,
+        watermark: manifest.watermark,
+        ledger: target.ledger,
+      };
+    });
+    return { version: own!.version, outcome: "done" };
+  } finally {
+    await lease.release().catch(() => {}); // It runs out by itself.
+  }
+}
+
+/** A published version whose manifest is still there, or a pinned one. */
+async function keptVersion(world: World, head: Head, version: number): Promise<Manifest> {
+  const names = await listManifests(world.store, head.manifest);
+  const chain = await publishedChain(world.store, head, names);
+  const inChain = chain.find((manifest) => manifest.version === version && version > 0);
+  if (inChain) return inChain;
+  const pin = (await listPins(world.store, head.manifest)).find((pin) => pin.version === version);
+  if (pin) return readManifest(world.store, head.manifest, pin);
+  throw noVersion(head.manifest, version, chain);
+}
+
+/**
+ * The version's segments, such that no collector takes them. At or above the floor nothing is collected. Below it a
+ * collector may be at work, a pin that keeps them can be taken away while we publish: those that the head does not name
+ * are copied, and the copies are as safe as any new segment.
+ */
+async function keptSegments(
+  world: World,
+  ref: ShardRef,
+  head: Head,
+  target: Manifest,
+): Promise<readonly Segment[]> {
+  if (target.version >= head.pointer.floor.version) return target.segments;
+  const live = new Set(head.manifest.segments.map(({ id }) => id));
+  const segments: Segment[] = [];
+  for (const segment of target.segments)
+    segments.push(live.has(segment.id) ? segment : await copyKept(world, ref, segment, target));
+  return segments;
+}
+
+async function copyKept(world: World, ref: ShardRef, segment: Segment, of: Manifest): Promise<Segment> {
+  try {
+    return await copySegment(world, ref, segment);
+  } catch (error) {
+    if (!isKind(error, "corrupt")) throw error;
+    if ((await listPins(world.store, ref)).some(({ commit }) => commit === of.commit)) throw error;
+    // Below the floor, and kept by nobody: a collector was faster, and nothing is wrong with the shard.
+    throw new SiltstoneError(
+      "notFound",
+      `${shardName(ref)} has no version ${of.version} any more: garbage collection took it (${error.message})`,
+    );
+  }
+}

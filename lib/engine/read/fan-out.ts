@@ -1,0 +1,292 @@
+/**
+ * Reading collections whose shards several query functions share: query group g of n answers for the shards s with
+ * s mod n = g, so that its memory bounds a group and not the collection.
+ *
+ * 1. The collection's configuration says which shards there are; only groups that have any are asked.
+ * 2. Each is asked the same question for its part, all at once. A query by `id` asks the group that has the record
+ *    first, which answers with the vector too; the others are asked by that vector.
+ * 3. The answers are merged (merge-answers.ts) into what one function would have answered.
+ *
+ * What is wrong with the call is thrown as a group said it. A group that fails, or is silent when the time is over,
+ * fails the call; with `allowPartial` the answer is what the others have, and says which shards it lacks.
+ */
+import {
+  type Collection,
+  checkCollectionName,
+  checkEmbeddingVersion,
+  isOfSpace,
+} from "../../core/model/collection.ts";
+import { httpStatus, invalid, isKind, SiltstoneError } from "../../core/model/errors.ts";
+import { shardOf } from "../../core/model/shard-of.ts";
+import { vectorToBase64 } from "../../core/model/vector.ts";
+import type { ObjectStore } from "../ports.ts";
+import { readCollection } from "../shard/head.ts";
+import { type Health, mergeHealth } from "./health.ts";
+import { mergeCounts, mergeProvenance, mergeRecords, mergeResults, mergeStats } from "./merge-answers.ts";
+import {
+  checkConsistency,
+  checkTopK,
+  type Freshness,
+  nothingPublished,
+  type Provenance,
+  shardsToRead,
+  tokensByShard,
+  vectorIn,
+} from "./read-request.ts";
+import type { Reader } from "./reader.ts";
+import { refusalsMs } from "./shard-cache.ts";
+import { checkIds } from "./view.ts";
+
+/** Asks the function of a query group. Throws what it throws, and `unavailable` when it is silent for `waitMs`. */
+export type AskGroup = (group: number, event: object, waitMs: number) => Promise<unknown>;
+
+export interface FanOutOptions {
+  readonly store: ObjectStore;
+  readonly groups: number;
+  readonly ask: AskGroup;
+}
+
+type Call<Operation extends "query" | "get" | "count" | "stats"> = Parameters<Reader[Operation]>[0] & Waiting;
+type Answer<Operation extends "query" | "get" | "count" | "stats"> = Awaited<ReturnType<Reader[Operation]>>;
+
+/** How long the call waits for the groups, and whether it does without those that fail. */
+export interface Waiting {
+  /** @default what the function has left */
+  readonly deadlineMs?: number | undefined;
+  readonly allowPartial?: boolean | undefined;
+}
+
+interface Failure {
+  readonly group: number;
+  readonly shards: readonly number[];
+  readonly error: Error;
+}
+type Outcome<A> = { readonly kind: "answered"; readonly answer: A } | ({ readonly kind: "failed" } & Failure);
+
+/** Asks groups, each for its part of the collection; `eventOf` gives what a group is asked. */
+type Asking = <A>(
+  groups: readonly number[],
+  eventOf: (group: number) => object,
+) => Promise<readonly Outcome<A>[]>;
+
+/** Shards that a message names. */
+const shardsShownMax = 8;
+
+export class FanOut {
+  readonly #options: FanOutOptions;
+  readonly #collections = new Map<string, Collection>();
+  /** When a refused call last had one looked at. */
+  readonly #refusedAtMs = new Map<string, number>();
+
+  constructor(options: FanOutOptions) {
+    this.#options = options;
+  }
+
+  async query(call: Call<"query">, remainingMs: number) {
+    const topK = checkTopK(call.topK);
+    return this.#read<Answer<"query">, ReturnType<typeof mergeResults>>(call, remainingMs, {
+      ask: async (collection, ask) => {
+        const all = this.#groupsOf(collection);
+        const { id, vector } = call;
+        const question = questionOf(call);
+        // What depends on the collection is worked out once, and not by each group.
+        if (typeof vector === "function")
+          question.vector = vectorToBase64((await vectorIn(collection, call))!);
+        // With two of them the group says what is wrong.
+        if (id === undefined || vector !== undefined) return ask(all, () => ({ op: "query", ...question }));
+        const owner = this.#groupOf(collection, id);
+        const [first] = await ask<Answer<"query">>([owner], () => ({ op: "query", ...question }));
+        if (first!.kind === "failed") throw failureOf(collection, [first!]);
+        const { id: _, ...rest } = question;
+        const others = all.filter((group) => group !== owner);
+        const byVector = { op: "query", ...rest, vector: first!.answer.queryVector };
+        return [first!, ...(await ask<Answer<"query">>(others, () => byVector))];
+      },
+      merge: (answers) => mergeResults(answers, topK),
+    });
+  }
+
+  /** Asks the groups that have the ids, and no others. */
+  async get(call: Call<"get">, remainingMs: number) {
+    const ids = checkIds("ids", call.ids);
+    return this.#read<Answer<"get">, ReturnType<typeof mergeRecords>>(call, remainingMs, {
+      ask: async (collection, ask) => {
+        const byGroup = Map.groupBy(ids, (id) => this.#groupOf(collection, id));
+        const eventOf = (group: number) => ({
+          op: "get",
+          ...questionOf(call),
+          ids: byGroup.get(group) ?? [],
+        });
+        const owners = await ask<Answer<"get">>([...byGroup.keys()], eventOf);
+        // Shards without a version have none of the ids; whether the collection has a snapshot, the others know.
+        if (!owners.every((one) => one.kind === "answered" && one.answer.snapshotVersion === 0))
+          return owners;
+        const others = this.#groupsOf(collection).filter((group) => !byGroup.has(group));
+        return [...owners, ...(await ask<Answer<"get">>(others, eventOf))];
+      },
+      merge: (answers) => mergeRecords(answers, ids),
+    });
+  }
+
+  async count(call: Call<"count">, remainingMs: number) {
+    return this.#read<Answer<"count">, ReturnType<typeof mergeCounts>>(call, remainingMs, {
+      ask: (collection, ask) => ask(this.#groupsOf(collection), () => ({ op: "count", ...questionOf(call) })),
+      merge: mergeCounts,
+    });
+  }
+
+  async stats(call: Call<"stats">, remainingMs: number) {
+    return this.#read<Answer<"stats">, ReturnType<typeof mergeStats>>(call, remainingMs, {
+      ask: (collection, ask) => ask(this.#groupsOf(collection), () => ({ op: "stats", ...questionOf(call) })),
+      merge: mergeStats,
+    });
+  }
+
+  /** Of all groups; one that does not answer is an error. */
+  async health({ collection }: { collection?: string | undefined }, remainingMs: number): Promise<Health> {
+    const event = {
+      op: "health",
+      ...(collection === undefined ? {} : { collection: checkCollectionName(collection) }),
+    };
+    const groups = Array.from({ length: this.#options.groups }, (_, group) => group);
+    const answers = groups.map((group) =>
+      this.#options.ask(group, event, Math.max(0, remainingMs)).catch((error: Error) => {
+        throw new SiltstoneError("unavailable", `query group ${group}: ${error.message}`, { cause: error });
+      }),
+    );
+    return mergeHealth((await Promise.all(answers)) as Health[]);
+  }
+
+  async #read<A extends Provenance, T extends object>(
+    call: Freshness & Waiting & { collection: string },
+    remainingMs: number,
+    how: {
+      ask: (collection: Collection, ask: Asking) => Promise<readonly Outcome<A>[]>;
+      merge: (answers: readonly A[]) => T;
+    },
+  ): Promise<T & Provenance> {
+    const startedMs = performance.now();
+    if (call.part !== undefined) throw invalid("part: this function asks the query groups for their parts");
+    const limitMs = startedMs + Math.min(checkDeadline(call.deadlineMs), remainingMs);
+    const consistency = checkConsistency(call);
+    const { collection, promised, outcomes } = await this.#ofCurrent(call, async (collection) => ({
+      collection,
+      promised: consistency === "strong" || tokensByShard(collection, call.atLeast ?? []).size > 0,
+      outcomes: await how.ask(collection, (groups, eventOf) =>
+        this.#askAll(collection, groups, eventOf, limitMs),
+      ),
+    }));
+    const answers = outcomes.flatMap((one) => (one.kind === "answered" ? [one.answer] : []));
+    const failed = outcomes.filter((one) => one.kind === "failed");
+    const isEmpty = !promised && answers.every(({ snapshotVersion }) => snapshotVersion === 0);
+    if (failed.length > 0 && (!call.allowPartial || answers.length === 0 || isEmpty))
+      throw failureOf(collection, failed);
+    if (isEmpty) {
+      const warning = answers.find((answer) => answer.warning !== undefined)?.warning;
+      if (warning !== undefined) throw new SiltstoneError("unavailable", warning);
+      throw nothingPublished(collection.name);
+    }
+    return {
+      ...how.merge(answers),
+      ...mergeProvenance(answers),
+      milliseconds: Math.round((performance.now() - startedMs) * 1000) / 1000,
+      ...(failed.length > 0 ? { partial: missingOf(failed) } : {}),
+    };
+  }
+
+  #askAll<A>(
+    collection: Collection,
+    groups: readonly number[],
+    eventOf: (group: number) => object,
+    limitMs: number,
+  ): Promise<Outcome<A>[]> {
+    return Promise.all(
+      groups.map(async (group): Promise<Outcome<A>> => {
+        const shards = this.#shardsOf(collection, group);
+        const event = { ...eventOf(group), part: { collectionId: collection.id, shards } };
+        const waitMs = Math.max(0, Math.floor(limitMs - performance.now()));
+        try {
+          return { kind: "answered", answer: (await this.#options.ask(group, event, waitMs)) as A };
+        } catch (error) {
+          if (!(error instanceof Error)) throw error;
+          if (error instanceof SiltstoneError && httpStatus(error.kind) < 500) throw error;
+          return { kind: "failed", group, shards, error };
+        }
+      }),
+    );
+  }
+
+  /** What is refused by the configuration that is known may be right by that of a collection made again. */
+  async #ofCurrent<T>(
+    call: Freshness & { collection: string },
+    work: (collection: Collection) => Promise<T>,
+  ) {
+    const known = await this.#collection(call.collection, call.embeddingVersion);
+    try {
+      return await work(known);
+    } catch (error) {
+      if (!(error instanceof SiltstoneError) || httpStatus(error.kind) >= 500) throw error;
+      const nowMs = performance.now();
+      if (nowMs - (this.#refusedAtMs.get(known.name) ?? Number.NEGATIVE_INFINITY) < refusalsMs) throw error;
+      this.#refusedAtMs.set(known.name, nowMs);
+      this.#collections.delete(known.name);
+      const current = await this.#collection(call.collection, call.embeddingVersion);
+      if (current.id === known.id) throw error;
+      return work(current);
+    }
+  }
+
+  /** One that seems to be of another embedding space may have been made again since it was cached. */
+  async #collection(name: string, embeddingVersion: string | undefined): Promise<Collection> {
+    const known = this.#collections.get(checkCollectionName(name));
+    if (known && isOfSpace(known, embeddingVersion)) return known;
+    const collection = await readCollection(this.#options.store, name);
+    this.#collections.set(name, collection);
+    checkEmbeddingVersion(collection, embeddingVersion);
+    return collection;
+  }
+
+  #groupOf({ shards }: Collection, id: string): number {
+    return shardOf(id, shards) % this.#options.groups;
+  }
+  /** Those that have a shard. */
+  #groupsOf({ shards }: Collection): number[] {
+    return Array.from({ length: Math.min(shards, this.#options.groups) }, (_, group) => group);
+  }
+  #shardsOf(collection: Collection, group: number): number[] {
+    return shardsToRead(collection, undefined).filter((shard) => shard % this.#options.groups === group);
+  }
+}
+
+/** What the groups are asked of a call. */
+function questionOf<Request extends object>(call: Request & Waiting): Writable<Request> {
+  const { deadlineMs: _, allowPartial: __, ...question } = call;
+  return question as unknown as Writable<Request>;
+}
+type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
+
+function checkDeadline(deadlineMs: number | undefined): number {
+  if (deadlineMs === undefined) return Number.POSITIVE_INFINITY;
+  if (!(deadlineMs > 0))
+    throw invalid(`deadlineMs: must be a number of milliseconds above 0, got ${deadlineMs}`);
+  return deadlineMs;
+}
+
+/** One damaged group makes the whole call one for a human. */
+function failureOf(collection: Collection, failed: readonly Failure[]): SiltstoneError {
+  const kind = failed.some(({ error }) => isKind(error, "corrupt")) ? "corrupt" : "unavailable";
+  return new SiltstoneError(kind, `collection ${collection.name}: ${failed.map(reasonOf).join("; ")}`, {
+    cause: failed[0]!.error,
+  });
+}
+
+const missingOf = (failed: readonly Failure[]): NonNullable<Provenance["partial"]> => ({
+  missingShards: failed.flatMap(({ shards }) => shards).sort((a, b) => a - b),
+  reasons: failed.map(reasonOf),
+});
+
+function reasonOf({ group, shards, error }: Failure): string {
+  const shown = shards.slice(0, shardsShownMax).join(", ");
+  const more = shards.length > shardsShownMax ? ` and ${shards.length - shardsShownMax} more` : "";
+  return `query group ${group} (shards ${shown}${more}): ${error.message}`;
+}

@@ -1,0 +1,196 @@
+/**
+ * A view: open segments that together are one version of a shard (with or without unmerged deltas laid over it), and
+ * which of their rows are alive: those of which no other segment of the view holds a later write.
+ *
+ * A view is immutable, and segments are shared between views.
+ */
+
+import type { Manifest } from "../../core/format/manifest.ts";
+import { bounds } from "../../core/model/bounds.ts";
+import { invalid } from "../../core/model/errors.ts";
+import type { Filter } from "../../core/model/filter.ts";
+import { compareOrder } from "../../core/model/row.ts";
+import { NewestWrites } from "../../segment/newest-writes.ts";
+import type { Alive, OpenSegment } from "../../segment/open-segment.ts";
+
+export interface Found {
+  readonly segment: OpenSegment;
+  readonly label: number;
+}
+
+/** A result whose id is read when it is asked for, and kept; its row is read when it goes into an answer. */
+export class ViewHit implements Found {
+  readonly segment: OpenSegment;
+  readonly label: number;
+  readonly distance: number;
+  #id: string | undefined;
+
+  constructor(segment: OpenSegment, { label, distance }: { label: number; distance: number }) {
+    this.segment = segment;
+    this.label = label;
+    this.distance = distance;
+  }
+  get id(): string {
+    this.#id ??= this.segment.idOf(this.label);
+    return this.#id;
+  }
+}
+
+export interface SearchOptions {
+  readonly topK: number;
+  readonly filter: Filter | null;
+  readonly excludeIds: readonly string[];
+}
+
+/** Which of `loser`'s labels die of `winner`; kept for as long as both are open. */
+const killed = new WeakMap<OpenSegment, WeakMap<OpenSegment, readonly number[]>>();
+/** Segments that a view adds to one before are compared with each of its segments, up to this many. */
+const addedMax = 2;
+
+export class View {
+  readonly manifest: Manifest;
+  readonly segments: readonly OpenSegment[];
+  /** Unmerged deltas that are laid over the version. */
+  readonly overlaid: readonly string[];
+  readonly #alive: ReadonlyMap<OpenSegment, Alive>;
+
+  /** `before`: a view of which this one has every segment, or nearly; it only saves work. */
+  constructor(
+    manifest: Manifest,
+    segments: readonly OpenSegment[],
+    { overlaid = [], before = null }: { overlaid?: readonly string[]; before?: View | null } = {},
+  ) {
+    this.manifest = manifest;
+    this.segments = segments;
+    this.overlaid = overlaid;
+    this.#alive = (before === null ? null : before.#aliveWith(segments)) ?? aliveIn(segments);
+  }
+
+  /** This view with one more segment, of unmerged deltas, over it. */
+  over(overlay: OpenSegment, deltas: readonly string[]): View {
+    return new View(this.manifest, [...this.segments, overlay], { overlaid: deltas, before: this });
+  }
+
+  get liveRows(): number {
+    return this.segments.reduce((sum, segment) => sum + this.#aliveOf(segment).rows, 0);
+  }
+
+  /** The nearest live rows of every segment; at least min(topK, matches) among them. */
+  search(query: Float32Array, { topK, filter, excludeIds }: SearchOptions): ViewHit[] {
+    return this.segments.flatMap((segment) => {
+      const excluded = excludeIds
+        .map((id) => segment.find(id)?.label ?? null)
+        .filter((label) => label !== null);
+      const alive = segment.without(this.#aliveOf(segment), excluded);
+      const labels = filter === null ? null : segment.matching(filter, alive);
+      return segment.nearest(query, topK, alive, labels).map((hit) => new ViewHit(segment, hit));
+    });
+  }
+
+  count(filter: Filter | null): number {
+    if (filter === null) return this.liveRows;
+    return this.segments.reduce(
+      (sum, segment) => sum + segment.matching(filter, this.#aliveOf(segment)).length,
+      0,
+    );
+  }
+
+  /** The live row of an id; null when there is none. */
+  find(id: string): Found | null {
+    let last: { order: Parameters<typeof compareOrder>[0]; found: Found | null } | null = null;
+    for (const segment of this.segments) {
+      const row = segment.find(id);
+      if (row === null || (last !== null && compareOrder(row, last.order) <= 0)) continue;
+      last = { order: row, found: row.label === null ? null : { segment, label: row.label } };
+    }
+    return last?.found ?? null;
+  }
+
+  /** What is alive in this view's segments and a few more; null where that is not what they are. */
+  #aliveWith(segments: readonly OpenSegment[]): Map<OpenSegment, Alive> | null {
+    const added = segments.filter((segment) => !this.#alive.has(segment));
+    if (added.length > addedMax || segments.length - added.length < this.segments.length) return null;
+    const alive = new Map(this.#alive);
+    for (const segment of added) {
+      let own: Alive = segment.held;
+      for (const [other, before] of alive) {
+        learn(segment, other);
+        own = segment.without(own, killed.get(segment)!.get(other)!);
+        alive.set(other, other.without(before, killed.get(other)!.get(segment)!));
+      }
+      alive.set(segment, own);
+    }
+    return alive;
+  }
+
+  #aliveOf(segment: OpenSegment): Alive {
+    return this.#alive.get(segment)!;
+  }
+}
+
+/** In linear time but for pairs of graphs, of which there are few, and for as many others as are worth remembering. */
+function aliveIn(segments: readonly OpenSegment[]): Map<OpenSegment, Alive> {
+  const dead = new Map<OpenSegment, number[]>(segments.map((segment) => [segment, []]));
+  const byId = [...segments].sort((a, b) => (a.segment.id < b.segment.id ? -1 : 1));
+  const graphs = byId.filter(({ segment }) => segment.kind === "hnsw");
+  const flats = byId.filter(({ segment }) => segment.kind === "flat");
+  const isFolded = unknownPairs(segments) > bounds.comparedPairs;
+  const compared = isFolded ? graphs : byId;
+  for (const [i, a] of compared.entries()) {
+    for (const b of compared.slice(i + 1)) {
+      learn(a, b);
+      for (const label of killed.get(a)!.get(b)!) dead.get(a)!.push(label);
+      for (const label of killed.get(b)!.get(a)!) dead.get(b)!.push(label);
+    }
+  }
+  if (isFolded) fold(flats, graphs, dead);
+  return new Map(segments.map((segment) => [segment, segment.without(segment.held, dead.get(segment)!)]));
+}
+
+function fold(
+  flats: readonly OpenSegment[],
+  graphs: readonly OpenSegment[],
+  dead: Map<OpenSegment, number[]>,
+): void {
+  const newest = new NewestWrites(dead);
+  try {
+    for (const flat of flats) newest.fold(flat);
+    for (const graph of graphs) newest.compare(graph);
+  } finally {
+    newest.close();
+  }
+}
+
+/** How many have not been compared; counted no further than matters. */
+function unknownPairs(segments: readonly OpenSegment[]): number {
+  let unknown = 0;
+  for (const [i, a] of segments.entries()) {
+    const known = killed.get(a);
+    for (let n = i + 1; n < segments.length && unknown <= bounds.comparedPairs; n++)
+      if (known === undefined || !known.has(segments[n]!)) unknown += 1;
+  }
+  return unknown;
+}
+
+function learn(a: OpenSegment, b: OpenSegment): void {
+  const [ofA, ofB] = [killsOf(a), killsOf(b)];
+  if (ofA.has(b)) return;
+  // The same write in two segments must die in one and the same of them, whatever the order of the question.
+  const [first, second] = a.segment.id < b.segment.id ? [a, b] : [b, a];
+  const { mine, theirs } = first.shadows(second);
+  ofA.set(b, first === a ? mine : theirs);
+  ofB.set(a, first === a ? theirs : mine);
+}
+
+function killsOf(segment: OpenSegment): WeakMap<OpenSegment, readonly number[]> {
+  const known = killed.get(segment) ?? new WeakMap<OpenSegment, readonly number[]>();
+  killed.set(segment, known);
+  return known;
+}
+
+/** Bound on ids in one call, for queries and gets. */
+export const idsMax = 1_000;
+export function checkIds(field: string, ids: readonly string[]): readonly string[] {
+  if (ids.length > idsMax) throw invalid(`${field}: at most ${idsMax} ids, got ${ids.length}`);
+  return ids;
+}

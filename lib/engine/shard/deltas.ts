@@ -1,0 +1,202 @@
+/** The unmerged deltas of a shard: finding them by LIST, reading them, and judging what is in them. */
+import pLimit from "p-limit";
+import { decodeDelta } from "../../core/format/delta.ts";
+import { type DeltaHeader, deltaBytesMax } from "../../core/format/delta-header.ts";
+import { deltaKey, deltaOfKey, deltaPrefix, type ShardRef } from "../../core/format/keys.ts";
+import type { Manifest } from "../../core/format/manifest.ts";
+import { bounds } from "../../core/model/bounds.ts";
+import { rowProblem } from "../../core/model/check-records.ts";
+import { type Collection, tombstoneRetentionOf } from "../../core/model/collection.ts";
+import { isKind, isNewerFormat, type Problem, SiltstoneError } from "../../core/model/errors.ts";
+import { shown } from "../../core/model/metadata.ts";
+import type { Row } from "../../core/model/row.ts";
+import { ulidTimeMs } from "../../core/model/ulid.ts";
+import { clockAllowanceMs } from "../../core/policy/time-bounds.ts";
+import type { ObjectStore, World } from "../ports.ts";
+import { ignoreStranger, type OnStranger } from "./strangers.ts";
+
+/** Deltas read at a time. */
+const readConcurrency = 16;
+/** A delta whose content does not prove itself is read again before it is judged: the GET may have flipped a bit. */
+const readsMax = 2;
+const dayMs = 24 * 3_600_000;
+/** However long deletes are remembered, nothing older is applied. */
+export const horizonMs = 30 * dayMs;
+/**
+ * Nothing older is applied than what tombstones are kept for: so a delete can never be undone by something that arrives late
+ * (docs/protocol.md, "Horizon").
+ */
+export function horizonMsOf(collection: Collection): number {
+  const retention = tombstoneRetentionOf(collection);
+  return retention === "never" ? horizonMs : Math.min(horizonMs, retention * dayMs);
+}
+/** Tombstones are kept a little longer than deltas are applied, since clocks differ. */
+export function tombstoneKeepMsOf(collection: Collection): number {
+  const retention = tombstoneRetentionOf(collection);
+  return retention === "never" ? Number.POSITIVE_INFINITY : retention * dayMs + 3_600_000;
+}
+
+export interface ListedDelta {
+  readonly delta: string;
+  readonly bytes: number;
+  /** When S3 says that it was written. */
+  readonly modifiedMs: number;
+}
+
+/** What lies below the shard's deltas/ from the watermark on, oldest first. */
+export async function listDeltas(
+  store: ObjectStore,
+  shard: ShardRef,
+  watermark: string,
+  onStranger: OnStranger = ignoreStranger,
+): Promise<ListedDelta[]> {
+  const listed: ListedDelta[] = [];
+  for await (const page of store.list(deltaPrefix(shard), { startAfter: deltaKey(shard, watermark) })) {
+    for (const { key, bytes, modifiedMs } of page) {
+      const delta = deltaOfKey(shard, key);
+      if (delta === null) onStranger(key);
+      else listed.push({ delta, bytes, modifiedMs });
+    }
+    if (listed.length >= bounds.listedDeltas) break;
+  }
+  return listed.slice(0, bounds.listedDeltas);
+}
+
+/** Whether there may be more behind the last that was listed. */
+export const isCut = (listed: readonly ListedDelta[]): boolean => listed.length >= bounds.listedDeltas;
+
+/** Where a cut LIST ends: what is newer was not looked at. Null when it was all. */
+export const endOf = (listed: readonly ListedDelta[]): string | null =>
+  isCut(listed) ? listed[listed.length - 1]!.delta : null;
+
+/**
+ * The listed deltas that are not part of the manifest yet. One below the watermark appeared too late to have been
+ * acknowledged: nobody merges it, so nobody may read it either.
+ */
+export function unmerged(listed: readonly ListedDelta[], manifest: Manifest): ListedDelta[] {
+  const applied = new Set(manifest.applied);
+  return listed.filter(({ delta }) => delta > manifest.watermark && !applied.has(delta));
+}
+
+export type ReadDelta =
+  | { readonly kind: "rows"; readonly delta: string; readonly rows: Row[] }
+  /** Merged, or put aside, since it was listed. */
+  | { readonly kind: "gone"; readonly delta: string }
+  | { readonly kind: "unreadable"; readonly delta: string; readonly error: SiltstoneError }
+  /** The store does not give it to us, or it is of a newer format: it may be whole, and stays where it is. */
+  | { readonly kind: "left"; readonly delta: string; readonly error: SiltstoneError };
+
+/** Reads and proves deltas, a bounded number at a time, in the given order. */
+export async function readDeltas(
+  world: World,
+  collection: Collection,
+  shard: ShardRef,
+  deltas: readonly string[],
+): Promise<ReadDelta[]> {
+  const limit = pLimit(readConcurrency);
+  return Promise.all(deltas.map((delta) => limit(() => readDelta(world, collection, shard, delta))));
+}
+
+async function readDelta(
+  world: World,
+  collection: Collection,
+  shard: ShardRef,
+  delta: string,
+): Promise<ReadDelta> {
+  const key = deltaKey(shard, delta);
+  // Ids and values are for who reads the collection, and not for a log: they are the problems'.
+  const unreadable = (reason: string, problems: readonly Problem[] = []): ReadDelta => ({
+    kind: "unreadable",
+    delta,
+    error: new SiltstoneError("corrupt", `${key} is corrupt: ${reason}`, { problems }),
+  });
+  for (let reads = 1; ; reads++) {
+    const askedMs = world.clock.nowMs();
+    const found = await world.store.getBounded(key, deltaBytesMax);
+    if (found.kind === "absent") return { kind: "gone", delta };
+    if (found.kind === "refused") return { kind: "left", delta, error: found.error };
+    if (found.kind === "tooLarge") return unreadable(tooLarge(found.bytes));
+    try {
+      const { header, rows } = decodeDelta(found.body, { key, delta });
+      const madeMs = ulidTimeMs(header.writtenAs ?? delta);
+      const fault =
+        tooEarly(delta, found.modifiedMs) ??
+        misfit(collection, shard, header) ??
+        misfitVersion(collection, rows, Math.min(madeMs, found.modifiedMs)) ??
+        // A clock that was set in between must not make it old (lib/core/policy/time-bounds.ts).
+        tooOld(
+          Math.min(header.createdAtMs, madeMs),
+          Math.min(askedMs, world.clock.nowMs()),
+          horizonMsOf(collection),
+        );
+      if (fault !== null) return unreadable(fault);
+      const problem = misfitRow(collection, rows);
+      if (problem === null) return { kind: "rows", delta, rows };
+      const [part] = problem.field.split(".");
+      return unreadable(`row ${problem.index} breaks a rule of its collection: its ${part}`, [problem]);
+    } catch (error) {
+      if (!isKind(error, "corrupt") && !isNewerFormat(error)) throw error;
+      if (reads < readsMax) continue;
+      return { kind: isNewerFormat(error) ? "left" : "unreadable", delta, error };
+    }
+  }
+}
+
+/** What keeps an object from being a delta, by what a LIST says of it: nothing of it is read then. Null when nothing does. */
+export const entryProblem = ({ delta, bytes, modifiedMs }: ListedDelta): string | null =>
+  bytes > deltaBytesMax ? tooLarge(bytes) : tooEarly(delta, modifiedMs);
+
+const tooLarge = (bytes: number): string => `it has ${bytes} bytes; a delta has at most ${deltaBytesMax}`;
+
+/** No clock that S3 accepts makes such a name: it would be listed, and win, for as long as its time has not come. */
+function tooEarly(delta: string, modifiedMs: number): string | null {
+  const aheadMs = ulidTimeMs(delta) - modifiedMs;
+  return aheadMs > clockAllowanceMs ? `its name is ${ahead(aheadMs)} of when S3 got it` : null;
+}
+
+/**
+ * Where arrival orders the writes, a version is the time of a producer's call, which was before it named its delta: one
+ * from the future would win over every later write and delete of its id.
+ */
+function misfitVersion({ ordering }: Collection, rows: readonly Row[], madeMs: number): string | null {
+  if (ordering !== "arrival") return null;
+  const early = rows.find(({ version }) => version - madeMs > clockAllowanceMs);
+  if (early === undefined) return null;
+  const { row, version } = early;
+  return `row ${row}: its version ${version} is ${ahead(version - madeMs)} of when its delta was made`;
+}
+
+const ahead = (ms: number): string =>
+  `${Math.floor(ms / 1000)} s ahead (at most ${clockAllowanceMs / 1000} s are allowed)`;
+
+/** A delta of another collection, shard or embedding space must not be merged, however well-formed it is. */
+function misfit(collection: Collection, shard: ShardRef, header: DeltaHeader): string | null {
+  const expected = {
+    collection: collection.name,
+    collectionId: collection.id,
+    shard: shard.shard,
+    embeddingVersion: collection.embeddingVersion,
+    dims: collection.dims,
+  };
+  for (const [field, value] of Object.entries(expected)) {
+    const got = header[field as keyof typeof expected];
+    if (got !== value) return `its ${field} is ${shown(got)}, the collection's is ${shown(value)}`;
+  }
+  return null;
+}
+
+/** A row that no producer of ours would have let through: a delta may come from other hands. */
+function misfitRow(collection: Collection, rows: readonly Row[]): Problem | null {
+  for (const row of rows) {
+    const problem = rowProblem(collection, row);
+    if (problem !== null) return problem;
+  }
+  return null;
+}
+
+function tooOld(createdAtMs: number, nowMs: number, beyondMs: number): string | null {
+  const days = (nowMs - createdAtMs) / dayMs;
+  return nowMs - createdAtMs <= beyondMs
+    ? null
+    : `it was made ${days.toFixed(1)} days ago, beyond the horizon of ${beyondMs / dayMs} days: a delete since then may be forgotten`;
+}

@@ -1,0 +1,169 @@
+/**
+ * The head of a shard: the pointer, and the manifest it names. Reading it never guesses: a pointer or manifest that is
+ * missing or does not match is `corrupt`, never "empty".
+ */
+import { createHash } from "node:crypto";
+import { decodeCollection } from "../../core/format/collection-json.ts";
+import { collectionKey, manifestPrefix, pointerKey, type ShardRef } from "../../core/format/keys.ts";
+import {
+  decodeManifest,
+  emptyManifest,
+  type Manifest,
+  manifestBytesMax,
+} from "../../core/format/manifest.ts";
+import { decodePointer, type Pointer } from "../../core/format/pointer.ts";
+import { sealedBytesMax } from "../../core/format/sealed-json.ts";
+import { type Collection, checkCollectionName } from "../../core/model/collection.ts";
+import { corrupt, isKind, SiltstoneError } from "../../core/model/errors.ts";
+import type { ObjectStore } from "../ports.ts";
+
+/** A reader that is overtaken by publications looks again this often. */
+const attemptsMax = 5;
+
+export interface Head {
+  readonly pointer: Pointer;
+  readonly etag: string;
+  readonly manifest: Manifest;
+}
+
+/** The configuration of a collection. Throws `invalid` when the name is none, `notFound` when nothing has it. */
+export async function readCollection(store: ObjectStore, name: string): Promise<Collection> {
+  const key = collectionKey(checkCollectionName(name));
+  const found = await store.get(key, { bytesMax: sealedBytesMax });
+  if (found.kind !== "found") {
+    throw new SiltstoneError(
+      "notFound",
+      `collection ${name} does not exist; create it with \`silt collection create ${name}\``,
+    );
+  }
+  const collection = decodeCollection(found.body, key);
+  if (collection.name !== name) throw corrupt(key, `it configures ${collection.name}`);
+  return collection;
+}
+
+/** The shard's pointer, or null when it is what the caller already has (`knownEtag`). */
+export async function readPointer(
+  store: ObjectStore,
+  collection: Collection,
+  shard: number,
+  knownEtag?: string,
+): Promise<{ pointer: Pointer; etag: string } | null> {
+  const ref: ShardRef = { collection: collection.name, shard };
+  const key = pointerKey(ref);
+  const found = await store.get(key, {
+    bytesMax: sealedBytesMax,
+    ...(knownEtag === undefined ? {} : { ifNoneMatch: knownEtag }),
+  });
+  switch (found.kind) {
+    case "notModified":
+      return null;
+    case "absent":
+      throw await missingPointer(store, collection, ref);
+    case "found": {
+      const pointer = decodePointer(found.body, key, ref);
+      if (pointer.collectionId !== collection.id) {
+        throw corrupt(key, `it belongs to collection id ${pointer.collectionId}, not to ${collection.id}`);
+      }
+      return { pointer, etag: found.etag };
+    }
+  }
+}
+
+/** The manifest that a pointer names, its bytes checked against the pointer. */
+export async function readManifestOf(
+  store: ObjectStore,
+  collection: Collection,
+  pointer: Pointer,
+): Promise<Manifest> {
+  if (pointer.manifest === null) return emptyManifest(collection, pointer.shard);
+  const found = await store.get(pointer.manifest, { bytesMax: manifestBytesMax });
+  if (found.kind !== "found") throw corrupt(pointer.manifest, "the pointer names it, but it is missing");
+  const sha256 = createHash("sha256").update(found.body).digest("hex");
+  if (sha256 !== pointer.manifestSha256)
+    throw corrupt(pointer.manifest, "its sha256 is not the one in the pointer");
+  const manifest = decodeManifest(found.body, pointer.manifest, pointer);
+  if (manifest.version !== pointer.version || manifest.commit !== pointer.commit) {
+    throw corrupt(pointer.manifest, "its version or commit is not the one in the pointer");
+  }
+  if (!fitsCollection(manifest, collection))
+    throw corrupt(pointer.manifest, "it does not fit the collection's configuration");
+  return manifest;
+}
+
+export const fitsCollection = (manifest: Manifest, { id, dims, metric }: Collection): boolean =>
+  manifest.collectionId === id && manifest.dims === dims && manifest.metric === metric;
+
+/** Looks again when the pointer moved between the two reads: a slow reader's manifest may have been collected. */
+export async function readHead(store: ObjectStore, collection: Collection, shard: number): Promise<Head> {
+  for (let attempt = 1; ; attempt++) {
+    const { pointer, etag } = (await readPointer(store, collection, shard))!;
+    try {
+      return { pointer, etag, manifest: await readManifestOf(store, collection, pointer) };
+    } catch (error) {
+      if (!isKind(error, "corrupt") || attempt === attemptsMax) throw error;
+      if ((await readPointer(store, collection, shard, etag)) === null) throw error;
+    }
+  }
+}
+
+/** The head once more; where the pointer has not moved, nothing is fetched. */
+export async function readHeadAgain(
+  store: ObjectStore,
+  collection: Collection,
+  shard: number,
+  known: Head,
+): Promise<Head> {
+  const moved = await readPointer(store, collection, shard, known.etag);
+  return moved === null ? known : readHead(store, collection, shard);
+}
+
+/** The head; null while the collection is being created and this shard's pointer has yet to come. */
+export async function readHeadIfPlaced(
+  store: ObjectStore,
+  collection: Collection,
+  shard: number,
+): Promise<Head | null> {
+  try {
+    return await readHead(store, collection, shard);
+  } catch (error) {
+    const ref: ShardRef = { collection: collection.name, shard };
+    const isToCome =
+      isKind(error, "unavailable") &&
+      (await store.head(pointerKey(ref))) === null &&
+      (await countManifests(store, ref)) === 0;
+    if (isToCome) return null;
+    throw error;
+  }
+}
+
+/** A shard that has published, or whose collection is gone, and has no pointer is damaged, never empty. */
+async function missingPointer(
+  store: ObjectStore,
+  { name, id }: Collection,
+  shard: ShardRef,
+): Promise<SiltstoneError> {
+  const key = pointerKey(shard);
+  const manifests = await countManifests(store, shard);
+  const configuration =
+    manifests > 0 ? null : await store.get(collectionKey(name), { bytesMax: sealedBytesMax });
+  const isBeingCreated =
+    configuration?.kind === "found" && decodeCollection(configuration.body, collectionKey(name)).id === id;
+  if (isBeingCreated) {
+    return new SiltstoneError(
+      "unavailable",
+      `${key} is not there yet: collection ${name} is being created; ` +
+        `if its creation failed, finish it: repeat \`silt collection create ${name}\` as it was`,
+    );
+  }
+  return corrupt(
+    key,
+    `it is missing, and ${manifests} manifests are there; restore it with ` +
+      `\`silt snapshot repair ${name} --shard ${shard.shard}\` (docs/runbook.md, "Lost pointer")`,
+  );
+}
+
+async function countManifests(store: ObjectStore, shard: ShardRef): Promise<number> {
+  let count = 0;
+  for await (const page of store.list(manifestPrefix(shard))) count += page.length;
+  return count;
+}

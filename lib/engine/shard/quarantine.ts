@@ -1,0 +1,223 @@
+/**
+ * Deltas that were put aside: putting them there, what they are, and putting them back.
+ *
+ * Putting aside is a copy on the server, whatever the size: nothing of the object passes through here. The original goes
+ * when the copy and its reason are there; a crash before that leaves it in the backlog, and the next run does it again.
+ */
+import { deltaBytesMax } from "../../core/format/delta-header.ts";
+import {
+  deltaKey,
+  quarantinedDeltaKey,
+  quarantinePrefix,
+  quarantineReasonKey,
+  type ShardRef,
+  shardName,
+} from "../../core/format/keys.ts";
+import { decodeSealed, encodeSealed, sealedBytesMax } from "../../core/format/sealed-json.ts";
+import {
+  corrupt,
+  cutText,
+  errorTextBytesMax,
+  explained,
+  invalid,
+  isKind,
+  SiltstoneError,
+} from "../../core/model/errors.ts";
+import { isUlid } from "../../core/model/ulid.ts";
+import type { ObjectStore, World } from "../ports.ts";
+import { putAgain } from "./put-again.ts";
+
+const reasonFormat = 1;
+
+export interface Quarantined {
+  readonly delta: string;
+  readonly reason: string;
+  readonly bytes: number;
+  readonly at: string;
+}
+
+/** Copied in a minute or so. Whatever is larger is no delta that anybody waits for: it stays where it is, and is reported. */
+export const quarantinedBytesMax = 32 * 1024 ** 3;
+
+/**
+ * Moves a delta to quarantine/ with its reason; null when it is gone by now. What is answered instead says why it is
+ * still there: the caller goes on with the others.
+ */
+export async function quarantine(
+  world: World,
+  shard: ShardRef,
+  { delta, error }: { readonly delta: string; readonly error: SiltstoneError },
+): Promise<"moved" | "gone" | { readonly left: SiltstoneError }> {
+  try {
+    return (await moveToQuarantine(world, shard, delta, cutText(explained(error), errorTextBytesMax)))
+      ? "moved"
+      : "gone";
+  } catch (failure) {
+    if (!isKind(failure, "unavailable") && !isKind(failure, "uncertain")) throw failure;
+    const reason = `${error.message}; it could not be put aside: ${failure.message}`;
+    return { left: new SiltstoneError(failure.kind, reason, { cause: failure }) };
+  }
+}
+
+async function moveToQuarantine(world: World, shard: ShardRef, delta: string, why: string): Promise<boolean> {
+  const { store, clock } = world;
+  const key = deltaKey(shard, delta);
+  const there = await store.head(key);
+  if (there === null) return false;
+  if (there.bytes > quarantinedBytesMax)
+    throw new SiltstoneError("unavailable", `${key} is too large to be copied; delete it by hand`);
+  const copyKey = quarantinedDeltaKey(shard, delta);
+  const copied = await store.copy(key, copyKey);
+  if (copied === null) return false;
+  if ((await store.head(copyKey))?.bytes !== copied.bytes)
+    throw new SiltstoneError("unavailable", `${copyKey} is not the copy that it should be`);
+  const at = new Date(clock.nowMs()).toISOString();
+  const reason = { format: reasonFormat, delta, reason: why, bytes: copied.bytes, at };
+  await putOnce(store, quarantineReasonKey(shard, delta), encodeSealed(reason));
+  await store.delete([key]);
+  return true;
+}
+
+/** If absent: what is there already is of an earlier attempt, or newer than what a run that slept wants to write. */
+async function putOnce(store: ObjectStore, key: string, body: Uint8Array): Promise<void> {
+  const put = await store.put(key, body, { ifAbsent: true });
+  if (put.kind === "preconditionFailed" && (await store.head(key)) === null)
+    throw new SiltstoneError("unavailable", `${key} could not be written; nothing was changed, try again`);
+}
+
+export async function listQuarantine(store: ObjectStore, shard: ShardRef): Promise<Quarantined[]> {
+  const found: Quarantined[] = [];
+  const prefix = quarantinePrefix(shard);
+  for await (const page of store.list(prefix)) {
+    for (const { key, bytes } of page) {
+      const delta = key.slice(prefix.length).replace(/\.arrow$/, "");
+      if (!key.endsWith(".arrow") || !isUlid(delta)) continue;
+      const { reason, at } = (await readReason(store, shard, delta)) ?? unknown;
+      found.push({ delta, reason, bytes, at });
+    }
+  }
+  return found;
+}
+
+/** What is written beside a delta that was put aside, where it is whole; it stays when the delta is put back. */
+interface Reason {
+  readonly reason: string;
+  readonly at: string;
+  /** The name under which the delta was put back. */
+  readonly retriedAs?: string;
+}
+
+/** Null when there is none. What is damaged says nothing. */
+async function readReason(store: ObjectStore, shard: ShardRef, delta: string): Promise<Reason | null> {
+  const key = quarantineReasonKey(shard, delta);
+  const found = await store.getBounded(key, sealedBytesMax);
+  if (found.kind === "absent") return null;
+  if (found.kind === "refused") throw found.error;
+  if (found.kind === "tooLarge") return unknown;
+  try {
+    const { reason, at, retriedAs } = JSON.parse(found.body.toString("utf8")) as Record<string, unknown>;
+    if (typeof reason !== "string" || typeof at !== "string") return unknown;
+    if (retriedAs === undefined) return { reason, at };
+    // A reader goes by the name: it is proved. A reason alone may be of a time before seals.
+    decodeSealed(found.body, key, reasonFormat);
+    return typeof retriedAs === "string" && isUlid(retriedAs) ? { reason, at, retriedAs } : unknown;
+  } catch {
+    return unknown;
+  }
+}
+const unknown: Reason = { reason: "unknown: why it was put aside is missing or damaged", at: "" };
+
+/**
+ * Puts a delta back among the unmerged ones, under a new name. If it is still unreadable, the next run puts it aside again.
+ *
+ * The new delta is written first, then the reason names it, and only then the copy goes: whoever looks for the old name finds
+ * the copy, or the new name, at every moment. A crash in between leaves both; the same rows, twice, are one write.
+ */
+export async function retryQuarantined(world: World, shard: ShardRef, delta: string): Promise<string> {
+  const { store, clock } = world;
+  const copyKey = quarantinedDeltaKey(shard, delta);
+  const known = await readReason(store, shard, delta);
+  if ((await store.head(copyKey)) === null) {
+    const where = known?.retriedAs === undefined ? "" : ` (it was retried as ${known.retriedAs})`;
+    throw new SiltstoneError("notFound", `${shardName(shard)} has no quarantined delta ${delta}${where}`);
+  }
+  // Also where it was retried before: a copy that is here again is somebody's, and may be all that is left.
+  const retriedAs = await putBack(world, shard, delta);
+  await leaveTrace({ store, clock }, shard, { delta, retriedAs, reason: known ?? unknown });
+  await store.delete([copyKey]);
+  return retriedAs;
+}
+
+/** Says, for those who look for the delta, under which name it was put again. */
+async function leaveTrace(
+  { store, clock }: Pick<World, "store" | "clock">,
+  shard: ShardRef,
+  { delta, retriedAs, reason }: { delta: string; retriedAs: string; reason: Reason },
+): Promise<void> {
+  const key = quarantineReasonKey(shard, delta);
+  const retriedAt = new Date(clock.nowMs()).toISOString();
+  const trace = { format: reasonFormat, delta, ...reason, retriedAs, retriedAt };
+  const there = await store.head(key);
+  const condition = there === null ? ({ ifAbsent: true } as const) : { ifMatch: there.etag };
+  const put = await store.put(key, encodeSealed(trace), condition);
+  if (put.kind !== "written")
+    throw new SiltstoneError(
+      "uncertain",
+      `${delta} was put again as ${retriedAs}, which ${key} does not say yet; repeat the call`,
+    );
+}
+
+/** Puts a delta that was deleted back among the unmerged ones, under a new name that tokens of the old one find. */
+export async function putDeletedBack(
+  world: Pick<World, "store" | "clock">,
+  shard: ShardRef,
+  { delta, body }: { readonly delta: string; readonly body: Uint8Array },
+): Promise<string> {
+  const retriedAs = await putAgain(world, shard, delta, body);
+  const at = new Date(world.clock.nowMs()).toISOString();
+  const reason = (await readReason(world.store, shard, delta)) ?? { reason: "deleted, and restored", at };
+  await leaveTrace(world, shard, { delta, retriedAs, reason });
+  return retriedAs;
+}
+
+async function putBack(world: World, shard: ShardRef, delta: string): Promise<string> {
+  const key = quarantinedDeltaKey(shard, delta);
+  const found = await world.store.getBounded(key, deltaBytesMax);
+  switch (found.kind) {
+    case "found":
+      return putAgain(world, shard, delta, found.body);
+    case "tooLarge":
+      throw invalid(
+        `${key} has ${found.bytes} bytes and is no delta: look who wrote it, and delete it by hand`,
+      );
+    case "refused":
+      throw found.error;
+    case "absent":
+      throw new SiltstoneError("conflict", `${key} is gone: somebody else put it back`);
+  }
+}
+
+/**
+ * Where a delta is that is not in the backlog: under the name that is answered, or, null, merged. Throws when it is in
+ * quarantine. A delta is moved by: copy, reason, deletion; and back by: new delta, new name in the reason, deletion of the
+ * copy. So who misses a delta finds its reason, and who finds a reason without a new name and then no copy, finds one by now.
+ */
+export async function whereabouts(
+  store: ObjectStore,
+  shard: ShardRef,
+  delta: string,
+): Promise<string | null> {
+  const seen = await readReason(store, shard, delta);
+  if (seen === null || seen.retriedAs !== undefined) return seen?.retriedAs ?? null;
+  if ((await store.head(quarantinedDeltaKey(shard, delta))) !== null)
+    throw corrupt(
+      shardName(shard),
+      `delta ${delta} could not be read and is in quarantine (\`silt quarantine list\`)`,
+    );
+  const retriedAs = (await readReason(store, shard, delta))?.retriedAs;
+  if (retriedAs !== undefined) return retriedAs;
+  throw corrupt(
+    quarantineReasonKey(shard, delta),
+    `delta ${delta} was put aside, is in quarantine no more, and this does not say under which name it was put back`,
+  );
+}

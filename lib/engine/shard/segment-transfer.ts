@@ -1,0 +1,140 @@
+/**
+ * A segment's files between the store and a local folder. Fetching: parallel ranged GETs into a local folder, each file's sha256 checked against the manifest
+ * before anybody opens it. A file that does not match is deleted and reported as `corrupt`.
+ */
+import { createHash, hash } from "node:crypto";
+import { mkdir, open, rm } from "node:fs/promises";
+import { join } from "node:path";
+import pLimit, { type LimitFunction } from "p-limit";
+import { type SegmentFile, type ShardRef, segmentKey } from "../../core/format/keys.ts";
+import type { FileEntry, Segment } from "../../core/format/manifest.ts";
+import type { Collection } from "../../core/model/collection.ts";
+import { corrupt } from "../../core/model/errors.ts";
+import { Clusters } from "../../segment/clusters.ts";
+import { withFolder } from "../../segment/files.ts";
+import type { ByteRange, ObjectStore, World } from "../ports.ts";
+
+/** One S3 stream gives 54 to 75 MB/s: several at once fill a Lambda's network. */
+const partBytes = 8 * 1024 * 1024;
+const partsAtOnce = 8;
+/** Parts of one file that are asked for before the first of them is written: what is held of it while one of them is slow. */
+const partsAhead = 2 * partsAtOnce;
+
+/** How much of the fetching goes on at a time, of whatever shares the limits. */
+export interface FetchLimits {
+  readonly files: LimitFunction;
+  readonly parts: LimitFunction;
+}
+const limitsOfOne = (): FetchLimits => ({
+  files: pLimit(Number.POSITIVE_INFINITY),
+  parts: pLimit(partsAtOnce),
+});
+
+/** The files that searching a segment takes: the graph holds the vectors as searches see them. */
+export const searchedFiles = ({ kind }: Pick<Segment, "kind">): SegmentFile[] =>
+  kind === "hnsw" ? ["index.hnsw", "records.db"] : ["vectors.f32", "records.db"];
+
+/** Fetches `files` of a segment into `folder` (made when needed). Throws `corrupt` naming the object. */
+export async function fetchSegment(
+  store: ObjectStore,
+  shard: ShardRef,
+  segment: Segment,
+  files: readonly SegmentFile[],
+  folder: string,
+  limits = limitsOfOne(),
+): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  const fetch = (file: SegmentFile) =>
+    fetchFile(
+      store,
+      segmentKey(shard, segment.id, file),
+      segment.files[file]!,
+      join(folder, file),
+      limits.parts,
+    );
+  await Promise.all(files.map((file) => limits.files(() => fetch(file))));
+}
+
+async function fetchFile(
+  store: ObjectStore,
+  key: string,
+  entry: FileEntry,
+  path: string,
+  limit: LimitFunction,
+): Promise<void> {
+  const sha256 = createHash("sha256");
+  const file = await open(path, "w");
+  try {
+    const parts: Promise<Buffer>[] = [];
+    let asked = 0;
+    const ask = () => {
+      const range = { start: asked, limit: Math.min(entry.bytes, asked + partBytes) };
+      asked = range.limit;
+      const part = limit(() => fetchRange(store, key, range));
+      part.catch(() => {}); // Awaited in order below; a later one may fail first.
+      parts.push(part);
+    };
+    while (asked < entry.bytes || parts.length > 0) {
+      while (asked < entry.bytes && parts.length < partsAhead) ask();
+      const bytes = await parts.shift()!;
+      sha256.update(bytes);
+      await file.writeFile(bytes);
+    }
+    if (sha256.digest("hex") !== entry.sha256)
+      throw corrupt(key, "its sha256 is not the one in the manifest");
+  } catch (error) {
+    await rm(path, { force: true });
+    throw error;
+  } finally {
+    await file.close();
+  }
+}
+
+/** The verified head of a segment's clusters.bin. Throws `corrupt` naming the object. */
+export async function fetchClusters(
+  store: ObjectStore,
+  shard: ShardRef,
+  segment: Segment,
+  collection: Pick<Collection, "dims">,
+): Promise<Clusters> {
+  const key = segmentKey(shard, segment.id, "clusters.bin");
+  const { bytes, sha256 } = segment.files["clusters.bin"]!.head!;
+  const head = await fetchRange(store, key, { start: 0, limit: bytes });
+  if (hash("sha256", head, "hex") !== sha256)
+    throw corrupt(key, "its head's sha256 is not the one in the manifest");
+  return Clusters.decode(head, key, collection, segment);
+}
+
+/** Part of an immutable object that a manifest names. Throws `corrupt` when it is missing or shorter. */
+export async function fetchRange(
+  store: ObjectStore,
+  key: string,
+  { start, limit }: ByteRange,
+): Promise<Buffer> {
+  const part = await store.get(key, { range: { start, limit } });
+  if (part.kind !== "found") throw corrupt(key, "the manifest names it, but it is missing");
+  if (part.body.length !== limit - start) throw corrupt(key, `it ends before byte ${limit}`);
+  return part.body;
+}
+
+export async function uploadSegment(
+  world: World,
+  shard: ShardRef,
+  segment: Segment,
+  folder: string,
+): Promise<void> {
+  const files = Object.keys(segment.files) as SegmentFile[];
+  await Promise.all(
+    files.map((file) => world.store.putFile(segmentKey(shard, segment.id, file), `${folder}/${file}`)),
+  );
+}
+
+/** The same files under a new name. Throws `corrupt` when one is missing or damaged. */
+export async function copySegment(world: World, ref: ShardRef, segment: Segment): Promise<Segment> {
+  const copy = { ...segment, id: world.clock.ulid() };
+  await withFolder(async (folder) => {
+    await fetchSegment(world.store, ref, segment, Object.keys(segment.files) as SegmentFile[], folder);
+    await uploadSegment(world, ref, copy, folder);
+  });
+  return copy;
+}

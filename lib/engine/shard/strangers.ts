@@ -1,0 +1,75 @@
+/**
+ * Strangers: objects below the product's prefixes that it did not make, such as a delta whose ULID is in lower case. Nobody
+ * reads them, and nobody deletes them either, since nobody knows what they are to whoever put them there: they are reported.
+ */
+
+import {
+  collectionKey,
+  collectionPrefix,
+  pointerKey,
+  type ShardRef,
+  shardFolders,
+  shardPrefix,
+} from "../../core/format/keys.ts";
+import type { Collection } from "../../core/model/collection.ts";
+import type { ObjectStore } from "../ports.ts";
+
+/** Told the key of each one that a LIST meets, again and again; a folder's key ends in "/". */
+export type OnStranger = (key: string) => void;
+export const ignoreStranger: OnStranger = () => {};
+
+/** Named one by one; of more only the number is known. */
+const namedMax = 100;
+
+export interface StrangersFound {
+  readonly count: number;
+  /** The first of them, ascending. */
+  readonly keys: readonly string[];
+}
+
+export class Strangers {
+  readonly #keys = new Set<string>();
+  #unnamed = 0;
+
+  readonly see: OnStranger = (key) => void this.#keys.add(key);
+
+  /** Those of a part. */
+  add({ count, keys }: StrangersFound): void {
+    for (const key of keys) this.see(key);
+    this.#unnamed += count - keys.length;
+  }
+
+  get found(): StrangersFound {
+    return { count: this.#keys.size + this.#unnamed, keys: [...this.#keys].sort().slice(0, namedMax) };
+  }
+}
+
+/** Those beside a collection's configuration and shards. */
+export async function seeBesideShards(
+  store: ObjectStore,
+  { name, shards }: Collection,
+  see: OnStranger,
+): Promise<void> {
+  const known = new Set(Array.from({ length: shards }, (_, shard) => String(shard)));
+  await seeLevel(store, { prefix: collectionPrefix(name), folders: known, key: collectionKey(name) }, see);
+}
+
+/** Those beside a shard's pointer and folders. */
+export function seeBesideFolders(store: ObjectStore, shard: ShardRef, see: OnStranger): Promise<void> {
+  const known = {
+    prefix: shardPrefix(shard),
+    folders: new Set<string>(shardFolders),
+    key: pointerKey(shard),
+  };
+  return seeLevel(store, known, see);
+}
+
+async function seeLevel(
+  store: ObjectStore,
+  known: { prefix: string; folders: ReadonlySet<string>; key: string },
+  see: OnStranger,
+): Promise<void> {
+  const { folders, keys } = await store.listLevel(known.prefix);
+  for (const key of keys) if (key !== known.key) see(key);
+  for (const folder of folders) if (!known.folders.has(folder)) see(`${known.prefix}${folder}/`);
+}

@@ -1,0 +1,170 @@
+/**
+ * Producing: one call's writes become one immutable delta per shard.
+ *
+ *  1. Every record is checked; a call with a bad one is refused whole (or, when asked, the good ones are kept).
+ *  2. All of it is encoded, one delta per shard or several: what cannot be written is refused before anything is.
+ *  3. Each delta is written, create-if-absent, under a new ULID. The last PUT's answer acknowledges the call.
+ *  4. The queue is told. When that fails nothing is lost: the compactor finds the delta by its LIST.
+ *
+ * A crash or a failure before the last PUT was answered acknowledges nothing; the caller repeats the call, and repeated
+ * rows change nothing.
+ */
+
+import { encodeDelta } from "../../core/format/delta.ts";
+import { type DeltaPart, deltaParts } from "../../core/format/delta-parts.ts";
+import type { ShardRef } from "../../core/format/keys.ts";
+import { encodeNotification } from "../../core/format/notification.ts";
+import { encodeToken } from "../../core/format/token.ts";
+import { checkRecords, type RecordsCall } from "../../core/model/check-records.ts";
+import { type Collection, checkEmbeddingVersion } from "../../core/model/collection.ts";
+import { invalid, isKind, type Problem, SiltstoneError } from "../../core/model/errors.ts";
+import { isPlainObject, shown } from "../../core/model/metadata.ts";
+import { ownCopy } from "../../core/model/own-copy.ts";
+import type { DeltaRow } from "../../core/model/row.ts";
+import { ulidTimeMs } from "../../core/model/ulid.ts";
+import type { Clock, DeltaQueue, ObjectStore } from "../ports.ts";
+import { readCollection } from "../shard/head.ts";
+import { putDelta } from "../shard/put-delta.ts";
+
+export interface ProduceCall extends RecordsCall {
+  readonly collection: string;
+  /** When given, it must be the collection's: vectors of another embedding space are refused. */
+  readonly embeddingVersion?: string | undefined;
+  /** Free text that names the writer in the delta. */
+  readonly producer?: string;
+}
+
+/** All of the world that producing needs: an upstream function that bundles it carries no more. */
+export interface ProduceWorld {
+  readonly store: ObjectStore;
+  readonly queue: Pick<DeltaQueue, "send">;
+  readonly clock: Clock;
+}
+
+export interface ProduceAnswer {
+  /** Give it to a query as `atLeast` to see this write; null when nothing was written. */
+  readonly token: string | null;
+  /** Distinct records, of the ids that are not deleted by the same call. */
+  readonly written: number;
+  /** Distinct ids. */
+  readonly deleted: number;
+  readonly rejected: readonly Problem[];
+  readonly deltas: readonly { readonly shard: number; readonly delta: string; readonly bytes: number }[];
+  /** False when the queue could not be told: the write is durable, and seen by the compactor's next LIST. */
+  readonly notified: boolean;
+}
+
+export async function produce(world: ProduceWorld, given: ProduceCall): Promise<ProduceAnswer> {
+  // Before anything is awaited: from now on the caller's objects are its own again.
+  const call = ownCopy(given) as ProduceCall;
+  if (!isPlainObject(call)) throw invalid(`the call must be an object, got ${shown(call)}`);
+  const collection = await readCollection(world.store, call.collection).catch((error: unknown) => {
+    if (!isKind(error, "notFound")) throw error;
+    // A producer's role is not told the one from the other.
+    throw new SiltstoneError(
+      "notFound",
+      `${error.message}; if it does exist, the right to write to it is missing`,
+    );
+  });
+  checkEmbeddingVersion(collection, call.embeddingVersion);
+  const { rows, rejected } = checkRecords(collection, call, world.clock.nowMs());
+  const deltas = deltaParts(collection, rows).map((part) =>
+    encoded(world, collection, part, call.producer ?? ""),
+  );
+  const notified = await writeAll(world, deltas);
+  return {
+    token:
+      deltas.length === 0
+        ? null
+        : encodeToken({ collection: collection.name, collectionId: collection.id, deltas }),
+    ...outcome(rows),
+    rejected,
+    deltas: deltas.map(({ shard, delta, body }) => ({ shard, delta, bytes: body.length })),
+    notified,
+  };
+}
+
+/** Distinct ids that the call leaves as records and as deleted: of several rows of one id, the last of the highest version. */
+function outcome(rows: readonly DeltaRow[]): { written: number; deleted: number } {
+  const winners = new Map<string, DeltaRow>();
+  for (const row of rows) if (row.version >= (winners.get(row.id)?.version ?? 0)) winners.set(row.id, row);
+  const deleted = [...winners.values()].filter(({ vector }) => vector === null).length;
+  return { written: winners.size - deleted, deleted };
+}
+
+interface EncodedDelta extends ShardRef {
+  readonly delta: string;
+  readonly body: Uint8Array;
+  readonly rows: number;
+}
+
+function encoded(
+  world: ProduceWorld,
+  collection: Collection,
+  { shard, rows }: DeltaPart,
+  producer: string,
+): EncodedDelta {
+  const delta = world.clock.ulid();
+  const header = {
+    collection: collection.name,
+    collectionId: collection.id,
+    shard,
+    embeddingVersion: collection.embeddingVersion,
+    dims: collection.dims,
+    producer,
+    createdAtMs: ulidTimeMs(delta),
+  };
+  const body = encodeDelta(header, rows);
+  return { collection: collection.name, shard, delta, body, rows: rows.length };
+}
+
+/** Writes one after the other; answers whether the queue was told of all. Stops at the first that fails. */
+async function writeAll(world: ProduceWorld, deltas: readonly EncodedDelta[]): Promise<boolean> {
+  let notified = true;
+  for (const [at, delta] of deltas.entries()) {
+    await putDelta(world, delta, delta).catch((error: unknown) => {
+      throw failureAt(at, deltas, error);
+    });
+    notified = (await notify(world, delta)) && notified;
+  }
+  return notified;
+}
+
+/** Deltas and their rows that an error names one by one. */
+const namedMax = 10;
+
+/**
+ * What a call has done that failed at its `at`-th delta. Once something of it is written, it is `uncertain` whatever the
+ * reason: to be repeated, never to be taken for something that did not happen.
+ */
+function failureAt(at: number, deltas: readonly EncodedDelta[], error: unknown): unknown {
+  if (!(error instanceof SiltstoneError) || deltas.length === 1) return error;
+  const mayBeThere = error.kind === "uncertain";
+  if (at === 0 && !mayBeThere) return error;
+  const named = ({ shard, delta, rows }: EncodedDelta) => `shard ${shard} ${delta} (${rows} rows)`;
+  const written = deltas.slice(0, at);
+  const rows = written.reduce((sum, delta) => sum + delta.rows, 0);
+  const list = [
+    ...written.slice(0, namedMax).map(named),
+    ...(at > namedMax ? [`and ${at - namedMax} more`] : []),
+  ];
+  const left = deltas.slice(mayBeThere ? at + 1 : at);
+  return new SiltstoneError(
+    "uncertain",
+    `${at} of ${deltas.length} deltas were written with ${rows} rows${at > 0 ? `: ${list.join(", ")}` : ""}; ` +
+      `${mayBeThere ? `${named(deltas[at]!)} may have been; ` : ""}${left.length} were not; ` +
+      `repeat the call, rows that are there already change nothing. ${error.message}`,
+    { cause: error },
+  );
+}
+
+/** Told or not, the write is durable: a queue that does not take the message is no failure of the call. */
+async function notify(world: ProduceWorld, { collection, shard, delta }: EncodedDelta): Promise<boolean> {
+  try {
+    await world.queue.send(encodeNotification({ collection, shard, delta }));
+    return true;
+  } catch (error) {
+    if (error instanceof SiltstoneError) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,194 @@
+/**
+ * `npm start`: the whole of Siltstone on this machine. Bundles the functions, synthesises the stack that would be
+ * deployed, provisions it locally, and does the main job (scripts/start/main-job.ts). Stays up until Ctrl-C.
+ *
+ *   npm start                 state is kept in .siltstone/
+ *   npm start -- --fresh      starts over with an empty .siltstone/
+ *   npm start -- --once       ends after the main job; non-zero when any step failed
+ *   npm start -- -c queryGroups=2   with query groups, as for `cdk deploy`; other context is not taken
+ */
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { InvokeCommand, LambdaClient } from "@aws-sdk/client-lambda";
+import { awsWorld } from "../../lib/aws/aws-world.ts";
+import { functions, storeOutputs } from "../../lib/contract/functions.ts";
+import { synthesize } from "../build/synthesize.ts";
+import { onParentEnd } from "../end-with-parent.ts";
+import { type LocalStack, startLocalStack } from "../local/stack.ts";
+import {
+  ask,
+  createDocumentCollection,
+  documentRecords,
+  type Invoke,
+  questions,
+  sendRecords,
+  waitForCompactor,
+} from "./main-job.ts";
+
+const root = join(import.meta.dirname, "../..");
+/** Also where `silt` looks for the running stack. */
+const stateDir = process.env.SILTSTONE_STATE_DIR ?? join(root, ".siltstone");
+/** In AWS the compactor runs every minute; nobody at a laptop waits that long. */
+const scheduleEveryMs = 5_000;
+const steps = 6;
+
+let step = 0;
+async function doing<T>(what: string, work: () => Promise<T> | T, done: (result: T) => string): Promise<T> {
+  step += 1;
+  process.stdout.write(`[${step}/${steps}] ${what} … `);
+  const started = performance.now();
+  const result = await work();
+  process.stdout.write(`${done(result)} (${((performance.now() - started) / 1000).toFixed(1)} s)\n`);
+  return result;
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      once: { type: "boolean" },
+      fresh: { type: "boolean" },
+      context: { type: "string", short: "c", multiple: true, default: [] },
+    },
+  });
+  const context = Object.fromEntries(values.context.map(contextOf));
+  if (values.fresh) rmSync(stateDir, { recursive: true, force: true });
+  console.log("Siltstone, on this machine: the functions and the stack that `cdk deploy` would deploy.\n");
+
+  const synthesis = await doing(
+    "Bundling the functions and synthesising the stack",
+    () => synthesize("dev", join(stateDir, "cdk.out"), context),
+    ({ codeFolders }) => `${Object.keys(codeFolders).length} functions`,
+  );
+  const stack = await doing(
+    "Starting S3, SQS, DynamoDB and Lambda on 127.0.0.1",
+    () => startLocalStack({ ...synthesis, stateDir, scheduleEveryMs }),
+    ({ functions }) => functions.join(", "),
+  );
+  try {
+    await mainJob(stack);
+    printNext(stack);
+    if (!values.once) await untilStopped();
+  } finally {
+    await stack.stop();
+  }
+}
+
+function contextOf(text: string): [name: string, value: string] {
+  const value = /^queryGroups=(.*)$/.exec(text)?.[1];
+  if (value === undefined)
+    throw new Error(`-c ${text}: must be queryGroups=N, the only context that is taken here`);
+  return ["queryGroups", value];
+}
+
+async function mainJob(stack: LocalStack): Promise<void> {
+  Object.assign(process.env, stack.environment);
+  const named = (key: keyof typeof storeOutputs): string => stack.outputs[storeOutputs[key]]!;
+  const world = awsWorld({
+    bucket: named("bucket"),
+    table: named("table"),
+    queueUrl: named("queueUrl"),
+    deadLetterQueueUrl: named("deadLetterQueueUrl"),
+  });
+  const invoke = invoker(stack);
+
+  const records = await documentRecords(root);
+  await doing(
+    "Creating the collection siltstone-docs (384 dims, cosine, built-in lexical embedder)",
+    () => createDocumentCollection(world),
+    (created) => (created ? "created" : "there already"),
+  );
+  await doing(
+    `Sending ${records.length} passages of README.md and docs/ through the producer`,
+    () => sendRecords(invoke, records),
+    (tokens) => `${tokens.length} deltas acknowledged`,
+  );
+  await doing(
+    `Waiting for the scheduled compactor (here every ${scheduleEveryMs / 1000} s)`,
+    () => waitForCompactor(invoke, () => process.stdout.write(".")),
+    (version) => `version ${version} is published`,
+  );
+  await doing(
+    "Asking three questions through the query function",
+    () => warmUp(invoke),
+    (ms) => `first answer after ${ms} ms`,
+  );
+  for (const question of questions) printAnswer(await ask(invoke, question));
+}
+
+async function warmUp(invoke: Invoke): Promise<number> {
+  const started = performance.now();
+  await ask(invoke, questions[0]!);
+  return Math.round(performance.now() - started);
+}
+
+function invoker(stack: LocalStack): Invoke {
+  const lambda = new LambdaClient();
+  return async (name, event) => {
+    const response = await lambda.send(
+      new InvokeCommand({ FunctionName: stack.outputs[name]!, Payload: Buffer.from(JSON.stringify(event)) }),
+    );
+    const payload = JSON.parse(Buffer.from(response.Payload ?? []).toString("utf8")) as Record<
+      string,
+      unknown
+    >;
+    if (response.FunctionError) throw new Error(`${name}: ${payload.errorType}: ${payload.errorMessage}`);
+    return payload;
+  };
+}
+
+function printAnswer({
+  question,
+  milliseconds,
+  snapshotVersion,
+  results,
+}: Awaited<ReturnType<typeof ask>>): void {
+  console.log(`\n? ${question}   (snapshot ${snapshotVersion}, ${milliseconds} ms in the function)`);
+  for (const { score, document, metadata } of results) {
+    const text = document.replace(/\s+/g, " ");
+    console.log(`  ${score.toFixed(3)}  ${metadata.file} · ${metadata.heading}`);
+    console.log(`         ${text.length > 140 ? `${text.slice(0, 140)}…` : text}`);
+  }
+}
+
+function printNext({ endpoints, outputs, environment, functionUrls }: LocalStack): void {
+  const keys = Object.entries(environment).filter(([name]) => !name.startsWith("AWS_ENDPOINT"));
+  const query = outputs[functions.query.output]!;
+  console.log(`
+The embedder is lexical: it matches words and parts of words, not meaning. Bring vectors of your own model for that.
+
+Try next, in another terminal:
+  npx silt query siltstone-docs --text "what does a crash leave behind?"
+  npx silt status
+  npx silt collection create mine --dims 384 --metric cosine
+
+Or the ordinary AWS CLI:
+  export ${keys.map(([name, value]) => `${name}=${value}`).join(" ")}
+  aws --endpoint-url ${endpoints.s3} s3 ls s3://${outputs[storeOutputs.bucket]} --recursive
+  aws --endpoint-url ${endpoints.sqs} sqs get-queue-attributes --queue-url ${outputs[storeOutputs.queueUrl]} --attribute-names All
+  aws --endpoint-url ${endpoints.dynamodb} dynamodb scan --table-name ${outputs[storeOutputs.table]}
+  aws --endpoint-url ${endpoints.lambda} lambda invoke --function-name ${query} --cli-binary-format raw-in-base64-out \\
+    --payload '{"collection":"siltstone-docs","text":"how is garbage collected?","topK":1}' /dev/stdout
+  curl -s ${functionUrls[query]} -d '{"collection":"siltstone-docs","text":"how is garbage collected?","topK":1}'
+`);
+}
+
+function untilStopped(): Promise<void> {
+  console.log("Running until Ctrl-C; state is kept in .siltstone/.");
+  return new Promise((resolve) => {
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => resolve());
+  });
+}
+
+// Only npm ends without telling: a shell that starts this itself may leave it running on purpose. What was started ends
+// with this process, however that ends (local/guardian.ts).
+if (process.env.npm_lifecycle_event !== undefined) onParentEnd(() => process.exit(1));
+// The terminal is gone, and with it those who read.
+for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
+try {
+  await main();
+  process.exit(0);
+} catch (error) {
+  console.error(`\nfailed: ${error instanceof Error ? error.message : String(error)}`);
+  process.exit(1);
+}

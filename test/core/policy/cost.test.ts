@@ -1,0 +1,70 @@
+import { monthlyCost, queryGroups, rivalCosts, total, type Workload } from "../../../lib/core/policy/cost.ts";
+
+const workload: Workload = {
+  vectors: 100_000,
+  dims: 384,
+  recordBytes: 500,
+  writes: 300_000,
+  rowsPerWrite: 100,
+  queries: 1_000_000,
+  strongShare: 0,
+  ingestSeconds: 60,
+  coldStarts: 1000,
+  architecture: "x86",
+};
+const cost = (change: Partial<Workload> = {}): number => total(monthlyCost({ ...workload, ...change }));
+
+test("every line is a finite number of dollars, none below zero", () => {
+  for (const { dollars } of [...monthlyCost(workload), ...rivalCosts(workload)]) {
+    expect(Number.isFinite(dollars)).toBe(true);
+    expect(dollars).toBeGreaterThanOrEqual(0);
+  }
+});
+
+test.each([
+  ["vectors", { vectors: 200_000 }],
+  ["dims", { dims: 1024 }],
+  ["writes", { writes: 600_000 }],
+  ["smaller writes", { rowsPerWrite: 10 }],
+  ["queries", { queries: 2_000_000 }],
+  ["strong reads", { strongShare: 0.5 }],
+  ["cold starts", { coldStarts: 10_000 }],
+] as const)("more %s cost more", (_, change) => {
+  expect(cost(change)).toBeGreaterThan(cost());
+});
+
+test("a longer interval and arm64 cost less", () => {
+  expect(cost({ ingestSeconds: 600 })).toBeLessThan(cost());
+  expect(cost({ architecture: "arm" })).toBeLessThan(cost());
+});
+
+test("an idle collection costs its storage and its compactor's schedule, cents", () => {
+  expect(cost({ writes: 0, queries: 0, coldStarts: 0, ingestSeconds: 600 })).toBeLessThan(1);
+});
+
+test("an index beyond one function is spread over query groups, each of which is invoked", () => {
+  expect(queryGroups(workload)).toBe(1);
+  const large = { ...workload, vectors: 20_000_000, queries: 1e6 };
+  expect(queryGroups(large)).toBe(15);
+  const queries = (given: Workload) => monthlyCost(given).find(({ what }) => what === "queries")!.dollars;
+  const memoryGb = (20e6 * 2_484 * 1.25) / 1e9 + 15 * 0.25 + 1.769;
+  expect(queries(large)).toBeCloseTo(16 * 0.2 + memoryGb * 0.005 * 1e6 * 0.0000166667, 1);
+});
+
+test("idle shards are looked at in turns: a shard more costs less than a tenth of three requests a minute and eight every five", () => {
+  const requests = (vectors: number) =>
+    monthlyCost({ ...workload, vectors, writes: 0, queries: 0, coldStarts: 0 })
+      .filter(({ service }) => service === "S3 requests")
+      .reduce((sum, { dollars }) => sum + dollars, 0);
+  const [few, many] = [100, 600];
+  const aShard = (requests(many * 390_000) - requests(few * 390_000)) / (many - few);
+  const before = (43_200 * (5 + 2 * 0.4) + 8_640 * (4 * 5 + 4 * 0.4)) / 1e6;
+  expect(aShard).toBeGreaterThan(0.01);
+  expect(aShard).toBeLessThan(before / 10);
+});
+
+test("S3 Vectors is the cheaper one for a large collection that is seldom asked", () => {
+  const seldom = { ...workload, vectors: 50_000_000, writes: 0, queries: 1000, coldStarts: 1000 };
+  const vectors = rivalCosts(seldom).find(({ name }) => name === "Amazon S3 Vectors")!;
+  expect(vectors.dollars).toBeLessThan(total(monthlyCost(seldom)));
+});

@@ -1,0 +1,136 @@
+/** What holds of every plan of a merge, whatever segments a shard has. */
+import fc from "fast-check";
+import { emptyManifest, type Manifest, type Segment } from "../../../lib/core/format/manifest.ts";
+import { newCollection } from "../../../lib/core/model/collection.ts";
+import { ulidFloor } from "../../../lib/core/model/ulid.ts";
+import {
+  type MergePlan,
+  mergeLimits,
+  planMerge,
+  segmentRowsMax,
+} from "../../../lib/core/policy/merge-plan.ts";
+
+const day = 24 * 3_600_000;
+const nowMs = 100 * day;
+const time = { nowMs, tombstoneKeepMs: 30 * day };
+const collection = newCollection({ name: "docs", dims: 384, metric: "cosine" }, ulidFloor(0), 0);
+/** Small, so that every rule is met with few rows: a segment holds 2,000. */
+const limits = {
+  ...mergeLimits,
+  flatSegmentsMax: 3,
+  flatRowsMax: 50,
+  segmentComponentsMax: 2_000 * collection.dims,
+};
+const rowsMax = segmentRowsMax(collection.dims, limits);
+const size = ({ rows, tombstones }: Segment): number => rows + tombstones;
+const total = (segments: readonly Segment[]): number => segments.reduce((sum, one) => sum + size(one), 0);
+
+interface Shape {
+  readonly ageDays: number;
+  readonly isGraph: boolean;
+  readonly isClustered: boolean;
+  readonly rows: number;
+  readonly tombstones: number;
+  readonly dead: number;
+}
+
+function segmentOf(id: string, { isGraph, isClustered, rows, tombstones, dead }: Shape): Segment {
+  const entry = { bytes: rows * collection.dims * 4, sha256: "0".repeat(64) };
+  return {
+    ...{ id, rows, tombstones, minVersion: 0, maxVersion: 0 },
+    kind: isGraph ? "hnsw" : "flat",
+    slots: isGraph ? rows + dead : rows,
+    sum: { rows: rows + tombstones, checksum: "0".repeat(32) },
+    files: {
+      ...{ "vectors.f32": entry, "records.db": entry },
+      ...(isGraph ? { "index.hnsw": entry } : {}),
+      ...(isGraph && isClustered ? { "clusters.bin": { ...entry, head: entry } } : {}),
+    },
+  };
+}
+
+const shapes: fc.Arbitrary<Shape> = fc.record({
+  ageDays: fc.integer({ min: 0, max: 90 }),
+  isGraph: fc.boolean(),
+  isClustered: fc.boolean(),
+  rows: fc.oneof(fc.integer({ min: 0, max: 60 }), fc.integer({ min: 0, max: 2_000 })),
+  tombstones: fc.integer({ min: 0, max: 40 }),
+  dead: fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 500 })),
+});
+/** A few ms apart, so that no two have one id; up to 60 segments. */
+const shards: fc.Arbitrary<Segment[]> = fc
+  .array(shapes, { maxLength: 60 })
+  .map((all) => all.map((shape, i) => segmentOf(ulidFloor(nowMs - shape.ageDays * day - i), shape)));
+
+const manifestOf = (segments: readonly Segment[]): Manifest => ({
+  ...emptyManifest(collection, 0),
+  segments,
+});
+const planOf = (segments: readonly Segment[]): MergePlan | null =>
+  planMerge(manifestOf(segments), time, limits);
+
+test("a plan does not depend on the order in which the manifest names the segments", () => {
+  const shuffled = shards.chain((segments) =>
+    fc.tuple(
+      fc.constant(segments),
+      fc.shuffledSubarray(segments, { minLength: segments.length, maxLength: segments.length }),
+    ),
+  );
+  fc.assert(fc.property(shuffled, ([one, other]) => expect(planOf(other)).toEqual(planOf(one))));
+});
+
+test("a plan names segments of the version, each once, and reads none that it replaces", () => {
+  fc.assert(
+    fc.property(shards, (segments) => {
+      const plan = planOf(segments);
+      if (plan === null) return;
+      const ids = new Set(segments.map(({ id }) => id));
+      const named = [...plan.inputs, ...plan.against];
+      expect(plan.inputs.length).toBeGreaterThan(0);
+      expect(new Set(named).size).toBe(named.length);
+      expect(named.filter((id) => !ids.has(id))).toEqual([]);
+    }),
+  );
+});
+
+test("a plan makes no segment above the bound out of several", () => {
+  fc.assert(
+    fc.property(shards, (segments) => {
+      const plan = planOf(segments);
+      if (plan === null || plan.inputs.length === 1) return;
+      expect(total(segments.filter(({ id }) => plan.inputs.includes(id)))).toBeLessThanOrEqual(rowsMax);
+    }),
+  );
+});
+
+/** The version after a merge that finds nothing superseded: every row and tombstone is kept, and each pair is counted. */
+function merged(segments: readonly Segment[], { inputs }: MergePlan, id: string): Segment[] {
+  const taken = segments.filter((one) => inputs.includes(one.id));
+  const rest = segments.filter((one) => !inputs.includes(one.id));
+  const rows = taken.reduce((sum, one) => sum + one.rows, 0);
+  const tombstones = taken.reduce((sum, one) => sum + one.tombstones, 0);
+  const isGraph = rows > limits.flatRowsMax;
+  const shape = { ageDays: 0, isGraph, isClustered: true, rows, tombstones, dead: 0 };
+  const by = Object.fromEntries(rest.map((other) => [other.id, 0]));
+  return [...rest, { ...segmentOf(id, shape), stale: { sinceMs: null, by } }];
+}
+
+test("merge after merge loses no row, and comes to an end with few flat segments", () => {
+  fc.assert(
+    fc.property(shards, (all) => {
+      let segments = all;
+      // Old tombstones alone are a reason to rebuild, again and again, where nothing of them can go: not the matter here.
+      if (segments.some(({ tombstones, rows }) => tombstones > rows * limits.deadShareMax)) return;
+      const stepsMax = 2 * all.length + 2;
+      for (let step = 0; ; step++) {
+        const plan = planOf(segments);
+        if (plan === null) break;
+        expect(step).toBeLessThan(stepsMax);
+        segments = merged(segments, plan, ulidFloor(nowMs + step));
+        expect(total(segments)).toBe(total(all));
+      }
+      const flats = segments.filter(({ kind }) => kind === "flat");
+      expect(flats.length).toBeLessThanOrEqual(limits.flatSegmentsMax);
+    }),
+  );
+});

@@ -1,0 +1,78 @@
+/** Bounds on waiting lie within each other: who waits longer is told by who waits less. */
+import {
+  answerMarginMs,
+  brokenRequestMs,
+  clockAllowanceMs,
+  clockSetBackMaxMs,
+  clockSkewMaxMs,
+  deltaPutMaxMs,
+  fanOutMarginMs,
+  functionTimeoutMs,
+  graphsHoldMs,
+  invocationBounds,
+  leaseExtendBelowMs,
+  leaseMarginMs,
+  leaseMs,
+  readMarginMs,
+  refreshHoldMs,
+  requestBounds,
+  silentRequestMs,
+  watermarkLagMs,
+} from "../../../lib/core/policy/time-bounds.ts";
+
+/** Each is less than the next. */
+function expectOrder(bounds: Readonly<Record<string, number>>): void {
+  const names = Object.keys(bounds);
+  expect(names.toSorted((a, b) => bounds[a]! - bounds[b]!)).toEqual(names);
+  expect(new Set(Object.values(bounds)).size).toBe(names.length);
+}
+
+test("a query: the hold, a request, a read, the groups, the answer, the function", () => {
+  const { query } = functionTimeoutMs;
+  expectOrder({
+    hold: refreshHoldMs,
+    request: silentRequestMs(requestBounds.query),
+    brokenRequest: brokenRequestMs(requestBounds.query),
+    read: query - readMarginMs,
+    groups: query - fanOutMarginMs,
+    answer: query - answerMarginMs,
+    function: query,
+    invocation: invocationBounds.answerMs,
+  });
+  // The hold is short; a request that fails at its first attempt and succeeds at the second is within a bounded read's patience.
+  expect(refreshHoldMs).toBeLessThanOrEqual(2_000);
+  // Who waited for graphs in vain is answered from clusters, which takes a second.
+  expect(graphsHoldMs + 5_000).toBeLessThanOrEqual(query - readMarginMs);
+});
+
+test("a producer, a run of the compactor and its lease", () => {
+  expect(brokenRequestMs(requestBounds.producer)).toBeLessThan(functionTimeoutMs.producer - answerMarginMs);
+  expectOrder({
+    request: silentRequestMs(requestBounds.compactor),
+    lease: leaseMs,
+    brokenRequest: brokenRequestMs(requestBounds.compactor),
+    function: functionTimeoutMs.compactor,
+    invocation: invocationBounds.answerMs,
+  });
+  expectOrder({ margin: leaseMarginMs, extend: leaseExtendBelowMs, lease: leaseMs });
+});
+
+test("no attempt is shorter than a slow but healthy answer takes, and none is endless", () => {
+  for (const bounds of Object.values(requestBounds)) {
+    for (const ms of [bounds.connectMs, bounds.answerMs, bounds.silenceMs]) {
+      expect(ms).toBeGreaterThanOrEqual(1_000);
+      expect(ms).toBeLessThanOrEqual(30_000);
+    }
+    expect(bounds.attempts).toBeGreaterThanOrEqual(3);
+  }
+});
+
+test("no acknowledged delta can appear below the low watermark: 15 + 15 + 15 < 60", () => {
+  // Producer behind S3, its PUT slow, compactor ahead of S3.
+  expect(clockSkewMaxMs + deltaPutMaxMs + clockSkewMaxMs).toBeLessThan(watermarkLagMs);
+});
+
+test("no acknowledged delta is from the future", () => {
+  // Producer ahead of S3, its clock set back since it made the ULID; and S3 tells whole seconds.
+  expect(clockSkewMaxMs + clockSetBackMaxMs + 1_000).toBeLessThan(clockAllowanceMs);
+});
