@@ -12,7 +12,14 @@
 import { inspect } from "node:util";
 import type { MetricName } from "../contract/metrics.ts";
 import { answerBytesMax, answerTooLarge } from "../core/model/answer-size.ts";
-import { type ErrorKind, httpStatus, invalid, type Problem, SiltstoneError } from "../core/model/errors.ts";
+import {
+  type ErrorKind,
+  httpStatus,
+  invalid,
+  type Problem,
+  problemsShownMax,
+  SiltstoneError,
+} from "../core/model/errors.ts";
 import { isPlainObject, shown } from "../core/model/metadata.ts";
 import { checkJsonBounds, parseJson } from "./json-text.ts";
 import { errorFacts, type Telemetry } from "./telemetry.ts";
@@ -85,9 +92,6 @@ class InvocationFailure extends Error {
     return this.name;
   }
 }
-
-/** Problems named in one answer: with ids and reasons of any length they stay below Lambda's cap. */
-export const problemsShownMax = 1_000;
 
 export function firstProblems(all: readonly Problem[]): { problems: readonly Problem[]; omitted: number } {
   return { problems: all.slice(0, problemsShownMax), omitted: Math.max(0, all.length - problemsShownMax) };

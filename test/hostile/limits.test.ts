@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { tokensMax } from "../../lambdas/query/event.ts";
 import { jsonEntriesMax, jsonKeysMax, jsonLevelsMax } from "../../lib/aws/json-text.ts";
-import { bodyBytesMax, problemsShownMax } from "../../lib/aws/lambda-handler.ts";
+import { bodyBytesMax } from "../../lib/aws/lambda-handler.ts";
 import { factsBytesMax } from "../../lib/aws/telemetry.ts";
 import { deltaBytesMax, deltaRowsMax } from "../../lib/core/format/delta-header.ts";
 import { callBytesMax } from "../../lib/core/format/delta-parts.ts";
@@ -15,7 +15,7 @@ import { answerBytesMax } from "../../lib/core/model/answer-size.ts";
 import { bounds } from "../../lib/core/model/bounds.ts";
 import { callRowsMax, documentBytesMax, idBytesMax } from "../../lib/core/model/check-records.ts";
 import { dimsMax, fieldsMax, shardsMax } from "../../lib/core/model/collection.ts";
-import { errorTextBytesMax } from "../../lib/core/model/errors.ts";
+import { errorTextBytesMax, problemsShownMax } from "../../lib/core/model/errors.ts";
 import {
   filterDepthMax,
   filterListMax,

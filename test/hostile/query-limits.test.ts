@@ -5,6 +5,7 @@
  */
 import { ulid } from "ulid";
 import { encodeToken, namedDeltasMax } from "../../lib/core/format/token.ts";
+import { callRowsMax } from "../../lib/core/model/check-records.ts";
 import { parseFilter } from "../../lib/core/model/filter.ts";
 import { checkFilterCost } from "../../lib/core/model/filter-cost.ts";
 import { textBytesMax } from "../../lib/embedding/lexical-embedder.ts";
@@ -205,6 +206,33 @@ test.each(refused)("%s: refused at once", async (_, make, reason) => {
     });
     expect(Buffer.byteLength(JSON.stringify(answer.body))).toBeLessThan(8_192);
     expect(requests).toBe(0);
+    expect(ms).toBeLessThan(refusalMsMax);
+  }
+});
+
+/** A producer's, of as many as a call may have. */
+const bad: [string, unknown][] = [
+  ["with four problems each", { id: "", vector: [], document: 1, version: 1 }],
+  ["with keys that nobody knows", { a: 0, b: 0, c: 0, d: 0 }],
+  ["empty", {}],
+  ["numbers", 0],
+];
+
+test.each(bad)("bad records, %s: refused at once", async (_, record) => {
+  const call = { collection: "docs", records: Array(callRowsMax).fill(record) };
+  const sends = [
+    () => handlers.invoke("producer", call),
+    () => handlers.post("producer", JSON.stringify(call)),
+  ];
+  for (const send of sends) {
+    const { answer, ms } = await timed(send);
+    expect(answer).toMatchObject({
+      status: 400,
+      body: {
+        kind: "invalid",
+        message: expect.stringMatching(/of 65536 .* were not looked at, nothing was/),
+      },
+    });
     expect(ms).toBeLessThan(refusalMsMax);
   }
 });

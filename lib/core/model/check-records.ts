@@ -1,10 +1,10 @@
 /**
  * A producer call's records and deletes, checked one by one against their collection. Bad input changes nothing and
- * says what was wrong (I9): every problem of every record is listed, by position, id, field and reason.
+ * says what was wrong (I9): problems are listed by position, id, field and reason, as many as an answer shows.
  */
 
 import type { Collection } from "./collection.ts";
-import { invalid, type Problem, type SiltstoneError } from "./errors.ts";
+import { invalid, type Problem, problemsShownMax, type SiltstoneError } from "./errors.ts";
 import { encodeMetadata, isPlainObject, metadataBytesMax, metadataProblems, shown } from "./metadata.ts";
 import type { DeltaRow, Metadata, Row } from "./row.ts";
 import { checkVector, vectorProblem } from "./vector.ts";
@@ -25,7 +25,10 @@ export interface RecordsCall {
 export interface CheckedRecords {
   /** Records, then deletes, in the order of the call. */
   readonly rows: DeltaRow[];
-  /** What is wrong with the others; empty unless the call said `skip`. */
+  /**
+   * What is wrong with the others; empty unless the call said `skip`. All of it up to `problemsShownMax` problems; from then
+   * on the first of each record, so that none is missing.
+   */
   readonly rejected: Problem[];
 }
 
@@ -43,7 +46,7 @@ const unseenPattern = /[\p{Cc}\p{Bidi_Control}]/u;
 /**
  * Rows to write, and what is wrong with the others. An id may come several times: the later row wins, and a delete
  * comes after every record. Throws `invalid` for the shape of the call itself, and, unless the call says `skip`, for
- * any bad record, with the problems of all of them.
+ * any bad record: nothing is looked at behind `problemsShownMax` problems, so that a call of bad records is refused at once.
  */
 export function checkRecords(collection: Collection, call: RecordsCall, nowMs: number): CheckedRecords {
   const records = listOf(call, "records");
@@ -59,8 +62,12 @@ export function checkRecords(collection: Collection, call: RecordsCall, nowMs: n
 
   const rows: DeltaRow[] = [];
   const rejected: Problem[] = [];
+  let looked = 0;
   const take = (values: readonly unknown[], list: "records" | "deletes") => {
     for (let index = 0; index < values.length; index++) {
+      const isFull = rejected.length >= problemsShownMax;
+      if (isFull && onInvalid !== "skip") return;
+      looked++;
       const problems: Problem[] = [];
       const row =
         list === "records"
@@ -68,7 +75,7 @@ export function checkRecords(collection: Collection, call: RecordsCall, nowMs: n
           : deleteRow(collection, values[index], nowMs, problems);
       if (problems.length === 0) rows.push(row);
       const id = idShown(values[index]);
-      for (const { field, reason } of problems) {
+      for (const { field, reason } of isFull ? problems.slice(0, 1) : problems) {
         const place = list === "records" ? field : field === "delete" ? "deletes" : `deletes.${field}`;
         rejected.push({ ...(id === undefined ? {} : { id }), index, field: place, reason });
       }
@@ -76,19 +83,25 @@ export function checkRecords(collection: Collection, call: RecordsCall, nowMs: n
   };
   take(records, "records");
   take(deletes, "deletes");
-  if (rejected.length > 0 && onInvalid !== "skip") throw refusal(rejected, count - rows.length, count);
+  if (rejected.length > 0 && onInvalid !== "skip")
+    throw refusal(rejected, { bad: looked - rows.length, looked, count });
   return { rows, rejected };
 }
 
-/** The message shows a few problems; the error carries all. */
-function refusal(problems: readonly Problem[], bad: number, count: number): SiltstoneError {
+/** The message shows a few problems; the error carries all that were found. */
+function refusal(
+  problems: readonly Problem[],
+  { bad, looked, count }: { bad: number; looked: number; count: number },
+): SiltstoneError {
   const shownMax = 3;
   const few = problems.slice(0, shownMax).map(({ id, index, field, reason }) => {
     return `${field} of ${id === undefined ? `number ${index}` : shown(id)} ${reason}`;
   });
   const more = problems.length > shownMax ? `; and ${problems.length - shownMax} more problems` : "";
+  const of = looked < count ? `the first ${looked} of ${count}` : count;
+  const rest = looked < count ? `the other ${count - looked} were not looked at, ` : "";
   return invalid(
-    `${bad} of ${count} records and deletes are bad, nothing was written: ${few.join("; ")}${more}`,
+    `${bad} of ${of} records and deletes are bad, ${rest}nothing was written: ${few.join("; ")}${more}`,
     problems,
   );
 }

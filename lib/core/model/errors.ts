@@ -30,6 +30,9 @@ export interface Problem {
   readonly reason: string;
 }
 
+/** Problems named in one answer: with ids and reasons of any length they stay below Lambda's cap. */
+export const problemsShownMax = 1_000;
+
 /**
  * What is shown of others' input is short already; this bounds all texts of an error, wherever they come from, so that an
  * answer, a stored reason and a log line of one stay below 4 KB. In bytes of JSON.

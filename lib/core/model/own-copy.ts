@@ -11,11 +11,15 @@ export function ownCopy(value: unknown, levels = levelsMax): unknown {
   if (typeof value !== "object" || value === null || levels === 0) return value;
   if (value instanceof Float32Array) return new Float32Array(value);
   if (Array.isArray(value)) {
-    const copy: unknown[] = Array.from(value);
+    const copy: unknown[] = [...value];
     for (let i = 0; i < copy.length; i++)
       if (typeof copy[i] === "object") copy[i] = ownCopy(copy[i], levels - 1);
     return copy;
   }
   if (!isPlainObject(value)) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, ownCopy(one, levels - 1)]));
+  // Every key becomes the copy's own, "__proto__" too.
+  const copy: Record<string, unknown> = { ...value };
+  for (const key of Object.keys(copy))
+    if (typeof copy[key] === "object") copy[key] = ownCopy(copy[key], levels - 1);
+  return copy;
 }

@@ -259,6 +259,23 @@ test("all problems of all records are listed; skip writes the others, refuse wri
   }
 });
 
+test("records are looked at until as many problems are found as an answer shows; with skip each bad one is counted", () => {
+  const bad = { id: "", vector: [] };
+  const call = { records: [good, ...Array(700).fill(bad)], deletes: Array(60_000).fill("") };
+  const error = thrown(() => checkRecords(collection, call, nowMs)) as {
+    message: string;
+    problems: unknown[];
+  };
+  expect(error.problems).toHaveLength(1_000);
+  expect(error.message).toMatch(
+    /^500 of the first 501 of 60701 records and deletes are bad, the other 60200 were not looked at, nothing was written: /,
+  );
+  const { rows, rejected } = checkRecords(collection, { ...call, onInvalid: "skip" }, nowMs);
+  expect(rows).toHaveLength(1);
+  expect(rejected).toHaveLength(1_000 + 200 + 60_000);
+  expect(new Set(rejected.map(({ field, index }) => `${/^deletes/.test(field)} ${index}`)).size).toBe(60_700);
+});
+
 test.each<[unknown, string]>([
   [{}, "the call has neither records nor deletes"],
   [{ records: [] }, "the call has neither records nor deletes"],
