@@ -11,8 +11,9 @@
  */
 import { parseEnvironment } from "../aws/environment.ts";
 import { type ProducerNames, producerWorld } from "../aws/producer-world.ts";
+import { ownCopy } from "../core/model/own-copy.ts";
 import type { Metadata } from "../core/model/row.ts";
-import { type ProduceAnswer, produce } from "../engine/write/produce.ts";
+import { type ProduceAnswer, type ProduceWorld, produce } from "../engine/write/produce.ts";
 
 export { contentHash, derivedId, type IdSource } from "../core/model/derived-id.ts";
 export { type Problem, SiltstoneError } from "../core/model/errors.ts";
@@ -55,7 +56,10 @@ export interface Producer {
 }
 
 /** Make one per process: it keeps its connections. By default, everything is read from the environment variables. */
-export function createProducer(names: ProducerNames = parseEnvironment(process.env)): Producer {
-  const world = producerWorld(names);
-  return { produce: (call) => produce(world, call) };
-}
+export const createProducer = (names: ProducerNames = parseEnvironment(process.env)): Producer =>
+  producerOver(producerWorld(names));
+
+export const producerOver = (world: ProduceWorld): Producer => ({
+  // Copied before anything is awaited: from now on the caller's objects are its own again.
+  produce: (call) => produce(world, ownCopy(call) as ProduceCall),
+});

@@ -356,9 +356,12 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a call is read after the caller may have changed it",
-    file: "lib/engine/write/produce.ts",
+    file: "lib/clients/producer.ts",
     edits: [
-      { search: "const call = ownCopy(given) as ProduceCall;", replace: "const call = given; void ownCopy;" },
+      {
+        search: "produce(world, ownCopy(call) as ProduceCall)",
+        replace: "(void ownCopy, produce(world, call))",
+      },
     ],
     test: "test/engine/write/produce.test.ts",
   },

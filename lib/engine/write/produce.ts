@@ -19,7 +19,6 @@ import { checkRecords, type RecordsCall } from "../../core/model/check-records.t
 import { type Collection, checkEmbeddingVersion } from "../../core/model/collection.ts";
 import { invalid, isKind, type Problem, SiltstoneError } from "../../core/model/errors.ts";
 import { isPlainObject, shown } from "../../core/model/metadata.ts";
-import { ownCopy } from "../../core/model/own-copy.ts";
 import type { DeltaRow } from "../../core/model/row.ts";
 import { ulidTimeMs } from "../../core/model/ulid.ts";
 import type { Clock, DeltaQueue, ObjectStore } from "../ports.ts";
@@ -54,9 +53,8 @@ export interface ProduceAnswer {
   readonly notified: boolean;
 }
 
-export async function produce(world: ProduceWorld, given: ProduceCall): Promise<ProduceAnswer> {
-  // Before anything is awaited: from now on the caller's objects are its own again.
-  const call = ownCopy(given) as ProduceCall;
+/** The call must not change meanwhile. */
+export async function produce(world: ProduceWorld, call: ProduceCall): Promise<ProduceAnswer> {
   if (!isPlainObject(call)) throw invalid(`the call must be an object, got ${shown(call)}`);
   const collection = await readCollection(world.store, call.collection).catch((error: unknown) => {
     if (!isKind(error, "notFound")) throw error;

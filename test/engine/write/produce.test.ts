@@ -1,4 +1,5 @@
 /** One call: all of it is checked, copied and encoded before anything is written; what fails later says what was. */
+import { type ProduceCall as ProducerCall, producerOver } from "../../../lib/clients/producer.ts";
 import { decodeDelta } from "../../../lib/core/format/delta.ts";
 import { deltaBytesMax } from "../../../lib/core/format/delta-header.ts";
 import { SiltstoneError } from "../../../lib/core/model/errors.ts";
@@ -169,7 +170,7 @@ describe("what the caller does after the call", () => {
   ])("changes nothing: %s", async (_, make, change) => {
     await create();
     const call = make();
-    const written = produce(world, call);
+    const written = producerOver(world).produce(call as ProducerCall);
     change(call as unknown as Changeable);
     await written;
     const changed = stored();
@@ -191,7 +192,7 @@ describe("what the caller does after the call", () => {
         return asked === 1 ? [1, 2] : [Number.NaN];
       },
     };
-    await produce(world, { collection: "docs", records: [record] });
+    await producerOver(world).produce({ collection: "docs", records: [record] });
     expect({ asked, vector: [...stored()[0]!.vector!] }).toEqual({ asked: 1, vector: [1, 2] });
   });
 
