@@ -1,0 +1,81 @@
+/**
+ * The stack of a stage, as it is deployed: by the CDK command line (bin/app.ts), or synthesised here without it, for the
+ * local AWS stack.
+ */
+import { join } from "node:path";
+import { App, Stack } from "aws-cdk-lib";
+import { Architecture } from "aws-cdk-lib/aws-lambda";
+import { VectorStore } from "../../lib/constructs/vector-store.ts";
+import { type Stage, stackName } from "../../lib/contract/names.ts";
+import { type Architecture as BundleArchitecture, bundleFolder, bundleLambdas } from "./bundle.ts";
+
+export interface CloudFormationTemplate {
+  readonly Resources: Readonly<Record<string, CloudFormationResource>>;
+  readonly Outputs: Readonly<Record<string, { readonly Value: unknown }>>;
+}
+export interface CloudFormationResource {
+  readonly Type: string;
+  readonly Properties?: Readonly<Record<string, unknown>>;
+  readonly Metadata?: { readonly "aws:asset:path"?: string };
+}
+
+export interface Synthesis {
+  readonly stackName: string;
+  readonly template: CloudFormationTemplate;
+  /** Absolute path of each function's code, by the function's logical id. */
+  readonly codeFolders: Readonly<Record<string, string>>;
+}
+
+/**
+ * The same stack without the CDK command line, with handlers bundled for this machine: what the local AWS stack
+ * provisions. `outDir` gets the cloud assembly; `given` is the context that `cdk -c` would give.
+ */
+export async function synthesize(
+  stage: Stage,
+  outDir: string,
+  given: Readonly<Record<string, string>> = {},
+): Promise<Synthesis> {
+  // The CDK's own template checks take longer than all the rest; `cdk synth` runs them.
+  process.env.CDK_VALIDATION ??= "false";
+  const app = new App({
+    outdir: outDir,
+    // Names each function's code folder in the template.
+    context: { ...given, "aws:cdk:enable-asset-metadata": true },
+    analyticsReporting: false,
+    treeMetadata: false,
+  });
+  await addStack(app, stage, "host");
+  const template = app.synth().getStackByName(stackName(stage)).template as CloudFormationTemplate;
+  const codeFolders: Record<string, string> = {};
+  for (const [logicalId, { Metadata }] of Object.entries(template.Resources)) {
+    const folder = Metadata?.["aws:asset:path"];
+    if (folder !== undefined) codeFolders[logicalId] = join(outDir, folder);
+  }
+  return { stackName: stackName(stage), template, codeFolders };
+}
+
+/** Adds the stack to an app, with its handlers bundled for the architecture. */
+export async function addStack(app: App, stage: Stage, architecture: BundleArchitecture): Promise<void> {
+  const handlersFolder = bundleFolder(architecture);
+  await bundleLambdas({ architecture, outDir: handlersFolder });
+  const stack = new Stack(app, stackName(stage), {
+    description: `Siltstone vector store, stage ${stage}`,
+    terminationProtection: stage === "prod",
+  });
+  const isArm = architecture === "arm64" || (architecture === "host" && process.arch === "arm64");
+  new VectorStore(stack, "VectorStore", {
+    stage,
+    architecture: isArm ? Architecture.ARM_64 : Architecture.X86_64,
+    handlersFolder,
+    queryGroups: queryGroupsOf(app),
+  });
+}
+
+/** The range is the construct's to check. */
+function queryGroupsOf(app: App): number {
+  const given: unknown = app.node.tryGetContext("queryGroups") ?? 1;
+  const groups = typeof given === "string" && given.trim() === "" ? Number.NaN : Number(given);
+  if (Number.isNaN(groups))
+    throw new Error(`-c queryGroups=… is a number of query groups, got ${JSON.stringify(given)}`);
+  return groups;
+}
