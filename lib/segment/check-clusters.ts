@@ -1,7 +1,7 @@
 /**
- * Whether a clusters.bin says of a segment what the other files do: its head, every group and bucket by its hash, each label
- * in one group and in the bucket that this leads to, and records that add up to the manifest's sum. A cold query checks as
- * much of what it fetches; of the codes nothing is known but that they are numbers.
+ * Whether a clusters.bin says of a segment what the other files do: its head, every inverted list and bucket by its hash,
+ * each label in one inverted list and in the bucket that the list's hash of the id leads to, and records that add up to the
+ * manifest's sum. A cold query checks as much of what it fetches. Residual codes are only checked to be numbers.
  */
 import { hash } from "node:crypto";
 import { closeSync, openSync, readSync } from "node:fs";
@@ -30,8 +30,8 @@ export function checkClusters(folder: string, collection: Collection, segment: S
     const head = segment.files["clusters.bin"]!.head!;
     const headBytes = read({ start: 0, limit: head.bytes }, Buffer.from(head.sha256, "hex"));
     const clusters = Clusters.decode(headBytes, path, collection, segment);
-    const bucketOfLabel = bucketsByLabel(clusters, collection, segment, (group) =>
-      read(clusters.groupRange(group), clusters.groupHash(group)),
+    const bucketOfLabel = bucketsByLabel(clusters, collection, segment, (list) =>
+      read(clusters.listRange(list), clusters.listHash(list)),
     );
     const sum = new Checksum();
     for (let bucket = 0; bucket < clusters.shape.buckets; bucket++) {
@@ -42,7 +42,7 @@ export function checkClusters(folder: string, collection: Collection, segment: S
           throw new Error(`bucket ${bucket} has a record of another`);
         const digest = digestOf({ ...record, vector: label === null ? null : vectors.at(label) });
         if (digest.toString("base64") !== record.digest)
-          throw new Error(`bucket ${bucket} has a row that is none of the segment's`);
+          throw new Error(`bucket ${bucket} has a row that is not the segment's`);
         sum.addDigest(digest);
       }
     }
@@ -55,19 +55,21 @@ export function checkClusters(folder: string, collection: Collection, segment: S
   }
 }
 
-/** For each label the bucket that its group leads to; -1 for a dead one. */
+/** For each label the bucket that its inverted list leads to; -1 for a dead one. */
 function bucketsByLabel(
   clusters: Clusters,
   { dims, metric }: Collection,
   { slots }: Segment,
-  read: (group: number) => Buffer,
+  read: (list: number) => Buffer,
 ): Int32Array {
   const buckets = new Int32Array(slots).fill(-1);
   const anywhere = new Float32Array(dims);
-  for (let group = 0; group < clusters.shape.groups; group++) {
-    for (const { label, bucket } of clusters.near(group, read(group), anywhere, metric)) {
+  for (let list = 0; list < clusters.shape.groups; list++) {
+    for (const { label, bucket } of clusters.near(list, read(list), anywhere, metric)) {
       if (buckets[label] !== -1)
-        throw new Error(`group ${group} has label ${label}, which is another's or none`);
+        throw new Error(
+          `inverted list ${list} has label ${label}, which belongs to another list or is out of range`,
+        );
       buckets[label] = bucket;
     }
   }

@@ -1,6 +1,6 @@
 /**
  * Writes clusters.bin (lib/segment/clusters.ts) beside a segment's records.db and vectors.f32, from what those files hold:
- * every live row into its cluster's group, and every record into its id's bucket.
+ * every live row into its cluster's inverted list, and every record into its id's bucket.
  */
 import { hash } from "node:crypto";
 import { closeSync, openSync, writeSync } from "node:fs";
@@ -12,12 +12,12 @@ import type { Collection, Metric } from "../core/model/collection.ts";
 import { normalise } from "../core/model/vector.ts";
 import { type BucketEntry, encodeBucket } from "./cluster-buckets.ts";
 import type { Clustering } from "./clustering.ts";
-import { bucketOfHash, bucketsFor, Clusters, encodeGroup, idHash } from "./clusters.ts";
+import { bucketOfHash, bucketsFor, Clusters, encodeInvertedList, idHash } from "./clusters.ts";
 import { hashFile, shortageIn, VectorFile } from "./files.ts";
 import { arraysOf, openRecords, type StoredTombstone, storedTombstones } from "./records-db.ts";
 
-/** A cluster of more rows (the same vector very often, say) becomes several groups: a group is fetched whole. */
-const groupRowsMaxOverMean = 4;
+/** A cluster of more rows (the same vector very often, say) becomes several inverted lists, as each is fetched whole. */
+const listRowsMaxOverMean = 4;
 /** Rows between two checkpoints, so that leases are extended and deadlines seen. */
 const checkpointRows = 1024;
 
@@ -31,7 +31,7 @@ export async function writeClusters(
 ): Promise<FileEntry> {
   const writer = new Writer(folder, collection, checkpoint);
   try {
-    await writer.writeGroups(clustering);
+    await writer.writeInvertedLists(clustering);
     await writer.writeBuckets(digests);
     writer.writeHead();
   } finally {
@@ -98,12 +98,12 @@ class Writer {
     this.#db.close();
   }
 
-  async writeGroups({ centroids: clusters, clusterOf: clusterOfLabel }: Clustering): Promise<void> {
+  async writeInvertedLists({ centroids: clusters, clusterOf: clusterOfLabel }: Clustering): Promise<void> {
     const dims = this.#dims;
     const clusterOf = this.#labels.map((label) => clusterOfLabel[label]!);
     const count = clusters.length / dims;
-    const rowsMax = Math.ceil(clusterOf.length / count) * groupRowsMaxOverMean;
-    const groups = [...partition(clusterOf, count, this.#byId())].flatMap(([cluster, members]) =>
+    const rowsMax = Math.ceil(clusterOf.length / count) * listRowsMaxOverMean;
+    const lists = [...partition(clusterOf, count, this.#byId())].flatMap(([cluster, members]) =>
       Array.from({ length: Math.ceil(members.length / rowsMax) }, (_, part) => ({
         centroid: clusters.subarray(cluster * dims, (cluster + 1) * dims),
         members: members.subarray(part * rowsMax, (part + 1) * rowsMax),
@@ -111,16 +111,16 @@ class Writer {
     );
     const [rows, records] = [this.#labels.length, this.#idHashes.length];
     const buckets = bucketsFor(records);
-    this.#head = Clusters.create({ dims, groups: groups.length, rows, buckets, records });
+    this.#head = Clusters.create({ dims, groups: lists.length, rows, buckets, records });
     this.#end = this.#head.bytes.length;
-    for (const [group, { centroid, members }] of groups.entries()) {
+    for (const [list, { centroid, members }] of lists.entries()) {
       await this.#rest(members.length);
       const labels = members.map((i) => this.#labels[i]!);
       const idHashes = members.map((i) => this.#idHashes[i]!);
-      const bytes = encodeGroup(centroid, this.#searched(labels), labels, idHashes);
-      this.#head.centroids.set(centroid, group * dims);
-      this.#head.groupRows[group] = members.length;
-      this.#head.groupHash(group).set(hash("sha256", bytes, "buffer"));
+      const bytes = encodeInvertedList(centroid, this.#searched(labels), labels, idHashes);
+      this.#head.centroids.set(centroid, list * dims);
+      this.#head.listRows[list] = members.length;
+      this.#head.listHash(list).set(hash("sha256", bytes, "buffer"));
       this.#append(bytes);
     }
   }

@@ -1011,7 +1011,7 @@ export const mutants: readonly Mutant[] = [
     test: "test/engine/read/ties.test.ts",
   },
   {
-    name: "a cold view ranks by codes alone what it does not look at",
+    name: "a cold view ranks by residual codes alone what it does not look at",
     file: "lib/engine/read/cold-view.ts",
     edits: [
       {

@@ -92,36 +92,36 @@ async function rowOfLabels({ folder: path, segment }: MergeInput, metric: Metric
   }
 }
 
-/** The group of each label in clusters.bin, -1 for a dead one, each seen to be that of the nearest centroid. */
-function groupOfLabels({ folder: path, segment }: MergeInput, metric: Metric): number[] {
+/** The inverted list of each label in clusters.bin, -1 for a dead one, each seen to be that of the nearest centroid. */
+function listOfLabels({ folder: path, segment }: MergeInput, metric: Metric): number[] {
   const bytes = readFileSync(join(path, "clusters.bin"));
   const head = bytes.subarray(0, segment.files["clusters.bin"]!.head!.bytes);
   const clusters = Clusters.decode(head, "clusters.bin", { dims }, segment);
   const file = new VectorFile(join(path, "vectors.f32"), dims);
-  const groups = new Array<number>(segment.slots).fill(-1);
+  const lists = new Array<number>(segment.slots).fill(-1);
   const grouping = metric === "ip" ? "l2" : metric;
-  for (let group = 0; group < clusters.shape.groups; group++) {
-    const rows = clusters.groupRows[group]!;
-    const { start } = clusters.groupRange(group);
+  for (let list = 0; list < clusters.shape.groups; list++) {
+    const rows = clusters.listRows[list]!;
+    const { start } = clusters.listRange(list);
     for (let row = 0; row < rows; row++) {
       const label = bytes.readUInt32LE(start + rows * 8 + row * 4);
-      groups[label] = group;
+      lists[label] = list;
       const given = file.at(label);
       const query = metric === "cosine" ? normalised(given) : new Float32Array(given);
       const distanceTo = (labels: Uint32Array | null) =>
         exactRows(clusters.centroids, grouping, { query, k: 1, ranks: null, labels })[0]!.distance;
-      expect(distanceTo(Uint32Array.of(group))).toBeCloseTo(distanceTo(null), 4);
+      expect(distanceTo(Uint32Array.of(list))).toBeCloseTo(distanceTo(null), 4);
     }
   }
   file.close();
-  return groups;
+  return lists;
 }
-/** How often one is followed by a row of another group. */
-const changes = (groups: readonly number[]): number =>
-  groups.filter((group, i) => i > 0 && group !== groups[i - 1]).length;
+/** How often a row is followed by one of another inverted list. */
+const changes = (lists: readonly number[]): number =>
+  lists.filter((list, i) => i > 0 && list !== lists[i - 1]).length;
 
 test.each(["cosine", "l2", "ip"] as const)(
-  "%s: a large graph takes a fifth of its rows scattered, then cluster by cluster, as clusters.bin groups them",
+  "%s: a large graph takes a fifth of its rows scattered, then cluster by cluster, as clusters.bin lists them",
   async (metric) => {
     const collection = collectionOf(metric);
     const halves = [await flat(collection, rowsOf(0, 500, 1)), await flat(collection, rowsOf(500, 900, 1))];
@@ -130,9 +130,9 @@ test.each(["cosine", "l2", "ip"] as const)(
     const order = await rowOfLabels(input, metric);
     expect([...order].sort((a, b) => a - b)).toEqual([...Array(900).keys()]);
     // 30 clusters: those that come in turn change 29 times at most, those that come shuffled nearly every time.
-    const groups = groupOfLabels(input, metric);
-    expect(changes(groups.slice(180))).toBeLessThan(30);
-    expect(changes(groups.slice(0, 180))).toBeGreaterThan(150);
+    const lists = listOfLabels(input, metric);
+    expect(changes(lists.slice(180))).toBeLessThan(30);
+    expect(changes(lists.slice(0, 180))).toBeGreaterThan(150);
   },
 );
 
@@ -147,10 +147,10 @@ test("a graph that grows keeps the labels of what stays; of what is added a fift
   expect(after.slice(0, 700)).toEqual(before.map((row) => (row >= 650 ? -1 : row)));
   const added = after.slice(700);
   expect([...added].sort((a, b) => a - b)).toEqual(Array.from({ length: 250 }, (_, i) => 650 + i));
-  const groups = groupOfLabels(input, "cosine");
-  expect(groups.map((group) => group === -1)).toEqual(after.map((row) => row === -1));
-  expect(changes(groups.slice(750))).toBeLessThan(31);
-  expect(changes(groups.slice(700, 750))).toBeGreaterThan(40);
+  const lists = listOfLabels(input, "cosine");
+  expect(lists.map((list) => list === -1)).toEqual(after.map((row) => row === -1));
+  expect(changes(lists.slice(750))).toBeLessThan(31);
+  expect(changes(lists.slice(700, 750))).toBeGreaterThan(40);
 });
 
 test.each(["near", "far from"] as const)(

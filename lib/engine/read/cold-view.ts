@@ -1,12 +1,12 @@
 /**
- * A view that answers queries before its graphs have arrived, from ranged reads of clusters.bin and vectors.f32: the
- * groups nearest the query are fetched and ranked by their codes, the best of them by their true vectors. Flat segments
- * are open as always. It knows what is alive by asking every other segment for the id, as View.find does.
+ * A view that answers queries before its graphs have arrived, from ranged reads of clusters.bin and vectors.f32: it probes
+ * the inverted lists nearest the query, ranks their rows by residual code, and the best of them by their true vectors. Flat
+ * segments are open as always. It knows what is alive by asking every other segment for the id, as View.find does.
  *
- * Approximate (docs/lab/performance.md gives the recall); while a segment has no more rows than are always read, only codes that
- * round unusually badly can make a difference. Equally near rows are in the order of their ids, as everywhere.
- * Everything is verified against the manifest: the head by its hash there, groups and buckets by theirs in the head, a
- * row with its vector by its digest.
+ * Answers are approximate (docs/lab/performance.md gives the recall); while a segment has no more rows than are always
+ * read, only residual codes that round unusually badly can make a difference. Equally near rows are in the order of their
+ * ids, as everywhere. Everything is verified against the manifest: the head by its hash there, inverted lists and buckets
+ * by theirs in the head, a row with its vector by its digest.
  */
 import { hash } from "node:crypto";
 import pLimit from "p-limit";
@@ -26,12 +26,12 @@ import type { ObjectStore } from "../ports.ts";
 import { fetchClusters, fetchRange } from "../shard/segment-transfer.ts";
 import { type SearchOptions, View, type ViewHit } from "./view.ts";
 
-/** Rows whose codes are looked at: this share of a segment, and never fewer than this many. */
+/** Rows of the inverted lists that a query probes: this share of a segment, and never fewer than this many. */
 const probedShare = 0.05;
 const probedRowsLeast = 2_000;
 /** Queries that want more wait for the graphs: each result costs two requests. */
 export const coldTopKMax = 100;
-/** Candidates ranked by their true vectors at once, beyond those asked for: codes rank a little differently. */
+/** Candidates ranked by their true vectors at once, beyond those asked for: residual codes rank a little differently. */
 const extraCandidates = 10;
 const requestsAtOnce = 48;
 
@@ -226,15 +226,15 @@ class ClusteredSegment {
     return this.#clusters.bytes.length;
   }
 
-  /** The rows of the groups nearest the query. */
+  /** The rows of the inverted lists nearest the query. */
   async near(query: Float32Array): Promise<NearRow[]> {
     const { metric } = this.#source.collection;
     const least = Math.max(probedRowsLeast, this.rows * probedShare);
-    const groups = this.#clusters.nearestGroups(query, metric, least);
-    const found = groups.map(async (group) => {
-      const bytes = await this.#fetch("clusters.bin", this.#clusters.groupRange(group));
-      this.#check(bytes, this.#clusters.groupHash(group), `group ${group}`);
-      return this.#decoded(() => this.#clusters.near(group, bytes, query, metric));
+    const lists = this.#clusters.nearestLists(query, metric, least);
+    const found = lists.map(async (list) => {
+      const bytes = await this.#fetch("clusters.bin", this.#clusters.listRange(list));
+      this.#check(bytes, this.#clusters.listHash(list), `inverted list ${list}`);
+      return this.#decoded(() => this.#clusters.near(list, bytes, query, metric));
     });
     return (await Promise.all(found)).flat();
   }

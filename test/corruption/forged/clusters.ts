@@ -1,4 +1,4 @@
-/** Files of clusters that lie, with the hashes of their groups and buckets right again: only cold queries read them. */
+/** clusters.bin files that lie, with the hashes of their inverted lists and buckets right again: only cold queries read them. */
 import { hash } from "node:crypto";
 import { type BucketEntry, encodeBucket } from "../../../lib/segment/cluster-buckets.ts";
 import { Clusters } from "../../../lib/segment/clusters.ts";
@@ -8,7 +8,7 @@ import { bytesOf, dims, type Stage, segmentOf } from "./world.ts";
 /** A file taken apart. */
 export interface Parts {
   readonly clusters: Clusters;
-  readonly groups: Buffer[];
+  readonly lists: Buffer[];
   readonly buckets: Buffer[];
 }
 
@@ -21,16 +21,16 @@ export function partsOf(stage: Stage): Parts {
     Buffer.from(bytes.subarray(start, limit));
   return {
     clusters,
-    groups: Array.from(clusters.groupRows, (_, group) => part(clusters.groupRange(group))),
+    lists: Array.from(clusters.listRows, (_, list) => part(clusters.listRange(list))),
     buckets: Array.from(clusters.bucketBytes, (_, bucket) => part(clusters.bucketRange(bucket))),
   };
 }
 
 /** With right hashes, whatever the parts are. The counts in the head stay as they are. */
-export function sealed({ clusters, groups, buckets }: Parts): Buffer {
-  for (const [i, bytes] of groups.entries()) clusters.groupHash(i).set(hash("sha256", bytes, "buffer"));
+export function sealed({ clusters, lists, buckets }: Parts): Buffer {
+  for (const [i, bytes] of lists.entries()) clusters.listHash(i).set(hash("sha256", bytes, "buffer"));
   for (const [i, bytes] of buckets.entries()) clusters.bucketHash(i).set(hash("sha256", bytes, "buffer"));
-  return Buffer.concat([clusters.bytes, ...groups, ...buckets]);
+  return Buffer.concat([clusters.bytes, ...lists, ...buckets]);
 }
 
 const clusters = (
@@ -57,17 +57,17 @@ const shaped = (name: string, change: (shape: Record<string, unknown>) => unknow
     return sealed(parts);
   });
 
-/** Where a group's numbers are (docs/format.md). */
-const rowsIn = ({ clusters }: Parts, group: number) => clusters.groupRows[group]!;
-const inGroups = (
+/** Where an inverted list's numbers are (docs/format.md). */
+const rowsIn = ({ clusters }: Parts, list: number) => clusters.listRows[list]!;
+const inLists = (
   name: string,
   edit: (bytes: Buffer, rows: number) => unknown,
   refusedBy?: readonly Reading[],
 ): Forgery =>
   clusters(
-    `groups: ${name}`,
+    `inverted lists: ${name}`,
     (parts) => {
-      for (const [i, bytes] of parts.groups.entries()) edit(bytes, rowsIn(parts, i));
+      for (const [i, bytes] of parts.lists.entries()) edit(bytes, rowsIn(parts, i));
     },
     refusedBy,
   );
@@ -96,11 +96,13 @@ export const clusterForgeries: readonly Forgery[] = [
   clusters("a byte more", (parts) => Buffer.concat([sealed(parts), Buffer.alloc(1)])),
   clusters("its head alone", ({ clusters: { bytes } }) => Buffer.from(bytes)),
   clusters("nothing", () => Buffer.alloc(0)),
-  clusters("a group of 2^32 - 1 rows", (parts) => parts.clusters.groupRows.fill(2 ** 32 - 1, 0, 0 + 1)),
-  clusters("groups whose rows are another's", ({ clusters: { groupRows } }) => {
-    const most = groupRows.indexOf(Math.max(...groupRows));
-    groupRows[most]! -= 1;
-    groupRows[(most + 1) % groupRows.length]! += 1;
+  clusters("an inverted list of 2^32 - 1 rows", (parts) =>
+    parts.clusters.listRows.fill(2 ** 32 - 1, 0, 0 + 1),
+  ),
+  clusters("inverted lists whose rows are another's", ({ clusters: { listRows } }) => {
+    const most = listRows.indexOf(Math.max(...listRows));
+    listRows[most]! -= 1;
+    listRows[(most + 1) % listRows.length]! += 1;
   }),
   clusters("a bucket of 4 GB", (parts) => parts.clusters.bucketBytes.fill(2 ** 32 - 1, 0, 0 + 1)),
   clusters("a bucket of 2^32 - 1 records", (parts) =>
@@ -119,22 +121,22 @@ export const clusterForgeries: readonly Forgery[] = [
     clusters(`a centroid of ${value}`, (parts) => parts.clusters.centroids.fill(value, 3, 3 + 1)),
   ),
   ...[Number.NaN, Number.NEGATIVE_INFINITY, 3e38].flatMap((value) => {
-    // Codes that are numbers are believed: they choose which rows are looked at, and answer nothing themselves.
+    // Residual codes that are numbers are believed: they choose which rows are looked at, and answer nothing themselves.
     const refusedBy: readonly Reading[] = Number.isFinite(value) ? [] : ["verify"];
     const fill = (first: number) => (bytes: Buffer, rows: number) => {
       for (let row = 0; row < rows; row++) bytes.writeFloatLE(value, (first * rows + row) * 4);
     };
     return [
-      inGroups(`scales of ${value}`, fill(0), refusedBy),
-      inGroups(`squared distances of ${value}`, fill(1), refusedBy),
+      inLists(`scales of ${value}`, fill(0), refusedBy),
+      inLists(`squared distances of ${value}`, fill(1), refusedBy),
     ];
   }),
-  inGroups("labels above the last", (bytes, rows) => {
+  inLists("labels above the last", (bytes, rows) => {
     for (let row = 0; row < rows; row++) bytes.writeUInt32LE(420 + row, (2 * rows + row) * 4);
   }),
-  inGroups("labels of all ones", (bytes, rows) => bytes.fill(0xff, 8 * rows, 12 * rows)),
-  inGroups("one label for all", (bytes, rows) => bytes.fill(0, 8 * rows, 12 * rows)),
-  inGroups("hashes of other ids", (bytes, rows) => bytes.fill(0xff, 12 * rows, 16 * rows)),
+  inLists("labels of all ones", (bytes, rows) => bytes.fill(0xff, 8 * rows, 12 * rows)),
+  inLists("one label for all", (bytes, rows) => bytes.fill(0, 8 * rows, 12 * rows)),
+  inLists("hashes of other ids", (bytes, rows) => bytes.fill(0xff, 12 * rows, 16 * rows)),
   inBuckets("nothing", () => null),
   inBuckets("an object", () => ({ length: 3 })),
   inBuckets("no records", () => []),

@@ -34,9 +34,9 @@ function damaged(stage: Stage, seed: number, { kind, file }: Omit<Forged, "bytes
   if (next() < 0.4) {
     const { bytes } = parts.clusters;
     edit(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length), next);
-    return Buffer.concat([bytes, ...parts.groups, ...parts.buckets]);
+    return Buffer.concat([bytes, ...parts.lists, ...parts.buckets]);
   }
-  for (const bytes of [...parts.groups, ...parts.buckets]) if (next() < 0.3) edit(bytes, next);
+  for (const bytes of [...parts.lists, ...parts.buckets]) if (next() < 0.3) edit(bytes, next);
   return sealed(parts);
 }
 
