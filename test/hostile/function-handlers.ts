@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { InvocationContext, LambdaHandler, UrlReply } from "../../lib/aws/lambda-handler.ts";
 import { env } from "../../lib/contract/names.ts";
+import * as errors from "../../lib/core/model/errors.ts";
 import type { MemoryWorld } from "../support/memory/world.ts";
 
 const context: InvocationContext = { awsRequestId: "request-1", getRemainingTimeInMillis: () => 30_000 };
@@ -38,6 +39,8 @@ export function handlersOver(world: MemoryWorld, { groups = 0, logs = false } = 
     [env.queueUrl]: "http://127.0.0.1:1/queue",
     [env.deadLetterQueueUrl]: "http://127.0.0.1:1/dead",
   });
+  // The world throws errors too: handlers and world must mean the same class.
+  jest.doMock("../../lib/core/model/errors.ts", () => errors);
   jest.doMock("../../lib/aws/aws-world.ts", () => ({ awsWorld: () => world }));
   jest.doMock("../../lib/aws/producer-world.ts", () => ({ producerWorld: () => world }));
   // The temporary folder is shared with the test: nothing is cleared in it.

@@ -119,7 +119,7 @@ describe("the format", () => {
   });
 
   test.each(Object.entries(goldenCollections))("%s is read, and written the same", (file, collection) => {
-    const bytes = readFileSync(join(import.meta.dirname, "../golden", file));
+    const bytes = readFileSync(join(import.meta.dirname, "../../golden", file));
     expect(decodeCollection(bytes, file)).toEqual(collection);
     expect(encodeCollection(collection)).toEqual(bytes);
   });
