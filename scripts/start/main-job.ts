@@ -4,7 +4,7 @@
  * through the query function.
  */
 import { readdirSync, readFileSync } from "node:fs";
-import { join, relative } from "node:path";
+import { join, relative, sep } from "node:path";
 import { derivedId } from "../../lib/core/model/derived-id.ts";
 import { vectorToBase64 } from "../../lib/core/model/vector.ts";
 import { lexicalEmbedder } from "../../lib/embedding/lexical-embedder.ts";
@@ -18,8 +18,8 @@ const dims = 384;
 const recordsPerCall = 100;
 
 export const questions = [
-  "What happens when the compactor crashes before it moves the pointer?",
-  "How does a strong read see writes that are not compacted yet?",
+  "When is a write durable?",
+  "Why does a crash leave garbage and never a wrong state?",
   "How do I deploy it to my own AWS account?",
 ];
 
@@ -33,17 +33,18 @@ export interface DocumentRecord {
   readonly metadata: { readonly file: string; readonly heading: string };
 }
 
-/** README.md and docs/ as records. Ids are derived from file and place, so that sending them again adds nothing. */
+const pictures = /^```mermaid\n[\s\S]*?^```\n/gm;
+
+/** README.md and docs/ (but for measurements, and pictures drawn in text) as records. Ids are derived from file and place, so that sending them again adds nothing. */
 export async function documentRecords(root: string): Promise<DocumentRecord[]> {
-  const docs = readdirSync(join(root, "docs"), { recursive: true, encoding: "utf8" }).map((file) =>
-    join(root, "docs", file),
-  );
+  const docs = readdirSync(join(root, "docs"), { recursive: true, encoding: "utf8" })
+    .filter((file) => !file.startsWith(`lab${sep}`))
+    .map((file) => join(root, "docs", file));
   const files = [join(root, "README.md"), ...docs.sort()].filter((file) => file.endsWith(".md"));
   const pieces = files.flatMap((path) => {
     const file = relative(root, path);
-    return markdownPassages(readFileSync(path, "utf8")).map((passage, chunk) =>
-      pieceOf(file, passage, chunk),
-    );
+    const text = readFileSync(path, "utf8").replaceAll(pictures, "");
+    return markdownPassages(text).map((passage, chunk) => pieceOf(file, passage, chunk));
   });
   const texts = pieces.map(({ document, metadata }) => `${metadata.heading}\n${document}`);
   const vectors = await lexicalEmbedder(dims).embed(texts, "document");
