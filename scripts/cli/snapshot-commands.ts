@@ -300,11 +300,14 @@ async function repair(session: Session, name: string, options: ShardOptions): Pr
   return {
     value: { collection: name, repairs, failed },
     text: [
-      ...repairs.map(({ shard, outcome, version: now, missingFiles }) =>
+      ...repairs.map(({ shard, outcome, version: now, missingFiles, left }) =>
         outcome === "intact"
           ? `${name}/${shard}: its pointer is there, at version ${now}; nothing was changed`
           : `${name}/${shard}: wrote its pointer anew, at version ${now}` +
-            (missingFiles > 0 ? `, of which ${plural(missingFiles, "file")} are missing` : ""),
+            (missingFiles > 0 ? `, of which ${plural(missingFiles, "file")} are missing` : "") +
+            left
+              .map(({ delta, bytes }) => `; ${delta} was left: it has ${bytes} bytes, more than a delta`)
+              .join(""),
       ),
       ...failed.map((one) => failureLine({ collection: name, shard: one.shard }, one)),
     ].join("\n"),

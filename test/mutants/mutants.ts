@@ -1408,6 +1408,17 @@ export const mutants: readonly Mutant[] = [
     ],
     test: "test/engine/operate/repair.test.ts",
   },
+  {
+    name: "repair reads an object of any size in a delta's place",
+    file: "lib/engine/operate/repair.ts",
+    edits: [
+      {
+        search: "getBounded(deltaKey(ref, delta), deltaBytesMax)",
+        replace: "getBounded(deltaKey(ref, delta), deltaBytesMax * 99)",
+      },
+    ],
+    test: "test/engine/operate/repair.test.ts",
+  },
   mutant(
     "repair lowers the floor below what a sleeping collector deletes",
     "lib/engine/operate/repair.ts",

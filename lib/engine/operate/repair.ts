@@ -14,6 +14,7 @@
  *     published after all, its publisher may be asleep before it deletes the delta.
  */
 
+import { deltaBytesMax } from "../../core/format/delta-header.ts";
 import {
   deltaKey,
   deltaOfKey,
@@ -50,6 +51,8 @@ export interface Repair {
   readonly version: number;
   /** Files that the version names and that are missing: then it cannot be read, and a rollback to an older one can help. */
   readonly missingFiles: number;
+  /** Objects that are in the place of deltas which were to be put again, and are none: they were left as they are. */
+  readonly left: readonly { readonly delta: string; readonly bytes: number }[];
   /** What the choice was made from, for people. */
   readonly candidates: readonly {
     readonly version: number;
@@ -79,13 +82,13 @@ export async function repairPointer(
   const there = await world.store.get(pointerKey(ref), { bytesMax: sealedBytesMax });
   if (there.kind === "found") {
     const { manifest } = await readHead(world.store, collection, shard);
-    return { outcome: "intact", version: manifest.version, missingFiles: 0, candidates: [] };
+    return { outcome: "intact", version: manifest.version, missingFiles: 0, left: [], candidates: [] };
   }
   const names = await listManifests(world.store, ref);
   const newest = await newestManifests(world, collection, ref, names);
   if (newest.length === 0) {
     await placePointer(world, ref, encodePointer(firstPointer(collection, shard)));
-    return { outcome: "repaired", version: 0, missingFiles: 0, candidates: [] };
+    return { outcome: "repaired", version: 0, missingFiles: 0, left: [], candidates: [] };
   }
   const { candidates, waiting } = await survey(world, collection, ref, { names, newest });
   const best = choose(ref, candidates);
@@ -98,7 +101,7 @@ export async function repairPointer(
   };
   const isSafe = isProven(best, candidates) || best.missingFiles > 0;
   const manifest = isSafe ? best.manifest : await published(world, ref, best.manifest, { chain, floor });
-  await putAllAgain(world, ref, leftOut(best, candidates, waiting));
+  const left = await putAllAgain(world, ref, leftOut(best, candidates, waiting));
   const pointer =
     manifest.version === 0 ? { ...firstPointer(collection, shard), floor } : pointerTo(manifest, floor);
   await placePointer(world, ref, encodePointer(pointer));
@@ -106,6 +109,7 @@ export async function repairPointer(
     outcome: "repaired",
     version: manifest.version,
     missingFiles: best.missingFiles,
+    left,
     candidates: candidates.map(({ manifest: { version, commit }, missingDeltas, missingFiles }) => ({
       version,
       commit,
@@ -285,11 +289,17 @@ const leftOut = (
   ),
 ];
 
-async function putAllAgain(world: World, ref: ShardRef, deltas: readonly string[]): Promise<void> {
+/** Answers those that are too large to be deltas: ingestion quarantines them, and they keep nobody from repairing. */
+async function putAllAgain(world: World, ref: ShardRef, deltas: readonly string[]): Promise<Repair["left"]> {
+  const left: { delta: string; bytes: number }[] = [];
   for (const delta of deltas) {
-    const found = await world.store.get(deltaKey(ref, delta));
+    const found = await world.store.getBounded(deltaKey(ref, delta), deltaBytesMax);
     if (found.kind === "found") await putAgain(world, ref, delta, found.body);
+    // It may be whole, and its only manifest is passed over.
+    if (found.kind === "refused") throw found.error;
+    if (found.kind === "tooLarge") left.push({ delta, bytes: found.bytes });
   }
+  return left;
 }
 
 async function placePointer(world: World, ref: ShardRef, body: Buffer): Promise<void> {

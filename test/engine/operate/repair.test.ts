@@ -1,5 +1,6 @@
 /** SNP-4, SNP-5, SNP-6: the repair of a lost pointer, and those who sleep over it. */
 
+import { deltaBytesMax } from "../../../lib/core/format/delta-header.ts";
 import { encodeSealed } from "../../../lib/core/format/sealed-json.ts";
 import type { Collection } from "../../../lib/core/model/collection.ts";
 import { createCollection } from "../../../lib/engine/catalog/collections.ts";
@@ -198,6 +199,26 @@ describe("what is chosen", () => {
     world.clock.advance(2 * minute);
     await run(world, "ingest");
     expect(await idsIn(world)).toEqual(["a", "b", "c"]);
+    await unharmed(world, collection);
+  });
+
+  test("an object that is too large for the delta whose place it has is left, and the others are put again", async () => {
+    const { world, collection } = await made();
+    await publish(world, "a");
+    await write(world, "b");
+    await write(world, "c");
+    await run(dying(world), "ingest").catch(() => {});
+    const orphan = world.store.keys("docs/0/segments/").at(-1)!.split("/")[3]!;
+    await world.store.delete(world.store.keys(`docs/0/segments/${orphan}/`));
+    await lose(world);
+    const [large] = world.store.keys("docs/0/deltas/");
+    const bytes = deltaBytesMax + 1;
+    await world.store.put(large!, Buffer.alloc(bytes));
+    const delta = large!.split("/").at(-1)!.replace(".arrow", "");
+    expect(await repairPointer(world, collection, 0)).toMatchObject({ version: 1, left: [{ delta, bytes }] });
+    world.clock.advance(2 * minute);
+    expect((await run(world, "ingest")).shards).toMatchObject([{ ingest: { deltas: 2, quarantined: 1 } }]);
+    expect(await idsIn(world)).toEqual(["a", "c"]);
     await unharmed(world, collection);
   });
 
