@@ -32,6 +32,7 @@ import { textBytesMax } from "../../lib/embedding/lexical-embedder.ts";
 import { refreshSecondsMax, topKMax } from "../../lib/engine/read/read-request.ts";
 import { overlayBytesMax } from "../../lib/engine/read/shard-reader.ts";
 import { idsMax } from "../../lib/engine/read/view.ts";
+import { listedStrangersMax } from "../../lib/engine/shard/strangers.ts";
 import { lineBytesMax } from "../../lib/import/record-lines.ts";
 import { inputBytesMax } from "../../scripts/cli/put-parts.ts";
 
@@ -51,7 +52,14 @@ const constants: Readonly<Record<string, number>> = {
   ...{ metadataBytesMax, metadataKeysMax, metadataKeyBytesMax, fieldTextBytesMax, fieldListMax, fieldsMax },
   ...{ dimsMax, shardsMax, textBytesMax, topKMax, idsMax, refreshSecondsMax, tokensMax, namedDeltasMax },
   ...{ filterDepthMax, filterNodesMax, filterListMax, filterValuesMax },
-  ...{ microsecondsMax, microsecondsPerRowMax, microsecondsPerTableMax, overlaidDeltas, overlayBytesMax },
+  ...{
+    microsecondsMax,
+    microsecondsPerRowMax,
+    microsecondsPerTableMax,
+    overlaidDeltas,
+    overlayBytesMax,
+    listedStrangersMax,
+  },
   ...{ answerBytesMax, problemsShownMax, errorTextBytesMax, factsBytesMax, deltaBytesMax, deltaRowsMax },
   ...{ sealedBytesMax, manifestBytesMax, notificationCharsMax, inputBytesMax, lineBytesMax },
 };

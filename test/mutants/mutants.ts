@@ -1409,6 +1409,12 @@ export const mutants: readonly Mutant[] = [
     test: "test/engine/operate/repair.test.ts",
   },
   {
+    name: "a LIST below deltas/ goes on however many strangers it meets",
+    file: "lib/engine/shard/strangers.ts",
+    edits: [{ search: "met > listedStrangersMax", replace: "met > listedStrangersMax * 1e9" }],
+    test: "test/hostile/strangers.test.ts",
+  },
+  {
     name: "repair reads an object of any size in a delta's place",
     file: "lib/engine/operate/repair.ts",
     edits: [

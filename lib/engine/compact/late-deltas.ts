@@ -18,7 +18,7 @@ import { shardOf } from "../../core/model/shard-of.ts";
 import { ulidFloor, ulidTimeMs } from "../../core/model/ulid.ts";
 import type { World } from "../ports.ts";
 import { quarantine } from "../shard/quarantine.ts";
-import { ignoreStranger, type OnStranger } from "../shard/strangers.ts";
+import { ignoreStranger, type OnStranger, strangersOfList } from "../shard/strangers.ts";
 
 const windowMs = 2 * 3_600_000;
 const windowsOfDay = 12;
@@ -52,11 +52,12 @@ async function listLateDeltas(
   { after, manifest, onStranger }: { after: string; manifest: Manifest; onStranger: OnStranger },
 ): Promise<string[]> {
   const late: string[] = [];
+  const see = strangersOfList(deltaPrefix(ref), onStranger);
   for await (const page of world.store.list(deltaPrefix(ref), { startAfter: deltaKey(ref, after) })) {
     for (const { key } of page) {
       const delta = deltaOfKey(ref, key);
       if (delta === null) {
-        onStranger(key);
+        see(key);
         continue;
       }
       if (delta > manifest.watermark || late.length >= bounds.lateDeltas) return late;

@@ -26,7 +26,7 @@ import { Turns } from "../../core/policy/turns.ts";
 import { type Listing, listNames, readCollections } from "../catalog/collections.ts";
 import type { World } from "../ports.ts";
 import { type Head, readCollection, readHeadIfPlaced, readPointer } from "../shard/head.ts";
-import type { OnStranger } from "../shard/strangers.ts";
+import { type OnStranger, strangersOfList } from "../shard/strangers.ts";
 
 /** A remembered watermark is read anew after this long. */
 const watermarkMs = 60 * 60_000;
@@ -147,10 +147,11 @@ async function hasDeltas(
   watermark: string,
   onStranger: OnStranger,
 ): Promise<boolean> {
+  const see = strangersOfList(deltaPrefix(ref), onStranger);
   for await (const page of store.list(deltaPrefix(ref), { startAfter: deltaKey(ref, watermark) })) {
     for (const { key } of page) {
       if (deltaOfKey(ref, key) !== null) return true;
-      onStranger(key);
+      see(key);
     }
   }
   return false;

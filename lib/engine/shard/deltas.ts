@@ -13,7 +13,7 @@ import type { Row } from "../../core/model/row.ts";
 import { ulidTimeMs } from "../../core/model/ulid.ts";
 import { clockAllowanceMs } from "../../core/policy/time-bounds.ts";
 import type { ObjectStore, World } from "../ports.ts";
-import { ignoreStranger, type OnStranger } from "./strangers.ts";
+import { ignoreStranger, type OnStranger, strangersOfList } from "./strangers.ts";
 
 /** Deltas read at a time. */
 const readConcurrency = 16;
@@ -43,7 +43,7 @@ export interface ListedDelta {
   readonly modifiedMs: number;
 }
 
-/** What lies below the shard's deltas/ from the watermark on, oldest first. */
+/** What lies below the shard's deltas/ from the watermark on, oldest first. Throws `unavailable` for too many strangers. */
 export async function listDeltas(
   store: ObjectStore,
   shard: ShardRef,
@@ -51,10 +51,11 @@ export async function listDeltas(
   onStranger: OnStranger = ignoreStranger,
 ): Promise<ListedDelta[]> {
   const listed: ListedDelta[] = [];
+  const see = strangersOfList(deltaPrefix(shard), onStranger);
   for await (const page of store.list(deltaPrefix(shard), { startAfter: deltaKey(shard, watermark) })) {
     for (const { key, bytes, modifiedMs } of page) {
       const delta = deltaOfKey(shard, key);
-      if (delta === null) onStranger(key);
+      if (delta === null) see(key);
       else listed.push({ delta, bytes, modifiedMs });
     }
     if (listed.length >= bounds.listedDeltas) break;

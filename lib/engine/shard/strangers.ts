@@ -12,6 +12,7 @@ import {
   shardPrefix,
 } from "../../core/format/keys.ts";
 import type { Collection } from "../../core/model/collection.ts";
+import { SiltstoneError } from "../../core/model/errors.ts";
 import type { ObjectStore } from "../ports.ts";
 
 /** Told the key of each one that a LIST meets, again and again; a folder's key ends in "/". */
@@ -20,6 +21,27 @@ export const ignoreStranger: OnStranger = () => {};
 
 /** Named one by one; of more only the number is known. */
 const namedMax = 100;
+
+/** Known one from the other; each that is met beyond is counted every time. */
+const distinctMax = 10_000;
+
+/** Of one LIST below deltas/, where every writer may put objects. */
+export const listedStrangersMax = 10_000;
+
+/** Tells of those that one LIST meets; throws `unavailable` for one too many, so that no LIST goes on for ever. */
+export function strangersOfList(prefix: string, see: OnStranger): OnStranger {
+  let met = 0;
+  return (key) => {
+    see(key);
+    met += 1;
+    if (met > listedStrangersMax)
+      throw new SiltstoneError(
+        "unavailable",
+        `${prefix} has more than ${listedStrangersMax} objects that are no deltas, and what waits behind them is not looked for; ` +
+          'stop who writes them, and delete them (docs/runbook.md, "Strangers")',
+      );
+  };
+}
 
 export interface StrangersFound {
   readonly count: number;
@@ -31,7 +53,10 @@ export class Strangers {
   readonly #keys = new Set<string>();
   #unnamed = 0;
 
-  readonly see: OnStranger = (key) => void this.#keys.add(key);
+  readonly see: OnStranger = (key) => {
+    if (this.#keys.size < distinctMax) this.#keys.add(key);
+    else if (!this.#keys.has(key)) this.#unnamed += 1;
+  };
 
   /** Those of a part. */
   add({ count, keys }: StrangersFound): void {
