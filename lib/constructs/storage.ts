@@ -2,7 +2,7 @@
  * Where everything lies: the bucket with every collection, and the table with leases and run records.
  *
  * No lifecycle rule ever expires a current object. Collections are the first part of a key, so that no prefix could
- * tell an unmerged delta from garbage; the compactor alone knows, and deletes.
+ * tell a delta of the backlog from garbage; the compactor alone knows, and deletes.
  *
  * Nothing is written over what is there: the bucket's policy demands it of everybody, the account's owner included. Without it
  * who may put a delta could also put another in the place of one that was acknowledged.
@@ -48,7 +48,7 @@ export class Storage extends Construct {
       lifecycleRules: [
         {
           id: "tier-segments",
-          // What lives for a day and is large is a segment; a delta is merged within minutes.
+          // What lives for a day and is large is a segment; a delta is ingested within minutes.
           objectSizeGreaterThan: tieredBytesMin,
           transitions: [
             { storageClass: StorageClass.INTELLIGENT_TIERING, transitionAfter: Duration.days(1) },

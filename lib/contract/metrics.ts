@@ -79,14 +79,14 @@ export const metrics = {
     statistic: "Maximum",
     ofCollection: true,
     emittedBy: "compactor",
-    description: "deltas that a run which ingests left unmerged",
+    description: "deltas that a run which ingests left in the backlog",
   },
   OldestUnmergedDeltaAge: {
     unit: "Seconds",
     statistic: "Maximum",
     ofCollection: true,
     emittedBy: "compactor",
-    description: "age of the oldest delta that a run which ingests left unmerged",
+    description: "age of the oldest delta that a run which ingests left in the backlog",
   },
   Segments: {
     unit: "Count",

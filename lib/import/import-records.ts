@@ -17,7 +17,7 @@ import { type RecordLine, recordFileBytes, recordLines } from "./record-lines.ts
 import type { RejectsFile } from "./rejects-file.ts";
 import type { VectorFile } from "./vector-file.ts";
 
-/** Rows of one delta, roughly: large enough to be cheap, small enough to be merged in good time. */
+/** Rows of one delta, roughly: large enough to be cheap, small enough to be ingested in good time. */
 const rowsPerShard = 2_000;
 /** Numbers held in one batch: 32 MB of vectors. */
 const batchComponents = 8_000_000;

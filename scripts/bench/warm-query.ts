@@ -1,7 +1,7 @@
 /**
  * Warm queries: Reader.query in process (what the query handler calls), documents and metadata returned, beside a bare
  * hnswlib searchKnn on the same index file at the same ef, in turns. Then by segments, and under strong consistency by
- * unmerged deltas.
+ * the backlog's deltas.
  */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -30,7 +30,7 @@ const deltaRows = 10;
 
 export const warmQuery: Scenario<Size> = {
   name: "warm-query",
-  about: "Reader.query beside bare hnswlib; dims, segments, unmerged deltas",
+  about: "Reader.query beside bare hnswlib; dims, segments, deltas of the backlog",
   full: {
     rows: 100_000,
     queries: 500,
@@ -73,7 +73,7 @@ export const warmQuery: Scenario<Size> = {
           rows: latency,
         },
         {
-          title: `Strong reads by unmerged deltas of ${deltaRows} rows, ms (store in memory)`,
+          title: `Strong reads by the backlog's deltas of ${deltaRows} rows, ms (store in memory)`,
           columns: ["deltas", "p50", "p95", "p99", "first read", "requests"],
           rows: overlays,
         },

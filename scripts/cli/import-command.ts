@@ -1,6 +1,6 @@
 /**
  * silt import: reads what is to be imported from the command line and says what came of it (lib/import/import-records.ts does
- * it). With --wait it ends when every delta written is merged.
+ * it). With --wait it ends when every delta written is ingested.
  */
 import type { Command } from "commander";
 import type { Collection } from "../../lib/core/model/collection.ts";
@@ -16,7 +16,7 @@ import type { Outcome } from "./outcome.ts";
 import type { Runner } from "./runner.ts";
 import type { Session } from "./session.ts";
 import { duration, plural } from "./text.ts";
-import { waitUntilMerged } from "./wait-until-merged.ts";
+import { waitUntilIngested } from "./wait-until-ingested.ts";
 
 interface ImportArguments extends RowFields {
   readonly records: string;
@@ -39,7 +39,7 @@ export function addImportCommand(program: Command, run: Runner): void {
     .option("--text-field <field>", "holds the document", "text")
     .option("--version-field <field>", "holds the source's version (ordering source)")
     .option("--limit <n>", "only the first n lines", integer(1, Number.MAX_SAFE_INTEGER))
-    .option("--wait", "until everything written is merged, and seen by every reader")
+    .option("--wait", "until everything written is ingested, and seen by every reader")
     .action(run(runImport));
 }
 
@@ -67,9 +67,9 @@ async function runImport(session: Session, name: string, options: ImportArgument
     rejects.close();
     await vectors?.close();
   }
-  const merged =
+  const ingested =
     options.wait && !interrupted.aborted
-      ? await waitUntilMerged(session, world, collection, imported.deltas)
+      ? await waitUntilIngested(session, world, collection, imported.deltas)
       : null;
   const unused =
     vectors === null || limit !== undefined || interrupted.aborted
@@ -79,7 +79,7 @@ async function runImport(session: Session, name: string, options: ImportArgument
   return importOutcome(name, {
     ...imported,
     rejects,
-    merged,
+    ingested,
     interrupted: interrupted.aborted,
     milliseconds,
     unused,
@@ -102,14 +102,14 @@ function checkVersionField(collection: Collection, { versionField }: ImportArgum
 
 interface ImportEnd extends Imported {
   readonly rejects: RejectsFile;
-  readonly merged: { readonly quarantined: number } | null;
+  readonly ingested: { readonly quarantined: number } | null;
   readonly interrupted: boolean;
   readonly milliseconds: number;
   readonly unused: number;
 }
 
 function importOutcome(name: string, imported: ImportEnd): Outcome {
-  const { lines, written, deltas, rejects, merged, interrupted, milliseconds, unused } = imported;
+  const { lines, written, deltas, rejects, ingested, interrupted, milliseconds, unused } = imported;
   const rejected = rejects.rows;
   const parts = [
     `${interrupted ? "interrupted: " : ""}wrote ${plural(written, "row")} in ${plural(deltas.length, "delta")}`,
@@ -117,7 +117,7 @@ function importOutcome(name: string, imported: ImportEnd): Outcome {
   ];
   const text = [
     parts.join("; "),
-    ...(merged ? ["all of it is merged and seen by every reader"] : []),
+    ...(ingested ? ["all of it is ingested and seen by every reader"] : []),
     ...(unused > 0 ? [`${unused} vectors at the end of --vectors have no line and were not used`] : []),
     ...(rejected > 0 ? [`REJECTED ${plural(rejected, "row")}; each with its reason in ${rejects.path}`] : []),
     ...rejects.examples.map(
@@ -130,14 +130,16 @@ function importOutcome(name: string, imported: ImportEnd): Outcome {
     ...(rejected > 0
       ? ["mend those lines and import again; rows that are there already change nothing"]
       : []),
-    ...(merged === null && written > 0
-      ? [`it is durable now, and merged by the next run of the compactor (at once: silt compact ${name})`]
+    ...(ingested === null && written > 0
+      ? [`it is durable now, and ingested by the next run of the compactor (at once: silt compact ${name})`]
       : []),
-    ...(written > 0 ? [`count it: silt count ${name}${merged === null ? " --consistency strong" : ""}`] : []),
+    ...(written > 0
+      ? [`count it: silt count ${name}${ingested === null ? " --consistency strong" : ""}`]
+      : []),
   ];
   const exitCode = interrupted
     ? exitCodes.interrupted
-    : rejected > 0 || (merged?.quarantined ?? 0) > 0
+    : rejected > 0 || (ingested?.quarantined ?? 0) > 0
       ? exitCodes.failure
       : exitCodes.ok;
   return {
@@ -149,7 +151,7 @@ function importOutcome(name: string, imported: ImportEnd): Outcome {
       rejected,
       rejectsFile: rejected > 0 ? rejects.path : null,
       vectorsUnused: unused,
-      merged: merged !== null,
+      merged: ingested !== null,
       interrupted,
       milliseconds,
     },

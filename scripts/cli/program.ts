@@ -108,7 +108,7 @@ Start:
   $ npm start                                  the local stack, which --env local needs
   $ silt collection create docs --embedder lexical
   $ silt import docs --records notes.jsonl --wait
-  $ silt query docs --text "how are deltas merged"
+  $ silt query docs --text "how are deltas ingested"
 `,
     );
 }

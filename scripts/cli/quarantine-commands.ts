@@ -35,7 +35,7 @@ export function addQuarantineCommands(program: Command, run: Runner): void {
     .action(run(show));
   quarantine
     .command("retry")
-    .description("put deltas back among the unmerged ones; what is still unreadable comes back here")
+    .description("put deltas back into the backlog; what is still unreadable comes back here")
     .argument("<name>")
     .argument("[delta]")
     .option("--all", "every one of the collection")
@@ -150,7 +150,7 @@ async function retry(
     ...(retried.length > 0
       ? {
           next: [
-            `merge them: silt compact ${name}`,
+            `ingest them: silt compact ${name}`,
             `what is still unreadable comes back: silt quarantine list ${name}`,
           ],
         }

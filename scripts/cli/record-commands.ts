@@ -220,7 +220,9 @@ export function provenanceText(answer: Provenance): string {
     `snapshot ${answer.snapshotVersion}`,
     answer.consistency,
     plural(answer.segments, "segment"),
-    ...(answer.deltasOverlaid > 0 ? [`${plural(answer.deltasOverlaid, "unmerged delta")} included`] : []),
+    ...(answer.deltasOverlaid > 0
+      ? [`${plural(answer.deltasOverlaid, "delta")} of the backlog included`]
+      : []),
     duration(answer.milliseconds),
     plural(answer.requests, "S3 request"),
     ...(answer.warning === undefined ? [] : [`warning: ${answer.warning}`]),

@@ -24,7 +24,7 @@ export function addRestoreCommand(program: Command, run: Runner): void {
   program
     .command("restore")
     .description(
-      "put deltas back that were deleted (merged ones are): writes after them stand; without --confirm it only lists them",
+      "put deltas back that were deleted (ingested ones are): writes after them stand; without --confirm it only lists them",
     )
     .argument("<name>")
     .argument("[deltas...]", "their names; or all of a time:")
@@ -83,7 +83,7 @@ async function restore(
     next: [
       ...(restored.length > 0
         ? [
-            `merge them: silt compact ${name}`,
+            `ingest them: silt compact ${name}`,
             `what does not fit the collection any more is put aside: silt quarantine list ${name}`,
           ]
         : []),

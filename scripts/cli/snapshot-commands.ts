@@ -47,7 +47,7 @@ export function addSnapshotCommands(program: Command, run: Runner): void {
     .option("--as <pin>", "the pin's name (default: v and the version)")
     .action(run(pin));
   add("unpin", "give a pinned version free").argument("<pin>").action(run(removePin));
-  add("rollback", "make a kept version the newest one: takes back every write merged since")
+  add("rollback", "make a kept version the newest one: takes back every write ingested since")
     .argument("<version>", "", version)
     .action(run(goBack));
   add("repair", "write a lost pointer anew").action(run(repair));
@@ -159,7 +159,7 @@ async function inspect(
     parent: parent === null ? "none" : `version ${parent.version}, commit ${parent.commit}`,
     size: bytes(snapshotBytes(manifest)),
     ledger: `${ledger.ingested.rows} rows came in, ${ledger.retired.rows} retired, ${ledger.ingested.rows - ledger.retired.rows} kept`,
-    deltas: `${plural(manifest.applied.length, "merged delta")} whose objects may still be there`,
+    deltas: `${plural(manifest.applied.length, "ingested delta")} whose objects may still be there`,
     watermark: manifest.watermark,
   });
   const segments = table(["SEGMENT", "KIND", "ROWS", "TOMBSTONES", "DEAD SLOTS", "SIZE"], rows);
@@ -203,7 +203,7 @@ async function diff(
     segments: `${change.kept} kept, ${change.added.length} added, ${change.removed.length} removed`,
     rows: `${signed(change.rows)} stored, ${signed(change.tombstones)} tombstones`,
     ledger: `${signed(change.ingestedRows)} rows came in, ${signed(change.retiredRows)} retired`,
-    deltas: plural(change.deltas.length, "newly merged delta"),
+    deltas: plural(change.deltas.length, "newly ingested delta"),
     bytes: `${change.bytes < 0 ? "-" : "+"}${bytes(Math.abs(change.bytes))}`,
     causes:
       change.causes.from === change.causes.to
@@ -277,7 +277,7 @@ async function goBack(
   return {
     value: { shard, from: before.manifest.version, to: wanted, version: now, moved },
     text: moved
-      ? `${name}/${shard}: version ${now} has the content of version ${wanted}; writes merged since then are taken back`
+      ? `${name}/${shard}: version ${now} has the content of version ${wanted}; writes ingested since then are taken back`
       : `${name}/${shard}: version ${wanted} is current already`,
     ...(moved
       ? {

@@ -13,7 +13,7 @@ export interface SnapshotDifference {
   /** By the conservation ledgers: writes that came in between, and rows that were superseded or expired. */
   readonly ingestedRows: number;
   readonly retiredRows: number;
-  /** Deltas that `to` names as merged and `from` does not; those whose objects are long gone are named by neither. */
+  /** Deltas that `to` names as ingested and `from` does not; those whose objects are long gone are named by neither. */
   readonly deltas: readonly string[];
   readonly causes: { readonly from: string; readonly to: string };
 }

@@ -62,10 +62,10 @@ export function adviceFor(status: ShardStatus): string[] {
   }
   const left = lastRun?.left as { deltas?: number; reason?: string } | undefined;
   if (left !== undefined && backlog !== null && backlog.deltas > 0)
-    advice.push(`${name}: the last run left ${left.deltas} of its deltas unmerged: ${left.reason}`);
+    advice.push(`${name}: the last run left ${left.deltas} of its deltas in the backlog: ${left.reason}`);
   if (snapshot !== null && snapshot.flatSegments > flatSegmentsMany) {
     advice.push(
-      `${name}: ${snapshot.flatSegments} small segments wait to be merged: silt compact ${collection}`,
+      `${name}: ${snapshot.flatSegments} small segments wait to be ingested: silt compact ${collection}`,
     );
   }
   return advice;

@@ -73,11 +73,11 @@ async function compact(
       summary = (await deployment.call("compactor", event)) as RunSummary;
       runs += 1;
       for (const shard of summary.shards) add(done, shard);
-      const merged = summary.shards.reduce((sum, { deltas }) => sum + deltas, 0);
-      total += merged;
-      progress.update(total, total + summary.pending, `${total} deltas merged, ${summary.pending} left`);
+      const ingested = summary.shards.reduce((sum, { deltas }) => sum + deltas, 0);
+      total += ingested;
+      progress.update(total, total + summary.pending, `${total} deltas ingested, ${summary.pending} left`);
       const busy = summary.shards.some(({ outcome }) => outcome === "busy");
-      busyRuns = busy && merged === 0 ? busyRuns + 1 : 0;
+      busyRuns = busy && ingested === 0 ? busyRuns + 1 : 0;
       if (busyRuns > 0 && busyRuns < busyRunsMax) await deployment.world.clock.sleep(busyWaitMs);
     } while (
       isUnfinished(summary) &&
@@ -149,7 +149,7 @@ function compactOutcome({
       : []),
     ...(quarantined > 0 ? [`deltas were put aside: silt quarantine list ${collection}`] : []),
     ...(left
-      ? [`${collection}/${shard}: ${plural(left.deltas, "delta")} stays unmerged: ${left.reason}`]
+      ? [`${collection}/${shard}: ${plural(left.deltas, "delta")} stays in the backlog: ${left.reason}`]
       : []),
   ]);
   const { messages } = summary;
@@ -261,7 +261,7 @@ async function collect(
     next: [
       ...(dryRun && objects > 0 ? [`delete them: silt gc ${name}`] : []),
       ...(late > 0
-        ? [`${plural(late, "delta")} appeared too late to be merged: silt quarantine list ${name}`]
+        ? [`${plural(late, "delta")} appeared too late to be ingested: silt quarantine list ${name}`]
         : []),
       ...(busy ? ["somebody else collects or publishes: run it again in a moment"] : []),
     ],

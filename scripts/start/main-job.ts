@@ -1,6 +1,6 @@
 /**
  * The main job on real input: the project's own documentation, cut into passages by heading, embedded by the built-in
- * lexical embedder, sent through the producer function, merged by the scheduled compactor, and asked three questions
+ * lexical embedder, sent through the producer function, ingested by the scheduled compactor, and asked three questions
  * through the query function.
  */
 import { readdirSync, readFileSync } from "node:fs";
@@ -87,7 +87,7 @@ export async function sendRecords(invoke: Invoke, records: readonly DocumentReco
   return tokens;
 }
 
-/** Waits until the compactor has merged everything that was sent; says how far it is. */
+/** Waits until the compactor has ingested everything that was sent; says how far it is. */
 export async function waitForCompactor(invoke: Invoke, report: (pending: number) => void): Promise<number> {
   const waitMs = 500;
   const waitsMax = 240;
@@ -100,7 +100,7 @@ export async function waitForCompactor(invoke: Invoke, report: (pending: number)
     await new Promise((resolve) => setTimeout(resolve, waitMs));
   }
   throw new Error(
-    `the compactor did not merge everything in ${(waitMs * waitsMax) / 1000} s; its log is in .siltstone/logs/`,
+    `the compactor did not ingest everything in ${(waitMs * waitsMax) / 1000} s; its log is in .siltstone/logs/`,
   );
 }
 

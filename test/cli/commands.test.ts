@@ -341,14 +341,16 @@ test("waiting for an import goes on past a damaged shard, and ends with its dama
   let slept = 0;
   clock.onSleep = async (ms) => {
     clock.advance(ms);
-    // Only now, as the schedule does; before that nothing is merged.
+    // Only now, as the schedule does; before that nothing is ingested.
     if (++slept === 3) await cli.run(["compact"]);
   };
   const said = await cli.run(["import", "docs", "--records", path, "--wait"]);
   rmSync(folder, { recursive: true });
   expect(said).toMatchObject({
     code: 6,
-    err: expect.stringMatching(/docs\/1\/pointer\.json is corrupt: .*; the other shards are merged/),
+    err: expect.stringMatching(
+      /docs\/1\/pointer\.json is corrupt: .*; the other shards' deltas are ingested/,
+    ),
   });
   expect(slept).toBe(3);
   expect(store.keys("docs/").filter((key) => key.includes("/deltas/"))).toEqual([

@@ -173,7 +173,7 @@ test("source versions come from a field, and decide", async () => {
   expect(got.json()).toMatchObject({ records: [{ version: 5, vector: [1, 1] }] });
 });
 
-test("--wait ends when everything is merged; Ctrl-C ends after the batch in hand", async () => {
+test("--wait ends when everything is ingested; Ctrl-C ends after the batch in hand", async () => {
   write(
     "w.jsonl",
     lines(10)

@@ -127,7 +127,7 @@ test("writes, versions and upkeep", async () => {
   expect(await answer("count", "docs", "--consistency", "strong")).toMatchObject({ count });
   expect(await answer("gc", "docs", "--dry-run")).toMatchObject({ dryRun: true, objects: 0 });
 
-  // Nothing is there to merge, so only a dead run holds this lease.
+  // No segments are there to merge, so only a dead run holds this lease.
   const dead = { owner: "dead", leaseMs: 60_000, nowMs: Date.now() };
   await deployed.world.leases.acquire(mergeLease("docs/0"), dead);
   const { leases } = await answer("lease", "show", "docs");

@@ -56,7 +56,7 @@ test("it lists first, and does it when it is confirmed", async () => {
   const done = await cli.run(command!.split(" ").slice(1));
   expect(done).toMatchObject({ code: 0, err: "" });
   expect(done.out).toContain("restored 3 deltas of docs under new names; writes and deletes that came after");
-  expect(done.out).toContain("→ merge them: silt compact docs");
+  expect(done.out).toContain("→ ingest them: silt compact docs");
   expect(await documents()).toEqual(["a: second", "b: since"]);
   await cli.run(["compact", "docs"]);
   expect(await documents()).toEqual(["a: second", "b: since"]);

@@ -149,7 +149,7 @@ export const scenarios: readonly Scenario[] = [
   },
   { name: "ingest", races: true, prepare: twoVersions, run: ingestAll },
   {
-    // The writer's clock is behind: what waits is older than the delete that is merged already.
+    // The writer's clock is behind: what waits is older than the delete that is ingested already.
     name: "ingest what a delete has beaten",
     races: true,
     prepare: async (stage) => {
@@ -227,7 +227,7 @@ export const scenarios: readonly Scenario[] = [
   },
   {
     // The compactor died after its commit: what is taken back still lies in the backlog.
-    name: "roll back what is merged and not deleted yet",
+    name: "roll back what is ingested and not deleted yet",
     races: true,
     prepare: async (stage) => {
       await twoVersions(stage);

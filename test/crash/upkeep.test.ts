@@ -5,7 +5,7 @@ exploreAll(
   "collect garbage",
   "roll back",
   "roll back to before a merge",
-  "roll back what is merged and not deleted yet",
+  "roll back what is ingested and not deleted yet",
   "roll back to what only a pin keeps",
   "pin",
   "repair a lost pointer",

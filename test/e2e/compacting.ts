@@ -43,7 +43,7 @@ export function compacting(deployed: Deployed): void {
     expect(await count("letters")).toBe(1);
   });
 
-  test("a delta whose notification was lost is merged; the run and the shard are noted", async () => {
+  test("a delta whose notification was lost is ingested; the run and the shard are noted", async () => {
     await create("lost");
     const { world } = deployed;
     const queue = { send: async () => {} };
@@ -82,9 +82,9 @@ export function compacting(deployed: Deployed): void {
     await Promise.all(writers);
     writing = false;
     const runs = [...(await Promise.all(compactors)).flat(), await manual("crowd")];
-    // Each delta was merged by one run only.
-    const merged = runs.flatMap(({ shards }) => shards).reduce((sum, shard) => sum + shard.deltas, 0);
-    expect(merged).toBe(1_000);
+    // Each delta was ingested by one run only.
+    const ingested = runs.flatMap(({ shards }) => shards).reduce((sum, shard) => sum + shard.deltas, 0);
+    expect(ingested).toBe(1_000);
     expect(await count("crowd")).toBe(1_000);
     const proofs = [await verify(deployed.world, collection, 0), await verify(deployed.world, collection, 1)];
     expect(proofs.flatMap(({ faults }) => faults)).toEqual([]);

@@ -108,7 +108,7 @@ test("a clock that jumps ahead after the LIST moves the watermark no further", a
   expect(manifest.watermark <= world.clock.fork({ seed: 3, skewMs: -watermarkLagMs }).ulid()).toBe(true);
 });
 
-test("a delta within its horizon is merged, though the clock jumped past it while it was read", async () => {
+test("a delta within its horizon is ingested, though the clock jumped past it while it was read", async () => {
   await write(world, "a");
   world.clock.advance(30 * day - hour);
   const compactor = off(3 * hour, { from: isGet, until: ({ operation }) => operation !== "get" });

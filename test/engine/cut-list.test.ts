@@ -26,13 +26,13 @@ const write = async (world: World, memory: MemoryWorld, id: string) => {
 const ingest = (world: World) =>
   compact(world, { ingest: true, upkeep: false, deadlineMs: world.clock.nowMs() + 3_600_000 });
 
-test("what is merged and still lies behind the end is not merged again", async () => {
+test("what is ingested and still lies behind the end is not ingested again", async () => {
   const { world, head } = await storeOf();
   await write(world, world, "newest");
   const dying = effects(world, ({ operation }) => (operation === "delete" ? { kind: "refuse" } : undefined));
   await ingest(dying);
   expect((await head()).manifest.applied).toHaveLength(1);
-  // Writers whose clocks are behind: their deltas come before the one that is merged.
+  // Writers whose clocks are behind: their deltas come before the one that is ingested.
   const behind = { ...world, clock: world.clock.fork({ seed: 5, skewMs: -60_000 }) };
   await underBounds(small, async () => {
     for (let i = 0; i < 11; i++) await write(behind, world, `r${i}`);
@@ -43,18 +43,18 @@ test("what is merged and still lies behind the end is not merged again", async (
   expect(world.store.keys(`${collection}/0/deltas/`)).toEqual([]);
 });
 
-test("a strong read whose LIST was cut, and is merged by the time the pointer is read, looks again", async () => {
+test("a strong read whose LIST was cut, and is ingested by the time the pointer is read, looks again", async () => {
   const { world } = await storeOf();
   await underBounds(small, async () => {
     for (let i = 0; i < 10; i++) await write(world, world, `r${i}`);
-    // So old that the watermark passes what is merged.
+    // So old that the watermark passes what is ingested.
     world.clock.advance(2 * 3_600_000);
     let listed = false;
     const slow = effects(world, async ({ operation, key }, moment) => {
       if (moment !== "before" || operation !== "get" || !key.endsWith("pointer.json") || listed)
         return undefined;
       listed = true;
-      // Eight of the nine are merged meanwhile, in two batches; the last stays behind its end.
+      // Eight of the nine are ingested meanwhile, in two batches; the last stays behind its end.
       const [slept] = [world.clock.nowMs()];
       let batches = 0;
       await compact(

@@ -85,7 +85,7 @@ test("a reader that has a view goes on with it, and says why; who may not have i
   await reader.close();
 });
 
-test("unmerged deltas cannot be laid over: a strong read says so, and leaves nothing behind", async () => {
+test("a backlog cannot be laid over on a full disk: a strong read says so, and leaves nothing behind", async () => {
   const { collection, write, reader } = await prepare();
   const strong = { collection: collection.name, consistency: "strong" } as const;
   await write("a");

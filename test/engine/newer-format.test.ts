@@ -65,7 +65,7 @@ function deltaOfFormat2(): Buffer {
   return Buffer.from(tableToIPC(new Table(table.schema, table.batches), "file"));
 }
 
-test("a delta of a newer format waits: others are merged past it, it is never late, and promises say why they cannot be kept", async () => {
+test("a delta of a newer format waits: others are ingested past it, it is never late, and promises say why they cannot be kept", async () => {
   const { world, collection, write, reader } = await prepare();
   const first = await write("first");
   const known = Buffer.from(world.store.bytes(deltaKey(ref, first))!);

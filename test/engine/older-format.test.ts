@@ -26,9 +26,9 @@ const ref = { collection: name, shard: 0 };
 const hour = 3_600_000;
 const vectorOf = (n: number): number[] =>
   Array.from({ length: 8 }, (_, i) => Math.sin(n * 7.3 + i * 1.7 + 1));
-/** What was merged: r4 is deleted, r3 has a new document, r60 came later. Waiting: r61, and the delete of r5. */
-const merged = Array.from({ length: 61 }, (_, n) => n).filter((n) => n !== 4);
-const all = [...merged.filter((n) => n !== 5), 61];
+/** What was ingested: r4 is deleted, r3 has a new document, r60 came later. Waiting: r61, and the delete of r5. */
+const ingested = Array.from({ length: 61 }, (_, n) => n).filter((n) => n !== 4);
+const all = [...ingested.filter((n) => n !== 5), 61];
 const documentOf = (n: number): string => (n === 3 ? "document 3, again" : `document ${n} Ω`);
 const recordOf = (n: number) => ({
   id: `r${n}`,
@@ -75,7 +75,7 @@ test("it is read: cold, from its graph, with what waits laid over it, and proved
   const { world, collection, reader } = there;
   const cold = await reader.query({ collection: name, vector: vectorOf(7), topK: 1 });
   expect(cold).toMatchObject({ cold: true, results: [{ id: "r7" }] });
-  await expectRecords(there, merged, "eventual");
+  await expectRecords(there, ingested, "eventual");
   await expectRecords(there, all, "strong");
   expect((await verify(world, collection, 0)).faults).toEqual([]);
   expect(await listQuarantine(world.store, ref)).toHaveLength(1);

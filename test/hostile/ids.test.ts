@@ -56,7 +56,7 @@ test("any other text is an id, in any script and direction", async () => {
   expect([status, body.written]).toEqual([200, ids.length]);
 });
 
-test("ids of an older version, merged or not yet, are read, found, counted and deleted", async () => {
+test("ids of an older version, ingested or not yet, are read, found, counted and deleted", async () => {
   const ids = [...c1, ...directions].map(idOf);
   const { collection } = await createCollection(world, { name: "docs", dims: 2, metric: "cosine" });
   const putOld = async (written: readonly string[]) => {

@@ -50,7 +50,7 @@ function missingFile(world: World): string | null {
   return null;
 }
 
-/** I1, I4, I5: what is published and what is unmerged are together the fold of all that is owed: no less, no more. */
+/** I1, I4, I5: what is published and the backlog are together the fold of all that is owed: no less, no more. */
 function wrongState(setup: Setup, world: World): string | null {
   const { segments, applied } = manifestOf(world, world.pointer);
   const there = visible(setup, rowsOf(world, segments) | (world.deltas & ~applied));

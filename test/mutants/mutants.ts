@@ -188,7 +188,7 @@ export const mutants: readonly Mutant[] = [
     ],
   },
   mutant(
-    "merged deltas count as waiting",
+    "ingested deltas count as waiting",
     "lib/engine/shard/deltas.ts",
     "delta > manifest.watermark && !applied.has(delta)",
     "delta > manifest.watermark && applied !== null",
@@ -412,7 +412,7 @@ export const mutants: readonly Mutant[] = [
     test: "test/engine/read/freshness.test.ts",
   },
   {
-    name: "a bounded read whose token is merged takes a view of any age",
+    name: "a bounded read whose token is ingested takes a view of any age",
     file: "lib/engine/read/shard-reader.ts",
     edits: [
       {
@@ -537,7 +537,7 @@ export const mutants: readonly Mutant[] = [
     "test/engine/read/made-again.test.ts",
   ),
   mutant(
-    "a token of a former collection counts as merged",
+    "a token of a former collection counts as ingested",
     "lib/engine/read/read-request.ts",
     "token.collectionId !== null && token.collectionId !== collection.id",
     "token.collectionId === null && token.collectionId === collection.id",
@@ -639,7 +639,7 @@ export const mutants: readonly Mutant[] = [
     test: "test/engine/read/token.test.ts",
   },
   {
-    name: "token read: a delta that was put back is taken for merged",
+    name: "token read: a delta that was put back is taken for ingested",
     file: "lib/engine/read/shard-reader.ts",
     edits: [
       {
@@ -889,7 +889,7 @@ export const mutants: readonly Mutant[] = [
     "",
   ),
   mutant(
-    "a read lays over what was merged, forgotten and taken back meanwhile",
+    "a read lays over what was ingested, forgotten and taken back meanwhile",
     "lib/engine/read/shard-reader.ts",
     "const outrunVersions = 3;",
     "const outrunVersions = 3_000;",
@@ -919,7 +919,7 @@ export const mutants: readonly Mutant[] = [
     "break;",
   ),
   {
-    name: "a delta of another collection or embedding space is merged",
+    name: "a delta of another collection or embedding space is ingested",
     file: "lib/engine/shard/deltas.ts",
     edits: [{ search: "      misfit(collection, shard, header) ??\n", replace: "" }],
     test: "test/engine/compact/compact.test.ts",
@@ -1168,20 +1168,20 @@ export const mutants: readonly Mutant[] = [
     "test/engine/compact/tombstone-retention.test.ts",
   ),
   mutant(
-    "deltas are merged that are older than what a collection remembers of its deletes",
+    "deltas are ingested that are older than what a collection remembers of its deletes",
     "lib/engine/shard/deltas.ts",
     "Math.min(horizonMs, retention * dayMs)",
     "Math.max(horizonMs, retention * dayMs)",
     "test/engine/compact/tombstone-retention.test.ts",
   ),
   mutant(
-    "tombstones are kept no hour longer than deltas are merged",
+    "tombstones are kept no hour longer than deltas are ingested",
     "lib/engine/shard/deltas.ts",
     "retention * dayMs + 3_600_000;",
     "retention * dayMs;",
   ),
   mutant(
-    "deltas beyond the horizon are merged",
+    "deltas beyond the horizon are ingested",
     "lib/engine/shard/deltas.ts",
     "return nowMs - createdAtMs <= beyondMs",
     "return nowMs - createdAtMs <= beyondMs * 100",

@@ -32,7 +32,7 @@ export async function atRest(
     const report = await compact(world, request);
     for (const { error } of report.shards)
       if (error) oracle.violate(`at rest: compacting failed: ${error.message}`);
-    if (report.pending > 0) oracle.violate(`at rest: ${report.pending} deltas stay unmerged`);
+    if (report.pending > 0) oracle.violate(`at rest: ${report.pending} deltas stay in the backlog`);
     const options = { deadlineMs: memory.clock.nowMs() + hour, limits: plan.limits };
     for (const { shard } of shards) await merge(world, collection, shard, options);
   };

@@ -295,7 +295,7 @@ export class Oracle {
     });
   }
 
-  /** Acknowledged deltas that are neither merged, taken back, put aside, nor waiting. */
+  /** Acknowledged deltas that are neither ingested, taken back, put aside, nor waiting. */
   lost(): string[] {
     const lost: string[] = [];
     for (const known of this.deltas.values()) {
@@ -406,13 +406,13 @@ export class Oracle {
     );
   }
 
-  /** A quarantined copy may go when the same bytes are waiting again, or were merged. */
+  /** A quarantined copy may go when the same bytes are waiting again, or were ingested. */
   #quarantineDeleted(shard: string, key: string): void {
     if (!this.#isElsewhere(shard, this.#store.bytes(key)!, key))
       this.violate(`${key} was deleted, and its delta is nowhere else`);
   }
 
-  /** Whether a delta's bytes were merged, or lie under another key: waiting or put aside, perhaps by a retry's new name. */
+  /** Whether a delta's bytes were ingested, or lie under another key: waiting or put aside, perhaps by a retry's new name. */
   #isElsewhere(shard: string, body: Buffer, key: string): boolean {
     const content = contentOfDelta(body);
     const isThere = (other: string) => {

@@ -237,7 +237,7 @@ async function operatorRound(scene: Scene, world: ActorWorld, chance: Chance): P
       const again = await expecting({ scene, world }, kinds, () => retryQuarantined(world, ref, delta));
       if (again === null) return;
       oracle.count("quarantine retried");
-      // From now on as good as any acknowledged write: merged, or put aside for what is in it.
+      // From now on as good as any acknowledged write: ingested, or put aside for what is in it.
       oracle.acked([{ delta: again }]);
     }
   }

@@ -50,7 +50,7 @@ type Says = (oracle: Oracle, window: Judged, asked: Asked, message: string) => b
 const reasons: readonly (readonly [string, ErrorKind, Says])[] = [
   ["nothing is published", "unavailable", saysNothingPublished],
   ["its version is too large", "unavailable", saysTooLarge],
-  ["too much is unmerged", "unavailable", saysTooMuchUnmerged],
+  ["the backlog is too large", "unavailable", saysBacklogTooLarge],
   ["overtaken", "unavailable", saysOvertaken],
   ["a bad delta", "corrupt", saysBadDelta],
   ["its pointer is lost", "corrupt", saysPointerLost],
@@ -100,8 +100,8 @@ function saysTooMuchOpen({ cacheBytesMax }: Asked, message: string): boolean {
 }
 
 /** There are that many deltas of which no version that may be read knows. */
-function saysTooMuchUnmerged(oracle: Oracle, window: Judged, asked: Asked, message: string): boolean {
-  const [, name, deltas] = /(\S+\/\d+): (\d+) unmerged deltas/.exec(message) ?? [];
+function saysBacklogTooLarge(oracle: Oracle, window: Judged, asked: Asked, message: string): boolean {
+  const [, name, deltas] = /(\S+\/\d+): (\d+) deltas of the backlog/.exec(message) ?? [];
   if (name === undefined || asked.consistency !== "strong" || Number(deltas) <= bounds.overlaidDeltas)
     return false;
   const oldest = oracle.shard(name).versions.get(window.currentVersions[Number(name.split("/")[1])]!);
@@ -113,7 +113,7 @@ function saysTooMuchUnmerged(oracle: Oracle, window: Judged, asked: Asked, messa
 
 /** Each time it looked, a delta that it had found was gone. */
 function saysOvertaken(oracle: Oracle, window: Judged, { collection }: Asked, message: string): boolean {
-  if (!message.includes("deltas are merged faster than they can be read")) return false;
+  if (!message.includes("deltas are ingested faster than they can be read")) return false;
   const gone = [...oracle.deltas.values()].filter(
     ({ shard, goneAt }) => shard.startsWith(`${collection}/`) && goneAt !== null && goneAt > window.beganAt,
   );

@@ -182,7 +182,7 @@ function strongAnswers(oracle: Oracle, window: ReadWindow, part: Part): readonly
     ({ ackedAt, quarantinedAt }) => ackedAt !== null && ackedAt < window.beganAt && quarantinedAt === null,
   );
   const least = foldWrites(published.state.values(), ...due.map(({ writes }) => writes!));
-  // What lies below the low watermark came too late: it was never acknowledged, and will never be merged.
+  // What lies below the low watermark came too late: it was never acknowledged, and will never be ingested.
   const watermark = published.manifest?.watermark ?? "";
   const possible: Write[] = others.filter(({ delta }) => delta > watermark).flatMap(({ writes }) => writes!);
   const answers = part.ids.map((id) => {

@@ -37,7 +37,7 @@ const events = [
   "deltas overlaid",
   "as many deltas overlaid as may be",
   "read refused: nothing is published",
-  "read refused: too much is unmerged",
+  "read refused: the backlog is too large",
   "read refused: its version is too large",
   "read refused: its pointer is lost",
   "read refused: a bad delta",

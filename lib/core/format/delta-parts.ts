@@ -4,7 +4,7 @@ import { invalid } from "../model/errors.ts";
 import type { DeltaRow } from "../model/row.ts";
 import { shardOf } from "../model/shard-of.ts";
 
-/** Of one delta: small enough to be merged in good time, large enough to be cheap. */
+/** Of one delta: small enough to be ingested in good time, large enough to be cheap. */
 const rowsTarget = 4_000;
 /** Half of the most that a delta may have, which leaves space for what encoding adds; the largest row has 313 KB. */
 const bytesTarget = 32 * 1024 * 1024;

@@ -71,7 +71,7 @@ export interface Manifest {
   readonly segments: readonly Segment[];
   /** ULIDs of deltas that are part of this version and whose objects may still exist, ascending. */
   readonly applied: readonly string[];
-  /** No unmerged delta is older than this ULID (docs/protocol.md, "Low watermark"): LISTs start here. */
+  /** No delta of the backlog is older than this ULID (docs/protocol.md, "Low watermark"): LISTs start here. */
   readonly watermark: string;
   /**
    * Conservation: every row that ever came in is in a segment or was retired (superseded, or an expired tombstone):

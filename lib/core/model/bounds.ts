@@ -2,7 +2,7 @@
  * How many deltas and segments the protocol takes at once. Each is read where it applies, every time: the simulator makes
  * them small, so that runs of a few hundred steps meet them (test/sim/plan.ts). Nothing of the product changes them.
  *
- * - A LIST must see past what a dead run left: its batch, merged and not deleted. So a strong read that refuses more than
+ * - A LIST must see past what a dead run left: its batch, ingested and not deleted. So a strong read that refuses more than
  *   `overlaidDeltas` is not kept from its answer by a LIST that is cut: overlaid + batch < listed.
  * - A manifest names as applied what its LIST found, and what a dead run left behind the end of a cut one: listed + batch
  *   ≤ applied.

@@ -39,7 +39,7 @@ const controlPattern = /[\u0000-\u001f\u007f]/;
 /**
  * What new ids are refused for as well: C1 controls, which terminals obey, and all that turns the direction of text (marks,
  * embeddings, overrides, isolates), which makes an id look like another. Ids that older versions took may have them, so that
- * deletes, and rows of deltas that wait to be merged, may as well.
+ * deletes, and rows of deltas that wait to be ingested, may as well.
  */
 const unseenPattern = /[\p{Cc}\p{Bidi_Control}]/u;
 
@@ -225,7 +225,7 @@ function idShown(value: unknown): string | undefined {
 
 /**
  * What keeps a delta's row out of its collection, or null: a writer that does not go through checkRecords (pyarrow in
- * another language) is held to the same rules before its rows are merged.
+ * another language) is held to the same rules before its rows are ingested.
  */
 export function rowProblem(collection: Collection, row: Row): Problem | null {
   const reasons: [field: string, reason: string | null][] = [

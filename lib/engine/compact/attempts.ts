@@ -38,7 +38,7 @@ export class Attempts {
   /** Two runs have died of this delta, the last of them of nothing else. */
   readonly culprit: string | null;
 
-  /** Looks at what the run before left. `pending`: the unmerged deltas. */
+  /** Looks at what the run before left. `pending`: the backlog. */
   static async open(leases: LeaseTable, shard: ShardRef, pending: readonly string[]): Promise<Attempts> {
     const name = `attempt/${shardName(shard)}`;
     const note = (await bestEffort(leases.readNote(name))) ?? {};
@@ -58,7 +58,7 @@ export class Attempts {
       ? { deltas: ulidsOf(suspects), deltasMax, isDeadly: isDeadly === true }
       : nobody;
     const batch = ulidsOf(note.batch);
-    // What is merged by now killed nobody.
+    // What is ingested by now killed nobody.
     const died = [...batch].filter((delta) => pending.has(delta));
     this.#isOpen = batch.size > 0;
     this.#suspects = before;

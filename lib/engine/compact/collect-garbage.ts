@@ -59,7 +59,7 @@ export interface CollectReport {
   readonly segments: readonly string[];
   readonly keys: readonly string[];
   readonly bytes: number;
-  /** Deltas that appeared too late to be merged, and were put aside. */
+  /** Deltas that appeared too late to be ingested, and were put aside. */
   readonly lateDeltas: readonly string[];
 }
 

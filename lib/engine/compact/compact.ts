@@ -60,7 +60,7 @@ export interface CompactReport {
   /** Objects that its LISTs met and that are not the product's. */
   readonly strangers: StrangersFound;
   readonly messages: { readonly settled: number; readonly deadLettered: number; readonly left: number };
-  /** Unmerged deltas that are left for the next run. */
+  /** Deltas of the backlog that are left for the next run. */
   readonly pending: number;
 }
 
@@ -242,13 +242,13 @@ class Run {
     turns.saw(shardName(ref), this.#world.clock.nowMs(), { isRestless });
   }
 
-  /** A message is done with when its delta is merged or put aside: when the backlog, as far as it was looked at, lacks it. */
+  /** A message is done with when its delta is ingested or put aside: when the backlog, as far as it was looked at, lacks it. */
   async #fateOf(notice: Notification, ingested: ReadonlySet<string>): Promise<Fate> {
     const name = shardName(notice);
     if (ingested.has(name)) {
       const { pending, unseenAfter } = this.#reports.of(notice).ingest!;
       const isSeen = unseenAfter === null || notice.delta <= unseenAfter;
-      if (isSeen && !pending.includes(notice.delta)) return { kind: "merged" };
+      if (isSeen && !pending.includes(notice.delta)) return { kind: "ingested" };
     }
     if (this.#shards.mayExist(notice)) return { kind: "left" };
     return { kind: "senseless", reason: "its collection or shard does not exist" };

@@ -19,7 +19,7 @@ export interface Hint {
 }
 /** What becomes of a message. One that is left comes back by itself. */
 export type Fate =
-  | { readonly kind: "merged" }
+  | { readonly kind: "ingested" }
   | { readonly kind: "left" }
   | { readonly kind: "senseless"; readonly reason: string };
 
@@ -62,7 +62,7 @@ export class Inbox {
     const done: QueueMessage[] = [];
     for (const { message, notice } of hints) {
       const fate = await fateOf(notice);
-      if (fate.kind === "merged") done.push(message);
+      if (fate.kind === "ingested") done.push(message);
       else if (fate.kind === "left") this.#counts.left += 1;
       else await this.#deadLetter(message, fate.reason);
     }

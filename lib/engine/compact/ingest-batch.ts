@@ -1,7 +1,7 @@
 /**
  * One batch of a shard's deltas: read, folded, written as one segment, proved, published, and deleted.
  *
- * A delta that cannot be merged concerns itself alone. One that does not prove itself is put aside; one that this run can do
+ * A delta that cannot be ingested concerns itself alone. One that does not prove itself is put aside; one that this run can do
  * nothing about is left. When the segment itself cannot be made, or does not hold what came in, the batch says so without
  * anything having happened: its deltas are tried again in smaller batches, until one of them is the only one
  * (lib/engine/compact/attempts.ts).
@@ -226,7 +226,10 @@ function ingestChange(
     );
   }
   if (already.length > 0)
-    throw new SiltstoneError("fenced", `${shardName(manifest)}: another run has merged some of these deltas`);
+    throw new SiltstoneError(
+      "fenced",
+      `${shardName(manifest)}: another run has ingested some of these deltas`,
+    );
   const listed = new Set(run.batch.listed.map(({ delta }) => delta));
   const end = endOf(run.batch.listed);
   const mayBeThere = (delta: string) => listed.has(delta) || (end !== null && delta > end);
@@ -245,8 +248,8 @@ function ingestChange(
 }
 
 /**
- * Below every delta object that may still be there, merged or not, and well below the time of the LIST: a new delta
- * cannot appear under it. A merged one counts as well: were its deletion lost to a crash, no LIST would find it again.
+ * Below every delta object that may still be there, ingested or not, and well below the time of the LIST: a new delta
+ * cannot appear under it. An ingested one counts as well: were its deletion lost to a crash, no LIST would find it again.
  */
 function nextWatermark(current: string, { listed, listedAtMs }: Batch): string {
   const oldest = listed[0]?.delta;

@@ -1,5 +1,5 @@
 /**
- * Ingesting: a shard's unmerged deltas become one new flat segment. What a run costs depends on the deltas alone.
+ * Ingesting: a shard's backlog becomes one new flat segment. What a run costs depends on the deltas alone.
  *
  *  1. The shard's lease is taken; its epoch fences older holders.
  *  2. The head is read. A newer epoch there: fenced, stop.
@@ -26,7 +26,7 @@ import { corrupt, isKind, isNewerFormat, SiltstoneError } from "../../core/model
 import { ulidTimeMs } from "../../core/model/ulid.ts";
 import { ingestEstimate, type ResourceBudget, shortageOf } from "../../core/policy/resource-estimate.ts";
 import type { World } from "../ports.ts";
-import { endOf, isCut, type ListedDelta, listDeltas, unmerged } from "../shard/deltas.ts";
+import { backlogOf, endOf, isCut, type ListedDelta, listDeltas } from "../shard/deltas.ts";
 import { type Head, readHead, readHeadAgain, readHeadIfPlaced } from "../shard/head.ts";
 import { HeldLease, ingestLease } from "../shard/lease.ts";
 import type { OnStranger } from "../shard/strangers.ts";
@@ -56,11 +56,11 @@ export interface IngestReport {
   readonly deltas: number;
   readonly rows: number;
   readonly quarantined: number;
-  /** Deltas that are still unmerged. */
+  /** Deltas that are still in the backlog. */
   readonly pending: readonly string[];
   /** Where the backlog is longer than one LIST: what is newer than this delta was not looked at. */
   readonly unseenAfter: string | null;
-  /** Those of them that this run can do nothing about, and why; others are merged past them. */
+  /** Those of them that this run can do nothing about, and why; others are ingested past them. */
   readonly left: readonly { readonly delta: string; readonly reason: string }[];
   readonly oldestPendingMs: number | null;
 }
@@ -90,7 +90,7 @@ export async function ingest(
   if (listed.deltas.length === 0) return reportOf("done", nothing, listed.deltas, []);
   const lease = await HeldLease.acquire(world, ingestLease(shardName(ref)), first.pointer.epoch);
   if (lease === null)
-    return reportOf("busy", nothing, listed.deltas, unmerged(listed.deltas, first.manifest));
+    return reportOf("busy", nothing, listed.deltas, backlogOf(listed.deltas, first.manifest));
   try {
     const head = await readHeadAgain(world.store, collection, shard, first);
     // `applied` may only forget what a LIST after the reading of the head does not find.
@@ -177,7 +177,7 @@ class Run {
   }
 
   async run(): Promise<IngestReport> {
-    const waiting = unmerged(this.#listed.deltas, this.#head.manifest).map(({ delta }) => delta);
+    const waiting = backlogOf(this.#listed.deltas, this.#head.manifest).map(({ delta }) => delta);
     const attempts = await Attempts.open(this.#world.leases, this.#ref, waiting);
     try {
       if (attempts.culprit !== null) {
@@ -198,7 +198,7 @@ class Run {
   async #ingestAll(attempts: Attempts): Promise<IngestReport> {
     for (let batch = 0; batch < batchesMax; batch++) {
       await deleteApplied(this.#world, this.#ref, this.#head, this.#listed.deltas);
-      const pending = unmerged(this.#listed.deltas, this.#head.manifest);
+      const pending = backlogOf(this.#listed.deltas, this.#head.manifest);
       const ready = pending.filter(({ delta }) => !this.#left.has(delta));
       if (ready.length > 0) {
         if (this.#options.outOfTime()) return this.#report("outOfTime", pending);
@@ -211,7 +211,7 @@ class Run {
       }
       this.#listed = await listNow(this.#world, this.#ref, this.#head);
     }
-    return this.#report("outOfTime", unmerged(this.#listed.deltas, this.#head.manifest));
+    return this.#report("outOfTime", backlogOf(this.#listed.deltas, this.#head.manifest));
   }
 
   /** One batch of the oldest. */

@@ -3,7 +3,7 @@
  * not acknowledged (lib/engine/write/produce.ts), no LIST of the compactor finds it, and no reader reads it. So that it does
  * not lie there for ever, garbage collection puts it aside, where a person can look at it and put it back.
  *
- * A LIST from the very beginning walks over the delete markers of all that was merged in the last two weeks, so a run looks
+ * A LIST from the very beginning walks over the delete markers of all that was ingested in the last two weeks, so a run looks
  * two hours below the watermark, which is where most sleepers end up; and once a day from the beginning, in two hours of
  * the day that differ from shard to shard. Upkeep surveys every shard within two hours (lib/engine/compact/sweep.ts), so whatever
  * comes late is found within a day and two hours.
@@ -35,7 +35,7 @@ export async function quarantineLateDeltas(
   const isWhole = thorough || isTurn(collection, manifest, world.clock.nowMs());
   const after = isWhole ? "" : ulidFloor(ulidTimeMs(manifest.watermark) - windowMs);
   for (const delta of await listLateDeltas(world, ref, { after, manifest, onStranger })) {
-    const error = corrupt(deltaKey(ref, delta), "it was written too late to be acknowledged or merged");
+    const error = corrupt(deltaKey(ref, delta), "it was written too late to be acknowledged or ingested");
     if ((await quarantine(world, ref, { delta, error })) === "moved") moved.push(delta);
   }
   return moved;

@@ -33,10 +33,10 @@ export interface ShardSummary extends ShardRef {
   readonly deltas: number;
   readonly rows: number;
   readonly quarantined: number;
-  /** Unmerged deltas that are left; null when the run did not look. */
+  /** Deltas of the backlog that are left; null when the run did not look. */
   readonly pending: number | null;
   readonly oldestPendingSeconds: number | null;
-  /** Unmerged deltas that the run could do nothing about, and why the oldest of them. */
+  /** Deltas of the backlog that the run could do nothing about, and why the oldest of them. */
   readonly left?: { readonly deltas: number; readonly reason: string };
   readonly merges: number;
   readonly collectedObjects: number;

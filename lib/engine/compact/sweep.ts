@@ -7,7 +7,7 @@
  * - A configuration never changes, but a collection may be deleted and made again: it is read anew in its turn, and when a
  *   shard of it is not as it should be.
  * - The watermark only rises, so a LIST from one that is remembered misses nothing. It is read anew when it is old, since a
- *   LIST walks over the delete markers of what was merged after it.
+ *   LIST walks over the delete markers of what was ingested after it.
  * - Upkeep that found nothing to do finds nothing until the pointer changes or time has passed: a shard whose pointer has
  *   the same etag is surveyed again after `surveyMs`.
  */
@@ -99,7 +99,7 @@ export class Sweep {
     // Below the first pointer, which may be yet to come, lies everything.
     const watermark = isKnown ? known.watermark : (head?.manifest.watermark ?? "");
     const isIdle = !(await hasDeltas(world, { collection: collection.name, shard }, watermark, onStranger));
-    // What waits is about to be merged, and the watermark to rise.
+    // What waits is about to be ingested, and the watermark to rise.
     if (!isIdle) watermarks.delete(shard);
     else if (head !== null) watermarks.set(shard, { watermark, atMs: world.clock.nowMs() });
     return { isIdle, head };

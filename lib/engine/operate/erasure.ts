@@ -3,7 +3,7 @@
  *
  *  1. The manifests that are there, published or not, and the pins say which segments are kept, by what, and for how long.
  *  2. The records of every segment below the shard's prefix are asked for the ids. What cannot be read may hold them.
- *  3. So are the deltas, merged or not, and those that were put aside.
+ *  3. So are the deltas, ingested or not, and those that were put aside.
  *  4. A graph keeps the vectors of replaced and deleted rows until it is rebuilt, without ids: those of a time in which one of
  *     the ids may be among them count as traces.
  *
@@ -215,7 +215,7 @@ class Survey {
       for (const { key } of page) {
         const delta = deltaOfKey(this.#ref, key);
         if (delta === null) continue;
-        const heldBy = [isApplied.has(delta) ? "a merged delta" : "an unmerged delta"];
+        const heldBy = [isApplied.has(delta) ? "an ingested delta" : "a delta of the backlog"];
         await this.#lookIntoDelta({ key: deltaKey(this.#ref, delta), delta }, { heldBy, isRead: true });
       }
     }

@@ -1,5 +1,5 @@
 /**
- * Restoring deltas that were deleted: after a rollback took back what was merged, or somebody deleted what waited. The
+ * Restoring deltas that were deleted: after a rollback took back what was ingested, or somebody deleted what waited. The
  * bucket keeps them as versions of their objects for a while.
  *
  * Copied back under their old names they would lie below the low watermark, or count as applied, and be put aside or deleted

@@ -2,7 +2,7 @@
  * Going back: a kept version's segments become the newest version.
  *
  * A rollback is a publish like any other: under the ingest lease, with a new epoch, by If-Match. It takes back every
- * write that was merged after that version, for everyone; deltas that are not merged yet stay, and are merged next. No
+ * write that was ingested after that version, for everyone; deltas that are not ingested yet stay, and are ingested next. No
  * data is copied, unless the version is below the collector's floor.
  */
 

@@ -23,7 +23,7 @@ import { SiltstoneError } from "../../core/model/errors.ts";
 import { ulidTimeMs } from "../../core/model/ulid.ts";
 import { type Fault, Faults } from "../faults.ts";
 import type { Lease, ObjectStore, World } from "../ports.ts";
-import { isCut, listDeltas, unmerged } from "../shard/deltas.ts";
+import { backlogOf, isCut, listDeltas } from "../shard/deltas.ts";
 import { type Head, readHead } from "../shard/head.ts";
 import { collectLease, ingestLease, mergeLease } from "../shard/lease.ts";
 import { type OnStranger, Strangers, type StrangersFound, seeBesideFolders } from "../shard/strangers.ts";
@@ -44,7 +44,7 @@ export interface ShardStatus extends ShardRef {
     readonly bytes: number;
   } | null;
   readonly backlog: {
-    /** Unmerged deltas; `more` when there are too many to list in one go. */
+    /** Deltas of the backlog; `more` when there are too many to list in one go. */
     readonly deltas: number;
     readonly more: boolean;
     readonly bytes: number;
@@ -154,7 +154,7 @@ async function readBacklog(
   see: OnStranger,
 ): Promise<NonNullable<ShardStatus["backlog"]>> {
   const listed = await listDeltas(world.store, manifest, manifest.watermark, see);
-  const waiting = unmerged(listed, manifest);
+  const waiting = backlogOf(listed, manifest);
   const oldest = waiting[0]?.delta;
   return {
     deltas: waiting.length,
@@ -164,7 +164,7 @@ async function readBacklog(
   };
 }
 
-/** Which of these deltas of one shard are neither merged nor put aside yet. */
+/** Which of these deltas of one shard are neither ingested nor put aside yet. */
 export async function stillWaiting(
   world: World,
   collection: Collection,
@@ -173,7 +173,7 @@ export async function stillWaiting(
 ): Promise<string[]> {
   const { manifest } = await readHead(world.store, collection, shard);
   const listed = await listDeltas(world.store, manifest, manifest.watermark);
-  return unmerged(listed, manifest)
+  return backlogOf(listed, manifest)
     .map(({ delta }) => delta)
     .filter((delta) => deltas.has(delta));
 }

@@ -3,7 +3,7 @@
  * nothing any more. They are shared out between
  *
  * - records.db files, which stay open: the least recently used ones are closed where there are too many;
- * - files that are being fetched, and unmerged rows that are becoming segments: a few at a time;
+ * - files that are being fetched, and rows of backlogs that are becoming segments: a few at a time;
  * - what is opened and closed at once, or by the threads that read graphs (`passingMax`).
  *
  * Connections to S3 are the client's to bound (lib/aws/descriptors.ts).
@@ -15,7 +15,7 @@ import { RecordsPool } from "../../segment/open-records.ts";
 export const descriptorsDefault = 512;
 /** Files fetched at a time. */
 const fetchedMax = 16;
-/** Segments made of unmerged rows at a time; each has so many files open meanwhile. */
+/** Segments made of backlogs at a time; each has so many files open meanwhile. */
 const madeMax = 4;
 const filesOfMade = 4;
 const passingMax = 8;

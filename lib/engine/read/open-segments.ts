@@ -26,7 +26,7 @@ export const heldBytes = (segments: readonly Segment[]): number =>
 
 /** Beside its vector, document and metadata, what a row takes in records.db with its indexes, about. */
 const rowBytes = 400;
-/** What unmerged rows take as a segment, about: known before it is made. */
+/** What rows of a backlog take as a segment, about: known before it is made. */
 export const laidOverBytes = (rows: readonly Row[]): number =>
   rows.reduce(
     (sum, { vector, document, metadata }) =>
@@ -87,7 +87,7 @@ export class OpenSegments {
     return !segments.some(({ id }) => this.#damaged.has(id));
   }
 
-  /** Unmerged rows become a segment just as the compactor would make them one, so that they are searched the same way. */
+  /** Rows of the backlog become a segment just as the compactor would make them one, so that they are searched the same way. */
   async openRows(id: string, rows: readonly Row[]): Promise<OpenSegment> {
     const folder = join(this.#folder, id);
     try {

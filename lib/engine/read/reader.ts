@@ -19,7 +19,7 @@ import { normalised, vectorToBase64 } from "../../core/model/vector.ts";
 import { asShortage } from "../../segment/files.ts";
 import type { OpenSegment } from "../../segment/open-segment.ts";
 import type { World } from "../ports.ts";
-import { listDeltas, unmerged } from "../shard/deltas.ts";
+import { backlogOf, listDeltas } from "../shard/deltas.ts";
 import type { Traffic } from "../traffic.ts";
 import { type ColdHit, ColdView, coldTopKMax } from "./cold-view.ts";
 import { descriptorsDefault } from "./descriptors.ts";
@@ -174,7 +174,7 @@ export class Reader {
     let oldestMs: number | null = null;
     for (const manifest of manifests) {
       const listed = await listDeltas(this.#world.store, manifest, manifest.watermark);
-      const pending = unmerged(listed, manifest);
+      const pending = backlogOf(listed, manifest);
       pendingDeltas += pending.length;
       if (pending[0]) oldestMs = Math.min(oldestMs ?? Number.POSITIVE_INFINITY, ulidTimeMs(pending[0].delta));
     }

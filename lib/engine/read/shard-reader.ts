@@ -1,5 +1,5 @@
 /**
- * Reading one shard: as fresh as a call wants it, with unmerged deltas laid over its view where it promises writes. How views
+ * Reading one shard: as fresh as a call wants it, with the backlog laid over its view where it promises writes. How views
  * come to be is in lib/engine/read/shard-views.ts.
  *
  * Strong reads LIST the deltas first and read the pointer second: a delta that vanished before the LIST was committed
@@ -15,7 +15,7 @@ import type { Row } from "../../core/model/row.ts";
 import { graphsHoldMs, refreshHoldMs } from "../../core/policy/time-bounds.ts";
 import type { OpenSegment } from "../../segment/open-segment.ts";
 import type { World } from "../ports.ts";
-import { isCut, listDeltas, readDeltas, unmerged } from "../shard/deltas.ts";
+import { backlogOf, isCut, listDeltas, readDeltas } from "../shard/deltas.ts";
 import { readCollection } from "../shard/head.ts";
 import { whereabouts } from "../shard/quarantine.ts";
 import type { ColdOffer } from "./cold-start.ts";
@@ -35,7 +35,7 @@ const looksAtOnce = 16;
 const retriesMax = 32;
 /**
  * A delta that was seen in the backlog, and is not among the applied ones of a version this much newer, may be taken back:
- * merged, forgotten in `applied` by a later ingest, and undone by a rollback. So it is looked for again.
+ * ingested, forgotten in `applied` by a later ingest, and undone by a rollback. So it is looked for again.
  */
 const outrunVersions = 3;
 
@@ -53,7 +53,7 @@ export interface ShardReaderOptions {
   readonly makeSpace: (shard: ShardReader, wanted: Wanted) => Promise<unknown> | null;
 }
 
-/** Unmerged deltas as a segment, for reads of the same view with the same backlog. */
+/** The backlog as a segment, for reads of the same view with the same backlog. */
 interface Overlay {
   readonly view: View;
   readonly key: string;
@@ -66,7 +66,7 @@ export class ShardReader {
   readonly #ref: ShardRef;
   readonly #views: ShardViews;
   #overlay: Overlay | null = null;
-  /** Bytes of unmerged rows that are becoming a segment. */
+  /** Bytes of the backlog's rows that are becoming a segment. */
   #layingOver = 0;
   /** Views with deltas laid over them: while these were read, another call may have refreshed the reader. */
   readonly #laidOverAtMs = new WeakMap<View | ColdView, number>();
@@ -280,15 +280,15 @@ export class ShardReader {
   async strong(): Promise<View> {
     const known: KnownRows = new Map();
     for (let attempt = 0; attempt < attemptsMax; attempt++) {
-      // A LIST from the very beginning would walk over the delete markers of all that was ever merged.
+      // A LIST from the very beginning would walk over the delete markers of all that was ever ingested.
       const { watermark, version } = (this.#views.current ?? (await this.#refreshed())).manifest;
       const listed = await listDeltas(this.#world.store, this.#ref, watermark);
       const view = await this.#refreshed();
-      const pending = unmerged(listed, view.manifest);
+      const pending = backlogOf(listed, view.manifest);
       const bytes = pending.reduce((sum, delta) => sum + delta.bytes, 0);
       if (pending.length > bounds.overlaidDeltas || bytes > overlayBytesMax)
         throw this.#tooMuch(pending.length, bytes);
-      // What it saw is merged by now; of what lay behind its end it says nothing.
+      // What it saw is ingested by now; of what lay behind its end it says nothing.
       if (isCut(listed)) continue;
       if (pending.length > 0 && view.manifest.version >= version + outrunVersions) continue;
       const asOfMs = this.asOfMs;
@@ -301,11 +301,11 @@ export class ShardReader {
     }
     throw new SiltstoneError(
       "unavailable",
-      `${shardName(this.#ref)}: deltas are merged faster than they can be read; try again`,
+      `${shardName(this.#ref)}: deltas are ingested faster than they can be read; try again`,
     );
   }
 
-  /** A view that holds exactly the given deltas, merged or laid over. Of the rest of it holds what `fresh` says. */
+  /** A view that holds exactly the given deltas, ingested or laid over. Of the rest of it holds what `fresh` says. */
   async including(deltas: readonly string[], maxAgeMs: number, tolerant: boolean): Promise<View> {
     const read: KnownRows = new Map();
     for (let attempt = 0; attempt < attemptsMax; attempt++) {
@@ -316,8 +316,8 @@ export class ShardReader {
       if (missing.length === 0) return this.fresh(maxAgeMs, tolerant);
       const there = await this.#locate(missing, read);
       const view = await this.#refreshed();
-      const merged = new Set(view.manifest.applied);
-      const waiting = there.filter((delta) => !merged.has(delta));
+      const ingested = new Set(view.manifest.applied);
+      const waiting = there.filter((delta) => !ingested.has(delta));
       if (waiting.length > 0 && view.manifest.version >= version + outrunVersions) continue;
       const asOfMs = this.asOfMs;
       const over = await this.#overlaid(view, waiting, read);
@@ -325,7 +325,7 @@ export class ShardReader {
     }
     throw new SiltstoneError(
       "unavailable",
-      `${shardName(this.#ref)}: deltas are merged faster than they can be read; try again`,
+      `${shardName(this.#ref)}: deltas are ingested faster than they can be read; try again`,
     );
   }
 
@@ -393,7 +393,7 @@ export class ShardReader {
     this.#overlay = null;
   }
 
-  /** Which of the deltas, or of the names under which they were put again, are unmerged; throws for one in quarantine. */
+  /** Which of the deltas, or of the names under which they were put again, are in the backlog; throws for one in quarantine. */
   async #locate(deltas: readonly string[], known: KnownRows): Promise<string[]> {
     const there: string[] = [];
     let wanted = deltas;
@@ -419,7 +419,7 @@ export class ShardReader {
   #tooMuch(deltas: number, bytes: number): SiltstoneError {
     return new SiltstoneError(
       "unavailable",
-      `${shardName(this.#ref)}: ${deltas} unmerged deltas (${bytes} bytes) are more than a strong read lays over ` +
+      `${shardName(this.#ref)}: ${deltas} deltas of the backlog (${bytes} bytes) are more than a strong read lays over ` +
         `(${bounds.overlaidDeltas} deltas, ${overlayBytesMax} bytes): wait for the compactor, or read with consistency eventual`,
     );
   }
@@ -429,7 +429,7 @@ export class ShardReader {
     if (this.#readers > 0) return;
     const isClosing = this.#closing;
     if (isClosing) this.#views.drop();
-    // Of another view, its deltas are most likely merged by now.
+    // Of another view, its deltas are most likely ingested by now.
     if (this.#overlay?.view !== this.#views.current) this.#dropOverlay();
     await this.#views.segments.closeRetired().finally(() => isClosing && this.#gone.resolve());
   }

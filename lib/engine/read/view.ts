@@ -1,5 +1,5 @@
 /**
- * A view: open segments that together are one version of a shard (with or without unmerged deltas laid over it), and
+ * A view: open segments that together are one version of a shard (with or without the backlog laid over it), and
  * which of their rows are alive: those of which no other segment of the view holds a later write.
  *
  * A view is immutable, and segments are shared between views.
@@ -50,7 +50,7 @@ const addedMax = 2;
 export class View {
   readonly manifest: Manifest;
   readonly segments: readonly OpenSegment[];
-  /** Unmerged deltas that are laid over the version. */
+  /** Deltas of the backlog that are laid over the version. */
   readonly overlaid: readonly string[];
   readonly #alive: ReadonlyMap<OpenSegment, Alive>;
 
@@ -66,7 +66,7 @@ export class View {
     this.#alive = (before === null ? null : before.#aliveWith(segments)) ?? aliveIn(segments);
   }
 
-  /** This view with one more segment, of unmerged deltas, over it. */
+  /** This view with one more segment, of the backlog, over it. */
   over(overlay: OpenSegment, deltas: readonly string[]): View {
     return new View(this.manifest, [...this.segments, overlay], { overlaid: deltas, before: this });
   }

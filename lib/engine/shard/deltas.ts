@@ -1,4 +1,4 @@
-/** The unmerged deltas of a shard: finding them by LIST, reading them, and judging what is in them. */
+/** The backlog of a shard: finding them by LIST, reading them, and judging what is in them. */
 import pLimit from "p-limit";
 import { decodeDelta } from "../../core/format/delta.ts";
 import { type DeltaHeader, deltaBytesMax } from "../../core/format/delta-header.ts";
@@ -72,16 +72,16 @@ export const endOf = (listed: readonly ListedDelta[]): string | null =>
 
 /**
  * The listed deltas that are not part of the manifest yet. One below the watermark appeared too late to have been
- * acknowledged: nobody merges it, so nobody may read it either.
+ * acknowledged: no compactor ingests it, so no reader may read it either.
  */
-export function unmerged(listed: readonly ListedDelta[], manifest: Manifest): ListedDelta[] {
+export function backlogOf(listed: readonly ListedDelta[], manifest: Manifest): ListedDelta[] {
   const applied = new Set(manifest.applied);
   return listed.filter(({ delta }) => delta > manifest.watermark && !applied.has(delta));
 }
 
 export type ReadDelta =
   | { readonly kind: "rows"; readonly delta: string; readonly rows: Row[] }
-  /** Merged, or put aside, since it was listed. */
+  /** Ingested, or put aside, since it was listed. */
   | { readonly kind: "gone"; readonly delta: string }
   | { readonly kind: "unreadable"; readonly delta: string; readonly error: SiltstoneError }
   /** The store does not give it to us, or it is of a newer format: it may be whole, and stays where it is. */
@@ -170,7 +170,7 @@ function misfitVersion({ ordering }: Collection, rows: readonly Row[], madeMs: n
 const ahead = (ms: number): string =>
   `${Math.floor(ms / 1000)} s ahead (at most ${clockAllowanceMs / 1000} s are allowed)`;
 
-/** A delta of another collection, shard or embedding space must not be merged, however well-formed it is. */
+/** A delta of another collection, shard or embedding space must not be ingested, however well-formed it is. */
 function misfit(collection: Collection, shard: ShardRef, header: DeltaHeader): string | null {
   const expected = {
     collection: collection.name,

@@ -1,5 +1,5 @@
 /**
- * Putting a delta among those that wait, for whoever says afterwards that it will be merged: producers, a retry from
+ * Putting a delta among those that wait, for whoever says afterwards that it will be ingested: producers, a retry from
  * quarantine, a repair.
  *
  * What appears below the low watermark is hidden, and what is from the future is put aside (lib/core/policy/time-bounds.ts). S3 has
@@ -47,7 +47,7 @@ function isFarFromNow({ clock }: Pick<World, "clock">, delta: string): boolean {
 async function proveOurs({ store }: Pick<World, "store">, key: string, body: Uint8Array): Promise<void> {
   const found = await store.get(key);
   if (found.kind === "found" && found.body.equals(body)) return;
-  // Absent: refused without a reason, or merged and deleted already. Repeating the call is right in both cases.
+  // Absent: refused without a reason, or ingested and deleted already. Repeating the call is right in both cases.
   throw new SiltstoneError(
     "uncertain",
     `${key} could not be written, or not be proved to be written; repeat the call`,

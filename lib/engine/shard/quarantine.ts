@@ -128,7 +128,7 @@ async function readReason(store: ObjectStore, shard: ShardRef, delta: string): P
 const unknown: Reason = { reason: "unknown: why it was put aside is missing or damaged", at: "" };
 
 /**
- * Puts a delta back among the unmerged ones, under a new name. If it is still unreadable, the next run puts it aside again.
+ * Puts a delta back into the backlog, under a new name. If it is still unreadable, the next run puts it aside again.
  *
  * The new delta is written first, then the reason names it, and only then the copy goes: whoever looks for the old name finds
  * the copy, or the new name, at every moment. A crash in between leaves both; the same rows, twice, are one write.
@@ -167,7 +167,7 @@ async function leaveTrace(
     );
 }
 
-/** Puts a delta that was deleted back among the unmerged ones, under a new name that tokens of the old one find. */
+/** Puts a delta that was deleted back into the backlog, under a new name that tokens of the old one find. */
 export async function putDeletedBack(
   world: Pick<World, "store" | "clock">,
   shard: ShardRef,
@@ -198,7 +198,7 @@ async function putBack(world: World, shard: ShardRef, delta: string): Promise<st
 }
 
 /**
- * Where a delta is that is not in the backlog: under the name that is answered, or, null, merged. Throws when it is in
+ * Where a delta is that is not in the backlog: under the name that is answered, or, null, ingested. Throws when it is in
  * quarantine. A delta is moved by: copy, reason, deletion; and back by: new delta, new name in the reason, deletion of the
  * copy. So who misses a delta finds its reason, and who finds a reason without a new name and then no copy, finds one by now.
  */

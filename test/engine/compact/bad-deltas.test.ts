@@ -1,4 +1,4 @@
-/** A shard is never stopped by one delta: what cannot be merged is found out, and its neighbours are merged past it. */
+/** A shard is never stopped by one delta: what cannot be ingested is found out, and its neighbours are ingested past it. */
 import * as fc from "fast-check";
 import { encodeDelta } from "../../../lib/core/format/delta.ts";
 import type { DeltaHeader } from "../../../lib/core/format/delta-header.ts";
@@ -58,7 +58,7 @@ const ingest = async (world: World) =>
 
 afterEach(() => jest.restoreAllMocks());
 
-test("a delete that says what it deletes is a delete, and later writes are merged (I5)", async () => {
+test("a delete that says what it deletes is a delete, and later writes are ingested (I5)", async () => {
   const { world, collection, put, write, ids } = await prepare();
   await write("gone");
   const gone = { id: "gone", version: world.clock.nowMs(), vector: null };
@@ -147,7 +147,7 @@ function loseDocumentsOf(loses: (id: string) => boolean): void {
   });
 }
 
-test("of a batch that fails conservation, the culprits are put aside with the reason, and the others are merged", async () => {
+test("of a batch that fails conservation, the culprits are put aside with the reason, and the others are ingested", async () => {
   const { world, collection, write, ids } = await prepare();
   const culprits: string[] = [];
   const good: string[] = [];
@@ -247,7 +247,7 @@ test.each([
   [33, 3],
   [200, 3],
 ])(
-  "of %i deltas one kills every run that reads it: after %i deaths it is put aside, the others merge",
+  "of %i deltas one kills every run that reads it: after %i deaths it is put aside, the others are ingested",
   async (count, deathsMax) => {
     const { world, write, ids } = await prepare();
     const expected: string[] = [];
@@ -358,7 +358,7 @@ test("runs that die of something else cost no delta, and neither does a lost not
   expect(await listQuarantine(world.store, ref)).toEqual([]);
 });
 
-test("a delta that the store refuses to give is left, reported, and merged once it is given; the others go on", async () => {
+test("a delta that the store refuses to give is left, reported, and ingested once it is given; the others go on", async () => {
   const { world, write, ids } = await prepare();
   const archived = await write("archived");
   const error = new SiltstoneError("unavailable", "S3 GetObject: InvalidObjectState: it is archived");

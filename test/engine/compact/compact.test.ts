@@ -74,7 +74,7 @@ test("a message that is none reaches the dead-letter queue with its reason; its 
   expect(await count(world, "docs")).toBe(1);
 });
 
-test("a delta whose message was lost is merged (ING-3); nothing to do publishes nothing (CMP-11)", async () => {
+test("a delta whose message was lost is ingested (ING-3); nothing to do publishes nothing (CMP-11)", async () => {
   const world = memoryWorld();
   const { collection } = await createCollection(world, { name: "docs", dims, metric: "cosine" });
   const send = world.queue.send.bind(world.queue);
@@ -90,7 +90,7 @@ test("a delta whose message was lost is merged (ING-3); nothing to do publishes 
   expect((await readHead(world.store, collection, 0)).etag).toBe(etag);
 });
 
-test("a corrupt delta is quarantined with its reason, others merge, and it can be put back (CMP-6)", async () => {
+test("a corrupt delta is quarantined with its reason, others are ingested, and it can be put back (CMP-6)", async () => {
   const world = memoryWorld();
   await createCollection(world, { name: "docs", dims, metric: "cosine" });
   const shard = { collection: "docs", shard: 0 };

@@ -190,7 +190,7 @@ test.each(queueParts)(
         messages,
       });
       expect(asked).toBe(1);
-      // The messages come back, and find their deltas merged.
+      // The messages come back, and find their deltas ingested.
       world.queue.redeliver();
       expect(await run(world)).toMatchObject({ faults: [], messages: { left: 0 } });
       expect(world.queue.bodies()).toEqual([]);

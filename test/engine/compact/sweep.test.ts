@@ -77,7 +77,7 @@ test.each([
   60_000,
 );
 
-test("a delta whose message was lost is merged by the first run after its bound, at the latest, however the runs lie", async () => {
+test("a delta whose message was lost is ingested by the first run after its bound, at the latest, however the runs lie", async () => {
   for (let seed = 1; seed <= 4; seed++) {
     const chance = random(seed);
     const world = memoryWorld({ seed });
@@ -115,7 +115,7 @@ describe("with everything seen", () => {
     for (let n = 0; n < 3; n++) await ingestRun(world, sweep);
   });
 
-  test("a shard that a message names is merged by the next run; the others rest", async () => {
+  test("a shard that a message names is ingested by the next run; the others rest", async () => {
     const { deltas } = await write(world, "docs", ["new"]);
     world.clock.advance(minute);
     const report = await ingestRun(world, sweep);
@@ -208,7 +208,7 @@ describe("with everything seen", () => {
     expect(waiting(world)).toEqual([]);
   });
 
-  test("made again while a run is at it, its new self is what is merged", async () => {
+  test("made again while a run is at it, its new self is what is ingested", async () => {
     world.clock.advance(sweepMs);
     let again: Collection | null = null;
     const racing = effects(world, async ({ operation }, moment) => {
@@ -272,7 +272,7 @@ describe("with everything seen", () => {
 });
 
 describe("upkeep", () => {
-  test("what another process ingested is merged within the bound, what this one changed by its next run", async () => {
+  test("what another process ingested is ingested within the bound, what this one changed by its next run", async () => {
     const world = memoryWorld();
     await create(world, "docs", 1);
     await create(world, "idle", 20);

@@ -97,7 +97,7 @@ test("a pin keeps it, and is named, until it is taken off", async () => {
   expect((await look(world, collection)).traces).toEqual([]);
 });
 
-test("unmerged, quarantined and unreadable deltas, and segments that no version names, are looked into", async () => {
+test("deltas of the backlog, quarantined and unreadable ones, and segments that no version names, are looked into", async () => {
   const { world, collection } = await made(10);
   await produce(world, {
     collection: "docs",
@@ -106,7 +106,7 @@ test("unmerged, quarantined and unreadable deltas, and segments that no version 
   const delta = world.store.keys("docs/0/deltas/")[0]!;
   const bytes = world.store.bytes(delta)!;
   const found = async () => (await look(world, collection)).traces.map(({ key, heldBy }) => [key, heldBy[0]]);
-  expect(await found()).toContainEqual([delta, "an unmerged delta"]);
+  expect(await found()).toContainEqual([delta, "a delta of the backlog"]);
 
   const aside = delta.replace("/deltas/", "/quarantine/");
   await world.store.put(aside, bytes);

@@ -86,7 +86,7 @@ test.each(["arrival", "source"] as const)(
   },
 );
 
-test("what was deleted before it was merged is found by its token as soon as it is restored", async () => {
+test("what was deleted before it was ingested is found by its token as soon as it is restored", async () => {
   const { world, write, run, documents, restoreAll } = await prepare();
   await write("b", "old");
   await run();

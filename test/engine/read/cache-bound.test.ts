@@ -146,7 +146,7 @@ test("other collections make space when nobody reads them, the least recently us
   await close();
 });
 
-test("what a strong read lays over its view counts, is refused where it does not fit, and goes when it is merged", async () => {
+test("what a strong read lays over its view counts, is refused where it does not fit, and goes when it is ingested", async () => {
   const world = memoryWorld();
   await createCollection(world, { name: "docs", dims, metric: "l2" });
   await write(world, "docs", 0, 50);

@@ -73,7 +73,7 @@ describe.each(["cosine", "l2"] as const)("%s", (metric) => {
     await createCollection(world, { name: "docs", dims, metric, shards, fields: { kind: "string" } });
     await produce(world, { collection: "docs", records: recordsOf(rows) });
     await compactAll(world);
-    // Unmerged, in one shard each.
+    // In the backlog, in one shard each.
     ({ token } = await produce(world, { collection: "docs", records: [{ id: "new", vector: vectorOf(7) }] }));
     await produce(world, { collection: "docs", deletes: ["r7"] });
     whole = new Reader(world, { refreshSeconds: 0, cacheBytesMax: 1e9, traffic: world.traffic });

@@ -45,7 +45,7 @@ async function overtaken() {
 }
 const bounded = (maxAgeSeconds: number) => ({ collection, consistency: "bounded" as const, maxAgeSeconds });
 
-describe.each(["without a token", "with a token that is merged"])("%s", (how) => {
+describe.each(["without a token", "with a token that is ingested"])("%s", (how) => {
   const atLeast = (token: string) => (how === "without a token" ? {} : { atLeast: [token] });
 
   test("a check that failed makes a view no younger: a bounded read looks again, or is refused", async () => {

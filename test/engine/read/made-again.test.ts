@@ -20,7 +20,7 @@ const longMs = 60_000;
 const former = { name: collection, dims: 2, metric: "l2" as const };
 type Options = Partial<CollectionOptions> & { readonly vector?: number[]; readonly metadata?: object };
 
-/** Puts a record and has it merged; answers the token of the write. */
+/** Puts a record and has it ingested; answers the token of the write. */
 async function publish(world: MemoryWorld, id: string, { vector = [1, 2], metadata }: Options = {}) {
   const records = [{ id, vector, ...(metadata === undefined ? {} : { metadata }) }];
   const { token } = await produce(world, { collection, records });

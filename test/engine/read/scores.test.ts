@@ -14,7 +14,7 @@ const normal = gaussian(29);
 const vectorOf = (dims: number) => Float32Array.from({ length: dims }, normal);
 const unit = (vector: Float32Array) => vector.map((value) => value / Math.hypot(...vector));
 
-/** One row that is a graph's, one that is a flat segment's, and one that waits to be merged, of each of the vectors. */
+/** One row that is a graph's, one that is a flat segment's, and one that waits to be ingested, of each of the vectors. */
 async function asked(metric: Metric, vectors: readonly Float32Array[], shards: number) {
   const world = memoryWorld();
   await createCollection(world, { name: "docs", dims: vectors[0]!.length, metric, shards });

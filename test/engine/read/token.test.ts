@@ -91,21 +91,21 @@ test("tokens of several writes are seen together, and a token of another collect
   await reader.close();
 });
 
-test("a delta that is merged and deleted just before it is read is seen in the version that merged it", async () => {
+test("a delta that is ingested and deleted just before it is read is seen in the version that ingested it", async () => {
   const world = memoryWorld();
   await createCollection(world, { name: collection, dims: 4, metric: "l2" });
   const { token } = await produce(world, { collection, records: [{ id: "a", vector: [1, 2, 3, 4] }] });
-  let merged = false;
+  let ingested = false;
   const slow = effects(world, async ({ operation, key }, moment) => {
-    if (merged || moment !== "before" || operation !== "get" || !key.includes("/deltas/")) return undefined;
-    merged = true;
+    if (ingested || moment !== "before" || operation !== "get" || !key.includes("/deltas/")) return undefined;
+    ingested = true;
     await compact(world, { ingest: true, upkeep: false, deadlineMs: world.clock.nowMs() + 1e6 });
     return undefined;
   });
   const reader = new Reader(slow, { refreshSeconds: 300, cacheBytesMax: 1e9, traffic: world.traffic });
   const answer = await reader.get({ collection, ids: ["a"], atLeast: [token!] });
-  expect({ merged, missing: answer.missing, snapshotVersion: answer.snapshotVersion }).toEqual({
-    merged: true,
+  expect({ ingested, missing: answer.missing, snapshotVersion: answer.snapshotVersion }).toEqual({
+    ingested: true,
     missing: [],
     snapshotVersion: 1,
   });
@@ -139,7 +139,7 @@ test(`a strong read lays over at most ${bounds.overlaidDeltas} deltas; more are 
   await put(bounds.overlaidDeltas);
   await expect(count()).rejects.toMatchObject({
     kind: "unavailable",
-    message: expect.stringContaining(`${bounds.overlaidDeltas + 1} unmerged deltas`),
+    message: expect.stringContaining(`${bounds.overlaidDeltas + 1} deltas of the backlog`),
   });
   await reader.close();
 });

@@ -113,24 +113,27 @@ test.each<[string, (store: ObjectStore) => Partial<ObjectStore>]>([
     }),
   ],
   ["is not there", (store) => ({ copy: async (from) => ({ bytes: (await store.head(from))!.bytes }) })],
-])("the original stays while its copy %s; its neighbours merge, and the next run goes on", async (_, lie) => {
-  const { world, write, foreign } = await prepare();
-  const bad = await foreign(Buffer.from("not an arrow file"));
-  await write("a");
-  const shard = await ingest(withStore(world, lie));
-  expect(shard).toMatchObject({
-    ingest: { outcome: "done", deltas: 1, quarantined: 0, pending: [bad] },
-  });
-  expect(shard.ingest!.left).toEqual([
-    {
-      delta: bad,
-      reason: expect.stringMatching(/has only 17 bytes; it could not be put aside: .* is not the copy/),
-    },
-  ]);
-  expect(world.store.bytes(deltaKey(ref, bad))).not.toBeNull();
-  expect(await ingest(world)).toMatchObject({ ingest: { quarantined: 1, pending: [], left: [] } });
-  expect(world.store.bytes(`docs/0/quarantine/${bad}.arrow`)!.toString()).toBe("not an arrow file");
-});
+])(
+  "the original stays while its copy %s; its neighbours are ingested, and the next run goes on",
+  async (_, lie) => {
+    const { world, write, foreign } = await prepare();
+    const bad = await foreign(Buffer.from("not an arrow file"));
+    await write("a");
+    const shard = await ingest(withStore(world, lie));
+    expect(shard).toMatchObject({
+      ingest: { outcome: "done", deltas: 1, quarantined: 0, pending: [bad] },
+    });
+    expect(shard.ingest!.left).toEqual([
+      {
+        delta: bad,
+        reason: expect.stringMatching(/has only 17 bytes; it could not be put aside: .* is not the copy/),
+      },
+    ]);
+    expect(world.store.bytes(deltaKey(ref, bad))).not.toBeNull();
+    expect(await ingest(world)).toMatchObject({ ingest: { quarantined: 1, pending: [], left: [] } });
+    expect(world.store.bytes(`docs/0/quarantine/${bad}.arrow`)!.toString()).toBe("not an arrow file");
+  },
+);
 
 test("a delta that cannot be put aside blocks nobody, whatever its copy is refused for", async () => {
   const { world, write, foreign } = await prepare();

@@ -1,6 +1,6 @@
 /**
- * Waits until deltas are merged: until then only strong reads, and reads with their token, see them. A shard that is
- * damaged keeps nobody from waiting for the others; it is said at the end.
+ * Waits until deltas are ingested: until then only strong reads, and reads with their token, see them. A shard that is
+ * damaged does not keep the caller from waiting for the others; it is reported at the end.
  */
 import type { Collection } from "../../lib/core/model/collection.ts";
 import { isKind, SiltstoneError } from "../../lib/core/model/errors.ts";
@@ -10,7 +10,7 @@ import { listQuarantine } from "../../lib/engine/shard/quarantine.ts";
 import type { Session } from "./session.ts";
 
 const pollMs = 1_000;
-/** After this long without any progress somebody has to look; the compactor runs every minute. */
+/** After this long without any progress a person has to look; the compactor runs every minute. */
 const standstillMaxMs = 10 * 60_000;
 const hintAfterMs = 20_000;
 
@@ -18,7 +18,7 @@ const hintAfterMs = 20_000;
  * Answers how many of them turned out to be unreadable. Throws `unavailable` when nothing moves any more, `corrupt` when
  * a shard is damaged.
  */
-export async function waitUntilMerged(
+export async function waitUntilIngested(
   session: Session,
   world: World,
   collection: Collection,
@@ -29,7 +29,7 @@ export async function waitUntilMerged(
     const part = waiting.get(shard) ?? new Set<string>();
     waiting.set(shard, part.add(delta));
   }
-  const progress = session.progress("merge");
+  const progress = session.progress("ingest");
   let left = deltas.length;
   let movedMs = world.clock.nowMs();
   const damaged: SiltstoneError[] = [];
@@ -43,15 +43,15 @@ export async function waitUntilMerged(
       progress.update(
         deltas.length - left,
         deltas.length,
-        `${deltas.length - left} of ${deltas.length} deltas merged`,
+        `${deltas.length - left} of ${deltas.length} deltas ingested`,
       );
       if (left === 0) break;
       const stillMs = world.clock.nowMs() - movedMs;
       if (stillMs > standstillMaxMs) {
         throw new SiltstoneError(
           "unavailable",
-          `${left} deltas of ${collection.name} are not merged after ${standstillMaxMs / 60_000} minutes; ` +
-            `they are durable: \`silt status ${collection.name}\` shows why, \`silt compact ${collection.name}\` merges them`,
+          `${left} deltas of ${collection.name} are not ingested after ${standstillMaxMs / 60_000} minutes; ` +
+            `they are durable: \`silt status ${collection.name}\` shows why, \`silt compact ${collection.name}\` ingests them`,
         );
       }
       if (stillMs > hintAfterMs && !hinted) {
@@ -68,7 +68,7 @@ export async function waitUntilMerged(
   const [first] = damaged;
   if (first) {
     const others = damaged.length > 1 ? ` (and ${damaged.length - 1} more shards)` : "";
-    throw new SiltstoneError("corrupt", `${first.message}${others}; the other shards are merged`);
+    throw new SiltstoneError("corrupt", `${first.message}${others}; the other shards' deltas are ingested`);
   }
   return { quarantined: await countQuarantined(world, collection, deltas) };
 }
