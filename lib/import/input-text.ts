@@ -2,6 +2,8 @@
  * Text that users give in files or on standard input: UTF-8, and nothing else. Another encoding that was decoded all the
  * same would be stored with U+FFFD in the place of letters, ids included. A byte order mark at the start is taken off.
  */
+import { invalid } from "../core/model/errors.ts";
+
 const signatures: readonly { readonly bytes: readonly number[]; readonly advice: string }[] = [
   { bytes: [0x1f, 0x8b], advice: "is compressed with gzip: run `gunzip` on it first" },
   { bytes: [0x28, 0xb5, 0x2f, 0xfd], advice: "is compressed with zstd: run `unzstd` on it first" },
@@ -16,6 +18,14 @@ const signatures: readonly { readonly bytes: readonly number[]; readonly advice:
 const byteOrderMark = [0xef, 0xbb, 0xbf];
 /** Bytes of the longest signature. */
 export const signatureBytes = 6;
+
+/** What opening or reading a file fails with, as the fault of who named it: a directory, /proc/self/mem. */
+export const unreadable =
+  (option: string, path: string) =>
+  (error: unknown): never => {
+    throw invalid(`${option}: ${path.slice(0, pathCharsMax)} cannot be read: ${(error as Error).message}`);
+  };
+const pathCharsMax = 500;
 
 /** What the first bytes of an input say that it is, where that is a well-known format of another kind; null otherwise. */
 export const foreignFormat = (head: Uint8Array): string | null =>

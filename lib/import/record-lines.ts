@@ -5,7 +5,7 @@
 import { createReadStream } from "node:fs";
 import { open } from "node:fs/promises";
 import { invalid } from "../core/model/errors.ts";
-import { decodeUtf8, foreignFormat, markBytes, signatureBytes } from "./input-text.ts";
+import { decodeUtf8, foreignFormat, markBytes, signatureBytes, unreadable } from "./input-text.ts";
 
 /** Far above a record of the most dimensions with the largest document and metadata. */
 export const lineBytesMax = 8 * 1024 * 1024;
@@ -23,14 +23,13 @@ export interface RecordLine {
 
 /** Size of the file; `invalid` when it cannot be read, or is no text. */
 export async function recordFileBytes(path: string): Promise<number> {
-  const file = await open(path).catch((error: Error) => {
-    throw invalid(`--records: ${error.message}`);
-  });
+  const failed = unreadable("--records", path);
+  const file = await open(path).catch(failed);
   try {
     const stat = await file.stat();
     if (!stat.isFile()) throw invalid(`--records: ${path} is not a file`);
     const head = Buffer.alloc(signatureBytes);
-    const { bytesRead } = await file.read(head, 0, signatureBytes, 0);
+    const { bytesRead } = await file.read(head, 0, signatureBytes, 0).catch(failed);
     const problem = foreignFormat(head.subarray(0, bytesRead));
     if (problem !== null) throw invalid(`--records: ${path} ${problem}`);
     return stat.size;
@@ -59,7 +58,7 @@ export async function* recordLines(path: string): AsyncGenerator<RecordLine> {
     // The rest of a line that is too long is skipped.
     if (length <= lineBytesMax) parts.push(part);
   };
-  for await (const chunk of createReadStream(path, { highWaterMark: 1024 * 1024 }) as AsyncIterable<Buffer>) {
+  for await (const chunk of chunks(path)) {
     let start = 0;
     for (let end = chunk.indexOf(lineFeed); end >= 0; end = chunk.indexOf(lineFeed, start)) {
       add(chunk.subarray(start, end));
@@ -71,4 +70,12 @@ export async function* recordLines(path: string): AsyncGenerator<RecordLine> {
     endByte += chunk.length - start;
   }
   if (length > 0) yield take();
+}
+
+async function* chunks(path: string): AsyncGenerator<Buffer> {
+  try {
+    yield* createReadStream(path, { highWaterMark: 1024 * 1024 }) as AsyncIterable<Buffer>;
+  } catch (error) {
+    unreadable("--records", path)(error);
+  }
 }

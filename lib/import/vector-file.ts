@@ -4,7 +4,7 @@
  */
 import { type FileHandle, open } from "node:fs/promises";
 import { invalid } from "../core/model/errors.ts";
-import { foreignFormat, signatureBytes } from "./input-text.ts";
+import { foreignFormat, signatureBytes, unreadable } from "./input-text.ts";
 
 /** Bytes read at a time. */
 const blockBytes = 4 * 1024 * 1024;
@@ -29,13 +29,12 @@ export class VectorFile {
 
   /** Throws `invalid` when the file is no fvecs file of this many dimensions. */
   static async open(path: string, dims: number): Promise<VectorFile> {
-    const file = await open(path).catch((error: Error) => {
-      throw invalid(`--vectors: ${error.message}`);
-    });
+    const failed = unreadable("--vectors", path);
+    const file = await open(path).catch(failed);
     try {
       const { size } = await file.stat();
       const head = Buffer.alloc(signatureBytes);
-      await file.read(head, 0, signatureBytes, 0);
+      await file.read(head, 0, signatureBytes, 0).catch(failed);
       const found = size === 0 ? dims : head.readInt32LE(0);
       const rowBytes = 4 + dims * 4;
       const problem = found === dims ? null : foreignFormat(head);
@@ -71,7 +70,9 @@ export class VectorFile {
   async #load(row: number): Promise<void> {
     const rows = Math.min(this.rows - row, Math.max(1, Math.floor(blockBytes / this.#rowBytes)));
     const block = Buffer.alloc(rows * this.#rowBytes);
-    const { bytesRead } = await this.#file.read(block, 0, block.length, row * this.#rowBytes);
+    const { bytesRead } = await this.#file
+      .read(block, 0, block.length, row * this.#rowBytes)
+      .catch(unreadable("--vectors", this.path));
     if (bytesRead !== block.length) throw invalid(`--vectors: ${this.path} became shorter while it was read`);
     this.#block = block;
     this.#first = row;

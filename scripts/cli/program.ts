@@ -5,7 +5,7 @@
  * {"error":{"kind","message","problems"}}. Progress and remarks go to stderr.
  */
 import { Command, CommanderError, Option } from "commander";
-import { SiltstoneError } from "../../lib/core/model/errors.ts";
+import { cutText, errorTextBytesMax, SiltstoneError } from "../../lib/core/model/errors.ts";
 import manifest from "../../package.json" with { type: "json" };
 import { addCollectionCommands } from "./collection-commands.ts";
 import { addCostCommand } from "./cost-command.ts";
@@ -99,6 +99,7 @@ function describe(program: Command, around: Printing, json: boolean): void {
       writeOut: (text) => void around.stdout.write(text),
       // With --json the error follows on stdout, in its own form.
       writeErr: (text) => void (json ? undefined : around.stderr.write(text)),
+      outputError: (text, write) => write(`${cutMiddle(text.trimEnd())}\n`),
     })
     .addHelpText(
       "after",
@@ -126,7 +127,11 @@ function report(error: unknown, environment: EnvironmentName, json: boolean, aro
   const known = asKnown(error);
   const failure = known
     ? { kind: known.kind, message: known.message, problems: known.problems }
-    : { kind: "internal", message: error instanceof Error ? error.message : String(error), problems: [] };
+    : {
+        kind: "internal",
+        message: cutMiddle(error instanceof Error ? error.message : String(error)),
+        problems: [],
+      };
   const exitCode = known ? exitCodeOf(known.kind) : exitCodes.failure;
   if (json) {
     around.stdout.write(`${JSON.stringify({ error: failure })}\n`);
@@ -143,14 +148,21 @@ function report(error: unknown, environment: EnvironmentName, json: boolean, aro
   const hint = hintFor(failure.kind, failure.message, environment);
   if (hint !== null) around.stderr.write(`→ ${hint}\n`);
   // A defect of ours: whoever mends it wants to know where.
-  if (!known && error instanceof Error && error.stack) around.stderr.write(`${error.stack}\n`);
+  if (!known && error instanceof Error && error.stack) around.stderr.write(`${cutMiddle(error.stack)}\n`);
   return exitCode;
 }
 
 function asKnown(error: unknown): SiltstoneError | null {
   if (error instanceof SiltstoneError) return error;
   if (!(error instanceof CommanderError)) return null;
-  return new SiltstoneError("invalid", error.message.replace(/^error: /, ""));
+  return new SiltstoneError("invalid", cutMiddle(error.message.replace(/^error: /, "")));
+}
+
+/** Commander repeats an argument whole, and says behind it what is wrong with it. */
+function cutMiddle(text: string): string {
+  const part = Math.floor(errorTextBytesMax / 2) - 1;
+  const isShort = text.length <= 2 * part;
+  return isShort ? cutText(text, errorTextBytesMax) : cutText(text, part) + cutText(text.slice(-part), part);
 }
 
 const nothingAnswers = /ECONNREFUSED|local stack is not running|ECONNRESET|ENOTFOUND|TimeoutError/;

@@ -1,12 +1,12 @@
 /** silt put | delete | get | count: through the functions, as users' code goes. */
-import { readFile } from "node:fs/promises";
+import { createReadStream } from "node:fs";
 import { type Command, Option } from "commander";
 import { checkJsonBounds } from "../../lib/aws/json-text.ts";
-import { invalid } from "../../lib/core/model/errors.ts";
+import { invalid, SiltstoneError } from "../../lib/core/model/errors.ts";
 import { embedMissing } from "../../lib/embedding/collection-embedder.ts";
 import type { Provenance, ReadRecord } from "../../lib/engine/read/read-request.ts";
 import type { ProduceAnswer } from "../../lib/engine/write/produce.ts";
-import { decodeUtf8, faultyLine, foreignFormat, markBytes } from "../../lib/import/input-text.ts";
+import { decodeUtf8, faultyLine, foreignFormat, markBytes, unreadable } from "../../lib/import/input-text.ts";
 import {
   type FreshnessOptions,
   filterOption,
@@ -78,11 +78,16 @@ async function put(session: Session, name: string, options: { file?: string }): 
   return written(name, await putRecords(deployment, collection, whole));
 }
 
-async function readStdin(session: Session): Promise<Buffer> {
+function readStdin(session: Session): Promise<Buffer> {
   if (session.stdin.isTTY === true) throw invalid("pipe the records into `silt put`, or give --file PATH");
+  return readBounded(session.stdin);
+}
+
+/** A device may have no end, and says no size. */
+async function readBounded(stream: AsyncIterable<Buffer | string>): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;
-  for await (const chunk of session.stdin) {
+  for await (const chunk of stream) {
     const bytes = Buffer.from(chunk);
     size += bytes.length;
     if (size > inputBytesMax) throw tooLarge();
@@ -91,13 +96,11 @@ async function readStdin(session: Session): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-async function readInput(path: string): Promise<Buffer> {
-  const bytes = await readFile(path).catch((error: Error) => {
-    throw invalid(`--file: ${error.message}`);
+const readInput = (path: string): Promise<Buffer> =>
+  readBounded(createReadStream(path) as AsyncIterable<Buffer>).catch((error: unknown) => {
+    if (error instanceof SiltstoneError) throw error;
+    return unreadable("--file", path)(error);
   });
-  if (bytes.length > inputBytesMax) throw tooLarge();
-  return bytes;
-}
 
 function textOf(bytes: Buffer, source: string): string {
   const problem = foreignFormat(bytes);
