@@ -494,6 +494,17 @@ export const mutants: readonly Mutant[] = [
     test: "test/engine/read/cache-bound.test.ts",
   },
   {
+    name: "files on their way are counted twice",
+    file: "lib/engine/read/open-segments.ts",
+    edits: [
+      {
+        search: "!this.#open.has(id) && !this.#arriving.has(id)",
+        replace: "!this.#open.has(id)",
+      },
+    ],
+    test: "test/engine/read/cache-bound.test.ts",
+  },
+  {
     name: "space is taken after others were asked for it",
     file: "lib/engine/read/shard-views.ts",
     edits: [

@@ -41,6 +41,8 @@ export class OpenSegments {
   readonly #folder: string;
   readonly #descriptors: Descriptors;
   readonly #open = new Map<string, OpenSegment>();
+  /** Those that are fetched now: `#bytes` counts them already. */
+  readonly #arriving = new Set<string>();
   #retired: OpenSegment[] = [];
   #bytes = 0;
   /** Those that were damaged when they were last fetched. */
@@ -67,15 +69,16 @@ export class OpenSegments {
     return this.#bytes;
   }
 
-  /** What the segments would take that are not open yet. */
+  /** What those of the segments would take that are neither open yet nor on their way. */
   bytesToOpen(segments: readonly Segment[]): number {
-    return heldBytes(segments.filter(({ id }) => !this.#open.has(id)));
+    return heldBytes(segments.filter(({ id }) => !this.#open.has(id) && !this.#arriving.has(id)));
   }
 
   /** The segments, open; those that are not yet are fetched side by side. */
   async open(segments: readonly Segment[]): Promise<OpenSegment[]> {
     const missing = segments.filter((segment) => !this.#open.has(segment.id));
     const opened = await Promise.allSettled(missing.map((segment) => this.#fetch(segment)));
+    for (const { id } of missing) this.#arriving.delete(id);
     for (const result of opened)
       if (result.status === "fulfilled") this.#open.set(result.value.segment.id, result.value);
     for (const result of opened) if (result.status === "rejected") throw result.reason;
@@ -160,6 +163,7 @@ export class OpenSegments {
     // One that was retired or evicted and is wanted again must not share the folder of its former self.
     const folder = join(this.#folder, `${segment.id}-${++OpenSegments.#opened}`);
     this.#bytes += heldBytes([segment]);
+    this.#arriving.add(segment.id);
     const files = searchedFiles(segment);
     const arrived = fetchSegment(this.#store, this.#ref, segment, files, folder, this.#descriptors);
     try {
@@ -174,6 +178,7 @@ export class OpenSegments {
       await arrived.catch(() => {}); // Nothing is written into a folder that is deleted.
       await rm(folder, { recursive: true, force: true });
       this.#bytes -= heldBytes([segment]);
+      this.#arriving.delete(segment.id);
       throw asShortage(error, this.#folder);
     }
   }

@@ -122,6 +122,25 @@ test("a query over six shards that the cache does not hold is refused, and holds
   await fitting.close();
 });
 
+test("files on their way count once: what they take is not taken from others twice", async () => {
+  const world = memoryWorld();
+  await createCollection(world, { name: "docs", dims, metric: "l2" });
+  await write(world, "docs", 0, 200);
+  await ingest(world);
+  const [bytes] = await viewBytes(world, "docs");
+  const shown: number[] = [];
+  const { store } = world;
+  const get: typeof store.get = async (key, options) => {
+    if (key.includes("/segments/")) shown.push(sum(slow.reader.health().shards.map((shard) => shard.bytes)));
+    return store.get(key, options);
+  };
+  const slow = reader({ ...world, store: Object.assign(Object.create(store), { get }) }, 10 * bytes!);
+  await slow.reader.query({ collection: "docs", vector: vectorOf(1) });
+  expect(shown.length).toBeGreaterThan(1);
+  expect(new Set(shown)).toEqual(new Set([bytes]));
+  await slow.close();
+});
+
 test("other collections make space when nobody reads them, the least recently used first", async () => {
   const world = memoryWorld();
   const names = ["a", "b", "c"];
