@@ -1,5 +1,5 @@
 /**
- * The CDK app: `cdk deploy -c env=dev|staging|prod [-c architecture=arm64] [-c queryGroups=N]`. One stack per stage, in
+ * The CDK app: `cdk deploy -c stage=dev|staging|prod [-c architecture=arm64] [-c queryGroups=N]`. One stack per stage, in
  * whatever account and region the caller's credentials name.
  */
 import { App } from "aws-cdk-lib";
@@ -10,7 +10,11 @@ import { addStack } from "../scripts/build/synthesize.ts";
 export async function main(): Promise<void> {
   try {
     const app = new App();
-    const stage = oneOf("env", app.node.tryGetContext("env") ?? "dev", stages);
+    // The context may hold anything: without this, a misnamed stage would deploy dev.
+    const misnamed = app.node.tryGetContext("env");
+    if (misnamed !== undefined)
+      throw new Error(`-c env=…: the stage is said with -c stage=…, got ${JSON.stringify(misnamed)}`);
+    const stage = oneOf("stage", app.node.tryGetContext("stage") ?? "dev", stages);
     const architecture = oneOf("architecture", app.node.tryGetContext("architecture") ?? "x64", [
       "x64",
       "arm64",

@@ -45,7 +45,7 @@ export const output = {
   queryUrl: "QueryUrl",
 } as const;
 
-/** Stages that `cdk deploy -c env=…` accepts. */
+/** Stages that `cdk deploy -c stage=…` accepts. */
 export const stages = ["dev", "staging", "prod"] as const;
 export type Stage = (typeof stages)[number];
 
@@ -83,6 +83,6 @@ export const metric = {
   coldLoadDuration: "ColdLoadDuration",
 } as const;
 
-/** The `source` of a compactor event. `scheduled` ingests; `upkeep` merges and collects; `manual` does all of it. */
+/** The `source` of a compactor event. `scheduled` ingests; `upkeep` merges and collects garbage; `manual` does all of it. */
 export const compactorSources = ["scheduled", "upkeep", "manual", "migration"] as const;
 export type CompactorSource = (typeof compactorSources)[number];

@@ -29,7 +29,7 @@ export const callerEnv = {
   queryFunction: "SILTSTONE_QUERY_FUNCTION",
 } as const;
 
-/** Stages that `cdk deploy -c env=…` accepts. */
+/** Stages that `cdk deploy -c stage=…` accepts. */
 export const stages = ["dev", "staging", "prod"] as const;
 export type Stage = (typeof stages)[number];
 
@@ -39,6 +39,6 @@ export const stackName = (stage: Stage): string => `Siltstone-${stage}`;
 /** DynamoDB key attributes of the one table, and its TTL attribute (epoch seconds; lease rows never carry it). */
 export const table = { partitionKey: "pk", sortKey: "sk", ttl: "expiresAtSeconds" } as const;
 
-/** The `source` of a compactor event. `scheduled` ingests; `upkeep` merges and collects; `manual` does all of it. */
+/** The `source` of a compactor event. `scheduled` ingests; `upkeep` merges and collects garbage; `manual` does all of it. */
 export const compactorSources = ["scheduled", "upkeep", "manual", "migration"] as const;
 export type CompactorSource = (typeof compactorSources)[number];

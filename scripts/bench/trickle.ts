@@ -88,7 +88,7 @@ export const trickle: Scenario<Size> = {
           rows: [
             row("trickle: produce", parts.produce, base),
             row("trickle: ingest", parts.ingest, base),
-            row("trickle: merge and collect", parts.upkeep, base),
+            row("trickle: upkeep", parts.upkeep, base),
             row("trickle: whole", total, base),
             row("bulk: produce", delta, delta.bytesWritten),
             row("bulk: compact", rest, delta.bytesWritten),

@@ -15,32 +15,30 @@ import { isKind, SiltstoneError } from "../../lib/core/model/errors.ts";
 import { requestBounds } from "../../lib/core/policy/time-bounds.ts";
 import type { DeletedObjects, World } from "../../lib/engine/ports.ts";
 
-export const environments = ["local", ...stages] as const;
-export type EnvironmentName = (typeof environments)[number];
+/** What `--stage` takes: the local stack stands beside the deployed stages. */
+export const stageNames = ["local", ...stages] as const;
+export type StageName = (typeof stageNames)[number];
 
 export interface Deployment {
-  readonly environment: EnvironmentName;
+  readonly stage: StageName;
   readonly world: World;
   /** What was deleted from its bucket. */
   readonly deleted: DeletedObjects;
   /** Invokes one of the functions. Throws what the function threw. */
   call(called: FunctionName, event: object): Promise<unknown>;
 }
-export type Connect = (environment: EnvironmentName) => Promise<Deployment>;
+export type Connect = (stage: StageName) => Promise<Deployment>;
 
 /** Folder of the local stack's state; `npm start` keeps it in the project. */
 const stateDirVariable = "SILTSTONE_STATE_DIR";
 const defaultStateDir = join(import.meta.dirname, "../../.siltstone");
 
-export const connect: Connect = async (environment) => {
-  const outputs = environment === "local" ? useLocalStack() : await deployedOutputs(environment);
+export const connect: Connect = async (stage) => {
+  const outputs = stage === "local" ? useLocalStack() : await deployedOutputs(stage);
   const name = (key: string): string => {
     const value = outputs[key];
     if (value) return value;
-    throw new SiltstoneError(
-      "unavailable",
-      `${environment}: its stack has no output ${key}; deploy it again`,
-    );
+    throw new SiltstoneError("unavailable", `${stage}: its stack has no output ${key}; deploy it again`);
   };
   const world = awsWorld({
     bucket: name(storeOutputs.bucket),
@@ -50,7 +48,7 @@ export const connect: Connect = async (environment) => {
   });
   const caller = new FunctionCaller();
   return {
-    environment,
+    stage,
     world,
     deleted: new S3DeletedObjects(s3Client(requestBounds.person), name(storeOutputs.bucket)),
     call: (called, event) =>
@@ -65,7 +63,7 @@ async function deployedOutputs(stage: Stage): Promise<Readonly<Record<string, st
     if (!isKind(error, "notFound")) throw error;
     throw new SiltstoneError(
       "notFound",
-      `${error.message}; deploy it with \`npx cdk deploy -c env=${stage}\``,
+      `${error.message}; deploy it with \`npx cdk deploy -c stage=${stage}\``,
     );
   }
 }

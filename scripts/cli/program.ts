@@ -9,7 +9,7 @@ import { cutText, errorTextBytesMax, SiltstoneError } from "../../lib/core/model
 import manifest from "../../package.json" with { type: "json" };
 import { addCollectionCommands } from "./collection-commands.ts";
 import { addCostCommand } from "./cost-command.ts";
-import { type Connect, type EnvironmentName, environments } from "./deployment.ts";
+import { type Connect, type StageName, stageNames } from "./deployment.ts";
 import { addEraseCommand } from "./erase-command.ts";
 import { type ExitCode, exitCodeHelp, exitCodeOf, exitCodes } from "./exit-code.ts";
 import { addImportCommand } from "./import-command.ts";
@@ -48,12 +48,12 @@ export async function runCommandLine(argv: readonly string[], given: Surrounding
   const run: Runner =
     (work) =>
     async (...args) => {
-      const { env } = program.opts<{ env: EnvironmentName }>();
+      const { stage } = program.opts<{ stage: StageName }>();
       const session = new Session({
         ...around,
         terminal: given.stderr,
         json,
-        connect: () => around.connect(env),
+        connect: () => around.connect(stage),
       });
       const outcome = await work(session, ...args);
       print(outcome, json, around.stdout);
@@ -78,7 +78,7 @@ export async function runCommandLine(argv: readonly string[], given: Surrounding
   } catch (error) {
     // Asked-for help and version come as errors with exit code 0; they are printed already.
     if (error instanceof CommanderError && error.exitCode === 0) return exitCodes.ok;
-    return report(error, program.opts<{ env?: EnvironmentName }>().env ?? "local", json, around);
+    return report(error, program.opts<{ stage?: StageName }>().stage ?? "local", json, around);
   }
 }
 
@@ -86,8 +86,8 @@ function describe(program: Command, around: Printing, json: boolean): void {
   program
     .description("Siltstone's command line: collections, records, queries, and what keeps them in order")
     .addOption(
-      new Option("--env <environment>", "the local stack, or a deployed stage")
-        .choices(environments)
+      new Option("--stage <stage>", "the local stack, or a deployed stage")
+        .choices(stageNames)
         .default("local"),
     )
     .option("--json", "print the result as one line of JSON", false)
@@ -106,7 +106,7 @@ function describe(program: Command, around: Printing, json: boolean): void {
       `${exitCodeHelp}
 
 Start:
-  $ npm start                                  the local stack, which --env local needs
+  $ npm start                                  the local stack, which --stage local needs
   $ silt collection create docs --embedder lexical
   $ silt import docs --records notes.jsonl --wait
   $ silt query docs --text "how are deltas ingested"
@@ -123,7 +123,7 @@ function print({ value, text, next = [] }: Outcome, json: boolean, stdout: Outpu
   for (const line of next) stdout.write(`→ ${line}\n`);
 }
 
-function report(error: unknown, environment: EnvironmentName, json: boolean, around: Printing): ExitCode {
+function report(error: unknown, stage: StageName, json: boolean, around: Printing): ExitCode {
   const known = asKnown(error);
   const failure = known
     ? { kind: known.kind, message: known.message, problems: known.problems }
@@ -145,7 +145,7 @@ function report(error: unknown, environment: EnvironmentName, json: boolean, aro
       id === undefined ? (index === undefined ? "" : `number ${index}: `) : `${JSON.stringify(id)}: `;
     around.stderr.write(`  ${which}${field} ${reason}\n`);
   }
-  const hint = hintFor(failure.kind, failure.message, environment);
+  const hint = hintFor(failure.kind, failure.message, stage);
   if (hint !== null) around.stderr.write(`→ ${hint}\n`);
   // A defect of ours: whoever mends it wants to know where.
   if (!known && error instanceof Error && error.stack) around.stderr.write(`${cutMiddle(error.stack)}\n`);
@@ -167,9 +167,9 @@ function cutMiddle(text: string): string {
 
 const nothingAnswers = /ECONNREFUSED|local stack is not running|ECONNRESET|ENOTFOUND|TimeoutError/;
 
-function hintFor(kind: string, message: string, environment: EnvironmentName): string | null {
+function hintFor(kind: string, message: string, stage: StageName): string | null {
   if (/`(silt|npx|npm|aws) /.test(message)) return null; // The message itself says what to do.
-  if (environment === "local" && nothingAnswers.test(message)) return "start the local stack: `npm start`";
+  if (stage === "local" && nothingAnswers.test(message)) return "start the local stack: `npm start`";
   if (/Region is missing/.test(message)) return "say where the stage is deployed: AWS_REGION=eu-central-1";
   switch (kind) {
     case "conflict":

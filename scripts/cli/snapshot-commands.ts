@@ -232,7 +232,7 @@ async function pin(
   });
   return {
     value: { shard, pin: made },
-    text: `pinned version ${made.version} of ${name}/${shard} as ${made.name}: no collection removes it`,
+    text: `pinned version ${made.version} of ${name}/${shard} as ${made.name}: garbage collection keeps it`,
     next: [
       `give it free: silt snapshot unpin ${name} ${made.name}${shardArgument(collection.shards, shard)}`,
     ],
@@ -259,7 +259,7 @@ async function removePin(
   await unpin(world.store, ref, pinName);
   return {
     value: { shard, unpinned: pinName },
-    text: `${name}/${shard} has the pin ${pinName} no more; the next collection may remove what it kept`,
+    text: `${name}/${shard} no longer has the pin ${pinName}; the next garbage collection run may delete what it kept`,
   };
 }
 

@@ -58,7 +58,7 @@ async function status(session: Session, name: string | undefined): Promise<Outco
   if (collections.length + unreadable.length === 0) {
     return {
       value: {
-        environment: deployment.environment,
+        environment: deployment.stage,
         lastRun,
         shards,
         unreadable: [],
@@ -100,7 +100,7 @@ async function status(session: Session, name: string | undefined): Promise<Outco
   ];
   return {
     value: {
-      environment: deployment.environment,
+      environment: deployment.stage,
       lastRun,
       shards,
       unreadable: unreadable.map(unreadableOf),
@@ -108,7 +108,7 @@ async function status(session: Session, name: string | undefined): Promise<Outco
       advice,
     },
     text: [
-      `${deployment.environment}, ${moment(new Date(nowMs).toISOString())}; compactor: ${runText(lastRun, nowMs)}`,
+      `${deployment.stage}, ${moment(new Date(nowMs).toISOString())}; compactor: ${runText(lastRun, nowMs)}`,
       "",
       table(head, [
         ...shards.map((shard) => rowOf(shard, nowMs)),

@@ -23,7 +23,9 @@ const busyWaitMs = 3_000;
 export function addUpkeepCommands(program: Command, run: Runner): void {
   program
     .command("compact")
-    .description("ingest, merge and collect now, through the compactor function, until nothing is left")
+    .description(
+      "ingest, merge and collect garbage now, through the compactor function, until nothing is left",
+    )
     .argument("[name]", "one collection; all by default")
     .addOption(shardOption())
     .action(run(compact));
@@ -263,7 +265,7 @@ async function collect(
       ...(late > 0
         ? [`${plural(late, "delta")} appeared too late to be ingested: silt quarantine list ${name}`]
         : []),
-      ...(busy ? ["somebody else collects or publishes: run it again in a moment"] : []),
+      ...(busy ? ["another process collects garbage or publishes: run it again in a moment"] : []),
     ],
     exitCode: failed.length > 0 ? exitCodeOfFailures(failed) : busy ? exitCodes.conflict : exitCodes.ok,
   };

@@ -1,6 +1,6 @@
 /**
  * A user's process beside the functions: writes through the producer library, and collects garbage with a retention
- * short enough that a drill of minutes sees something collected. The drill kills it like everything else.
+ * short enough that garbage collection finds something in a drill of minutes. The drill kills it like everything else.
  */
 import { awsWorld } from "../../lib/aws/aws-world.ts";
 import {

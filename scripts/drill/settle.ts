@@ -1,6 +1,6 @@
 /**
  * The end of a drill, with the faults off: everything converges, every acknowledged write is there, the count is exact,
- * nothing is damaged, and collecting leaves nothing on S3 that no version names.
+ * nothing is damaged, and garbage collection leaves nothing on S3 that no version names.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import {
@@ -25,7 +25,7 @@ import type { Tally } from "./report.ts";
 
 const runsMax = 300;
 const runPauseMs = 300;
-const collectionsMax = 30;
+const garbageCollectionRunsMax = 30;
 const idsPerGetMax = 500;
 /** Numbers of the vectors of one answer: below 5 MB of JSON. */
 const numbersPerGet = 200_000;
@@ -146,7 +146,7 @@ export async function collectAll(
   for await (const page of world.store.list(collectionPrefix(name))) {
     for (const { key } of page) {
       tally.count("objects left on S3");
-      if (!named.has(key)) tally.violation(`nothing names ${key} after everything was collected`);
+      if (!named.has(key)) tally.violation(`nothing names ${key} after garbage collection`);
       named.delete(key);
     }
   }
@@ -161,7 +161,7 @@ async function collectShard(
   releaseLeases: () => Promise<void>,
 ): Promise<void> {
   let last = "";
-  for (let i = 0; i < collectionsMax; i++) {
+  for (let i = 0; i < garbageCollectionRunsMax; i++) {
     const { outcome, keys } = await collectGarbage(world, collection, shard, {
       retention: keepNothing,
       thorough: true,
@@ -173,7 +173,7 @@ async function collectShard(
     await sleep(50);
   }
   tally.violation(
-    `${collection.name}/${shard}: after ${collectionsMax} collections there is still garbage (${last})`,
+    `${collection.name}/${shard}: after ${garbageCollectionRunsMax} garbage collection runs there is still garbage (${last})`,
   );
 }
 

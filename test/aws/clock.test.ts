@@ -114,8 +114,8 @@ describe.each([
     s3IsAhead(aheadMs);
     let err = "";
     const code = await runCommandLine(["import", "docs", "--records", file], {
-      connect: async (environment) => ({
-        environment,
+      connect: async (stage) => ({
+        stage,
         world,
         deleted: new S3DeletedObjects(s3Client(requestBounds.person), names.bucket),
         call: () => Promise.reject(new Error("none")),

@@ -52,7 +52,7 @@ test("usage errors exit with 2, say what is wrong, and are JSON when asked", asy
   expect(said.json()).toMatchObject({
     error: { kind: "invalid", message: expect.stringContaining("manhattan"), problems: [] },
   });
-  expect(await cli.run(["count", "docs", "--env", "moon"])).toMatchObject({ code: 2 });
+  expect(await cli.run(["count", "docs", "--stage", "moon"])).toMatchObject({ code: 2 });
   expect(await cli.run(["count", "../etc"])).toMatchObject({
     code: 2,
     err: expect.stringContaining("not a collection name"),
@@ -471,7 +471,7 @@ test("verify proves a sound snapshot, and exits with 6 on damage", async () => {
   });
 });
 
-test("versions are listed, compared, pinned, gone back to, and collected", async () => {
+test("versions are listed, compared, pinned, rolled back to, and deleted by garbage collection", async () => {
   await filled();
   for (let n = 4; n <= 15; n++) {
     await put(n);

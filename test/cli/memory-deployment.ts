@@ -48,8 +48,8 @@ export class MemoryCli {
     const stdin = new PassThrough();
     stdin.end(options.stdin ?? "");
     const code = await runCommandLine(args, {
-      connect: async (environment): Promise<Deployment> => ({
-        environment,
+      connect: async (stage): Promise<Deployment> => ({
+        stage,
         world: this.world,
         deleted: this.deleted,
         call: (role, event) => this.#call(role, event),

@@ -33,8 +33,8 @@ function runApp(context: Record<string, string>, node = process.execPath) {
 const readTemplate = (stage: string) =>
   readFileSync(join(folder, `Siltstone-${stage}.template.json`), "utf8");
 
-test.each(stages)("-c env=%s makes that stage's stack and no other", (stage) => {
-  const { status, stderr } = runApp({ env: stage });
+test.each(stages)("-c stage=%s makes that stage's stack and no other", (stage) => {
+  const { status, stderr } = runApp({ stage });
   expect(stderr).toBe("");
   expect(status).toBe(0);
   expect(readTemplate(stage)).toContain(`"SILTSTONE_STAGE": "${stage}"`);
@@ -52,8 +52,9 @@ test("the default is dev on x64; arm64 is asked for", () => {
 });
 
 test.each([
-  [{ env: "production" }, '-c env=… is one of dev, staging, prod, got "production"'],
-  [{ env: "" }, '-c env=… is one of dev, staging, prod, got ""'],
+  [{ stage: "production" }, '-c stage=… is one of dev, staging, prod, got "production"'],
+  [{ stage: "" }, '-c stage=… is one of dev, staging, prod, got ""'],
+  [{ env: "prod" }, '-c env=…: the stage is said with -c stage=…, got "prod"'],
   [{ queryGroups: "two" }, '-c queryGroups=… is a number of query groups, got "two"'],
   [{ queryGroups: "99" }, "queryGroups: must be an integer from 1 to 48, got 99"],
   [{ architecture: "mips" }, '-c architecture=… is one of x64, arm64, got "mips"'],

@@ -342,7 +342,7 @@ test.each(fileKinds.filter((kind) => !["collection.json", "delta", "quarantine r
   },
 );
 
-test("a damaged pin stops collection, and says which it is", async () => {
+test("a damaged pin stops garbage collection, which names the pin", async () => {
   const { world, collection, files } = stage;
   for (const [how, bytes] of damages(Buffer.from(world.store.bytes(files.pin)!))) {
     await damaged(files.pin, bytes, async () =>

@@ -4,7 +4,7 @@
  *
  *  1. readers of all three consistency levels see the old or the new state, never anything else (the oracle says);
  *  2. the operation is run again, as its caller would, and now succeeds;
- *  3. deltas are ingested and merged, and a collection finds every orphan: nothing is left that nothing names;
+ *  3. deltas are ingested, segments are merged, and a garbage collection run finds every orphan: no object is left that is not named;
  *  4. verify proves hashes and the conservation ledger from the store alone.
  */
 import { isKind, SiltstoneError } from "../../lib/core/model/errors.ts";
@@ -168,7 +168,7 @@ const isExpected = (error: unknown): boolean =>
     (error as { reported?: string }).reported ?? "",
   );
 
-/** The first attempt may have done it already; what it was about may have been collected since. */
+/** The first attempt may have done it already; what it was about may have been deleted as garbage since. */
 const isRepeated = (error: unknown): boolean => isKind(error, "conflict") || isKind(error, "notFound");
 
 const asFault = (outcome: unknown): string | null => (outcome === null ? null : (outcome as Error).stack!);

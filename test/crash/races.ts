@@ -60,7 +60,7 @@ export const races: readonly Race[] = [
   { name: "a day passes, and garbage is collected", work: [pass(26 * hour), collect] },
   { name: "another compactor and merger do the work", work: [pass(2 * minute), ingest, merge] },
   {
-    name: "others write, ingest, merge and collect for days",
+    name: "others write, ingest, merge and collect garbage for days",
     work: [
       pass(2 * minute),
       (stage) => write(stage.world, stage, "a", "-d"),

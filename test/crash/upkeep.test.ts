@@ -1,4 +1,4 @@
-/** CMP-5, ING-3, SNP-1, SNP-4, SNP-5, CMP-6: collecting, rolling back, pinning, repairing and putting aside, one accident at every single effect. */
+/** CMP-5, ING-3, SNP-1, SNP-4, SNP-5, CMP-6: garbage collection, rolling back, pinning, repairing and putting aside, one accident at every single effect. */
 import { exploreAll } from "./every-effect.ts";
 
 exploreAll(

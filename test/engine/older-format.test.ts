@@ -83,7 +83,7 @@ test("it is read: cold, from its graph, with what waits laid over it, and proved
   await reader.close();
 });
 
-test("it goes on: ingested into, merged, collected, rolled back and repaired", async () => {
+test("the shard goes on: deltas are ingested, segments merged, garbage collected, versions rolled back, the pointer repaired", async () => {
   const there = await older();
   const { world, collection, reader } = there;
   const ingest = () =>

@@ -68,7 +68,7 @@ test("strangers in every place are reported by runs, status and verify, and outl
   expect(beside.found.keys).toEqual(["docs/0.txt", "docs/1/", "docs/notes", "docs/x/"]);
   expect((await listCollections(world.store)).strangers).toEqual(["README", "Logs/", "orphan/"]);
 
-  // Versions and segments are collected around them.
+  // Garbage collection deletes versions and segments around them.
   for (let n = 0; n < 40; n++) {
     world.clock.advance(hour);
     runs.push(await compact(world, { ingest: true, upkeep: true, deadlineMs: 9e15, sweep }));

@@ -130,7 +130,7 @@ test.each([
   expect(shards.find(({ collection }) => collection === "others")?.error).toBeUndefined();
 });
 
-test("a pin of any size keeps the shard from being collected, and is not read", async () => {
+test("a pin of any size stops garbage collection of its shard, and is not read", async () => {
   const world = await prepare();
   await world.store.put(pinKey(ref, "huge"), Buffer.alloc(1e6, "["));
   const { shards } = await compactAll(world);

@@ -89,7 +89,7 @@ function copy(world: World, setup: Setup, index: number): Step<World> {
   };
 }
 
-/** rollback.ts: the target's segments, on whatever head there is, unless somebody newer or a collection came between. */
+/** rollback.ts: the target's segments, on whatever head there is, unless a newer holder or a garbage collection run came between. */
 function rollbackChange(world: World, setup: Setup, actor: Actor, head: Pointer): Proposal {
   const manifest = manifestOf(world, head);
   // As it was once: an epoch was taken for a holder's own.

@@ -19,7 +19,7 @@ import {
   within,
 } from "./world.ts";
 
-/** What the time of a repair is above any count of collections. */
+/** What the time of a repair is above any count of garbage collection runs. */
 export const generationsPerRepair = 8;
 
 export function repairSteps(world: World, setup: Setup, index: number): Step<World>[] {

@@ -14,7 +14,7 @@ export interface Rules {
   readonly floorAfterPin: boolean;
   /** ... and then the version has to be the one that was pinned. */
   readonly pinPublished: boolean;
-  /** A rollback stops when a collection began since it read the head (rollback.ts). */
+  /** A rollback stops when a garbage collection run began since it read the head (rollback.ts). */
   readonly rollbackGeneration: boolean;
   /** A merge is published only while all of its inputs are live (merge.ts, stillHolds). */
   readonly inputsLive: boolean;
@@ -38,7 +38,7 @@ export interface Rules {
   readonly garbageBefore: boolean;
   /** An ingest is rebased over merges only, not over another ingest or a rollback (ingestChange, by the ledger). */
   readonly rebaseOverMerges: boolean;
-  /** What may have been published already is not published again once a collection began (publish). */
+  /** What may have been published already is not published again once a garbage collection run began (publish). */
   readonly retryGeneration: boolean;
   /** Whether an attempt landed is told by its own commit (publish.ts, isPublished), never by the epoch. */
   readonly ownCommit: boolean;
@@ -96,7 +96,7 @@ export interface Setup {
   readonly reclaims: boolean;
   /** Commits tried in one run; the engine tries more often, each time in the same way. */
   readonly triesMax: number;
-  /** Versions that a collection keeps, the current one included. */
+  /** Versions that a garbage collection run keeps, the current one included. */
   readonly versionsKept: number;
   /** Whether a batch may leave deltas for the next one. */
   readonly smallBatches: boolean;

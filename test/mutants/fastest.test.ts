@@ -16,8 +16,8 @@ test.each([
   "a row dropped by the fold (the conservation check must stop it)",
   "shadows computed from one side only",
   "merge drops tombstones at once",
-  "collection without raising the floor",
-  "collection takes what a kept version names",
+  "garbage collection without raising the floor",
+  "garbage collection takes what a kept version names",
 ])(
   "%s",
   async (name) => {

@@ -142,7 +142,7 @@ export const mutants: readonly Mutant[] = [
     test: "test/engine/compact/sweep.test.ts",
   },
   {
-    name: "what somebody put into a segment's folder is collected with it",
+    name: "an object that is not the segment's, in its folder, is deleted with it as garbage",
     file: "lib/core/format/keys.ts",
     edits: [
       {
@@ -948,7 +948,7 @@ export const mutants: readonly Mutant[] = [
     "ingestLease(shardName(ref)))",
   ),
   mutant(
-    "a slow process takes a collected manifest for damage",
+    "a slow process takes a manifest that was deleted as garbage for damage",
     "lib/engine/shard/head.ts",
     "if ((await readPointer(store, collection, shard, etag)) === null) throw error;",
     "throw error;",
@@ -1204,7 +1204,7 @@ export const mutants: readonly Mutant[] = [
     "const kept = manifest.segments.filter(({ id }) => plan.inputs.includes(id));",
   ),
   mutant(
-    "collection without raising the floor",
+    "garbage collection without raising the floor",
     "lib/engine/compact/collect-garbage.ts",
     "const raised = await raiseOnNewest(world, collection, head, kept);",
     "const raised: Head | null = { ...head };",
@@ -1216,7 +1216,7 @@ export const mutants: readonly Mutant[] = [
     test: "test/engine/compact/collect-garbage.test.ts",
   },
   mutant(
-    "collection ignores pins",
+    "garbage collection ignores pins",
     "lib/engine/compact/collect-garbage.ts",
     "    pinned.has(nameOf(name)) ||\n",
     "    pinned.has(nameOf(name).slice(99)) ||\n",
@@ -1228,13 +1228,13 @@ export const mutants: readonly Mutant[] = [
     "const garbage = expected;",
   ),
   mutant(
-    "collection keeps only the newest version",
+    "garbage collection keeps only the newest version",
     "lib/engine/shard/retention.ts",
     "chain[0]!.version - retention.versionsKept;",
     "chain[0]!.version - 1;",
   ),
   mutant(
-    "collection does not look at a version's age",
+    "garbage collection does not look at a version's age",
     "lib/engine/shard/retention.ts",
     "const young = last(retention.keptMs);",
     "const young = chain[0]!.version;",
@@ -1279,13 +1279,13 @@ export const mutants: readonly Mutant[] = [
     test: "test/engine/clock.test.ts",
   },
   mutant(
-    "collection takes what a kept version names",
+    "garbage collection takes what a kept version names",
     "lib/engine/compact/collect-garbage.ts",
     "!live.has(segment) && (wasPublished",
     "(wasPublished",
   ),
   mutant(
-    "orphans are collected while they are young",
+    "orphans are deleted while they are young",
     "lib/engine/compact/collect-garbage.ts",
     "ulidFloor(nowMs - retention.orphanMs)",
     "ulidFloor(nowMs + retention.orphanMs)",
@@ -1329,7 +1329,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     // As above.
-    name: "rollback beside a collection",
+    name: "rollback beside a garbage collection run",
     file: "lib/engine/operate/rollback.ts",
     edits: [
       {
@@ -1449,7 +1449,7 @@ export const mutants: readonly Mutant[] = [
     "ulidFloor(0)",
   ),
   mutant(
-    "repair begins to count collections anew",
+    "repair begins to count garbage collection runs anew",
     "lib/engine/operate/repair.ts",
     "generation: nowMs,",
     "generation: 0,",

@@ -56,7 +56,7 @@ export async function atRest(
     );
     for (const { outcome, keys } of again)
       if (outcome !== "nothing")
-        oracle.violate(`at rest: a second collection still finds ${keys.join(", ")}`);
+        oracle.violate(`at rest: a second garbage collection run still finds ${keys.join(", ")}`);
     await judge(world, scene, queue);
   } catch (error) {
     if (isKind(error, "corrupt")) oracle.violate(`at rest: ${error.message}`);

@@ -447,7 +447,7 @@ export class Oracle {
     const known = truth.byCommit.get(pointer.commit);
     const fault = before && moveFault(before, pointer, known !== undefined);
     if (fault) this.violate(`the pointer of ${shard} ${fault} (I2)`);
-    // A repair that met damage gives up what lies behind it (lib/engine/operate/repair.ts); collection goes by the rule all the same.
+    // A repair that met damage gives up what lies behind it (lib/engine/operate/repair.ts); garbage collection goes by the rule all the same.
     const mayGiveUp = before === null && [...this.#flips.values()].some((at) => at > truth.lostAt);
     if (!mayGiveUp && pointer.floor.version > (before?.floor.version ?? 0))
       this.#checkFloor(shard, truth, pointer);
@@ -587,7 +587,9 @@ export class Oracle {
         this.violate(`${key} was deleted; version ${published.version}, which is kept, names it (I8)`);
       }
     }
-    this.count(key.includes("/segments/") ? "segment file collected" : "manifest collected");
+    this.count(
+      key.includes("/segments/") ? "segment file deleted as garbage" : "manifest deleted as garbage",
+    );
   }
 
   #sha256(body: Buffer): string {

@@ -49,7 +49,7 @@ export function makeIoSynchronous(): () => void {
   // Thousands of small files: in memory, where the system offers it.
   if (fs.existsSync("/dev/shm")) patch(require("node:os"), "tmpdir", () => "/dev/shm");
   patch(require("node:fs"), "createReadStream", (path: string) => Readable.from([fs.readFileSync(path)]));
-  // V8 need not collect after every closed graph: the graphs here are tiny, and a collection takes longer than a step.
+  // V8 need not free memory after every closed graph: the graphs here are tiny, and freeing takes longer than a step.
   const vm = require("node:vm") as { runInNewContext: (code: string, ...rest: unknown[]) => unknown };
   const run = vm.runInNewContext;
   patch(vm, "runInNewContext", (code: string, ...rest: unknown[]) =>

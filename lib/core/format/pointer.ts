@@ -1,6 +1,6 @@
 /**
  * The pointer: the one small object per shard that is ever overwritten, always with If-Match. It says which manifest
- * is current, and carries the collector's floor, so that one conditional write orders publishing against collecting.
+ * is current, and carries the collector's floor, so that one conditional write orders publishing against garbage collection.
  */
 import { createHash } from "node:crypto";
 import type { Collection } from "../model/collection.ts";
@@ -33,7 +33,7 @@ export interface Floor {
   readonly version: number;
   /** Unpublished segments and manifests with a smaller ULID may be gone: nothing publishes them. */
   readonly ulid: string;
-  /** Counts collections, so that each one changes the pointer, and with it every writer's If-Match. */
+  /** Counts garbage collection runs, so that each one changes the pointer, and with it every writer's If-Match. */
   readonly generation: number;
 }
 

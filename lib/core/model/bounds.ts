@@ -18,7 +18,7 @@ export interface Bounds {
   readonly batchDeltas: number;
   /** Deltas that a read lays over its view; a larger backlog is an error, never an omission. */
   readonly overlaidDeltas: number;
-  /** Deltas that came too late, put aside by one collection; the next goes on. */
+  /** Deltas that came too late, put aside by one garbage collection run; the next goes on. */
   readonly lateDeltas: number;
   /** Flat segments above which ingestion merges the smallest itself: far above what the merge planner lets stand. */
   readonly piledFlats: number;

@@ -59,7 +59,7 @@ export const measured = {
   ingestPuts: 4,
   ingestLists: 5,
   ingestGets: 8,
-  /** A merging and collecting run of a shard that is written to. It reads the manifests of the last hour. */
+  /** An upkeep run of a shard that is written to. It reads the manifests of the last hour. */
   upkeepPutsAndLists: 13,
   upkeepGets: 110,
   /** Every run: the bucket's folders. */

@@ -22,14 +22,14 @@ export const mergedFiles = ({ reason }: Pick<MergePlan, "reason">): SegmentFile[
   "records.db",
 ];
 
-/** Node, the code, parts of files under way, and what is garbage until the next collection. */
+/** Node, the code, parts of files under way, and what Node has not freed yet. */
 const processBytes = 290e6;
 /** A row while inputs are folded: its id, where it is, and the tables of both. */
 const placeBytes = 1_100;
 /** A node beside its vector and links: its label, its lock, its entries in the tables that insertion needs. */
 const nodeBytes = 140;
 const labelBytes = 8;
-/** Of the inputs' files, what may lie in memory before it is collected. */
+/** Of the inputs' files, what may lie in memory before Node frees it. */
 const fetchedShare = 0.75;
 /** The output's records.db, written in another order than its inputs', is packed less tightly. */
 const recordsSlack = 1.1;

@@ -10,8 +10,8 @@
  *     surveyed.
  *  3. Read manifests and pins again, below the head that carries the floor (a pin may have been made before it rose, a
  *     rollback may have brought old segments back), and compute what is live: every file that a kept version names.
- *  4. Garbage are the segments that only collected versions name, and orphans: segments and manifests below the floor
- *     that nothing published names (a crash left them). Readers of a collected version have had `keptMs` to move on.
+ *  4. Garbage are the segments that only deleted versions name, and orphans: segments and manifests below the floor
+ *     that nothing published names (a crash left them). Readers of a deleted version have had `keptMs` to move on.
  *     Deltas that appeared below the low watermark are put aside (lib/engine/compact/late-deltas.ts).
  *  5. Delete segments first, manifests last: a crash in between leaves the names to try again by.
  */
@@ -119,7 +119,7 @@ export async function collectGarbage(
   }
 }
 
-/** What this collector keeps. Not all that the floor gives up: after a repair, or a colleague's collection, that is higher. */
+/** What this collector keeps. Not all that the floor gives up: after a repair, or another collector's run, that is higher. */
 type Kept = Pick<Floor, "version" | "ulid">;
 
 async function keptSince(

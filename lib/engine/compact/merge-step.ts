@@ -59,7 +59,7 @@ export async function mergeOnce(
       for (const id of plan.against)
         from.against.push(await fetchInput(world, shard, from, id, ["records.db"]));
     } catch (error) {
-      // A merger that slept long finds its inputs merged by another, and collected.
+      // A merger that slept long finds its inputs merged by another, and deleted as garbage.
       const now = isKind(error, "corrupt") ? await readHead(world.store, collection, shard.shard) : null;
       if (now === null || isAllThere(now.manifest, plan)) throw error;
       return { head: now, merged: null };

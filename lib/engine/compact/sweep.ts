@@ -105,7 +105,7 @@ export class Sweep {
     return { isIdle, head };
   }
 
-  /** The pointer's etag when there may be something to merge or to collect; null when there is nothing. */
+  /** The pointer's etag when there may be segments to merge or garbage to collect; null when there is nothing. */
   async changed(world: World, collection: Collection, shard: number): Promise<string | null> {
     const known = this.#knownOf(collection).surveys.get(shard);
     try {

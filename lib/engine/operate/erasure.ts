@@ -192,7 +192,7 @@ class Survey {
           const found = await store.get(segmentKey(this.#ref, id, "records.db"), {
             bytesMax: unnamedBytesMax,
           });
-          // Its other files may be there: vectors without ids, of a segment that is being written or collected.
+          // Its other files may be there: vectors without ids, of a segment that is being written or deleted as garbage.
           if (found.kind !== "found") return [];
           await writeFile(join(folder, "records.db"), found.body);
         }

@@ -79,7 +79,7 @@ async function keptVersion(world: World, head: Head, version: number): Promise<M
 }
 
 /**
- * The version's segments, such that no collector takes them. At or above the floor nothing is collected. Below it a
+ * The version's segments, such that no collector deletes them. At or above the floor nothing is deleted. Below it a
  * collector may be at work, a pin that keeps them can be taken away while we publish: those that the head does not name
  * are copied, and the copies are as safe as any new segment.
  */
@@ -103,7 +103,7 @@ async function copyKept(world: World, ref: ShardRef, segment: Segment, of: Manif
   } catch (error) {
     if (!isKind(error, "corrupt")) throw error;
     if ((await listPins(world.store, ref)).some(({ commit }) => commit === of.commit)) throw error;
-    // Below the floor, and kept by nobody: a collector was faster, and nothing is wrong with the shard.
+    // The version is below the floor and is not kept: a collector was faster, and nothing is wrong with the shard.
     throw new SiltstoneError(
       "notFound",
       `${shardName(ref)} has no version ${of.version} any more: garbage collection took it (${error.message})`,

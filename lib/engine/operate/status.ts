@@ -70,7 +70,7 @@ export async function shardStatus(world: World, collection: Collection, shard: n
   const part = <T>(name: StatusPart, work: () => Promise<T>) => faults.attempt(name, work);
   const strangers = new Strangers();
   const [published, leases, lastRun] = await Promise.all([
-    // The head first: a file that was collected before the LIST is not missing from a version that came after.
+    // The head first: a file that garbage collection deleted before the LIST is not missing from a version that came after.
     part("snapshot", () => readHead(world.store, collection, shard)).then(async (head) => {
       const objects = await part("objects", () => listObjects(world.store, ref, strangers.see));
       const fault = head && objects && fileFault(head, objects.files);

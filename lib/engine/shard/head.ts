@@ -93,7 +93,7 @@ export async function readManifestOf(
 export const fitsCollection = (manifest: Manifest, { id, dims, metric }: Collection): boolean =>
   manifest.collectionId === id && manifest.dims === dims && manifest.metric === metric;
 
-/** Looks again when the pointer moved between the two reads: a slow reader's manifest may have been collected. */
+/** Looks again when the pointer moved between the two reads: a slow reader's manifest may have been deleted as garbage. */
 export async function readHead(store: ObjectStore, collection: Collection, shard: number): Promise<Head> {
   for (let attempt = 1; ; attempt++) {
     const { pointer, etag } = (await readPointer(store, collection, shard))!;

@@ -138,7 +138,8 @@ function decodePin(body: Buffer, key: string): Pin {
     return decodeSealed(body, key, pinFormat) as Pin;
   } catch (error) {
     if (isNewerFormat(error)) throw error;
-    const reason = "it is no intact pin; nothing of this shard is collected until it is deleted or mended";
+    const reason =
+      "it is not an intact pin; garbage collection deletes nothing of this shard until the pin is deleted or mended";
     throw corrupt(key, reason, error);
   }
 }

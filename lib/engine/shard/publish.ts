@@ -49,7 +49,7 @@ export async function publish(
   for (let attempt = 0; attempt < attemptsMax; attempt++) {
     const change = propose(current);
     if (change === null) return { head: current, own: null };
-    // A first attempt may have won unnoticed, been undone by a rollback, and its segments been collected since.
+    // A first attempt may have won unnoticed, been undone by a rollback, and its segments been deleted as garbage since.
     if (current.pointer.floor.generation !== head.pointer.floor.generation) {
       throw new SiltstoneError(
         "conflict",
@@ -94,8 +94,8 @@ const tooManySegments = (next: Manifest): SiltstoneError =>
   );
 
 /**
- * A writer that slept through a collection holds segments whose files may be gone. A rollback's segments are old: it
- * takes them from a version at or above the floor, which no collection touches, or copies them (lib/engine/operate/rollback.ts).
+ * A writer that slept through a garbage collection run holds segments whose files may be gone. A rollback's segments are old: it
+ * takes them from a version at or above the floor, which no garbage collection run touches, or copies them (lib/engine/operate/rollback.ts).
  */
 function belowFloor(head: Head, next: Manifest): string | null {
   const { floor } = head.pointer;
@@ -117,7 +117,7 @@ async function commit(world: World, head: Head, next: Manifest): Promise<Head | 
 }
 
 /**
- * Whether a version is the head's own or one that the head was built on. One that was collected since is not found: then
+ * Whether a version is the head's own or one that the head was built on. One that garbage collection has deleted since is not found: then
  * the floor's generation has changed, and nothing is proposed again.
  */
 async function isPublished(

@@ -147,7 +147,7 @@ test("two compactors at once publish nothing twice", async () => {
   expect(await count(world, "docs")).toBe(20);
 });
 
-test("a merge that would not fit is not begun, and says what it needs; writes and collection go on (CMP-8)", async () => {
+test("a merge that would not fit is not begun, and says what it needs; writes and garbage collection go on (CMP-8)", async () => {
   const world = memoryWorld();
   const { collection } = await createCollection(world, { name: "docs", dims, metric: "cosine" });
   const upkeep = (memoryBytes: number) =>

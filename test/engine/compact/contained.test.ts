@@ -129,7 +129,7 @@ test.each([
   });
 });
 
-test("a damaged pin and a damaged segment are their shard's alone; merging that fails keeps nobody from collecting", async () => {
+test("a damaged pin and a damaged segment are their shard's alone; merging that fails does not keep garbage collection from running", async () => {
   const world = memoryWorld();
   await create(world, "docs", 2);
   const ids = Array.from({ length: 30 }, (_, i) => `r${i}`);
