@@ -494,6 +494,17 @@ export const mutants: readonly Mutant[] = [
     test: "test/engine/read/cache-bound.test.ts",
   },
   {
+    name: "a search of a graph looks at no more than is asked for",
+    file: "lib/segment/search-cost.ts",
+    edits: [
+      {
+        search: "Math.max(efSearch, 2 * wanted)",
+        replace: "Math.max(8, wanted)",
+      },
+    ],
+    test: "test/recall/weak-sides.test.ts",
+  },
+  {
     name: "files on their way are counted twice",
     file: "lib/engine/read/open-segments.ts",
     edits: [
