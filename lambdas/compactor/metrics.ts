@@ -38,7 +38,7 @@ export function runMetrics(summary: RunSummary): MetricLine[] {
   ];
 }
 
-/** A metric costs by the hour in which it has a value: a collection in which nothing happens and nothing waits has none. */
+/** A metric costs by the hour in which it has a value: a collection in which nothing happens and nothing waits has no value. */
 const isWorthAMetric = (shard: ShardSummary): boolean => isEventful(shard) || (shard.pending ?? 0) > 0;
 
 /** A run that looked at no backlog (upkeep, or one whose every shard failed) says nothing of it: no value is not zero. */

@@ -1,7 +1,7 @@
 /**
  * Leases on one DynamoDB table.
  *
- *   pk "lease#<name>", sk "lease": epoch (N), expiresAtMs (N), owner (S, absent while nobody holds it)
+ *   pk "lease#<name>", sk "lease": epoch (N), expiresAtMs (N), owner (S, absent while it is not held)
  *   pk "lease#<name>", sk "note":  note (S, JSON)
  *
  * A lease row is never deleted and carries no TTL: its epoch has to outlive every holder. An acquisition reads the row
@@ -21,7 +21,7 @@ import { isLeaseHeld } from "../core/policy/time-bounds.ts";
 import type { Lease, LeaseTable } from "../engine/ports.ts";
 import { failure } from "./failure.ts";
 
-/** A swap is lost to somebody who holds the lease now, so the second look almost always ends it. */
+/** A swap is lost to a holder that has the lease now, so the second look almost always ends it. */
 const acquireAttemptsMax = 5;
 
 interface LeaseRow {

@@ -1,7 +1,7 @@
 /**
  * JSON from outside: its bounds come before its parsing. A text of six million brackets, keys or numbers costs seconds
  * to parse and to check, so that one scan first proves that it is JSON whose parts are as many as a call may have; it ends
- * at the first that is too much. A mistake is named by its position, and never quoted: it may be in somebody's document.
+ * at the first that is too much. A mistake is named by its position, and never quoted: it may be in a user's document.
  */
 
 import { callRowsMax } from "../core/model/check-records.ts";

@@ -140,7 +140,7 @@ function fieldsOf({ message, problems }: SiltstoneError): string[] {
 const pathCharsMax = 80;
 
 /**
- * The parts of a function URL's event that matter here. Whoever invokes the function directly may write an event of this
+ * The parts of a function URL's event that matter here. A caller that invokes the function directly may write an event of this
  * form himself, with parts of any type.
  */
 interface UrlEvent {
@@ -163,8 +163,7 @@ function urlCall(event: UrlEvent): unknown {
   const { method } = event.requestContext.http;
   const path = event.rawPath ?? "/";
   if (typeof path !== "string") throw invalid(`path: must be text, got ${shown(path)}`);
-  if (path.length > pathCharsMax)
-    throw invalid(`path: has ${path.length} characters; none that is served has`);
+  if (path.length > pathCharsMax) throw invalid(`path: no served path has ${path.length} characters`);
   if (method === "GET") {
     // A function URL ends in "/", so that `${URL}/health` has two.
     const op = path.replaceAll(/^\/+|\/+$/g, "");

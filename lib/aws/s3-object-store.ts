@@ -43,7 +43,7 @@ import type { Traffic } from "../engine/traffic.ts";
 import { failure, statusOf } from "./failure.ts";
 import { type S3Bounds, s3SocketsMax } from "./request-handler.ts";
 
-/** Of the connections; the rest is left to what is no read. */
+/** Of the connections; the rest is left to requests that are not reads. */
 const readsShare = 7 / 8;
 /** S3's own limits. */
 const deleteKeysMax = 1000;
@@ -53,7 +53,7 @@ const uploadPartBytes = 8 * 1024 * 1024;
 const uploadPartsAtOnce = 4;
 /**
  * A larger object is copied in parts of this size, or of as much more as their number demands. S3 copies up to 5 GB in one
- * request, but sends no answer for so long that it looks like none.
+ * request, but sends no answer for so long that it seems to send no answer.
  */
 const copyPartBytes = 256 * 1024 * 1024;
 const copyPartsMax = 10_000;

@@ -1,6 +1,6 @@
 /**
  * A function's /tmp outlives a process that was killed (a timeout, out of memory): what it left there would fill the
- * disk of the next one. A Lambda runs one process at a time, so whatever is there at start belongs to nobody.
+ * disk of the next one. A Lambda runs one process at a time, so whatever is there at start belongs to no living process.
  */
 import { readdirSync, rmSync, statfsSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -6,7 +6,7 @@
  * A log line holds kinds, names of fields and collections, keys, ULIDs, counts and times: never ids, documents, metadata or
  * vectors (docs/security.md). Of a refused call only which fields were wrong is logged; of an error that is not the
  * caller's the message, which names no values (lib/core/model/errors.ts), and of a defect only its class and where it happened,
- * since nobody has checked what it says. Whatever is in quotes is left out once more, and a line ends below 4 KB.
+ * since no code has checked what it says. Whatever is in quotes is left out once more, and a line ends below 4 KB.
  */
 import { Logger } from "@aws-lambda-powertools/logger";
 import { Metrics, MetricUnit } from "@aws-lambda-powertools/metrics";

@@ -4,7 +4,7 @@
  * No lifecycle rule ever expires a current object. Collections are the first part of a key, so that no prefix could
  * tell a delta of the backlog from garbage; the compactor alone knows, and deletes.
  *
- * Nothing is written over what is there: the bucket's policy demands it of everybody, the account's owner included. Without it
+ * Nothing is written over what is there: the bucket's policy demands it of every principal, the account's owner included. Without it
  * who may put a delta could also put another in the place of one that was acknowledged.
  */
 import { Duration, Validations } from "aws-cdk-lib";

@@ -105,7 +105,7 @@ export const metrics = {
     ...count,
     ofCollection: false,
     emittedBy: "compactor",
-    description: "shards whose lease somebody else held",
+    description: "shards whose lease another run held",
   },
   QueryLatency: {
     unit: "Milliseconds",

@@ -60,7 +60,7 @@ export function lexicalVector(text: string, dims: number = lexicalDims): Float32
     throw invalid(`text: has ${bytes} UTF-8 bytes; at most ${textBytesMax} are embedded`);
   const sum = new Float64Array(dims);
   const counted = countedWords(text);
-  if (counted.size === 0) throw invalid("text: there is no letter or digit in it to embed");
+  if (counted.size === 0) throw invalid("text: it has no letter or digit to embed");
   const onlyStopwords = [...counted.keys()].every((word) => stopwords.has(word));
   for (const [word, count] of counted) {
     if (!onlyStopwords && stopwords.has(word)) continue;

@@ -17,7 +17,7 @@ export interface ObjectStore {
    * Throws `corrupt` for a whole object above `bytesMax` (default: a delta's), whose body is not read.
    */
   get(key: string, options?: GetOptions): Promise<GetResult>;
-  /** As `get`, of an object that somebody else may have made: the body of one above `bytesMax` is not read. */
+  /** As `get`, of an object that other code may have made: the body of one above `bytesMax` is not read. */
   getBounded(key: string, bytesMax: number): Promise<BoundedGetResult>;
   /** Size and etag, or null when absent. */
   head(key: string): Promise<{ bytes: number; etag: string } | null>;
@@ -63,7 +63,7 @@ export interface ByteRange {
 export interface DeletedObjects {
   /** Keys that start with `prefix`, are greater than `startAfter` and are not there now, ascending, page by page. */
   list(prefix: string, options: { startAfter: string }): AsyncIterable<readonly DeletedObject[]>;
-  /** The body, as it was; null when the bucket keeps it no more. */
+  /** The body, as it was; null when the bucket no longer keeps it. */
   get(object: DeletedObject): Promise<Buffer | null>;
 }
 export interface DeletedObject {
@@ -119,12 +119,12 @@ export interface QueueMessage {
  * saves work and is never what keeps data safe.
  */
 export interface LeaseTable {
-  /** Takes the lease when nobody holds it any more (isLeaseHeld); `epochAbove` raises the next epoch above a known one. */
+  /** Takes the lease when it is not held any more (isLeaseHeld); `epochAbove` raises the next epoch above a known one. */
   acquire(
     name: string,
     request: { owner: string; leaseMs: number; nowMs: number; epochAbove?: number },
   ): Promise<{ kind: "acquired"; lease: Lease } | { kind: "held"; by: Lease }>;
-  /** Extends a lease that `lease.owner` still holds in `lease.epoch`; false when somebody else has it by now. */
+  /** Extends a lease that `lease.owner` still holds in `lease.epoch`; false when another holder has it by now. */
   extend(lease: Lease, request: { leaseMs: number; nowMs: number }): Promise<Lease | null>;
   /** Gives the lease up, if it is still this owner's and epoch's. */
   release(lease: Lease): Promise<void>;

@@ -27,7 +27,7 @@ export class VectorFile {
     this.#rowBytes = 4 + options.dims * 4;
   }
 
-  /** Throws `invalid` when the file is no fvecs file of this many dimensions. */
+  /** Throws `invalid` when the file is not an fvecs file of this many dimensions. */
   static async open(path: string, dims: number): Promise<VectorFile> {
     const failed = unreadable("--vectors", path);
     const file = await open(path).catch(failed);
@@ -43,7 +43,7 @@ export class VectorFile {
         throw invalid(`--vectors: ${path} has vectors of ${found} dimensions, the collection has ${dims}`);
       if (size % rowBytes !== 0) {
         throw invalid(
-          `--vectors: ${path} is no fvecs file of ${dims} dimensions: ${size} bytes are no multiple of ${rowBytes}`,
+          `--vectors: ${path} is not an fvecs file of ${dims} dimensions: ${size} bytes are not a multiple of ${rowBytes}`,
         );
       }
       return new VectorFile(path, file, { dims, rows: size / rowBytes });

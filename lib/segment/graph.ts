@@ -4,7 +4,7 @@
  * - an index is loaded only from bytes whose sha256 was checked, only into a fresh object, given up when loading fails;
  * - vectors are finite before they come here (lib/core/model/check-records.ts, lib/core/format/delta.ts);
  * - what was written is looked at again: hnswlib reports success on a full disk;
- * - a graph's memory is native, which V8 neither sees nor hurries to free: whoever opens one closes it.
+ * - a graph's memory is native, which V8 neither sees nor hurries to free: the code that opens one closes it.
  */
 import { closeSync, openSync, readSync, statSync } from "node:fs";
 import { availableParallelism } from "node:os";

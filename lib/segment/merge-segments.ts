@@ -63,9 +63,9 @@ export interface MergeOptions {
   readonly limits: Pick<MergeLimits, "flatRowsMax" | "deadShareMax" | "clusteredComponentsMin">;
   /** Tombstones whose delta was made before this are dropped, unless a neighbour may hold what they beat. 0 keeps all. */
   readonly dropTombstonesBeforeMs: number;
-  /** Neighbours whose records.db is in their folder: what they supersede is left out. @default none */
+  /** Neighbours whose records.db is in their folder: what they supersede is left out. @default no neighbour */
   readonly against?: readonly MergeInput[];
-  /** All other segments of the version, those of `against` as well. @default none: the inputs are the whole shard */
+  /** All other segments of the version, those of `against` as well. @default no neighbour: the inputs are the whole shard */
   readonly neighbours?: AsyncIterable<Neighbour>;
   /** Builds a graph from its rows, whatever could be grown: nothing dead stays in it. @default false */
   readonly anew?: boolean;
@@ -118,8 +118,8 @@ export const mergeSegments = (
   });
 
 /**
- * Two tasks with one checkpoint: when one fails, the other fails at its next checkpoint. Both have ended when the first failure is
- * thrown: neither may go on in a folder that is deleted.
+ * Two tasks with one checkpoint: when one fails, the other fails at its next
+ * checkpoint. Both have ended when the first failure is thrown: neither may go on in a folder that is deleted.
  */
 async function sideBySide<A, B>(
   checkpoint: MergeOptions["checkpoint"],

@@ -5,7 +5,7 @@
  *   f_<field>(label, value)                                                for each string[] field
  *   tombstones(id, version, delta, row)
  *
- * Written once, without a journal: a crash leaves a file that nobody names. Read-only ever after.
+ * Written once, without a journal: a crash leaves a file that no manifest names. Read-only ever after.
  */
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
@@ -31,7 +31,7 @@ export interface StoredTombstone extends RowOrder {
 /** More than any records.db of a segment within its bounds. */
 const mappedBytesMax = 2 ** 34;
 
-/** Nobody writes a finished file: told so, SQLite neither locks it nor looks for a journal at every statement. */
+/** A finished file is never written again: told so, SQLite neither locks it nor looks for a journal at every statement. */
 export function recordsUri(path: string): URL {
   const uri = pathToFileURL(path);
   uri.searchParams.set("immutable", "1");
@@ -96,7 +96,7 @@ export function schemaOf(fields: Collection["fields"]): string {
          ${statements.join(";\n")}`;
 }
 
-/** Indexes are written in the order of rows, which is none: what does not fit is written again and again. */
+/** Rows come in no order of the indexes, so index pages that do not fit into the cache are written again and again. */
 const writerCacheKiB = 32 * 1024;
 
 export class RecordsWriter {
@@ -115,7 +115,7 @@ export class RecordsWriter {
     this.#db = new DatabaseSync(path);
     const { columns, lists } = fieldColumns(collection.fields);
     this.#db.exec("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE");
-    // What is deleted from a copy is a document that somebody deleted or replaced: its text must not stay in free pages.
+    // What is deleted from a copy is a document that was deleted or replaced: its text must not stay in free pages.
     this.#db.exec(`PRAGMA cache_size = -${writerCacheKiB}; PRAGMA secure_delete = ON`);
     if (from === "new") {
       this.#db.exec(`PRAGMA application_id = ${applicationId}; PRAGMA user_version = ${recordsFormat}`);

@@ -19,7 +19,7 @@ Exit codes:
   1    failed (an import with rejected rows, a defect)
   2    the call is wrong: usage, or refused input
   3    the collection, version or record does not exist
-  4    conflict: somebody else holds the lease, was faster, or took over
+  4    conflict: another process holds the lease, was faster, or took over
   5    unavailable: nothing answers, or nothing is published yet; try again
   6    corrupt: stored bytes are damaged, or verify found faults
   130  interrupted by Ctrl-C`;

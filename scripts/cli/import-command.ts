@@ -44,7 +44,7 @@ export function addImportCommand(program: Command, run: Runner): void {
 }
 
 async function runImport(session: Session, name: string, options: ImportArguments): Promise<Outcome> {
-  await recordFileBytes(options.records); // A file that is none is said before AWS is asked.
+  await recordFileBytes(options.records); // A missing file is an error before AWS is asked.
   const { world, collection } = await openCollection(session, name);
   checkVersionField(collection, options);
   const { records, limit } = options;

@@ -62,7 +62,7 @@ async function show(session: Session, name: string, options: { shard?: number })
     value: { leases, failed },
     text: [
       rows.length === 0
-        ? `nobody holds a lease of ${name}`
+        ? `no lease of ${name} is held`
         : table(["SHARD", "LOCK", "OWNER", "EPOCH", "HELD"], rows),
       ...failed.map((one) => failureLine({ collection: name, shard: one.shard }, one)),
     ].join("\n"),
@@ -94,7 +94,7 @@ async function release(session: Session, name: string, options: ReleaseOptions):
   if (holder === null) {
     return {
       value: { released: false, lease, holder: null },
-      text: `nobody holds ${lease}: there is nothing to release`,
+      text: `${lease} is not held: there is nothing to release`,
     };
   }
   const { owner, epoch } = expectedHolder(options, name, { ...holder, kind }, shard);

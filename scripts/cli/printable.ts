@@ -1,6 +1,6 @@
 /**
  * What may reach a terminal. Ids, documents, reasons and bad lines come from others: an escape sequence in one of them
- * could rewrite the screen, set the title, or fill the clipboard of whoever looks; a bidirectional control could show one
+ * could rewrite the screen, set the title, or fill the clipboard of the person who looks; a bidirectional control could show one
  * text as another. Everything that the command line prints passes through here, and such characters are printed as
  * JSON's escapes for them, so that --json still says exactly what is stored.
  */

@@ -147,7 +147,7 @@ function report(error: unknown, stage: StageName, json: boolean, around: Printin
   }
   const hint = hintFor(failure.kind, failure.message, stage);
   if (hint !== null) around.stderr.write(`→ ${hint}\n`);
-  // A defect of ours: whoever mends it wants to know where.
+  // A defect of ours: the stack says where.
   if (!known && error instanceof Error && error.stack) around.stderr.write(`${cutMiddle(error.stack)}\n`);
   return exitCode;
 }

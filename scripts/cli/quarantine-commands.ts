@@ -89,7 +89,7 @@ async function show(session: Session, name: string, delta: string): Promise<Outc
   const object = await opened.world.store.getBounded(key, deltaBytesMax);
   if (object.kind === "refused") throw object.error;
   if (object.kind === "absent")
-    throw new SiltstoneError("conflict", `${key} is gone: somebody else put it back`);
+    throw new SiltstoneError("conflict", `${key} is gone: another process put it back`);
   const content = object.kind === "found" ? readable(object.body, key, delta) : null;
   return {
     value: { ...found, key, content },

@@ -54,7 +54,7 @@ async function restore(
   if (missing.length > 0)
     throw new SiltstoneError(
       "notFound",
-      `${name} has no deleted delta ${missing.slice(0, 3).join(", ")}: it was never there, or is there now or in quarantine, or the bucket keeps it no more (14 days, unless it was deployed otherwise); nothing was restored`,
+      `${name} has no deleted delta ${missing.slice(0, 3).join(", ")}: it never was in the bucket, is in the backlog or in quarantine now, or was deleted longer ago than the bucket keeps it (14 days, unless it was deployed otherwise); nothing was restored`,
     );
   if (options.confirm === undefined || found.length === 0)
     return offer(name, deltas, { ...options, until }, found);
@@ -98,7 +98,8 @@ async function restore(
 function checkChoice(name: string, deltas: readonly string[], options: RestoreOptions): void {
   const { since, until, confirm } = options;
   const bad = deltas.find((delta) => !isUlid(delta));
-  if (bad !== undefined) throw invalid(`${JSON.stringify(bad)} is no name of a delta (26 characters)`);
+  if (bad !== undefined)
+    throw invalid(`${JSON.stringify(bad)} is not a delta's name (a ULID of 26 characters)`);
   if (deltas.length > 0 === (since !== undefined))
     throw invalid("say which: either the names of deltas, or --since a time (and --until another)");
   if (until !== undefined && (since === undefined || until <= since))

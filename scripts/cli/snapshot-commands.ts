@@ -234,7 +234,7 @@ async function pin(
     value: { shard, pin: made },
     text: `pinned version ${made.version} of ${name}/${shard} as ${made.name}: garbage collection keeps it`,
     next: [
-      `give it free: silt snapshot unpin ${name} ${made.name}${shardArgument(collection.shards, shard)}`,
+      `remove the pin: silt snapshot unpin ${name} ${made.name}${shardArgument(collection.shards, shard)}`,
     ],
   };
 }

@@ -1,4 +1,4 @@
-/** The main drill: producers, readers and kills side by side for the given time, then the reckoning. */
+/** The main drill: producers, readers and kills side by side for the given time, then the check at rest. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import type { CollectReport } from "../../lib/engine/compact/collect-garbage.ts";
@@ -70,8 +70,8 @@ export async function pipelineDrill(options: PipelineOptions): Promise<{ rows: R
   try {
     await stack.start();
     await drill.load();
-    await drill.trouble();
-    return await drill.reckon();
+    await drill.workUnderFaults();
+    return await drill.checkAtRest();
   } finally {
     drill.end();
     await stack.stop();
@@ -163,7 +163,7 @@ class PipelineDrill {
   }
 
   /** Writers, a reader and a collector at work, and kills, until the time is up. */
-  async trouble(): Promise<void> {
+  async workUnderFaults(): Promise<void> {
     const { durationMs, say, tally } = this.#options;
     const startedMs = performance.now();
     let isOver = false;
@@ -244,7 +244,7 @@ class PipelineDrill {
     }
   }
 
-  async reckon(): Promise<{ rows: Record<string, number> }> {
+  async checkAtRest(): Promise<{ rows: Record<string, number> }> {
     const { say } = this.#options;
     say("the faults are off: settling calls in doubt, compacting the backlog");
     for (const writer of this.#writers) await writer.settle();

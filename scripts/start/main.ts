@@ -29,7 +29,7 @@ import {
 const root = join(import.meta.dirname, "../..");
 /** Also where `silt` looks for the running stack. */
 const stateDir = process.env.SILTSTONE_STATE_DIR ?? join(root, ".siltstone");
-/** In AWS the compactor runs every minute; nobody at a laptop waits that long. */
+/** In AWS the compactor runs every minute; a person at a laptop does not wait that long. */
 const scheduleEveryMs = 5_000;
 const steps = 6;
 

@@ -100,7 +100,7 @@ test.each([
   expect(error).toMatchObject({ kind: "unavailable", message: expect.stringContaining(said) });
 });
 
-test("without credentials nothing is sent, and the way to get some is said", () => {
+test("a call without credentials sends nothing, and its error says how to get some", () => {
   const error = new Error("Could not load credentials from any providers");
   error.name = "CredentialsProviderError";
   const meant = failure(error, {

@@ -60,7 +60,7 @@ test("the scan takes exactly what JSON.parse takes", () => {
   );
 });
 
-test("what is too deep, too wide or too long is refused by its bound, parsed or not", () => {
+test("JSON that is too deep, too wide or too long is refused by its bound, parsed or not", () => {
   const nested = (n: number) => "[".repeat(n) + "]".repeat(n);
   const wide = (n: number) => `{${Array.from({ length: n }, (_, i) => `"k${i}":0`).join()}}`;
   const list = (n: number) => `[${Array(n).fill("0").join()}]`;

@@ -173,7 +173,7 @@ test("an answer above Lambda's cap is an error that says what to lower, over bot
   await expect(large({}, context)).rejects.toMatchObject({ name: "invalid" });
 });
 
-test("what a caller sent is not logged", async () => {
+test("a caller's input is not logged", async () => {
   const failing = handler(async (call) => parseEvent(z.object({ vector: z.array(z.number()) }), call));
   await overUrl(failing, url("POST", '{"vector":[0.123456,"secret"]}'));
   await overUrl(failing, url("POST", '{"vector":[0.123456,secret]}'));

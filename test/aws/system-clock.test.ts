@@ -50,7 +50,7 @@ test("an answer that arrived while the process was frozen is not taken for late"
   expect(await wait(boundMs + 500)).toBe("answered");
 });
 
-test("one that does not arrive is", async () => {
+test("an answer that does not arrive is taken for late", async () => {
   answerMs = 60_000;
   expect(await wait(0)).toBe("late");
 });

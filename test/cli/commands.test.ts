@@ -522,7 +522,7 @@ test("versions are listed, compared, pinned, rolled back to, and deleted by garb
 
 test("a lease is taken only from the holder that is named", async () => {
   await filled();
-  expect((await cli.run(["lease", "show", "docs"])).out).toContain("nobody holds");
+  expect((await cli.run(["lease", "show", "docs"])).out).toContain("is held");
   const request = { owner: "somebody", leaseMs: 60_000, nowMs: cli.world.clock.nowMs() };
   await cli.world.leases.acquire(ingestLease("docs/0"), request);
   const shown = (await cli.run(["lease", "show", "docs", "--json"])).json<{
@@ -548,7 +548,7 @@ test("a lease is taken only from the holder that is named", async () => {
   });
 });
 
-test("what cannot be read is put aside, shown, and tried again", async () => {
+test("a delta that cannot be read is put aside, shown, and tried again", async () => {
   await filled();
   const ulid = cli.world.clock.ulid();
   await cli.world.store.put(deltaKey({ collection: "docs", shard: 0 }, ulid), Buffer.from("no arrow"));

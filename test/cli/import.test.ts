@@ -38,7 +38,7 @@ const lines = (count: number): string[] =>
   );
 const write = (name: string, content: string | Buffer): void => writeFileSync(join(folder, name), content);
 
-test("rows with vectors from a file arrive in several deltas, and importing again adds none", async () => {
+test("rows with vectors from a file arrive in several deltas, and importing again adds no rows", async () => {
   write("a.jsonl", `${lines(5000).join("\n")}\n`);
   writeFvecs(
     "a.fvecs",
@@ -137,7 +137,7 @@ test("texts are embedded where the collection does it; named fields, and a limit
   ];
   const said = await cli.run(args);
   expect(said).toMatchObject({ code: 1 });
-  expect(said.out).toContain("line 3 (n2): body text: there is no letter or digit in it to embed");
+  expect(said.out).toContain("line 3 (n2): body text: it has no letter or digit to embed");
   const found = await cli.run([
     "query",
     "notes",

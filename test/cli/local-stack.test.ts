@@ -80,7 +80,7 @@ async function answer(...args: string[]): Promise<any> {
   return JSON.parse(said.out);
 }
 
-test("from a file to answers, with the scheduled compactor", async () => {
+test("a file is imported, ingested by the scheduled compactor, and queried", async () => {
   expect(
     await answer("collection", "create", "docs", "--dims", String(dims), "--field", "kind:string"),
   ).toMatchObject({ created: true });
@@ -142,7 +142,7 @@ test("writes, versions and upkeep", async () => {
   expect(await answer("quarantine", "list", "docs")).toMatchObject({ deltas: [{ delta: broken }] });
 });
 
-test("what a rollback took back is restored from the bucket's versions", async () => {
+test("writes that a rollback took back are restored from the bucket's versions", async () => {
   const since = new Date(Date.now() - 3_600_000).toISOString();
   const offered = await answer("restore", "docs", "--since", since);
   expect(offered).toMatchObject({ restored: [], failed: [] });

@@ -43,7 +43,7 @@ async function takenBack(shards = 1): Promise<void> {
   expect(await documents()).toEqual(["a: old", "b: since"]);
 }
 
-test("it lists first, and does it when it is confirmed", async () => {
+test("restore lists first, and restores when it is confirmed", async () => {
   await takenBack();
   const since = new Date(cli.world.clock.nowMs() - 225_000).toISOString();
   const offered = await restore("--since", since);
@@ -71,7 +71,7 @@ test("it lists first, and does it when it is confirmed", async () => {
   expect(await cli.run(["verify", "docs"])).toMatchObject({ code: 0 });
 });
 
-test("one delta by its name; as JSON", async () => {
+test("restore takes one delta by its name, and answers JSON", async () => {
   await takenBack();
   const since = new Date(cli.world.clock.nowMs() - 225_000).toISOString();
   const { found } = (await restore("--since", since, "--json")).json<Restored>();
@@ -88,7 +88,7 @@ test("one delta by its name; as JSON", async () => {
   expect(await documents()).toEqual(["a: first", "b: since"]);
 });
 
-test("what cannot be restored is reported, and the others are", async () => {
+test("deltas that cannot be restored are reported, and the others are restored", async () => {
   await takenBack();
   const bad = cli.world.clock.ulid();
   await cli.world.store.put(deltaKey({ collection: "docs", shard: 0 }, bad), Buffer.from("no arrow"));
@@ -107,7 +107,7 @@ test("what cannot be restored is reported, and the others are", async () => {
   ).toMatchObject({ out: expect.stringContaining("interrupted: 4 deltas were not restored") });
 });
 
-test("of several shards each finds its own", async () => {
+test("each of several shards finds its own deltas", async () => {
   await takenBack(4);
   cli.world.clock.advance(1);
   const said = (await restore("--since", "2025-12-31T00:00Z", "--json")).json<Restored>();
@@ -134,14 +134,14 @@ test.each([
   [["01KDVD79TGESPNYPDWW2FB6MKE", "--until", "2026-01-01T00:00Z"], "--until goes with --since"],
   [["--since", "yesterday"], "It must be a time in UTC"],
   [["--since", "2026-13-01T00:00Z"], "It must be a time in UTC"],
-  [["01arz3ndektsv4rrffq69g5fav"], "is no name of a delta"],
+  [["01arz3ndektsv4rrffq69g5fav"], "is not a delta's name"],
   [["--since", "2026-01-01T00:00Z", "--confirm", "dogs"], "--confirm: must be docs"],
 ])("%j is refused with what is wrong", async (args, reason) => {
   await takenBack();
   expect(await restore(...args)).toMatchObject({ code: 2, err: expect.stringContaining(reason) });
 });
 
-test("what is not there, or there, or of another time, is said to be that", async () => {
+test("a delta that is gone, not deleted, or of another time is reported as that", async () => {
   await takenBack();
   const there = cli.world.clock.ulid();
   expect(await restore(there, "--confirm", "docs")).toMatchObject({

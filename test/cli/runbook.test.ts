@@ -98,7 +98,7 @@ test("a delta under a lower-case name: through quarantine/ it gets in, in its or
   expect(await silt("status")).not.toContain("did not make");
 });
 
-test("a delta that somebody replaced: its former version over the copy in quarantine, and a retry", async () => {
+test("a delta that was replaced by hand is mended by its former version over the copy in quarantine, and a retry", async () => {
   await put("a", "first");
   const [key] = await keys("docs/0/deltas/");
   const before = body(key!);
@@ -114,7 +114,7 @@ test("a delta that somebody replaced: its former version over the copy in quaran
   expect(await silt("quarantine", "list", "docs")).toContain("no quarantined deltas");
 });
 
-test("before a rollback, a pin of the current version is the way back, however late", async () => {
+test("a pin of the current version, made before a rollback, is the way back, however late", async () => {
   await put("a", "first");
   await silt("compact", "docs");
   await put("b", "second");
@@ -132,7 +132,7 @@ test("before a rollback, a pin of the current version is the way back, however l
   expect(await documents()).toEqual(["a: first", "b: second"]);
 });
 
-test("a manifest that somebody deleted: its version back in its place, and all is whole", async () => {
+test("a manifest that was deleted by hand is mended by its former version in its place", async () => {
   await put("a", "first");
   await silt("compact", "docs");
   const newest = (await keys(manifestPrefix(ref))).at(-1)!;

@@ -33,7 +33,7 @@ test("the query function reads the bucket and writes nothing", () => {
   ]);
 });
 
-test("with query groups: each reads the bucket, and the query function invokes them and reads configurations", () => {
+test("query groups read the bucket; the query function before them invokes them and reads configurations", () => {
   const grouped = storeTemplate({ queryGroups: 3 });
   for (const group of [0, 1, 2])
     expect(statementsOf(grouped, `StoreQueryGroup${group}Role`)).toEqual([

@@ -61,7 +61,7 @@ describe("bucket", () => {
     });
   });
 
-  test("lets nobody write over what is there, but for what is known by its ETag and the compactor's copies", () => {
+  test("lets no principal write over what is there, but for what is known by its ETag and the compactor's copies", () => {
     const [policy] = resources(dev, "AWS::S3::BucketPolicy");
     const { Statement } = policy!.Properties.PolicyDocument as {
       Statement: { Action: unknown; Sid?: string }[];
@@ -211,7 +211,7 @@ describe("functions", () => {
     });
   });
 
-  test("producer and query have a URL with IAM authorisation; the compactor has none", () => {
+  test("producer and query have a URL with IAM authorisation; the compactor has no URL", () => {
     const urls = resources(dev, "AWS::Lambda::Url").map(({ Properties }) => Properties);
     expect(urls).toHaveLength(2);
     for (const url of urls) expect(url.AuthType).toBe("AWS_IAM");

@@ -79,7 +79,7 @@ describe.each(s3Targets)("%s", (_name, open) => {
     expect(head).toMatchObject({ ContentLength: 5, ETag: written.ETag });
   });
 
-  test("what is absent is NoSuchKey, and NotFound to HEAD", async () => {
+  test("an absent object is NoSuchKey, and NotFound to HEAD", async () => {
     await expect(get("absent")).rejects.toMatchObject({
       name: "NoSuchKey",
       $metadata: { httpStatusCode: 404 },
@@ -109,7 +109,7 @@ describe.each(s3Targets)("%s", (_name, open) => {
     expect((await get("pointer")).ETag).toBe(won[0]!.ETag);
   });
 
-  test("If-Match on what is absent is 404; If-None-Match after a delete creates again", async () => {
+  test("If-Match on an absent object is 404; If-None-Match after a delete creates again", async () => {
     const absent = put("never-was", "x", { IfMatch: '"00000000000000000000000000000000"' });
     await expect(absent).rejects.toMatchObject({ $metadata: { httpStatusCode: 404 } });
     await put("reborn", "first", { IfNoneMatch: "*" });

@@ -78,14 +78,14 @@ export const races: readonly Race[] = [
     ],
   },
   { name: "somebody rolls back", work: [pass(2 * minute), back] },
-  { name: "somebody rolls back to the first merge", work: [pass(2 * minute), backToTheFirstMerge] },
+  { name: "another process rolls back to the first merge", work: [pass(2 * minute), backToTheFirstMerge] },
   { name: "the work is done, and rolled back", work: [pass(2 * minute), ingest, back] },
   {
     name: "the work is done, more work is done, and all of it is rolled back",
     work: [pass(2 * minute), ingest, (stage) => write(stage.world, stage, "f"), ingest, back],
   },
   { name: "somebody pins", work: [pin] },
-  { name: "somebody pins, and garbage is collected", work: [pass(26 * hour), pin, collect] },
+  { name: "another process pins, and garbage is collected", work: [pass(26 * hour), pin, collect] },
   { name: "pins are taken off, and garbage is collected", work: [takeOffPins, pass(26 * hour), collect] },
   {
     name: "a day passes, garbage is collected, the pointer is lost and repaired",

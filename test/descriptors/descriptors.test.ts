@@ -97,7 +97,7 @@ test.each(widths)(
   600_000,
 );
 
-test("without a descriptor left it says so, in its answer and in its health, and answers again when there are some", async () => {
+test("a reader without a descriptor left says so, in its answer and in its health, and answers again when there are some", async () => {
   await publish("docs", 12);
   const asked = new QueryProcess(bucket, 100);
   expect((await asked.ask({ op: "ping" })).answer).toEqual({ pong: true });

@@ -40,7 +40,7 @@ test("every metric is emitted, and no log shows an id, a vector, a text or metad
   expect(lines.filter((line) => Buffer.byteLength(line) > 4_096)).toEqual([]);
 });
 
-test("after a restart everything is there, and the schedule compacts by itself", async () => {
+test("everything is there after a restart, and the schedule compacts by itself", async () => {
   await createCollection(deployed.world, { name: "timed", dims, metric: "l2" });
   await deployed.answer("producer", { collection: "timed", records: [{ id: "a", vector: vectorOf(1) }] });
   await deployed.stop();

@@ -9,7 +9,7 @@ export function planting(deployed: Deployed): void {
   const collection = "planted";
   const shard = { collection, shard: 0 };
 
-  test("calls are answered or refused, and none of them is a defect", async () => {
+  test("calls are answered or refused, and no call meets a defect", async () => {
     const fields = { kind: "string", year: "number" } as const;
     await createCollection(deployed.world, { name: collection, dims, metric: "cosine", fields });
     const calls = plantedCalls(collection, dims);

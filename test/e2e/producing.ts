@@ -92,7 +92,7 @@ export function producing(deployed: Deployed): void {
     expect(await deployed.keys(prefix)).toEqual(before);
   });
 
-  test("with skip the good ones are written and the bad ones listed; deletes remove", async () => {
+  test("a call with skip writes the good records and lists the bad ones; deletes remove", async () => {
     const answer = await deployed.answer("producer", {
       collection,
       onInvalid: "skip",
@@ -173,7 +173,7 @@ export function producing(deployed: Deployed): void {
     ]);
   });
 
-  test("nobody writes over a delta, or makes one without the condition: 403", async () => {
+  test("a producer that writes over a delta, or makes one without the condition, gets 403", async () => {
     const { deltas } = await deployed.answer("producer", {
       collection,
       records: [{ id: "kept", vector: vectorOf(6) }],

@@ -130,7 +130,7 @@ describe.each([
     expect((await deployed.http("query", "/", { method: "POST", body })).status).toBe(503);
   });
 
-  test("with allowPartial the answer is what is there, and a metric counts it", async () => {
+  test("a call with allowPartial is answered with what is there, and a metric counts it", async () => {
     const body = JSON.stringify({ collection, ...call, allowPartial: true });
     const { status, body: answer } = await deployed.http("query", "/", { method: "POST", body });
     expect(status).toBe(200);

@@ -28,7 +28,7 @@ export function querying(deployed: Deployed): void {
     });
   });
 
-  test("without a snapshot: an error, never an empty answer; strong reads see what is written", async () => {
+  test("a collection without a snapshot is an error, never an empty answer; strong reads see what is written", async () => {
     const call = { collection, vector: vectorOf(0) };
     expect(await deployed.failure("query", call)).toMatchObject({ kind: "unavailable" });
     expect(await deployed.http("query", "/", json(call))).toMatchObject({ status: 503 });
@@ -44,7 +44,7 @@ export function querying(deployed: Deployed): void {
     await compactNow();
   });
 
-  test("by vector, by base64 vector and by id the answer is the same, and says where it comes from", async () => {
+  test("a query by vector, by base64 vector and by id has the same answer, which says where it comes from", async () => {
     const byVector = await ask({ vector: vectorOf(5), topK: 3, ...fresh });
     expect(byVector.results[0]).toMatchObject({
       id: "r5",
@@ -82,7 +82,7 @@ export function querying(deployed: Deployed): void {
     expect(await ask({ op: "count", filter: { n: { $lt: 30 } } })).toMatchObject({ count: 30 });
   });
 
-  test("by text, where the collection has the built-in embedder", async () => {
+  test("a query by text is answered where the collection has the built-in embedder", async () => {
     const name = "texts";
     await createCollection(deployed.world, { name, dims: 384, metric: "cosine", embedder: "lexical" });
     const texts = ["sandstone is a sedimentary rock", "the compactor merges deltas", "granite is igneous"];
@@ -104,7 +104,7 @@ export function querying(deployed: Deployed): void {
     );
   });
 
-  test("what is wrong with a call is said, with a 4xx", async () => {
+  test("a wrong call is a 4xx that says what is wrong", async () => {
     const refused: [object, number, RegExp][] = [
       [{ vector: [1, 2] }, 400, /^vector: has 2 values instead of 8/],
       [{ vector: [...vectorOf(1).slice(1), null] }, 400, /^vector: value 7 is null/],

@@ -26,7 +26,7 @@ const write = async (world: World, memory: MemoryWorld, id: string) => {
 const ingest = (world: World) =>
   compact(world, { ingest: true, upkeep: false, deadlineMs: world.clock.nowMs() + 3_600_000 });
 
-test("what is ingested and still lies behind the end is not ingested again", async () => {
+test("a delta that is ingested and still lies behind the end is not ingested again", async () => {
   const { world, head } = await storeOf();
   await write(world, world, "newest");
   const dying = effects(world, ({ operation }) => (operation === "delete" ? { kind: "refuse" } : undefined));

@@ -70,7 +70,7 @@ async function expectRecords(
   expect((await reader.query(query)).results[0]).toMatchObject({ id: "r20", score: 1 });
 }
 
-test("it is read: cold, from its graph, with what waits laid over it, and proved", async () => {
+test("the shard is read: cold, from its graph, with its backlog laid over it, and proved", async () => {
   const there = await older();
   const { world, collection, reader } = there;
   const cold = await reader.query({ collection: name, vector: vectorOf(7), topK: 1 });

@@ -80,7 +80,7 @@ test("strangers in every place are reported by runs, status and verify, and outl
   expect(world.store.keys()).toEqual(besideCollections.toSorted());
 });
 
-test("what we make is never taken for a stranger's", async () => {
+test("an object that the product makes is never taken for a stranger's", async () => {
   const { world, collection } = await filled();
   await world.store.put("docs/0/pins/before-cleanup.json", Buffer.from("x"));
   for (const kind of ["arrow", "json"])

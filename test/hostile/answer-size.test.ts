@@ -115,7 +115,7 @@ test.each<[string, object, string, number]>([
   },
 );
 
-test("what fits is answered, by every way, and what is not included costs nothing", async () => {
+test("an answer that fits is given, by every way, and parts that are not included cost nothing", async () => {
   // 3 and 20 of them fit, whatever is made of their characters.
   for (const call of [
     query("controls", 3),

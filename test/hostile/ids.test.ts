@@ -30,7 +30,7 @@ test("a new id has no C0 or C1 control and no mark of direction, and the refusal
     const { status, body } = await handlers.invoke("producer", { collection: "docs", records });
     expect([named(code), status]).toEqual([named(code), 400]);
     expect(body.problems).toMatchObject([
-      { field: "id", reason: expect.stringContaining(` ${named(code)}, which nobody sees`) },
+      { field: "id", reason: expect.stringContaining(` ${named(code)}, which is invisible`) },
     ]);
   }
   expect(world.store.keys("docs/0/deltas/")).toEqual([]);

@@ -1,4 +1,4 @@
-/** Messages of whoever may send to the queue: a run holds nothing of those that are none, and nobody waits for them. */
+/** Messages of any sender to the queue: a run holds nothing of those that are not notifications, and no run waits for them. */
 import {
   decodeNotification,
   encodeNotification,

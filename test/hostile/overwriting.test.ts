@@ -155,7 +155,7 @@ const refused = [
   denied,
 ];
 
-test("an acknowledged delta that waits cannot be replaced or removed by who may put deltas, nor replaced by anybody", async () => {
+test("an acknowledged delta that waits cannot be replaced or removed by who may put deltas, nor replaced at all", async () => {
   const { world } = handOf("compactor");
   await createCollection(world, { name: "docs", dims: 2, metric: "l2" });
   await createCollection(world, { name: "others", dims: 2, metric: "l2" });
@@ -188,7 +188,7 @@ test("an acknowledged delta that waits cannot be replaced or removed by who may 
   await reader.close();
 });
 
-test("what the compactor wrote is replaced by nobody; a pointer only by who may write it and knows what is there", async () => {
+test("an object that the compactor wrote is never replaced; a pointer only by who may write it and knows what is there", async () => {
   const { s3, store } = handOf("owner");
   const written: string[] = [];
   for await (const page of store.list("docs/")) for (const { key } of page) written.push(key);

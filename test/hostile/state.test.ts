@@ -77,7 +77,7 @@ test.each<[string, (manifest: Loose, pointer: Loose) => void]>([
   ["a segment of another kind", (m) => void Object.assign(m.segments[0], { kind: "none" })],
   ["an epoch beyond all others", (m) => void Object.assign(m, { epoch: 1e308 })],
   [
-    "a time that is none",
+    "a malformed time",
     (m, p) => void [m, p].map((one) => Object.assign(one, { createdAt: {}, publishedAt: {} })),
   ],
   [
@@ -143,7 +143,7 @@ test("a pin of any size stops garbage collection of its shard, and is not read",
   expect(others!.error).toBeUndefined();
 });
 
-test("what was put aside may be of any size: shown and listed without reading it, and not put back", async () => {
+test("a delta that was put aside may be of any size: it is shown and listed without reading it, and not put back", async () => {
   const world = await prepare();
   const delta = world.clock.ulid();
   await world.store.put(quarantinedDeltaKey(ref, delta), Buffer.alloc(64 * 1024 * 1024 + 1));

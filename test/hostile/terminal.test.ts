@@ -54,7 +54,7 @@ test("documents and metadata of records, printed by get and query; --json has th
   expect(records).toMatchObject([{ document: evil, metadata: { kind: evil } }]);
 });
 
-test("reasons that somebody wrote into quarantine", async () => {
+test("reasons that were written into quarantine by hand", async () => {
   const [shard, delta] = [{ collection: "docs", shard: 0 }, cli.world.clock.ulid()];
   await cli.world.store.put(quarantinedDeltaKey(shard, delta), Buffer.from("x"));
   const reason = { format: 1, delta, reason: evil, bytes: 1, at: evil };

@@ -127,7 +127,7 @@ test("the allowance is that of S3's clock and the delta's own name, whichever is
   await reader.close();
 });
 
-test("where the source orders the writes, versions are its own; names are judged all the same", async () => {
+test("versions are the source's own where it orders the writes; names are judged all the same", async () => {
   const { put, documentOf, ingest, reader } = await prepare("source");
   await put([{ version: poison }]);
   await put([{ id: "b" }], `${ulidFloor(Date.UTC(2300, 0, 1)).slice(0, 25)}1`);

@@ -116,7 +116,7 @@ test("ten thousand shards with a backlog each still fit one answer", () => {
   expect(JSON.stringify(summary).length).toBeLessThan(3_000_000);
 });
 
-test("metrics: the run once, each collection's own; a backlog nobody looked at is no zero", () => {
+test("metrics: the run once, each collection's own; a backlog that was not looked at is not zero", () => {
   const [run, ...collections] = runMetrics(mixed);
   expect(run).toEqual({
     collection: null,

@@ -9,7 +9,7 @@ const refusal = (event: unknown): string => {
   }
 };
 
-test("query is the operation when none is named, and one token is a list of one", () => {
+test("query is the operation when no operation is named, and one token is a list of one", () => {
   expect(parseQueryEvent({ collection: "docs", text: "a", atLeast: "w1.x" })).toEqual({
     op: "query",
     call: { collection: "docs", text: "a", atLeast: ["w1.x"] },

@@ -245,7 +245,7 @@ test.each<[string, Given, string, Asked?]>([
   expect(ask(given, asked[0])).toBe(expected);
 });
 
-test("a key that nobody has is told so; the owner of the account may do all but what is denied", () => {
+test("an unknown key is told so; the owner of the account may do all but what is denied", () => {
   expect(ask({ identity: [allow("s3:*", "*")] }, put, "stranger")).toBe("unknown");
   expect(control({}).denialOf(null, [put])).toMatchObject({ kind: "unknownKey" });
   expect(ask({}, put, "local")).toBe("allowed");
@@ -275,7 +275,7 @@ test.each<[string, unknown]>([
     "condition key s3:x-amz-acl",
     document(allow("s3:*", "*", condition("StringEquals", "s3:x-amz-acl", "private"))),
   ],
-])("what is not understood is an error, never an allow: %s", (said, policy) => {
+])("a policy that is not understood is an error, never an allow: %s", (said, policy) => {
   const rules = {
     callers: { fn: { arn: role, policies: [{ name: "role", document: policy }], boundary: null } },
     resources: {},

@@ -173,7 +173,7 @@ test("schedules run, soon and again, and rates are read", async () => {
   await until(() => runs() >= 3);
 });
 
-test("when the host is killed, its sandboxes end, frozen and busy ones alike", async () => {
+test("the sandboxes of a killed host end, frozen and busy ones alike", async () => {
   const owner = fork(join(import.meta.dirname, "lambda-host-owner.ts"), [codeFolder, folder], {
     execPath: process.execPath,
     execArgv: [],

@@ -62,7 +62,7 @@ const text = async (Key: string) =>
   (await s3.send(new GetObjectCommand({ Bucket, Key }))).Body!.transformToString();
 const blobs = () => readdirSync(join(folder, "blobs"));
 
-test("it listens on 127.0.0.1 only", () => {
+test("the server listens on 127.0.0.1 only", () => {
   expect(server.endpoint).toBe(`http://127.0.0.1:${server.port}`);
 });
 
@@ -102,7 +102,7 @@ test("a body that is not what x-amz-content-sha256 says is refused", async () =>
   expect(answer).toMatchObject({ status: 400, body: expect.stringContaining("XAmzContentSHA256Mismatch") });
 });
 
-test("what is not implemented says so", async () => {
+test("an operation that is not implemented says so", async () => {
   const answer = await raw("PUT", `/${Bucket}/x?tagging`, {}, "<Tagging/>");
   expect(answer).toMatchObject({ status: 501, body: expect.stringContaining("<Code>NotImplemented</Code>") });
 });
@@ -122,7 +122,7 @@ test("a client that goes away in the middle of a body leaves nothing behind", as
   await expect(text("half")).rejects.toMatchObject({ name: "NoSuchKey" });
 });
 
-test("without versioning, an overwritten object stays whole for who is reading it, and its file goes", async () => {
+test("an overwritten object without versioning stays whole for its readers, and its file goes", async () => {
   const before = blobs().length;
   const old = randomBytes(8_000_000);
   await s3.send(new PutObjectCommand({ Bucket, Key: "overwritten", Body: old }));

@@ -111,7 +111,7 @@ test("a list delete deletes what is allowed, and names the others", async () => 
   expect(answer.Errors).toMatchObject([{ Key: "theirs", Code: "AccessDenied" }]);
 });
 
-test("a key that nobody has", async () => {
+test("an unknown key", async () => {
   const stranger = clientsOf("AKIASTRANGER");
   expect(await nameOf(calls.get(stranger, "theirs"))).toBe("InvalidAccessKeyId");
   expect(await nameOf(calls.send(stranger))).toMatch(/^InvalidClientTokenId/);

@@ -77,7 +77,7 @@ test.each([
   expect(() => plan(environment(variables))).toThrow(/^Worker\.Environment\.Variables\.X.* refers to "Gone"/);
 });
 
-test("what the stack cannot run is an error that names it", () => {
+test("a resource that the stack cannot run is an error that names it", () => {
   const unknown = withResource("Cache", { Type: "AWS::ElastiCache::CacheCluster" });
   expect(() => plan(unknown)).toThrow("Cache: AWS::ElastiCache::CacheCluster");
   expect(() => plan(template, { Web: "/x" })).toThrow("Worker: no folder");

@@ -172,7 +172,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     // Each alone is covered by the others (docs/model.md).
-    name: "nobody checks epochs, nor whether others ingested",
+    name: "epochs are not checked, nor whether others ingested",
     file: "lib/engine/compact/ingest-batch.ts",
     edits: [
       { search: "if (manifest.epoch > run.epoch) {", replace: "if (manifest.epoch < 0) {" },
@@ -580,7 +580,7 @@ export const mutants: readonly Mutant[] = [
     "test/engine/read/cold-view.test.ts",
   ),
   mutant(
-    "a deleted collection stays open when nobody asks for it",
+    "a deleted collection stays open when it is not asked for",
     "lib/engine/read/shard-cache.ts",
     "    this.#lookAgain();\n",
     "",
@@ -870,7 +870,7 @@ export const mutants: readonly Mutant[] = [
   })),
   {
     ...mutant(
-      "new ids may hold what nobody sees",
+      "new ids may hold invisible characters",
       "lib/core/model/check-records.ts",
       'add("id", newIdProblem(id));',
       'add("id", idProblem(id));',
@@ -1209,7 +1209,7 @@ export const mutants: readonly Mutant[] = [
     "return nowMs - createdAtMs <= beyondMs * 100",
   ),
   mutant(
-    "a merge that landed unnoticed is taken for overtaken, its output for nobody's",
+    "a merge that landed unnoticed is taken for overtaken, its output for an orphan",
     "lib/core/policy/staleness.ts",
     "const kept = manifest.segments.filter(({ id }) => !plan.inputs.includes(id));",
     "const kept = manifest.segments.filter(({ id }) => plan.inputs.includes(id));",
@@ -1553,7 +1553,7 @@ export const mutants: readonly Mutant[] = [
     test: "test/engine/compact/bad-deltas.test.ts",
   },
   {
-    name: "nobody finds out what kills runs",
+    name: "no run finds out what kills runs",
     file: "lib/engine/compact/ingest.ts",
     edits: [
       {

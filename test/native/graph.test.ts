@@ -156,7 +156,7 @@ test("hnswlib-node, which knows of no copies, finds those of a file", async () =
   graph.close();
 });
 
-test("of rows that are equally near those of the lowest ranks are found, by a graph and exactly", () => {
+test("rows of the lowest ranks are found among equally near ones, by a graph and exactly", () => {
   // Corners of a cube around the query, some of them several times: all are as near.
   const rows = vectors.base.map((value) => Math.sign(value) || 1);
   rows.copyWithin(600 * dims, 0, 100 * dims);
@@ -194,7 +194,7 @@ test("a search leaves to exact search what costs too much, what is far from ever
   even.close();
 });
 
-test("exact search by inner products passes over short rows, and over none that counts", () => {
+test("exact search by inner products passes over short rows, and over no row that counts", () => {
   const rows = vectors.base.map((value, i) => value * (1 + (Math.floor(i / dims) % 13) ** 2));
   const graph = graphOf("ip", rows);
   const all = Uint32Array.from({ length: vectors.rows }, (_, label) => label);
@@ -308,7 +308,7 @@ test.each([700, 10, 3000])("memory made ready for %i nodes serves a file of 700"
   graph.close();
 });
 
-test("a file that is torn, too long, of other dims or none at all is refused", async () => {
+test("a file that is torn, too long, of other dims or missing is refused", async () => {
   const graph = built("cosine");
   await graph.write(path);
   graph.close();

@@ -175,7 +175,7 @@ test.each([0.1, 1])(
   },
 );
 
-test("of deleted rows, at random or all that lie together, the others are found", async () => {
+test("the rows beside deleted ones are found, whether those were deleted at random or all lay together", async () => {
   const { vectors, queries } = mixture(3_000, 16, 20);
   const next = random(3);
   const near = nearest({ metric: "l2", vectors }, queries, 600)[0]!.map(({ label }) => label);

@@ -180,7 +180,7 @@ test.each(["near", "far from"] as const)(
   },
 );
 
-test("of a replaced or deleted document no text is left in the files of a graph that was grown", async () => {
+test("no text of a replaced or deleted document is left in the files of a graph that was grown", async () => {
   const collection = collectionOf("cosine");
   const secret = (row: number) => `secret of row ${row}, at some length, as documents are`;
   const rows = rowsOf(0, 800, 1).map((row, i) => ({ ...row, document: secret(i) }));
@@ -197,7 +197,7 @@ test("of a replaced or deleted document no text is left in the files of a graph 
   expect(readFileSync(join(input.folder, "records.db")).includes(secret(8))).toBe(true);
 });
 
-test("an old tombstone stays while a segment beside it holds an older row of its id, and goes when none does", async () => {
+test("an old tombstone stays while a segment beside it holds an older row of its id, and goes when no segment does", async () => {
   const collection = collectionOf("cosine");
   const gone = (row: Row): Row => ({ ...row, version: 2, vector: null, document: null });
   const [held, unheld, ...others] = rowsOf(0, 9, 1);
@@ -249,7 +249,7 @@ test.each([1, 2, 3, 5, 8])(
   },
 );
 
-test("what keeps rows from being written is the error, though the graph waits for them", async () => {
+test("a failure to write rows is the error, though the graph waits for them", async () => {
   // More than is read ahead at once, so that rows are read when their turn comes.
   const wide = gaussianMixture({ rows: 1500, dims: 256, queries: 0 });
   const collection = { ...collectionOf("cosine"), dims: wide.dims };

@@ -81,7 +81,8 @@ async function judge(
     for (const [id, document] of liveDocuments(oracle.current(name).state)) expected.set(id, document);
     const { faults, strangers } = await verify(world, collection, shard);
     if (faults.length > 0) oracle.violate(`at rest: verify finds ${faults.join("; ")}`);
-    if (strangers.count > 0) oracle.violate(`at rest: ${strangers.keys[0]} is taken for somebody else's`);
+    if (strangers.count > 0)
+      oracle.violate(`at rest: ${strangers.keys[0]} is taken for an object of other code`);
     await readHead(world.store, collection, shard);
   }
   const reader = new Reader(world, {

@@ -88,7 +88,7 @@ test("together they met every kind of fault and every interesting event", () => 
   expect(all).toBe(seeds.length * steps);
 });
 
-test("nearly every read ends with a verdict: of its answer, or of the reason why there is none", () => {
+test("nearly every read ends with a verdict: of its answer, or of the reason why there is no answer", () => {
   const asked = total(({ events }) => events, "read asked");
   const judged = total(({ events }) => events, "read judged");
   expect(asked).toBeGreaterThan(3_000);

@@ -54,7 +54,7 @@ test("a crash after an effect leaves the effect", async () => {
   expect(below.store.keys()).toEqual(["a/1", "a/2"]);
 });
 
-test("an effect that was under way when the process died answers nobody", async () => {
+test("an effect that was under way when the process died is never answered", async () => {
   const below = memoryWorld();
   let release = (): void => undefined;
   const held = new Promise<undefined>((resolve) => {

@@ -51,13 +51,13 @@ export const quarantinedDeltaKey = (shard: ShardRef, name: string): string =>
 export const quarantineReasonKey = (shard: ShardRef, name: string): string =>
   `${quarantinePrefix(shard)}${name}.json`;
 
-/** The ULID of a delta's key, or null when the key is none (somebody else's object below the prefix). */
+/** The ULID of a delta's key, or null when the key is not a delta's (an object of other code below the prefix). */
 export function deltaOfKey(shard: ShardRef, key: string): string | null {
   const name = tail(key, deltaPrefix(shard), ".arrow");
   return name !== null && isUlid(name) ? name : null;
 }
 
-/** Version and commit of a manifest's key, or null when the key is none. */
+/** Version and commit of a manifest's key, or null when the key is not a manifest's. */
 export function manifestOfKey(shard: ShardRef, key: string): { version: number; commit: string } | null {
   const match = /^(\d{12})-([0-9A-Z]{26})$/.exec(tail(key, manifestPrefix(shard), ".json") ?? "");
   return match && isUlid(match[2]!) ? { version: Number(match[1]), commit: match[2]! } : null;

@@ -123,10 +123,10 @@ export function decodeManifest(bytes: Uint8Array, key: string, shard: ShardRef):
 /** What is wrong with a manifest by itself; null when nothing is. */
 export function faultOf(manifest: Manifest): string | null {
   const { segments, ledger, applied, version, parent } = manifest;
-  if (!isCount(version)) return `version ${version} is not one`;
-  if (!isCount(manifest.epoch)) return `epoch ${manifest.epoch} is not one`;
+  if (!isCount(version)) return `its version ${version} is not a whole number from 0`;
+  if (!isCount(manifest.epoch)) return `its epoch ${manifest.epoch} is not a whole number from 0`;
   if (!isUlid(manifest.commit)) return `commit ${JSON.stringify(manifest.commit)} is not a ULID`;
-  // Whoever goes back from parent to parent comes to an end.
+  // So a walk from parent to parent comes to an end.
   if (parent !== null && (parent.version !== version - 1 || !isUlid(parent.commit)))
     return `its parent is not a commit of version ${version - 1}`;
   if (Number.isNaN(Date.parse(manifest.createdAt))) return "it does not say when it was made";
@@ -166,7 +166,7 @@ function segmentFault(segment: Segment, { dims, index }: Pick<Manifest, "dims" |
     return "its rows, tombstones or slots are no counts";
   if (segment.rows + segment.tombstones !== segment.sum.rows)
     return "its counts and its checksum's count differ";
-  if (segment.stale !== undefined && !isStaleness(segment.stale)) return "its staleness is none";
+  if (segment.stale !== undefined && !isStaleness(segment.stale)) return "its staleness is malformed";
   if (segment.slots < segment.rows) return `it has ${segment.rows} rows in ${segment.slots} slots`;
   if (segment.kind === "flat" && segment.slots !== segment.rows) return "a flat segment has no dead slots";
   const names: SegmentFile[] = [

@@ -15,7 +15,7 @@ export interface Notification {
 export const encodeNotification = ({ collection, shard, delta }: Notification): string =>
   JSON.stringify({ format: 1, collection, shard, delta });
 
-/** The notification, or why the message is none. */
+/** The notification, or why the message is not a notification. */
 export function decodeNotification(body: string): Notification | { readonly reason: string } {
   if (body.length > notificationCharsMax)
     return {

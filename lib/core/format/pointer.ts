@@ -69,8 +69,10 @@ export function decodePointer(bytes: Uint8Array, key: string, shard: ShardRef): 
     throw corrupt(key, `it belongs to ${value.collection}/${value.shard}, not to ${shardName(shard)}`);
   }
   const { version, epoch, commit, floor } = value;
-  if (!Number.isSafeInteger(version) || version < 0) throw corrupt(key, `version ${version} is not one`);
-  if (!Number.isSafeInteger(epoch) || epoch < 0) throw corrupt(key, `epoch ${epoch} is not one`);
+  if (!Number.isSafeInteger(version) || version < 0)
+    throw corrupt(key, `its version ${version} is not a whole number from 0`);
+  if (!Number.isSafeInteger(epoch) || epoch < 0)
+    throw corrupt(key, `its epoch ${epoch} is not a whole number from 0`);
   if (!isUlid(commit)) throw corrupt(key, "its commit is not a ULID");
   if (
     !Number.isSafeInteger(floor?.version) ||
@@ -78,7 +80,7 @@ export function decodePointer(bytes: Uint8Array, key: string, shard: ShardRef): 
     !isUlid(floor.ulid) ||
     !Number.isSafeInteger(floor.generation)
   )
-    throw corrupt(key, "its floor is not one");
+    throw corrupt(key, "its floor is malformed, or above its version");
   if (version === 0 ? value.manifest !== null : value.manifest !== manifestKey(shard, version, commit)) {
     throw corrupt(
       key,

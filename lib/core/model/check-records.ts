@@ -27,7 +27,7 @@ export interface CheckedRecords {
   readonly rows: DeltaRow[];
   /**
    * What is wrong with the others; empty unless the call said `skip`. All of it up to `problemsShownMax` problems; from then
-   * on the first of each record, so that none is missing.
+   * on the first of each record, so that no record's first problem is missing.
    */
   readonly rejected: Problem[];
 }
@@ -114,7 +114,7 @@ function listOf(call: RecordsCall, name: "records" | "deletes"): readonly unknow
   return value;
 }
 
-/** The row of a record. Only to be used when it added no problem. */
+/** The row of a record. It is meaningless when a problem was added. */
 function upsertRow(collection: Collection, record: unknown, nowMs: number, problems: Problem[]): DeltaRow {
   const nothing: DeltaRow = { id: "", version: 0, vector: null, document: null, metadata: null };
   if (!isPlainObject(record)) {
@@ -194,7 +194,7 @@ function unseenProblem(found: RegExpExecArray | null): string | null {
   if (found === null) return null;
   const code = `U+${found[0].codePointAt(0)!.toString(16).toUpperCase().padStart(4, "0")}`;
   const kind = /\p{Cc}/u.test(found[0]) ? "the control character" : "the direction mark";
-  return `has ${kind} ${code}, which nobody sees`;
+  return `has ${kind} ${code}, which is invisible`;
 }
 
 function documentProblem(document: unknown): string | null {

@@ -126,7 +126,7 @@ export function newCollection(options: CollectionOptions, id: string, createdAtM
   return collection;
 }
 
-/** Whether a call may go to the collection: it names another embedding space, or none. */
+/** Whether a call may go to the collection: it names the collection's embedding space, or no space. */
 export const isOfSpace = ({ embeddingVersion }: Collection, asked: string | undefined): boolean =>
   asked === undefined || asked === embeddingVersion;
 
@@ -150,7 +150,7 @@ export function sameConfiguration(a: Collection, b: Collection): boolean {
   return essence(a) === essence(b);
 }
 
-/** What is wrong with a configuration, whoever made it. */
+/** What is wrong with a configuration, of this code or of any other. */
 export function collectionProblems(collection: Collection): Problem[] {
   const problems: Problem[] = [];
   const { tombstoneRetention: retention } = collection;
@@ -176,7 +176,7 @@ export function collectionProblems(collection: Collection): Problem[] {
   }
   // As the format says: what reads format 1 alone must not meet the field.
   if (collection.format === 1 && retention !== undefined)
-    bad("tombstoneRetention", "is no field of format 1");
+    bad("tombstoneRetention", "is not a field of format 1");
   if (collection.format === 2 && retention !== "never")
     integer("tombstoneRetention", retention, 1, tombstoneDaysMax);
   if (

@@ -6,7 +6,7 @@
  * - `invalid`: fix the call (4xx).
  * - `notFound`: the named collection, version or record does not exist (404).
  * - `conflict`: reload and retry (409).
- * - `fenced`: somebody newer holds the lease: stop.
+ * - `fenced`: a newer holder has the lease: stop.
  * - `unavailable`: back off and retry (503).
  * - `uncertain`: the effect may have happened: re-read before doing anything (503).
  * - `corrupt`: stored bytes are not what they should be: page a human (500).
@@ -103,7 +103,7 @@ export const corrupt = (object: string, reason: string, cause?: unknown): Siltst
   new SiltstoneError("corrupt", `${object} is corrupt: ${reason}`, { cause });
 
 /**
- * Stored bytes of a format above `known`: not damage. Whoever meets them leaves them as they are, says so, and is
+ * Stored bytes of a format above `known`: not damage. Code that meets them leaves them as they are, says so, and is
  * `unavailable` until it is replaced by code that knows them.
  */
 export const newerFormat = (object: string, format: number, known: number): SiltstoneError =>

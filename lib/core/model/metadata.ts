@@ -117,7 +117,7 @@ function valueProblem(value: unknown, declared: FieldType | undefined): string |
     : null;
 }
 
-/** The type of a metadata value, or null when it is none. */
+/** The type of a metadata value, or null when it has no allowed type. */
 function kindOf(value: unknown): FieldType | null {
   if (typeof value === "string") return "string";
   if (typeof value === "boolean") return "boolean";

@@ -143,7 +143,7 @@ function isToReclaim(
   const superseded = supersededRows(manifest, segment);
   const share = (part: number): boolean => part > (segment.slots + segment.tombstones) * limits.deadShareMax;
   if (share(dead + superseded)) return true;
-  // Nobody has noted it: what a graph lost before, or older code made.
+  // No manifest notes it: what a graph lost before, or older code made.
   const since = segment.stale === undefined ? ulidTimeMs(segment.id) : segment.stale.sinceMs;
   if (since !== null && nowMs - since > limits.staleMsMax && dead + superseded > 0) return true;
   // All of its tombstones are past the horizon, and what they beat may be gone.

@@ -9,7 +9,7 @@ import type { SegmentFile } from "../format/keys.ts";
 import type { Manifest, Segment } from "../format/manifest.ts";
 import type { MergePlan } from "./merge-plan.ts";
 
-/** Of something: what it needs; of a function: what it has. */
+/** Memory and disk: what a merge or a batch needs, or what a function has. */
 export interface ResourceBudget {
   readonly memoryBytes: number;
   readonly diskBytes: number;

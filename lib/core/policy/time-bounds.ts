@@ -5,7 +5,7 @@
  *
  *   an answer held up by a refresh < a request with all its attempts < a read < what asks readers < the function's time
  *
- * So whoever waits is told by who knows why, and no process is killed with its cache for want of an answer.
+ * So a caller that waits is told by the one that knows why, and no process is killed with its cache for want of an answer.
  *
  * Bounds on clocks say what enforces them. The low watermark (docs/protocol.md) hides whatever appears below it, so no
  * acknowledged delta may ever appear there; what is from the future is put aside, so no acknowledged delta may be:
@@ -70,7 +70,7 @@ export const brokenRequestMs = (bounds: RequestBounds): number =>
 /** Invoking a function: its answer comes when its run ends. */
 export const invocationBounds = { connectMs: 3_000, answerMs: functionTimeoutMs.compactor + 60_000 } as const;
 
-/** A lease outlives a request of its holder that nobody answers; it is extended when less than `extendBelowMs` is left. */
+/** A lease outlives a request of its holder that is never answered; it is extended when less than `extendBelowMs` is left. */
 export const leaseMs = 120_000;
 export const leaseExtendBelowMs = 90_000;
 /** Less than this left counts as lost: clocks differ. */
@@ -101,7 +101,7 @@ export const watermarkLagMs = 60 * 60_000;
 
 /**
  * Whether a lease holds others up. One whose end lies further ahead than clocks differ was taken by a clock that was
- * wrong: nobody waits for days for it. A lease saves work and keeps nothing safe, so it may be taken.
+ * wrong: no run waits for days for it. A lease saves work and keeps nothing safe, so it may be taken.
  */
 export const isLeaseHeld = (expiresAtMs: number, { nowMs, leaseMs }: { nowMs: number; leaseMs: number }) =>
   expiresAtMs > nowMs && expiresAtMs <= nowMs + leaseMs + 2 * clockSkewMaxMs;

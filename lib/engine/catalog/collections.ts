@@ -103,11 +103,11 @@ async function collectionIfAny(store: ObjectStore, name: string): Promise<Collec
 const readConcurrency = 16;
 
 export interface Listing {
-  /** By name. Folders without a collection.json are none. */
+  /** By name. A folder without a collection.json is not a collection. */
   readonly collections: readonly Collection[];
   /** Those whose configuration cannot be read or trusted: each concerns itself alone, whoever goes through all of them. */
   readonly unreadable: readonly UnreadableCollection[];
-  /** What lies beside them: keys, and folders (ending in "/") whose name is no collection's or that have no collection.json. */
+  /** What lies beside them: keys, and folders (ending in "/") whose name is not a collection's or that have no collection.json. */
   readonly strangers: readonly string[];
 }
 export interface UnreadableCollection {
@@ -158,7 +158,7 @@ function isCollectionName(name: string): boolean {
 }
 
 /**
- * Deletes a collection: its configuration first, so that nobody writes or reads it any more, then everything below its
+ * Deletes a collection: its configuration first, so that no caller writes or reads it any more, then everything below its
  * prefix. Safe to repeat after a crash. Returns how many objects were deleted.
  */
 export async function deleteCollection(store: ObjectStore, name: string): Promise<number> {

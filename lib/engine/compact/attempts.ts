@@ -7,7 +7,7 @@
  *     time left, a defect. It takes these deltas, the suspects, in 32 parts, and what kills one of these runs in 32 again.
  *     Suspects and others are never in one batch.
  *  3. A suspect that kills a run alone is put aside unread: two runs have died of it then, at least.
- *  4. A batch that fails without killing anybody is halved at once, by the same run.
+ *  4. A batch that fails without killing its run is halved at once, by the same run.
  *
  * Nothing is lost when a note is: then it takes longer. A run that slept past its lease looks as if it had died: its deltas
  * are taken in smaller batches for once; to be put aside, a delta needs two such runs, one of them alone with it.
@@ -28,7 +28,7 @@ interface Suspects {
   /** Whether a run died of them. */
   readonly isDeadly: boolean;
 }
-const nobody: Suspects = { deltas: new Set(), deltasMax: 1, isDeadly: false };
+const noSuspects: Suspects = { deltas: new Set(), deltasMax: 1, isDeadly: false };
 
 export class Attempts {
   readonly #leases: LeaseTable;
@@ -56,9 +56,9 @@ export class Attempts {
     const { suspects, deltasMax, isDeadly } = note;
     const before = isCount(deltasMax)
       ? { deltas: ulidsOf(suspects), deltasMax, isDeadly: isDeadly === true }
-      : nobody;
+      : noSuspects;
     const batch = ulidsOf(note.batch);
-    // What is ingested by now killed nobody.
+    // What is ingested by now killed no run.
     const died = [...batch].filter((delta) => pending.has(delta));
     this.#isOpen = batch.size > 0;
     this.#suspects = before;

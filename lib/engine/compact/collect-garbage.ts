@@ -4,10 +4,10 @@
  *  1. Read the head, the manifests and the pins. Kept are the last published versions, everything that was superseded
  *     a short while ago (lib/engine/shard/retention.ts), and every pinned version.
  *  2. Raise the floor in the pointer, with If-Match, before anything is deleted. From then on no writer publishes an
- *     unpublished segment below floor.ulid, nobody rolls back below floor.version, and no pin below it succeeds. So
+ *     unpublished segment below floor.ulid, no rollback goes below floor.version, and no pin below it succeeds. So
  *     what is garbage now stays garbage for ever, and a collector that sleeps here and goes on next week does no harm.
- *     Who lost raises it on the new head at once, without a new survey: writers may publish faster than a shard is
- *     surveyed.
+ *     A collector that loses the pointer raises the floor on the new head at once, without a new survey: writers may
+ *     publish faster than a shard is surveyed.
  *  3. Read manifests and pins again, below the head that carries the floor (a pin may have been made before it rose, a
  *     rollback may have brought old segments back), and compute what is live: every file that a kept version names.
  *  4. Garbage are the segments that only deleted versions name, and orphans: segments and manifests below the floor

@@ -1,7 +1,7 @@
 /**
  * One run of the compactor over every collection and shard.
  *
- *  1. Messages are received, a bounded number; what is no notification goes to the dead-letter queue with its reason
+ *  1. Messages are received, a bounded number; a message that is not a notification goes to the dead-letter queue with its reason
  *     (lib/engine/compact/inbox.ts). A run of one collection leaves the queue alone: its messages name all of them.
  *  2. The shards whose turn it is are looked at by a LIST of their deltas, which finds those whose message was lost
  *     (lib/engine/compact/sweep.ts). A shard without deltas costs that one request.

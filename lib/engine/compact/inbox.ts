@@ -41,7 +41,7 @@ export class Inbox {
     return this.#counts;
   }
 
-  /** What is no notification goes to the dead-letter queue with its reason. */
+  /** A message that is not a notification goes to the dead-letter queue with its reason. */
   async receive(): Promise<Hint[]> {
     const hints: Hint[] = [];
     for (let empty = 0; empty < emptyAnswersMax && hints.length < messagesMax; ) {

@@ -54,7 +54,7 @@ export interface BatchDone {
   readonly deltas: number;
   readonly rows: number;
   readonly quarantined: number;
-  /** The readable deltas make no segment together, whoever tries: nothing was published. */
+  /** The readable deltas make no segment together, in any run: nothing was published. */
   readonly fault: { readonly deltas: readonly string[]; readonly error: Error } | null;
 }
 

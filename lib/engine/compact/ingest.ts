@@ -141,7 +141,7 @@ const reportOf = (
   oldestPendingMs: pending.length === 0 ? null : ulidTimeMs(pending[0]!.delta),
 });
 
-/** A shard of a collection that is being created: nothing to do, unless somebody has written already. */
+/** A shard of a collection that is being created: nothing to do, unless a producer has written already. */
 async function notPlaced(world: World, collection: Collection, ref: ShardRef): Promise<IngestReport> {
   const waiting = await listDeltas(world.store, ref, "");
   if (waiting.length > 0) await readHead(world.store, collection, ref.shard); // Throws, and says why.

@@ -50,7 +50,7 @@ export class RunShards {
     for (const key of found?.strangers ?? []) onStranger(key);
   }
 
-  /** Those of one collection, or one of them. Throws `notFound` when there is none. */
+  /** Those of one collection, or one of them. Throws `notFound` when there is no such collection. */
   async readOne(name: string, shard: number | undefined): Promise<void> {
     this.#add(await readCollection(this.#world.store, name), shard);
     if (this.count === 0) throw new SiltstoneError("notFound", `collection ${name} has no shard ${shard}`);
@@ -97,7 +97,7 @@ export class RunShards {
 
   /**
    * Does a part of a shard's work; false when it failed. A collection that was deleted, or made again, since its
-   * configuration was read is no damage: its shard is none any more, or another one.
+   * configuration was read is not damage: its shard is gone, or another one.
    */
   attempt(ref: ShardRef, work: (collection: Collection) => Promise<ShardPart>): Promise<boolean> {
     return this.#reports.attempt(ref, async () => {

@@ -19,7 +19,7 @@ export interface ShardReport extends ShardRef {
   /** Why this shard failed, where it did. */
   readonly error?: { readonly kind: string; readonly message: string };
 }
-/** What a part of its work adds to a shard's report; null when the shard is none any more. */
+/** What a part of its work adds to a shard's report; null when the shard is gone. */
 export type ShardPart = Partial<Omit<ShardReport, keyof ShardRef>> | null;
 
 export class ShardReports {

@@ -7,7 +7,7 @@
  *  4. A graph keeps the vectors of replaced and deleted rows until it is rebuilt, without ids: those of a time in which one of
  *     the ids may be among them count as traces.
  *
- * A tombstone is no trace: it holds an id, and no content.
+ * A tombstone is not a trace: it holds an id, and no content.
  */
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -72,7 +72,7 @@ export interface Trace {
   readonly ids: readonly string[];
   /** Why it is there, for people. */
   readonly heldBy: readonly string[];
-  /** When it will be gone at the latest, in ms since 1970; null as long as nobody does something about it. */
+  /** When it will be gone at the latest, in ms since 1970; null as long as no person acts. */
   readonly goneByMs: number | null;
 }
 

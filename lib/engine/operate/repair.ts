@@ -2,7 +2,7 @@
  * The repair of a lost pointer: it is written anew, create-if-absent, and names the version that was current.
  *
  *  1. That is one of the newest version's manifests, or their parent: a crash or a lost race leaves manifests that were
- *     never published, but none more than one version ahead. Only a published one's deltas are ever deleted, so it is
+ *     never published, but no manifest more than one version ahead. Only a published one's deltas are ever deleted, so it is
  *     one that includes every delta that is gone. Of those that do, one whose files are all there, and the newest.
  *  2. The floor is inferred, since the lost one is not known: by the rule of retention, at a time when the clock of no
  *     collector has been yet. It is at least as high as any that was ever raised, so whatever a sleeping collector is
@@ -51,7 +51,7 @@ export interface Repair {
   readonly version: number;
   /** Files that the version names and that are missing: then it cannot be read, and a rollback to an older one can help. */
   readonly missingFiles: number;
-  /** Objects that are in the place of deltas which were to be put again, and are none: they were left as they are. */
+  /** Objects in the place of deltas that were to be put again, which are not those deltas: they were left as they are. */
   readonly left: readonly { readonly delta: string; readonly bytes: number }[];
   /** What the choice was made from, for people. */
   readonly candidates: readonly {
@@ -182,7 +182,7 @@ async function survey(
   return { candidates: candidates.sort(byProof), waiting };
 }
 
-/** Only a published version is ever pinned. A damaged pin says nothing, and keeps nobody from repairing. */
+/** Only a published version is ever pinned. A damaged pin says nothing, and does not keep a repair from being made. */
 async function pinnedCommits(world: World, ref: ShardRef): Promise<Set<string>> {
   try {
     return new Set((await listPins(world.store, ref)).map(({ commit }) => commit));
@@ -289,7 +289,7 @@ const leftOut = (
   ),
 ];
 
-/** Answers those that are too large to be deltas: ingestion quarantines them, and they keep nobody from repairing. */
+/** Answers those that are too large to be deltas: ingestion quarantines them, and they do not keep a repair from being made. */
 async function putAllAgain(world: World, ref: ShardRef, deltas: readonly string[]): Promise<Repair["left"]> {
   const left: { delta: string; bytes: number }[] = [];
   for (const delta of deltas) {

@@ -1,5 +1,5 @@
 /**
- * Restoring deltas that were deleted: after a rollback took back what was ingested, or somebody deleted what waited. The
+ * Restoring deltas that were deleted: after a rollback took back what was ingested, or a person deleted what waited. The
  * bucket keeps them as versions of their objects for a while.
  *
  * Copied back under their old names they would lie below the low watermark, or count as applied, and be put aside or deleted
@@ -72,7 +72,7 @@ export async function restoreDelta(
     throw corrupt(key, `it had ${bytes} bytes; a delta has at most ${deltaBytesMax}`);
   const body = await deleted.get(object);
   if (body === null)
-    throw new SiltstoneError("notFound", `${key}: the bucket keeps what was deleted no more`);
+    throw new SiltstoneError("notFound", `${key}: the bucket no longer keeps the deleted object`);
   decodeDelta(body, { key, delta });
   return putDeletedBack(world, shard, { delta, body });
 }

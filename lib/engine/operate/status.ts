@@ -1,6 +1,6 @@
 /**
  * The state of a shard at a glance, for people: what is published, what waits, who holds which lease, how the last run
- * ended. Reads only; what is damaged or cannot be read is part of the answer (`faults`), since that is when somebody looks.
+ * ended. Reads only; what is damaged or cannot be read is part of the answer (`faults`), since that is when people look.
  *
  * Checked are the pointer, the newest manifest by its sha256, and that every file which it names is there in its size. What
  * is in the files is proved by `silt verify` alone.
@@ -52,7 +52,7 @@ export interface ShardStatus extends ShardRef {
     readonly oldestMs: number | null;
   } | null;
   readonly quarantined: number | null;
-  /** Leases that somebody holds now. */
+  /** Leases that are held now. */
   readonly held: readonly (Lease & { readonly kind: LeaseKind })[];
   /** What the compactor noted at the end of its last run. */
   readonly lastRun: Readonly<Record<string, unknown>> | null;

@@ -1,7 +1,7 @@
 /**
  * What passes between the load of a shard's first view, which takes seconds where graphs are large, and the queries that
- * wait for it. Those that can do without graphs are given a cold view (lib/engine/read/cold-view.ts). The load then holds its
- * checkpoint until one of them is answered, so that this answer has the wire for itself, or until somebody needs the graphs.
+ * wait for it. Those that can do without graphs are given a cold view (lib/engine/read/cold-view.ts). The load then
+ * pauses until one of them is answered, so that this answer has the network for itself, or until a query needs the graphs.
  *
  * A Lambda is frozen between calls, and the load with it: one that is seldom called would answer from clusters for hours. So
  * when the graphs should have been there, had the process run all the while, calls wait for them (shard-reader.ts).
@@ -57,7 +57,7 @@ export class ColdStart {
 
   /** Called by the load: makes the offer, null where there can be none, and waits until the load may go on. */
   async answer(open: () => Promise<ColdOffer | null>, hasReaders: () => boolean): Promise<void> {
-    // From here on, so that nobody's wish for the graphs is missed.
+    // From here on, so that no query's need of the graphs is missed.
     this.#answered = Promise.withResolvers();
     const { promise } = this.#answered;
     const offer = await open();
@@ -67,7 +67,7 @@ export class ColdStart {
     }
     this.offer = offer;
     this.#wanted?.resolve(offer);
-    // Nobody can be waited for who is gone, or who waits for the graphs.
+    // A query that is gone, or that waits for the graphs, cannot be waited for.
     if (!this.#graphsNeeded && hasReaders()) await promise;
   }
 

@@ -11,7 +11,7 @@
 import pLimit, { type LimitFunction } from "p-limit";
 import { RecordsPool } from "../../segment/open-records.ts";
 
-/** Where nobody says how many there are. */
+/** Where the number is not given. */
 export const descriptorsDefault = 512;
 /** Files fetched at a time. */
 const fetchedMax = 16;

@@ -1,5 +1,5 @@
 /**
- * What a query function says of itself: whether what it holds is in order. Whoever may call it may not know which collections
+ * What a query function says of itself: whether what it holds is in order. A caller may not know which collections
  * others use: of all of them it says how many shards it holds and how many are at fault; of a collection that the call names,
  * which they are (docs/security.md).
  */
@@ -13,7 +13,7 @@ export interface ShardHealth {
   /** Since its version was seen to be the newest; null when it never was. */
   readonly ageSeconds: number | null;
   readonly bytes: number;
-  /** Why an older version answers, or none; null when the newest does. */
+  /** Why an older version answers, or no version; null when the newest does. */
   readonly fault: string | null;
 }
 

@@ -8,7 +8,7 @@ import type { Provenance, QueryResult, ReadRecord } from "./read-request.ts";
 const sumOf = <T>(all: readonly T[], count: (one: T) => number): number =>
   all.reduce((sum, one) => sum + count(one), 0);
 
-/** Where a merged answer comes from. Only the time it took is not the parts' but that of whoever asked them. */
+/** Where a merged answer comes from. Only the time it took is not the parts' but that of the function that asked them. */
 export function mergeProvenance(parts: readonly Provenance[]): Omit<Provenance, "milliseconds"> {
   const warning = parts.find((part) => part.warning !== undefined)?.warning;
   return {

@@ -113,7 +113,7 @@ export class OpenSegments {
   /** Makes sure that a segment's vectors as given are on disk (an hnsw segment is searched without them). */
   async fetchGivenVectors(segment: OpenSegment): Promise<void> {
     if (segment.segment.kind === "flat") return;
-    // Once, whoever asks meanwhile: two writers of one file would each truncate, or after a failure delete, the other's.
+    // Once, however many ask meanwhile: two writers of one file would each truncate, or after a failure delete, the other's.
     const known = this.#vectorsFetched.get(segment);
     const fetched =
       known ??
@@ -148,7 +148,7 @@ export class OpenSegments {
     this.#retired.push(segment);
   }
 
-  /** Only while nobody reads. */
+  /** Only while there are no readers. */
   async closeRetired(): Promise<void> {
     const retired = this.#retired;
     this.#retired = [];

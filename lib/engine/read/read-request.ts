@@ -19,7 +19,7 @@ export type Include = "document" | "metadata" | "vector";
 
 /** Some shards of a collection: what one query group is asked for (fan-out.ts). */
 export interface Part {
-  /** Whoever asks and whoever answers mean the same collection, also when it was deleted and made again. */
+  /** ULID of the collection: it tells a collection from one that was deleted and made again under its name. */
   readonly collectionId: string;
   readonly shards: readonly number[];
 }
@@ -127,7 +127,7 @@ export function isScoreAtLeast(metric: Metric, score: number, minScore: number):
   return score >= minScore - productRounding * Math.max(1, Math.abs(minScore));
 }
 
-/** The vector that a query names, in full; null where it names none. Throws `invalid` when it is none of this collection. */
+/** The vector that a query names, in full; null where it names no vector. Throws `invalid` when it does not fit this collection. */
 export async function vectorIn(
   collection: Collection,
   { vector }: Pick<QueryRequest, "vector">,

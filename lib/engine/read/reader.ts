@@ -81,7 +81,7 @@ export class Reader {
     return this.#cache.close();
   }
 
-  /** `queryVector` (base64) comes with an answer of a part by `id`: what to ask the other parts by. */
+  /** A query by `id` of one part answers `queryVector` (base64) too: the other parts are asked with it. */
   async query(request: QueryRequest): Promise<{ results: QueryResult[]; queryVector?: string } & Provenance> {
     const soon = await this.#query(request, this.#viewSoon);
     if (soon.results !== null) return { ...soon, results: soon.results };

@@ -30,12 +30,12 @@ const openFactor = 2;
 
 /**
  * A configuration that was looked at longer ago is looked at again, a few beside a call: of a collection that was deleted
- * nobody may ever ask again, and what is open of it would stay so.
+ * no call may ever come again, and what is open of it would stay so.
  */
 const lookAgainMs = refreshSecondsMax * 1_000;
 const looksAtOnce = 4;
 
-/** Refused calls have a configuration looked at so often: whoever sends many pays for few requests. */
+/** Refused calls have a configuration looked at so often: a caller that sends many pays for few requests. */
 export const refusalsMs = 1_000;
 
 /** Which collection of a name a call means. */
@@ -129,7 +129,7 @@ export class ShardCache {
 
   /**
    * Whether what a call was refused by is the configuration of a collection that was deleted, and another one has its name by
-   * now; false where that was asked a moment ago. Throws `notFound` when none has.
+   * now; false where that was asked a moment ago. Throws `notFound` when no collection has.
    */
   async isMadeAgain(name: string): Promise<boolean> {
     const known = this.#collections.get(name);
@@ -164,7 +164,7 @@ export class ShardCache {
   }
 
   /**
-   * Closes the least recently used shards that nobody reads, until what a shard wants fits. What a read in progress uses is
+   * Closes the least recently used shards without readers, until what a shard wants fits. What a read in progress uses is
    * not closed: where that leaves no space, the shard is refused before anything of it is fetched.
    */
   #makeSpace(self: ShardReader, { viewBytes, addedBytes }: Wanted): Promise<unknown> | null {

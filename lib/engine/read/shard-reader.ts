@@ -265,7 +265,7 @@ export class ShardReader {
   }
 
   /**
-   * False when the collection was deleted, or another has its name by now: then its old views serve nobody. A configuration
+   * False when the collection was deleted, or another has its name by now: then its old views serve no read. A configuration
    * never changes, so one of a newer format is another's.
    */
   async #isOurs(): Promise<boolean> {
@@ -337,7 +337,7 @@ export class ShardReader {
   async close(): Promise<void> {
     this.#closing = true;
     this.#views.leave();
-    // The graphs that follow a cold answer are fetched while nobody reads.
+    // The graphs that follow a cold answer are fetched while there are no readers.
     if (this.#readers === 0) await this.#views.refreshing?.catch(() => {});
     await this.#closeUnread();
   }

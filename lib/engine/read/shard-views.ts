@@ -2,7 +2,7 @@
  * The views of one shard: the one that serves, the one that comes beside it, and a cold one while the first is fetched.
  *
  * Refresh: conditional GET of the pointer; when it moved, the manifest, and the files of the segments that are not open
- * yet, verified; the new view is built beside the old one and swapped in. One refresh at a time, whoever waits. When the
+ * yet, verified; the new view is built beside the old one and swapped in. One refresh at a time, however many wait. When the
  * new version is damaged, the newest whole one before it serves (fallback.ts), or the view that there was, and the fault is
  * reported.
  *
@@ -39,7 +39,7 @@ export interface Surroundings {
    */
   readonly makeSpace: (wanted: Wanted) => Promise<unknown> | null;
   readonly hasReaders: () => boolean;
-  /** Called at the end of each refresh: nobody may be reading. */
+  /** Called at the end of each refresh, when there may be no readers. */
   readonly closeUnread: () => Promise<void>;
 }
 export interface Wanted {
@@ -64,7 +64,7 @@ export class ShardViews {
   #refreshing: Promise<void> | null = null;
   /** What a load under way will hold. */
   #coming: readonly Segment[] = [];
-  /** The newest version that anybody was answered from. */
+  /** The newest version that any call was answered from. */
   #newest = 0;
   readonly #left = Promise.withResolvers<void>();
   #isLeft = false;
@@ -102,7 +102,7 @@ export class ShardViews {
   get bytes(): number {
     return Math.max(heldBytes(this.current?.manifest.segments ?? []), heldBytes(this.#coming));
   }
-  /** Of everything that is open or on its way: old views, too, for as long as somebody reads them. */
+  /** Of everything that is open or on its way: old views, too, for as long as they have readers. */
   get openBytes(): number {
     const coming = this.segments.bytesToOpen(this.#coming);
     return this.segments.bytes + coming + (this.cold.offer?.view.bytes ?? 0);
@@ -133,7 +133,7 @@ export class ShardViews {
     this.#asOfMs = askedAtMs;
   }
 
-  /** Others that leave for it may take a while to be gone. `take` counts it as ours, before anybody else can ask. */
+  /** Others that leave for it may take a while to be gone. `take` counts it as ours, before another can ask. */
   async takeSpace(wanted: Wanted, take: () => void): Promise<void> {
     for (;;) {
       this.#checkOpen();
@@ -158,7 +158,7 @@ export class ShardViews {
     this.cold.release();
   }
 
-  /** Of a shard that was left, when nobody reads it any more. */
+  /** Of a shard that was left, when it has no readers any more. */
   drop(): void {
     this.segments.keepOnly([]);
     this.#current = null;
@@ -171,7 +171,7 @@ export class ShardViews {
       this.cold.offer = null;
     } catch (error) {
       this.#failedAtMs = this.#world.clock.nowMs();
-      // Damage concerns who has a view as well; whatever else fails, who has none.
+      // Damage concerns readers that have a view as well; any other failure, those that have no view.
       if (error instanceof SiltstoneError && (error.kind === "corrupt" || this.#current === null))
         this.fault = error;
       throw error;

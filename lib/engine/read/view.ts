@@ -42,8 +42,8 @@ export interface SearchOptions {
   readonly excludeIds: readonly string[];
 }
 
-/** Which of `loser`'s labels die of `winner`; kept for as long as both are open. */
-const killed = new WeakMap<OpenSegment, WeakMap<OpenSegment, readonly number[]>>();
+/** The labels of one segment whose rows another segment supersedes (`shadowed.get(a).get(b)`: a's, by b), kept while both are open. */
+const shadowed = new WeakMap<OpenSegment, WeakMap<OpenSegment, readonly number[]>>();
 /** Segments that a view adds to one before are compared with each of its segments, up to this many. */
 const addedMax = 2;
 
@@ -114,9 +114,9 @@ export class View {
     for (const segment of added) {
       let own: Alive = segment.held;
       for (const [other, before] of alive) {
-        learn(segment, other);
-        own = segment.without(own, killed.get(segment)!.get(other)!);
-        alive.set(other, other.without(before, killed.get(other)!.get(segment)!));
+        compare(segment, other);
+        own = segment.without(own, shadowed.get(segment)!.get(other)!);
+        alive.set(other, other.without(before, shadowed.get(other)!.get(segment)!));
       }
       alive.set(segment, own);
     }
@@ -138,9 +138,9 @@ function aliveIn(segments: readonly OpenSegment[]): Map<OpenSegment, Alive> {
   const compared = isFolded ? graphs : byId;
   for (const [i, a] of compared.entries()) {
     for (const b of compared.slice(i + 1)) {
-      learn(a, b);
-      for (const label of killed.get(a)!.get(b)!) dead.get(a)!.push(label);
-      for (const label of killed.get(b)!.get(a)!) dead.get(b)!.push(label);
+      compare(a, b);
+      for (const label of shadowed.get(a)!.get(b)!) dead.get(a)!.push(label);
+      for (const label of shadowed.get(b)!.get(a)!) dead.get(b)!.push(label);
     }
   }
   if (isFolded) fold(flats, graphs, dead);
@@ -165,15 +165,15 @@ function fold(
 function unknownPairs(segments: readonly OpenSegment[]): number {
   let unknown = 0;
   for (const [i, a] of segments.entries()) {
-    const known = killed.get(a);
+    const known = shadowed.get(a);
     for (let n = i + 1; n < segments.length && unknown <= bounds.comparedPairs; n++)
       if (known === undefined || !known.has(segments[n]!)) unknown += 1;
   }
   return unknown;
 }
 
-function learn(a: OpenSegment, b: OpenSegment): void {
-  const [ofA, ofB] = [killsOf(a), killsOf(b)];
+function compare(a: OpenSegment, b: OpenSegment): void {
+  const [ofA, ofB] = [shadowedIn(a), shadowedIn(b)];
   if (ofA.has(b)) return;
   // The same write in two segments must die in one and the same of them, whatever the order of the question.
   const [first, second] = a.segment.id < b.segment.id ? [a, b] : [b, a];
@@ -182,9 +182,9 @@ function learn(a: OpenSegment, b: OpenSegment): void {
   ofB.set(a, first === a ? theirs : mine);
 }
 
-function killsOf(segment: OpenSegment): WeakMap<OpenSegment, readonly number[]> {
-  const known = killed.get(segment) ?? new WeakMap<OpenSegment, readonly number[]>();
-  killed.set(segment, known);
+function shadowedIn(segment: OpenSegment): WeakMap<OpenSegment, readonly number[]> {
+  const known = shadowed.get(segment) ?? new WeakMap<OpenSegment, readonly number[]>();
+  shadowed.set(segment, known);
   return known;
 }
 

@@ -26,7 +26,7 @@ export interface Head {
   readonly manifest: Manifest;
 }
 
-/** The configuration of a collection. Throws `invalid` when the name is none, `notFound` when nothing has it. */
+/** The configuration of a collection. Throws `invalid` when the name is malformed, `notFound` when no collection has it. */
 export async function readCollection(store: ObjectStore, name: string): Promise<Collection> {
   const key = collectionKey(checkCollectionName(name));
   const found = await store.get(key, { bytesMax: sealedBytesMax });

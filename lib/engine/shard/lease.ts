@@ -15,7 +15,7 @@ export class HeldLease {
     this.#lease = lease;
   }
 
-  /** Null when somebody else holds it. */
+  /** Null when another holder has it. */
   static async acquire(world: World, name: string, epochAbove = 0): Promise<HeldLease | null> {
     const nowMs = world.clock.nowMs();
     const result = await world.leases.acquire(name, {

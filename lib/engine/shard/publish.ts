@@ -6,7 +6,7 @@
  *     collector's floor: its files may be gone.
  *  3. The manifest is written under a key of its own. A crash here leaves garbage.
  *  4. The pointer is written with If-Match: the commit.
- *  5. When the answer is lost, or says that somebody else was first (which may have been our own first attempt), nothing
+ *  5. When the answer is lost, or says that another writer was first (which may have been our own first attempt), nothing
  *     is concluded: the head is read again. An attempt that won unnoticed is found by its own commit, in the head or
  *     among its ancestors: nothing else tells it from the work of another. One that lost is proposed again on the new
  *     head, unless garbage was collected in between.
@@ -109,7 +109,7 @@ function belowFloor(head: Head, next: Manifest): string | null {
 async function commit(world: World, head: Head, next: Manifest): Promise<Head | null> {
   const body = encodeManifest(next);
   const put = await world.store.put(manifestKey(next, next.version, next.commit), body, { ifAbsent: true });
-  // Refused, though nobody else has this key (S3's 409), or written by a first attempt: a pointer must not name it.
+  // Refused, though no other writer has this key (S3's 409), or written by a first attempt: a pointer must not name it.
   if (put.kind === "preconditionFailed") return null;
   const pointer = pointerTo(next, head.pointer.floor);
   const etag = await movePointer(world, head, encodePointer(pointer));
@@ -135,7 +135,7 @@ async function isPublished(
   return at.commit === commit;
 }
 
-/** Raises the collector's floor on the same version; null when somebody moved the pointer meanwhile. */
+/** Raises the collector's floor on the same version; null when another writer moved the pointer meanwhile. */
 export async function raiseFloor(world: World, head: Head, floor: Floor): Promise<Head | null> {
   const pointer = { ...head.pointer, floor };
   const etag = await movePointer(world, head, encodePointer(pointer));

@@ -21,7 +21,7 @@ export async function putAgain(
   return again;
 }
 
-/** What cannot be read is put as it is: whoever judges it will say why. */
+/** What cannot be read is put as it is: ingestion judges it, and says why. */
 function renamed(body: Uint8Array, delta: string, again: string): Uint8Array {
   try {
     const { header, rows } = decodeDelta(body, { key: delta, delta });

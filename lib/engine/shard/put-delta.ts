@@ -1,5 +1,5 @@
 /**
- * Putting a delta among those that wait, for whoever says afterwards that it will be ingested: producers, a retry from
+ * Putting a delta into the backlog, for callers that say afterwards that it will be ingested: producers, a retry from
  * quarantine, a repair.
  *
  * What appears below the low watermark is hidden, and what is from the future is put aside (lib/core/policy/time-bounds.ts). S3 has

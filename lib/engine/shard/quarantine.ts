@@ -36,7 +36,7 @@ export interface Quarantined {
   readonly at: string;
 }
 
-/** Copied in a minute or so. Whatever is larger is no delta that anybody waits for: it stays where it is, and is reported. */
+/** Copied in a minute or so. A larger object is not a delta of ours: it stays where it is, and is reported. */
 export const quarantinedBytesMax = 32 * 1024 ** 3;
 
 /**
@@ -107,7 +107,7 @@ interface Reason {
   readonly retriedAs?: string;
 }
 
-/** Null when there is none. What is damaged says nothing. */
+/** Null when there is no reason object. A damaged one counts as empty. */
 async function readReason(store: ObjectStore, shard: ShardRef, delta: string): Promise<Reason | null> {
   const key = quarantineReasonKey(shard, delta);
   const found = await store.getBounded(key, sealedBytesMax);
@@ -130,7 +130,7 @@ const unknown: Reason = { reason: "unknown: why it was put aside is missing or d
 /**
  * Puts a delta back into the backlog, under a new name. If it is still unreadable, the next run puts it aside again.
  *
- * The new delta is written first, then the reason names it, and only then the copy goes: whoever looks for the old name finds
+ * The new delta is written first, then the reason names it, and only then the copy goes: a reader that looks for the old name finds
  * the copy, or the new name, at every moment. A crash in between leaves both; the same rows, twice, are one write.
  */
 export async function retryQuarantined(world: World, shard: ShardRef, delta: string): Promise<string> {
@@ -188,12 +188,12 @@ async function putBack(world: World, shard: ShardRef, delta: string): Promise<st
       return putAgain(world, shard, delta, found.body);
     case "tooLarge":
       throw invalid(
-        `${key} has ${found.bytes} bytes and is no delta: look who wrote it, and delete it by hand`,
+        `${key} has ${found.bytes} bytes and is not a delta: find out who wrote it, and delete it by hand`,
       );
     case "refused":
       throw found.error;
     case "absent":
-      throw new SiltstoneError("conflict", `${key} is gone: somebody else put it back`);
+      throw new SiltstoneError("conflict", `${key} is gone: another process put it back`);
   }
 }
 
@@ -218,6 +218,6 @@ export async function whereabouts(
   if (retriedAs !== undefined) return retriedAs;
   throw corrupt(
     quarantineReasonKey(shard, delta),
-    `delta ${delta} was put aside, is in quarantine no more, and this does not say under which name it was put back`,
+    `delta ${delta} was put aside and is no longer in quarantine, and no trace says under which name it was put back`,
   );
 }

@@ -26,7 +26,7 @@ export interface Retention {
 const dayMs = 24 * 60 * 60_000;
 /**
  * The same for every collector of a shard: the repair of a lost pointer infers from it what a collector may be about to
- * delete (docs/protocol.md, "Repair"). Whoever makes one of these smaller has to think of that.
+ * delete (docs/protocol.md, "Repair"). A change that makes one of these smaller has to think of that.
  */
 export const defaultRetention: Retention = {
   versionsKept: 5,

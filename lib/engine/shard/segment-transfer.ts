@@ -1,6 +1,6 @@
 /**
  * A segment's files between the store and a local folder. Fetching: parallel ranged GETs into a local folder, each file's sha256 checked against the manifest
- * before anybody opens it. A file that does not match is deleted and reported as `corrupt`.
+ * before it is opened. A file that does not match is deleted and reported as `corrupt`.
  */
 import { createHash, hash } from "node:crypto";
 import { mkdir, open, rm } from "node:fs/promises";

@@ -1,6 +1,6 @@
 /**
- * Strangers: objects below the product's prefixes that it did not make, such as a delta whose ULID is in lower case. Nobody
- * reads them, and nobody deletes them either, since nobody knows what they are to whoever put them there: they are reported.
+ * Strangers: objects below the product's prefixes that it did not make, such as a delta whose ULID is in lower case. No
+ * code reads them, and none deletes them either, since what they are to those who put them there is unknown: they are reported.
  */
 
 import {

@@ -23,7 +23,7 @@ export function clockContract(name: string, makeClock: () => Clock): void {
       expect(clock.nowMs() - startMs).toBeGreaterThanOrEqual(4);
     });
 
-    test("what is waited for gives its value or its error, and null when it takes too long", async () => {
+    test("waiting gives the value or the error, and null when it takes too long", async () => {
       const clock = makeClock();
       expect(await clock.atMost(10_000, Promise.resolve(7))).toEqual({ value: 7 });
       await expect(clock.atMost(10_000, Promise.reject(new Error("no")))).rejects.toThrow("no");

@@ -54,7 +54,7 @@ export function leaseTableContract(
       expect(await leases.read(shard)).toEqual(second);
     });
 
-    test("a lease from a clock that was hours ahead holds nobody up, one from a clock that may be right does", async () => {
+    test("a lease from a clock that was hours ahead keeps no holder waiting, one from a clock that may be right does", async () => {
       await take("a", 3 * 3_600_000);
       const next = await take("b", 0);
       expect(await leases.read(shard)).toEqual(next);
@@ -63,7 +63,7 @@ export function leaseTableContract(
       expect(await leases.acquire(shard, { owner: "d", leaseMs, nowMs: 0 })).toMatchObject({ kind: "held" });
     });
 
-    test("a holder past its time can go on only while nobody took the lease", async () => {
+    test("a holder past its time can go on only while the lease was not taken", async () => {
       const lease = await take("a", 0);
       const extended = await leases.extend(lease, { leaseMs, nowMs: 50_000 });
       expect(extended).toEqual({ ...lease, expiresAtMs: 51_000 });
@@ -125,7 +125,7 @@ export function leaseTableContract(
       expect(await leases.extend(lease, { leaseMs, nowMs: 1 })).toBeNull();
     });
 
-    test(`of ${racers} racers one gets the lease, round after round, each time in a higher epoch`, async () => {
+    test(`one of ${racers} racers gets the lease, round after round, each time in a higher epoch`, async () => {
       let epoch = 0;
       for (let round = 0; round < 3; round++) {
         const answers = await Promise.all(

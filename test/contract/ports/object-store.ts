@@ -47,7 +47,7 @@ export function objectStoreContract(name: string, makeStore: () => Promise<Store
       return keys;
     };
 
-    test("gives back exactly the bytes that were put, also none and a megabyte", async () => {
+    test("gives back exactly the bytes that were put, from zero to a megabyte", async () => {
       const every = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte));
       for (const body of [Buffer.alloc(0), every, Buffer.alloc(1 << 20, every)]) {
         const written = await store.put(`${root}a`, body);
@@ -139,7 +139,7 @@ export function objectStoreContract(name: string, makeStore: () => Promise<Store
       expect(await store.head(`${root}b`)).toBeNull();
     });
 
-    test(`of ${racers} racers that create a key, one wins, and its bytes are there`, async () => {
+    test(`one of ${racers} racers that create a key wins, and its bytes are there`, async () => {
       const answers = await Promise.all(
         Array.from({ length: racers }, (_, i) =>
           store.put(`${root}race`, text(`racer ${i}`), { ifAbsent: true }),
@@ -150,7 +150,7 @@ export function objectStoreContract(name: string, makeStore: () => Promise<Store
       expect((await bodyOf(`${root}race`)).toString()).toBe(`racer ${winners[0]}`);
     });
 
-    test(`of ${racers} racers that replace one state, one wins, round after round`, async () => {
+    test(`one of ${racers} racers that replace one state wins, round after round`, async () => {
       let current = await store.put(`${root}race`, text("start"));
       for (let round = 0; round < 3; round++) {
         if (current.kind !== "written") throw new Error(current.kind);
@@ -306,7 +306,7 @@ export function objectStoreContract(name: string, makeStore: () => Promise<Store
       expect((await bodyOf(`${root}to`)).toString()).toBe("stays");
     });
 
-    test("delete takes none, absent keys, and twice the same", async () => {
+    test("delete takes no keys, absent keys, and the same key twice", async () => {
       await store.put(`${root}a`, text("1"));
       await store.delete([]);
       await store.delete([`${root}a`, `${root}absent`, `${root}a`]);

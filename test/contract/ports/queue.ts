@@ -71,7 +71,7 @@ export function deltaQueueContract(name: string, makeQueue: () => Promise<QueueU
       expect(await queue.receive()).toEqual([]);
     });
 
-    test("delete takes none, ten, and the same twice; eleven is invalid", async () => {
+    test("delete takes no messages, ten, and the same twice; eleven is invalid", async () => {
       for (let i = 0; i < 11; i++) await queue.send(String(i));
       const received = await drain(11);
       await expect(queue.delete(received)).rejects.toMatchObject({ kind: "invalid" });

@@ -43,7 +43,7 @@ function outcome(bytes: Uint8Array): unknown {
   }
 }
 
-test("what is written is what is read", () => {
+test("rows are read as they were written", () => {
   fc.assert(
     fc.property(
       fc
@@ -193,7 +193,7 @@ test("an Arrow stream and another table are corrupt", () => {
   );
 });
 
-test("what cannot be written is refused before it is", () => {
+test("rows that cannot be written are refused before they are", () => {
   const row = goldenDeltaRows[0]!;
   const encode = (change: Partial<DeltaRow>) => () => encodeDelta(goldenDeltaHeader, [{ ...row, ...change }]);
   expect(encode({ vector: Float32Array.of(1, 2) })).toThrow(

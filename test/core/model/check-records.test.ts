@@ -84,7 +84,11 @@ test.each<[string, unknown, string]>([
   ["an empty id", { ...good, id: "" }, "id: has 0 UTF-8 bytes; 1 to 512 are allowed"],
   ["a long id", { ...good, id: "ß".repeat(257) }, "id: has 514 UTF-8 bytes; 1 to 512 are allowed"],
   ["a lone surrogate", { ...good, id: "a\ud800" }, "id: is not well-formed Unicode (a lone surrogate)"],
-  ["a control character", { ...good, id: "a\nb" }, "id: has the control character U+000A, which nobody sees"],
+  [
+    "a control character",
+    { ...good, id: "a\nb" },
+    "id: has the control character U+000A, which is invisible",
+  ],
   ["no vector", { id: "a" }, "vector: is missing"],
   ["too few", { id: "a", vector: [1] }, "vector: has 1 values instead of 2"],
   ["NaN", { id: "a", vector: [1, Number.NaN] }, "vector: value 1 is NaN; every value must be finite"],

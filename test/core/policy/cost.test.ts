@@ -14,7 +14,7 @@ const workload: Workload = {
 };
 const cost = (change: Partial<Workload> = {}): number => total(monthlyCost({ ...workload, ...change }));
 
-test("every line is a finite number of dollars, none below zero", () => {
+test("every line is a finite number of dollars, from zero up", () => {
   for (const { dollars } of [...monthlyCost(workload), ...rivalCosts(workload)]) {
     expect(Number.isFinite(dollars)).toBe(true);
     expect(dollars).toBeGreaterThanOrEqual(0);

@@ -79,7 +79,7 @@ test("a plan does not depend on the order in which the manifest names the segmen
   fc.assert(fc.property(shuffled, ([one, other]) => expect(planOf(other)).toEqual(planOf(one))));
 });
 
-test("a plan names segments of the version, each once, and reads none that it replaces", () => {
+test("a plan names segments of the version, each once, and reads no segment that it replaces", () => {
   fc.assert(
     fc.property(shards, (segments) => {
       const plan = planOf(segments);

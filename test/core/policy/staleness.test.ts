@@ -67,7 +67,7 @@ describe("a plan", () => {
     expect(planOf(segment(90, { rows: 7_000, slots: 10_000 }))).toMatchObject({ against: [] });
   });
 
-  test("reclaims a little that has been stale for a week; by its own age where nobody noted when", () => {
+  test("reclaims a little that has been stale for a week; by its own age where the time was not noted", () => {
     const weekAgo = nowMs - 7 * day - 1;
     expect(planOf(segment(90, { rows: 10_000, stale: by(1, weekAgo) }), newer)).toMatchObject({
       reason: "stale",
@@ -142,13 +142,13 @@ describe("after a merge", () => {
     expect(staleOf(after, known)).toEqual({ sinceMs: 7, by: { [output.id]: 7 } });
   });
 
-  test("what is not known of all inputs is not known of the output", () => {
+  test("a count that is not known of all inputs is not known of the output", () => {
     const partly = { ...large, stale: { sinceMs: 7, by: { [flats[0]!.id]: 2 } } };
     const after = segmentsAfter(shardOf(partly, ...flats), merged({ counted: new Map() }), nowMs);
     expect([staleOf(after, partly), staleOf(after, output)]).toEqual([undefined, undefined]);
   });
 
-  test("what grew keeps what was stale in it, since when; what was reclaimed begins anew", () => {
+  test("a segment that grew keeps its stale rows and since when; one that was reclaimed begins anew", () => {
     const other = segment(3, { rows: 500 });
     const base = { ...large, slots: 10_100, stale: { sinceMs: 9, by: { [other.id]: 8 } } };
     const grown = { ...segment(0, { rows: 10_005, slots: 10_105 }), id: output.id };
@@ -172,7 +172,7 @@ describe("after a merge", () => {
   });
 });
 
-test("a staleness that is none is a fault of the manifest", () => {
+test("a malformed staleness is a fault of the manifest", () => {
   const fault = (stale: unknown) => faultOf(shardOf({ ...segment(1, { rows: 0 }), stale } as Segment));
   expect(fault({ sinceMs: null, by: {} })).toBeNull();
   for (const stale of [

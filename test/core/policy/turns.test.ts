@@ -20,7 +20,7 @@ test("a process that has just started looks at everything; from then on a share 
   expect(seen.size).toBe(500);
 });
 
-test("whatever the times of the runs, nothing is unseen for longer than the bound after one", () => {
+test("no shard is unseen for longer than the bound, whatever the times of the runs", () => {
   for (let seed = 1; seed <= 20; seed++) {
     const chance = random(seed);
     const turns = new Turns(boundMs);
@@ -49,7 +49,7 @@ test("whatever the times of the runs, nothing is unseen for longer than the boun
   }
 });
 
-test("what is restless, new, or seen by a clock that was set back since, comes at once", () => {
+test("a shard that is restless, new, or seen by a clock that was set back since comes at once", () => {
   const turns = new Turns(boundMs);
   const all = names(100);
   for (const name of turns.take(all, 1e9)) turns.saw(name, 1e9, { isRestless: name === "s7" });
@@ -57,7 +57,7 @@ test("what is restless, new, or seen by a clock that was set back since, comes a
   expect(turns.take(all, 1e9 - 1)).toHaveLength(100);
 });
 
-test("what is there no more is forgotten", () => {
+test("a shard that is gone is forgotten", () => {
   const turns = new Turns(boundMs);
   for (const name of turns.take(["a", "b"], 0)) turns.saw(name, 0, calm);
   expect(turns.take(["b"], 0)).toEqual([]);

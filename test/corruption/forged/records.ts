@@ -279,7 +279,7 @@ const pages: readonly Forgery[] = [
     ["hnsw"],
   ),
   ...paged("65,535 cells", (one) => one.bytes.writeUInt16BE(0xffff, one.start(one.rootOf("tombstones")) + 3)),
-  ...paged("a root that is none", (one) =>
+  ...paged("a root that is not a page", (one) =>
     one.bytes.fill(0, one.start(one.rootOf("rows")), one.start(one.rootOf("rows")) + 1),
   ),
   ...paged("a cell that says it holds 2 GB", (one) => {

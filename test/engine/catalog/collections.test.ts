@@ -51,7 +51,7 @@ test("creating it again does not put an empty pointer in place of a lost one; re
   expect(await createCollection(world, options)).toMatchObject({ created: false });
 });
 
-test("one that creates it slowly replaces nothing that was published meanwhile", async () => {
+test("a slow creator replaces nothing that was published meanwhile", async () => {
   const world = memoryWorld();
   const slow = inBetween(world, putsPointer, async () => {
     await createCollection(world, options);
@@ -61,7 +61,7 @@ test("one that creates it slowly replaces nothing that was published meanwhile",
   expect(await idsIn(world)).toEqual(["a"]);
 });
 
-test("while it is being created, compaction finds nothing to do and reads are told to wait: nothing is corrupt", async () => {
+test("a collection that is being created has nothing to compact, and reads are told to wait: nothing is corrupt", async () => {
   const world = memoryWorld();
   const request = { ingest: true, upkeep: true, deadlineMs: 9e15 };
   const errors: unknown[] = [];
@@ -107,7 +107,7 @@ test("a creation whose own PUT won unnoticed says that it created", async () => 
   expect(await createCollection(unnoticed, options)).toMatchObject({ created: true });
 });
 
-test("of two that create it at once with different configurations one wins, and the other is told the difference", async () => {
+test("one of two that create a collection at once with different configurations wins, and the other is told the difference", async () => {
   const world = memoryWorld();
   const slow = inBetween(
     world,
@@ -204,7 +204,7 @@ describe("a collection that a reader has cached", () => {
   }
   const settled = () => new Promise((resolve) => setTimeout(resolve, 50));
 
-  test("is closed when it was deleted, though nobody asks for it again: five minutes later", async () => {
+  test("is closed five minutes after it was deleted, though it is not asked for again", async () => {
     const { world, reader, held } = await cached();
     await deleteCollection(world.store, "docs");
     world.clock.advance(299_000);

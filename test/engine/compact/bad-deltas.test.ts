@@ -1,4 +1,4 @@
-/** A shard is never stopped by one delta: what cannot be ingested is found out, and its neighbours are ingested past it. */
+/** A shard is never stopped by one delta: one that cannot be ingested is found out, and its neighbours are ingested past it. */
 import * as fc from "fast-check";
 import { encodeDelta } from "../../../lib/core/format/delta.ts";
 import type { DeltaHeader } from "../../../lib/core/format/delta-header.ts";
@@ -110,7 +110,7 @@ const foreignRow: fc.Arbitrary<DeltaRow> = fc.record({
   metadata: fc.option(json),
 });
 
-test("whatever is accepted is stored exactly: no batch of foreign rows ever fails conservation", async () => {
+test("a foreign row that is accepted is stored exactly: no batch of them ever fails conservation", async () => {
   const { world, collection, put } = await prepare();
   const outcomes = { deltas: 0, quarantined: 0 };
   await fc.assert(
@@ -147,7 +147,7 @@ function loseDocumentsOf(loses: (id: string) => boolean): void {
   });
 }
 
-test("of a batch that fails conservation, the culprits are put aside with the reason, and the others are ingested", async () => {
+test("the culprits of a batch that fails conservation are put aside with the reason, and the others are ingested", async () => {
   const { world, collection, write, ids } = await prepare();
   const culprits: string[] = [];
   const good: string[] = [];
@@ -202,7 +202,7 @@ test.each<[string, Error, RegExp]>([
     }),
     /records.db is corrupt/,
   ],
-])("what the machine lacks is no delta's fault: %s", async (_, lack, says) => {
+])("a shortage of the machine is not a delta's fault: %s", async (_, lack, says) => {
   const { world, write, ids } = await prepare();
   for (const id of ["a", "b", "c"]) await write(id, "text");
   const spy = jest.spyOn(RecordsWriter.prototype, "finish").mockImplementation(() => {
@@ -302,7 +302,7 @@ test("several killers, and new deltas that sort before them, are told apart all 
   expect(await ids()).toEqual(expected.sort());
 });
 
-test("the lease of a run that died is free two minutes later, and until then nobody waits for it", async () => {
+test("the lease of a run that died is free two minutes later, and until then no run waits for it", async () => {
   const { world, write } = await prepare();
   const killer = await write("a");
   const dying = effects(world, ({ key }, moment) => {

@@ -205,7 +205,7 @@ test("records that are only ever added are never rewritten for their age", async
   expect(Object.values(largest!.stale!.by)).toEqual([0]);
 });
 
-test("what merging reads for a written row depends on the row, not on how many full segments there are", async () => {
+test("merging reads for a written row what depends on the row, not on how many full segments there are", async () => {
   const bytesRead = async (full: number): Promise<number> => {
     const shard = await empty();
     for (let n = 0; n < full; n++) await addFull(shard, names(fullRows, `${n}-`));

@@ -55,7 +55,7 @@ test("5,000 pending deltas drain, in runs that each end in time (CMP-7)", async 
   for (const shard of [0, 1]) expect((await verify(world, collection, shard)).faults).toEqual([]);
 }, 60_000);
 
-test("a message that is none reaches the dead-letter queue with its reason; its neighbours succeed (ING-4)", async () => {
+test("a message that is not a notification reaches the dead-letter queue with its reason; its neighbours succeed (ING-4)", async () => {
   const world = memoryWorld();
   await createCollection(world, { name: "docs", dims, metric: "cosine" });
   await world.queue.send("{");

@@ -75,7 +75,7 @@ test.each(damages)(
   },
 );
 
-test("a folder whose configuration is a folder is none", async () => {
+test("a folder whose configuration is a folder is not a collection", async () => {
   const world = memoryWorld();
   await world.store.put("a/collection.json/x", Buffer.from("x"));
   await world.store.put("b/", Buffer.alloc(0));
@@ -84,7 +84,7 @@ test("a folder whose configuration is a folder is none", async () => {
   expect(await run(world)).toMatchObject({ shards: [{ ingest: { deltas: 1 } }], faults: [] });
 });
 
-test("one configuration that cannot be fetched is that collection's fault alone", async () => {
+test("a configuration that cannot be fetched stops its collection alone", async () => {
   const world = memoryWorld();
   for (const name of ["a", "docs"]) {
     await create(world, name);
@@ -198,7 +198,7 @@ test.each(queueParts)(
   },
 );
 
-test("a lease that cannot be taken stops its shard alone; notes that fail stop nobody", async () => {
+test("a lease that cannot be taken stops its shard alone; notes that fail stop no shard", async () => {
   const world = memoryWorld();
   for (const name of ["a", "b"]) {
     await create(world, name);

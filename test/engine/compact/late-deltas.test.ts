@@ -98,7 +98,7 @@ test("a delta that comes late, however late, is put aside within a day and two h
   }
 });
 
-test("by hand, it is found at once, whatever the time of the day", async () => {
+test("a run by hand finds a late delta at once, whatever the time of the day", async () => {
   for (const hours of [0, 2]) {
     const { world, collection } = await busy();
     world.clock.advance(hours * hour);

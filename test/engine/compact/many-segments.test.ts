@@ -64,7 +64,7 @@ test("a view of three times as many segments takes at most three times as many s
   expect(await statementsOfAView(64)).toBeLessThanOrEqual(few * 3);
 });
 
-test("where merging never gets to them, ingestion keeps segments few by itself, with bounded work, and loses nothing", async () => {
+test("ingestion keeps segments few by itself where merging never gets to them, with bounded work, and loses nothing", async () => {
   const world = memoryWorld();
   const { collection } = await createCollection(world, { name: "docs", dims: 2, metric: "l2" });
   const writes = 90;

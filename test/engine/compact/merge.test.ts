@@ -117,7 +117,7 @@ test("an older write that arrives while its delete is being forgotten stays dele
   expect((await verify(world, collection, 0)).faults).toEqual([]);
 });
 
-test("with time for one try only, tombstones of a source's versions are kept at once, and the merge is progress", async () => {
+test("a merge with time for one try only keeps tombstones of a source's versions at once, and is progress", async () => {
   const { world, collection } = await made("source");
   await publish(world, { put: { a: 1, b: 1, c: 1 }, deleted: { gone: 5 } });
   world.clock.advance(32 * day);

@@ -128,7 +128,7 @@ describe("with everything seen", () => {
     expect(report.resting).toBeGreaterThanOrEqual(17);
   });
 
-  test("a shard that is written to is looked at in the next run, message or none", async () => {
+  test("a shard that is written to is looked at in the next run, with a message or without", async () => {
     await write(world, "docs", ["a"]);
     await ingestRun(world, sweep);
     await write(world, "docs", ["a"], false);
@@ -137,7 +137,7 @@ describe("with everything seen", () => {
     expect(waiting(world)).toEqual([]);
   });
 
-  test("without the queue's hints every shard is looked at", async () => {
+  test("every shard is looked at without the queue's hints", async () => {
     await write(world, "docs", ids(200), false);
     const deaf = effects(world, ({ operation }, moment) =>
       operation === "receive" && moment === "before" ? { kind: "refuse" } : undefined,
@@ -147,7 +147,7 @@ describe("with everything seen", () => {
     expect(waiting(world)).toEqual([]);
   });
 
-  test("what a run has no time for is said, and is due in the next", async () => {
+  test("a shard that a run has no time for is reported, and is due in the next", async () => {
     world.clock.advance(sweepMs);
     await write(world, "docs", ids(200), false);
     const report = await ingestRun(world, sweep, world.clock.nowMs());
@@ -272,7 +272,7 @@ describe("with everything seen", () => {
 });
 
 describe("upkeep", () => {
-  test("what another process ingested is ingested within the bound, what this one changed by its next run", async () => {
+  test("a shard that another process ingested is merged within the bound, one that this process changed by its next run", async () => {
     const world = memoryWorld();
     await create(world, "docs", 1);
     await create(world, "idle", 20);
@@ -293,7 +293,7 @@ describe("upkeep", () => {
     expect(merges).toBeGreaterThanOrEqual(2);
   });
 
-  test("garbage of a shard that nobody writes to any more is deleted within the hour that it is kept, a survey, and a turn", async () => {
+  test("garbage of a shard that is not written to any more is deleted within the hour that it is kept, a survey, and a turn", async () => {
     const world = memoryWorld();
     await create(world, "docs", 1);
     const sweep = new Sweep();

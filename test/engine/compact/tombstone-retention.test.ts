@@ -108,7 +108,7 @@ describe("the format", () => {
     }
   });
 
-  test("what is none is refused", () => {
+  test("a malformed retention is refused", () => {
     for (const retention of [0, -1, 1.5, 36_501, "always", null] as never[])
       expect(() => made(retention)).toThrow(/tombstoneRetention must be an integer from 1 to 36500/);
     const stored = (change: object) => () => decodeCollection(encodeSealed({ ...made(), ...change }), "k");

@@ -83,8 +83,8 @@ const dying = (world: MemoryWorld) =>
 const unharmed = async (world: MemoryWorld, collection: Collection) =>
   expect((await verify(world, collection, 0)).faults).toEqual([]);
 
-describe("what was kept is kept", () => {
-  test("of three versions, seconds old, upkeep deletes none; rollback, pin and diff find them", async () => {
+describe("a repaired shard keeps what was kept", () => {
+  test("upkeep deletes none of three versions that are seconds old; rollback, pin and diff find them", async () => {
     const { world, collection } = await made();
     await publish(world, "a", "b", "c");
     const before = manifests(world);
@@ -142,7 +142,7 @@ describe("what was kept is kept", () => {
     expect(left[0]!.length).toBeGreaterThan(6);
   });
 
-  test("what a collector gave up because the shard was idle is given up by the repair that it sleeps over", async () => {
+  test("a repair gives up what a collector that sleeps gave up because the shard was idle", async () => {
     const { world, collection } = await made();
     await publish(world, "a", "b");
     world.clock.advance(4 * 24 * hour);
@@ -180,7 +180,7 @@ describe("what was kept is kept", () => {
   });
 });
 
-describe("what is chosen", () => {
+describe("the version that a repair chooses", () => {
   test("a manifest whose files are all there, before a newer one that lacks some", async () => {
     const { world, collection } = await made();
     await publish(world, "a", "b");
@@ -291,7 +291,7 @@ describe("those who sleep over it", () => {
     expect(await idsIn(world)).toEqual(["a", "b", "c"]);
   });
 
-  test("a pin of a version that the repair published anew is taken back, since nobody would keep what it names", async () => {
+  test("a pin of a version that the repair published anew is taken back, since nothing would keep what it names", async () => {
     const { world, collection } = await made();
     await publish(world, "a", "b", "c");
     await merge(world, collection, 0, { deadlineMs: world.clock.nowMs() + hour, limits });

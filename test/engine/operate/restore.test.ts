@@ -86,7 +86,7 @@ test.each(["arrival", "source"] as const)(
   },
 );
 
-test("what was deleted before it was ingested is found by its token as soon as it is restored", async () => {
+test("a delta that was deleted before it was ingested is found by its token as soon as it is restored", async () => {
   const { world, write, run, documents, restoreAll } = await prepare();
   await write("b", "old");
   await run();
@@ -99,7 +99,7 @@ test("what was deleted before it was ingested is found by its token as soon as i
   expect(await documents({ atLeast: [token] })).toEqual({ a: "written", b: "old" });
 });
 
-test("what was taken back is found by its token as soon as it is restored, once its name is forgotten", async () => {
+test("a delta that was taken back is found by its token as soon as it is restored, once its name is forgotten", async () => {
   const { world, collection, write, run, documents, version, restoreAll } = await prepare();
   await write("b", "old");
   await run();
@@ -190,7 +190,7 @@ test("deleted deltas are listed by their time, and those that are there are not"
   expect(await list(first + 1, second + 1)).toEqual(writes.slice(1, 2));
 });
 
-test("what is in quarantine is not restored: a retry puts it back", async () => {
+test("a delta in quarantine is not restored: a retry puts it back", async () => {
   const { world, deleted, run } = await prepare();
   const delta = world.clock.ulid();
   await world.store.put(deltaKey(ref, delta), Buffer.from("no arrow"));
@@ -200,7 +200,7 @@ test("what is in quarantine is not restored: a retry puts it back", async () => 
   expect(await listDeleted(world.store, deleted, ref, always)).toEqual([]);
 });
 
-test("what is unreadable, too large or gone is said to be that, and nothing is put", async () => {
+test("a delta that is unreadable, too large or gone is reported as that, and nothing is put", async () => {
   const { world, deleted, run } = await prepare();
   const delta = world.clock.ulid();
   const key = deltaKey(ref, delta);

@@ -49,7 +49,7 @@ async function told(world: MemoryWorld, token: string, reader = readerOf(world))
   }
 }
 
-test("at every effect of putting aside, putting back and merging, a token's answer holds its write or says why not", async () => {
+test("a token's answer holds its write or says why not, at every effect of putting aside, putting back and merging", async () => {
   const { world, write, aside } = await prepare();
   await write("other", "x");
   await ingest(world);
@@ -177,7 +177,7 @@ test.each([1, 2])("a retry whose PUT number %i is refused for no reason can be r
   expect(await told(world, token)).toBe("written");
 });
 
-test("whatever byte of the trace is damaged, a token's answer holds its write or is an error", async () => {
+test("a token's answer holds its write or is an error, whatever byte of the trace is damaged", async () => {
   const { world, write, aside } = await prepare();
   const { token, delta } = await write("a", "written");
   await aside(delta);
@@ -271,7 +271,7 @@ test.each(["arrival", "source"] as const)(
   },
 );
 
-test("what cannot be read is put back as it is; a name from the future gives way to a new one", async () => {
+test("a delta that cannot be read is put back as it is; a name from the future gives way to a new one", async () => {
   const { world, write, aside } = await prepare("source");
   const bad = world.clock.ulid();
   await world.store.put(deltaKey(ref, bad), Buffer.from("not an arrow file"));

@@ -38,7 +38,7 @@ function atPointer(
   });
 }
 
-test("with the lease table lost, another's rollback of the same epoch is not reported as one's own", async () => {
+test("another process's rollback of the same epoch is not reported as one's own, with the lease table lost", async () => {
   const { world, collection } = await threeVersions();
   const epochs: number[] = [];
   const slow = atPointer(world, "before", async () => {
@@ -55,7 +55,7 @@ test("with the lease table lost, another's rollback of the same epoch is not rep
   expect(await rowsOf(world, collection)).toBe(1);
 });
 
-test("with the lease table lost, another's ingestion of the same epoch is not reported as a rollback", async () => {
+test("another process's ingestion of the same epoch is not reported as a rollback, with the lease table lost", async () => {
   const { world, collection } = await threeVersions();
   const slow = atPointer(world, "before", async () => {
     world.leases.lose();
@@ -66,7 +66,7 @@ test("with the lease table lost, another's ingestion of the same epoch is not re
   expect(await rowsOf(world, collection)).toBe(1);
 });
 
-test("one that landed unnoticed is reported with its own version, and not made again, though others came after it", async () => {
+test("a rollback that landed unnoticed is reported with its own version, and not made again, though others came after it", async () => {
   const { world, collection } = await threeVersions();
   const unnoticed = atPointer(world, "after", async () => {
     world.clock.advance(180_000); // Its lease has run out.

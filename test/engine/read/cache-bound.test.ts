@@ -141,7 +141,7 @@ test("files on their way count once: what they take is not taken from others twi
   await slow.close();
 });
 
-test("other collections make space when nobody reads them, the least recently used first", async () => {
+test("other collections make space when they have no readers, the least recently used first", async () => {
   const world = memoryWorld();
   const names = ["a", "b", "c"];
   for (const name of names) {
@@ -165,7 +165,7 @@ test("other collections make space when nobody reads them, the least recently us
   await close();
 });
 
-test("what a strong read lays over its view counts, is refused where it does not fit, and goes when it is ingested", async () => {
+test("the backlog that a strong read lays over its view counts, is refused where it does not fit, and goes when it is ingested", async () => {
   const world = memoryWorld();
   await createCollection(world, { name: "docs", dims, metric: "l2" });
   await write(world, "docs", 0, 50);
@@ -235,7 +235,7 @@ test("old views that are still read count beside the new one: a third waits", as
   await close();
 });
 
-test("whatever is asked, published and merged in whatever order, the disk is never over the bound, and no answer is wrong", async () => {
+test("the disk is never over the bound, and no answer is wrong, whatever is asked, published and merged in whatever order", async () => {
   const seed = 20_261_126;
   const next = random(seed);
   const pick = <T>(from: readonly T[]): T => from[Math.floor(next() * from.length)]!;
@@ -296,7 +296,7 @@ test("whatever is asked, published and merged in whatever order, the disk is nev
   await close();
 });
 
-test("of sixty shards no more files are open than the reader may have, and every shard answers", async () => {
+test("sixty shards have no more files open than the reader may have, and every shard answers", async () => {
   const world = memoryWorld();
   await createCollection(world, { name: "docs", dims, metric: "l2", shards: 60 });
   await write(world, "docs", 0, 600);

@@ -142,7 +142,7 @@ test("the graphs are fetched when the first query was answered, and serve from t
   await reader.close();
 });
 
-test("what needs the graphs does not wait for a query that was never asked", async () => {
+test("a read that needs the graphs does not wait for a query that was never asked", async () => {
   const { world, mergeAll } = await collectionOf("cosine");
   await write(world, range(0, 100));
   await mergeAll();

@@ -1,6 +1,6 @@
 /**
  * SNP-5, QRY-4: the newest version is damaged, and the process that is asked has just started. The newest whole version
- * before it answers whoever asks for no more than that, with a warning, and degraded health; everybody else gets `corrupt`.
+ * before it answers reads that ask for no more than that, with a warning, and degraded health; all others get `corrupt`.
  */
 
 import { manifestKey } from "../../../lib/core/format/keys.ts";
@@ -131,7 +131,7 @@ describe.each([
   });
 });
 
-test("what is damaged in several versions is passed over with one fetch, and one behind the other as well", async () => {
+test("a file that is damaged in several versions is passed over with one fetch, and one behind the other as well", async () => {
   const { world, file } = await fourVersions();
   const graph = file("hnsw", "index.hnsw");
   await flip(world, graph);
@@ -162,7 +162,7 @@ test("nothing whole is left: corrupt, by name, and health says so", async () => 
   await reader.close();
 });
 
-test("a version below the floor serves nobody", async () => {
+test("a version below the floor serves no read", async () => {
   const { world, file } = await fourVersions();
   await flip(world, file("hnsw", "index.hnsw"));
   const pointer = decodePointer(world.store.bytes(pointerKey)!, pointerKey, { collection: name, shard: 0 });
@@ -182,7 +182,7 @@ async function leaveUnpublished(world: MemoryWorld, version: number): Promise<vo
   await world.store.put(manifestKey(lost, version, commit), encodeManifest(lost));
 }
 
-test("of several manifests of one version the published one serves, or none of them", async () => {
+test("the published one of several manifests of one version serves, or none of them", async () => {
   const { world, newest, file } = await fourVersions();
   await leaveUnpublished(world, 3);
   await leaveUnpublished(world, 2);
@@ -235,7 +235,7 @@ describe("a lost pointer", () => {
     ),
   };
 
-  test("where this process has seen version 0: corrupt, and not that nothing has been published", async () => {
+  test("a shard whose version 0 this process has seen is corrupt, and not unpublished", async () => {
     const world = memoryWorld();
     await createCollection(world, { name, dims, metric: "l2" });
     const reader = cold(world);
@@ -255,7 +255,7 @@ describe("a lost pointer", () => {
     await reader.close();
   });
 
-  test("of one shard of two whose version 0 was seen: corrupt, and not half of the records", async () => {
+  test("one shard of two whose version 0 was seen is corrupt, and not half of the records", async () => {
     const world = memoryWorld();
     await createCollection(world, { name, dims, metric: "l2", shards: 2 });
     const reader = cold(world);

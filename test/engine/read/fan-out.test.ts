@@ -161,7 +161,7 @@ describe.each(["cosine", "l2"] as const)("%s", (metric) => {
     });
   });
 
-  test("what is wrong with the call is said as one function says it", async () => {
+  test("a wrong call is refused in the words of one function", async () => {
     for (const call of [{ vector: [1] }, { id: "none" }, { id: "r1", vector: vectorOf(1) }]) {
       const error = await whole.query({ collection: "docs", ...call }).catch((thrown) => thrown);
       const refused = parts.fan.query({ collection: "docs", ...call, allowPartial: true }, longMs);
@@ -183,7 +183,7 @@ describe.each(["cosine", "l2"] as const)("%s", (metric) => {
     await expect(parts.fan.stats({ collection: "docs" }, longMs)).rejects.toMatchObject({ kind: "corrupt" });
   });
 
-  test("with allowPartial the answer is what the other groups have, and says what it lacks", async () => {
+  test("a call with allowPartial is answered with what the other groups have, and told what is missing", async () => {
     const call = { collection: "docs", vector: vectorOf(3), topK: 1_000 };
     const all = await parts.fan.query(call, longMs);
     parts.failing.set(1, new Error("Runtime exited"));
@@ -204,7 +204,7 @@ describe.each(["cosine", "l2"] as const)("%s", (metric) => {
     );
   });
 
-  test("without the group that has the id there is nothing to ask the others by", async () => {
+  test("a query by id fails without the group that has the id", async () => {
     for (const group of [0, 1]) parts.failing.set(group, new Error("Runtime exited"));
     const call = { collection: "docs", id: "r1", allowPartial: true };
     await expect(parts.fan.query(call, longMs)).rejects.toMatchObject({ kind: "unavailable" });
@@ -212,7 +212,7 @@ describe.each(["cosine", "l2"] as const)("%s", (metric) => {
   });
 });
 
-test("nothing published is an error; a shard without a version is none when another has one", async () => {
+test("a collection without any version is an error; a shard without a version is not when another has one", async () => {
   const world = memoryWorld();
   await createCollection(world, { name: "docs", dims, metric: "l2", shards });
   const { fan, asked, failing, close } = grouped(world);
@@ -237,7 +237,7 @@ test("nothing published is an error; a shard without a version is none when anot
   await close();
 });
 
-test("a collection that is deleted and made again is met by everyone, whoever notices first", async () => {
+test("a collection that is deleted and made again is noticed by every group, whichever is first", async () => {
   const world = memoryWorld();
   const options = { name: "docs", dims, metric: "l2" } as const;
   await createCollection(world, { ...options, shards: 3 });

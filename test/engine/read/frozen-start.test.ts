@@ -40,7 +40,7 @@ beforeAll(async () => {
 });
 afterAll(() => bucket.close());
 
-test("its first call is answered from clusters, and one after it should have the graphs waits for them", async () => {
+test("the first call is answered from clusters, and one after the graphs should be there waits for them", async () => {
   // The graph and the records take some seconds.
   bucket.server.setFaultInjection({ throttle: { totalBytesPerSecond: 1_000_000 } });
   const asked = new QueryProcess(bucket);

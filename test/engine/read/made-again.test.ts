@@ -97,7 +97,7 @@ describe.each(["one function", "query groups"] as const)("%s", (how) => {
     await close();
   });
 
-  test("what is wrong by the new configuration too is refused by it", async () => {
+  test("a call that is wrong by the new configuration too is refused by it", async () => {
     const { world, query, close } = await cached(how);
     await makeAgain(world, { dims: 3, vector: [1, 2, 3] });
     const question = { vector: [1, 2, 3, 4] };
@@ -108,14 +108,14 @@ describe.each(["one function", "query groups"] as const)("%s", (how) => {
     await close();
   });
 
-  test("deleted, a call that its configuration refuses is told that there is none", async () => {
+  test("a call that a deleted collection's configuration refuses is told that there is no such collection", async () => {
     const { world, query, close } = await cached(how);
     await deleteCollection(world.store, collection);
     await expect(query({ vector: [1, 2, 3] })).rejects.toMatchObject({ kind: "notFound" });
     await close();
   });
 
-  test("with the same configuration, the former view answers until the refresh age, and no longer", async () => {
+  test("the former view answers until the refresh age, and no longer, where the configuration is the same", async () => {
     const { world, query, close } = await cached(how);
     await makeAgain(world);
     const question = { vector: [1, 2] };

@@ -142,7 +142,7 @@ test("reads that promise something wait for it", async () => {
   await reader.close();
 });
 
-test("one silent shard of several holds nobody up for longer", async () => {
+test("one silent shard of several holds no call up for longer", async () => {
   const { world, reader, silence, speak } = await silentWorld(3);
   await publish(world, ..."abcdefghijklmnop");
   const before = await reader.count(count);
@@ -158,7 +158,7 @@ test("one silent shard of several holds nobody up for longer", async () => {
   await reader.close();
 });
 
-test("after damage, the question whether the collection is still there holds nobody up either", async () => {
+test("the question whether the collection is still there, after damage, holds no call up either", async () => {
   const { world, reader, silence, speak } = await silentWorld();
   await publish(world, "a");
   await reader.count(count);
@@ -170,7 +170,7 @@ test("after damage, the question whether the collection is still there holds nob
   await reader.close();
 });
 
-test("where nothing was published when it was last looked: the silence is what is wrong", async () => {
+test("a shard that had nothing published at the last look: the error is the silence", async () => {
   const { world, reader, silence, speak } = await silentWorld();
   await expect(reader.count(count)).rejects.toThrow("nothing has been published");
   world.clock.advance(60_000);

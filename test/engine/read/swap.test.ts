@@ -96,7 +96,7 @@ test("shards that push each other out while their graphs arrive are answered, an
   await reader.close();
 });
 
-test("it answers rightly although another read has swapped the view", async () => {
+test("a query answers rightly although another read has swapped the view", async () => {
   const { publish, reader, first, release } = await queryInTheMiddle();
   await publish(5, 6, 7, 8);
   const second = await reader.count({ collection: "docs" });
@@ -108,7 +108,7 @@ test("it answers rightly although another read has swapped the view", async () =
   await reader.close();
 });
 
-test("its end takes nothing from a rollback that brought its segment back", async () => {
+test("the end of a query takes nothing from a rollback that brought its segment back", async () => {
   const { world, collection, publish, reader, first, release } = await queryInTheMiddle();
   await publish(5, 6, 7, 8);
   await reader.count({ collection: "docs" });
@@ -120,7 +120,7 @@ test("its end takes nothing from a rollback that brought its segment back", asyn
   await reader.close();
 });
 
-test("a failure to fetch its vectors takes them from no other query", async () => {
+test("a query that fails to fetch vectors takes them from no other query", async () => {
   const { reader, first, release } = await queryInTheMiddle();
   const second = reader.query(question).then(shown, ({ kind }) => kind);
   await new Promise((resolve) => setTimeout(resolve, 50));
@@ -131,7 +131,7 @@ test("a failure to fetch its vectors takes them from no other query", async () =
   await reader.close();
 });
 
-test("a version that cannot be held is said, and not that nothing has been published", async () => {
+test("a version that the cache cannot hold is an error that says so, and not that nothing has been published", async () => {
   const world = memoryWorld();
   await createCollection(world, { name: "docs", dims: 2, metric: "l2" });
   const reader = new Reader(world, { refreshSeconds: 0, cacheBytesMax: 1_000, traffic: world.traffic });

@@ -3,7 +3,7 @@ import { leaseMs } from "../../../lib/core/policy/time-bounds.ts";
 import { HeldLease } from "../../../lib/engine/shard/lease.ts";
 import { memoryWorld } from "../../support/memory/world.ts";
 
-test("a held lease is extended while there is time, and lost when there is none", async () => {
+test("a held lease is extended while there is time, and lost when there is no time", async () => {
   const world = memoryWorld();
   const lease = (await HeldLease.acquire(world, "ingest/x/0"))!;
   expect(await HeldLease.acquire(world, "ingest/x/0")).toBeNull();

@@ -64,7 +64,7 @@ test("a bit flipped in one GET costs no delta: it is read again before it is jud
   expect(await listQuarantine(world.store, ref)).toEqual([]);
 });
 
-test("what is too large by its LIST entry is put aside without a GET, and so is what came too late", async () => {
+test("a delta that is too large by its LIST entry is put aside without a GET, and so is one that came too late", async () => {
   const { world, collection, write, foreign } = await prepare();
   const begun: Effect[] = [];
   const watching: EffectHook = (effect, moment) => void (moment === "before" && begun.push(effect));
@@ -135,7 +135,7 @@ test.each<[string, (store: ObjectStore) => Partial<ObjectStore>]>([
   },
 );
 
-test("a delta that cannot be put aside blocks nobody, whatever its copy is refused for", async () => {
+test("a delta that cannot be put aside blocks no other, whatever its copy is refused for", async () => {
   const { world, write, foreign } = await prepare();
   await foreign(Buffer.from("not an arrow file"));
   const refusing = effects(world, ({ operation }, moment) =>

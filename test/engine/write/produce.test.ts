@@ -54,7 +54,7 @@ describe("a call larger than one delta", () => {
     expect(stored()).toHaveLength(250);
   });
 
-  test("what cannot be encoded is refused before anything is written", async () => {
+  test("a record that cannot be encoded is refused before anything is written", async () => {
     await create({ shards: 4 });
     const call = { collection: "docs", records: short(40), producer: "p".repeat(100_000) };
     await expect(produce(world, call)).rejects.toMatchObject({ kind: "invalid" });
@@ -217,7 +217,7 @@ describe("what is counted", () => {
     expect(answer).toMatchObject({ written: 2, deleted: 2 });
   });
 
-  test("with versions of the source the highest wins, wherever it stands", async () => {
+  test("the highest of a source's versions wins, wherever it stands", async () => {
     await create({ ordering: "source" });
     const answer = await produce(world, {
       collection: "docs",
@@ -234,7 +234,7 @@ describe("what is counted", () => {
   });
 });
 
-test("a call that is none is refused by name", async () => {
+test("a call that is not an object is refused by name", async () => {
   for (const call of [undefined, null, "x", [1]])
     await expect(produce(world, call as unknown as ProduceCall)).rejects.toMatchObject({
       kind: "invalid",
