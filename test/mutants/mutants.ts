@@ -1778,8 +1778,32 @@ export const mutants: readonly Mutant[] = [
   {
     name: "creating again replaces a lost pointer by an empty one",
     file: "lib/engine/catalog/collections.ts",
-    edits: [{ search: "hasPublished ||= page.length > 0;", replace: "hasPublished ||= page.length < 0;" }],
+    edits: [
+      {
+        search: "(await countManifests(store, collection, ref)) === 0",
+        replace: "(await countManifests(store, collection, ref)) >= 0",
+      },
+    ],
     test: "test/engine/catalog/collections.test.ts",
+  },
+  {
+    name: "manifests of a former collection keep another of its name from being made",
+    file: "lib/engine/shard/head.ts",
+    edits: [
+      {
+        search: "return (await readManifest(store, shard, name)).collectionId === id;",
+        replace: 'return (await readManifest(store, shard, name)).collectionId !== "";',
+      },
+    ],
+    test: "test/engine/catalog/recreation.test.ts",
+  },
+  {
+    name: "who slept puts aside what another collection of the name was given",
+    file: "lib/engine/compact/ingest-batch.ts",
+    edits: [
+      { search: "  await readPointer(world.store, collection, shard.shard, head.etag);\n", replace: "" },
+    ],
+    test: "test/engine/catalog/recreation.test.ts",
   },
   {
     name: "creating replaces a pointer that is there",

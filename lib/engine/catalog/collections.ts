@@ -1,7 +1,7 @@
 /** Creating, listing and deleting collections. */
 import pLimit from "p-limit";
 import { encodeCollection } from "../../core/format/collection-json.ts";
-import { collectionKey, collectionPrefix, manifestPrefix, pointerKey } from "../../core/format/keys.ts";
+import { collectionKey, collectionPrefix, pointerKey } from "../../core/format/keys.ts";
 import { encodePointer, firstPointer } from "../../core/format/pointer.ts";
 import {
   type Collection,
@@ -12,7 +12,7 @@ import {
 } from "../../core/model/collection.ts";
 import { isKind, SiltstoneError } from "../../core/model/errors.ts";
 import type { ObjectStore, World } from "../ports.ts";
-import { readCollection, readPointer } from "../shard/head.ts";
+import { countManifests, readCollection, readPointer } from "../shard/head.ts";
 
 /** Keys deleted by one call. */
 const deleteBatch = 1_000;
@@ -41,14 +41,12 @@ export async function createCollection(
 }
 
 /**
- * Only a shard that never published has no pointer by right. One with manifests has lost it: version 0 in its place
- * would be an empty index, so readPointer is left to say what is wrong.
+ * Only a shard that never published has no pointer by right. One with manifests of its own has lost it: version 0 in its
+ * place would be an empty index, so readPointer is left to say what is wrong.
  */
 async function placePointer(store: ObjectStore, collection: Collection, shard: number): Promise<void> {
   const ref = { collection: collection.name, shard };
-  let hasPublished = false;
-  for await (const page of store.list(manifestPrefix(ref))) hasPublished ||= page.length > 0;
-  if (!hasPublished) {
+  if ((await countManifests(store, collection, ref)) === 0) {
     const pointer = encodePointer(firstPointer(collection, shard));
     const put = await store.put(pointerKey(ref), pointer, { ifAbsent: true });
     if (put.kind === "written") return;

@@ -20,7 +20,7 @@ import { withFolder } from "../../segment/files.ts";
 import { writeFlatSegment } from "../../segment/write-flat.ts";
 import type { World } from "../ports.ts";
 import { endOf, entryProblem, type ListedDelta, type ReadDelta, readDeltas } from "../shard/deltas.ts";
-import type { Head } from "../shard/head.ts";
+import { type Head, readPointer } from "../shard/head.ts";
 import type { HeldLease } from "../shard/lease.ts";
 import { type Change, publish } from "../shard/publish.ts";
 import { quarantine } from "../shard/quarantine.ts";
@@ -68,7 +68,7 @@ export async function ingestBatch(
   let quarantined = 0;
   for (const one of read) {
     if (one.kind === "left") batch.left.set(one.delta, one.error);
-    if (one.kind === "unreadable") quarantined += await setAside(world, shard, batch, one);
+    if (one.kind === "unreadable") quarantined += await setAside(world, collection, shard, batch, one);
   }
   const good = read.filter((delta) => delta.kind === "rows");
   const nothing = { head: batch.head, deltas: 0, rows: 0, quarantined, fault: null };
@@ -95,14 +95,20 @@ export async function ingestBatch(
   });
 }
 
-/** 1 when the delta was put aside; where it could not be, it is left. */
+/**
+ * 1 when the delta was put aside; where it could not be, it is left. It was judged by this collection's rules, and may be
+ * another's that was made since under the name: not while the pointer is this one's, since deletion takes that away before
+ * the name is free. Throws `corrupt` where it is not.
+ */
 export async function setAside(
   world: World,
+  collection: Collection,
   shard: ShardRef,
-  { lease, left }: Pick<Batch, "lease" | "left">,
+  { head, lease, left }: Pick<Batch, "head" | "lease" | "left">,
   one: { readonly delta: string; readonly error: SiltstoneError },
 ): Promise<number> {
   await lease.check();
+  await readPointer(world.store, collection, shard.shard, head.etag);
   const outcome = await quarantine(world, shard, one);
   if (typeof outcome === "object") left.set(one.delta, outcome.left);
   return outcome === "moved" ? 1 : 0;

@@ -258,8 +258,11 @@ class Run {
 
   async #setAside(delta: string, reason: string): Promise<void> {
     const error = corrupt(deltaKey(this.#ref, delta), reason);
-    const batch = { lease: this.#lease, left: this.#left };
-    this.#counts.quarantined += await setAside(this.#world, this.#ref, batch, { delta, error });
+    const batch = { head: this.#head, lease: this.#lease, left: this.#left };
+    this.#counts.quarantined += await setAside(this.#world, this.#collection, this.#ref, batch, {
+      delta,
+      error,
+    });
   }
 
   /**

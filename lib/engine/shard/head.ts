@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { decodeCollection } from "../../core/format/collection-json.ts";
-import { collectionKey, manifestPrefix, pointerKey, type ShardRef } from "../../core/format/keys.ts";
+import { collectionKey, pointerKey, type ShardRef } from "../../core/format/keys.ts";
 import {
   decodeManifest,
   emptyManifest,
@@ -14,8 +14,9 @@ import {
 import { decodePointer, type Pointer } from "../../core/format/pointer.ts";
 import { sealedBytesMax } from "../../core/format/sealed-json.ts";
 import { type Collection, checkCollectionName } from "../../core/model/collection.ts";
-import { corrupt, isKind, SiltstoneError } from "../../core/model/errors.ts";
+import { corrupt, isKind, isNewerFormat, SiltstoneError } from "../../core/model/errors.ts";
 import type { ObjectStore } from "../ports.ts";
+import { listManifests, type ManifestName, readManifest } from "./history.ts";
 
 /** A reader that is overtaken by publications looks again this often. */
 const attemptsMax = 5;
@@ -130,7 +131,7 @@ export async function readHeadIfPlaced(
     const isToCome =
       isKind(error, "unavailable") &&
       (await store.head(pointerKey(ref))) === null &&
-      (await countManifests(store, ref)) === 0;
+      (await countManifests(store, collection, ref)) === 0;
     if (isToCome) return null;
     throw error;
   }
@@ -139,11 +140,12 @@ export async function readHeadIfPlaced(
 /** A shard that has published, or whose collection is gone, and has no pointer is damaged, never empty. */
 async function missingPointer(
   store: ObjectStore,
-  { name, id }: Collection,
+  collection: Collection,
   shard: ShardRef,
 ): Promise<SiltstoneError> {
+  const { name, id } = collection;
   const key = pointerKey(shard);
-  const manifests = await countManifests(store, shard);
+  const manifests = await countManifests(store, collection, shard);
   const configuration =
     manifests > 0 ? null : await store.get(collectionKey(name), { bytesMax: sealedBytesMax });
   const isBeingCreated =
@@ -162,8 +164,32 @@ async function missingPointer(
   );
 }
 
-async function countManifests(store: ObjectStore, shard: ShardRef): Promise<number> {
-  let count = 0;
-  for await (const page of store.list(manifestPrefix(shard))) count += page.length;
-  return count;
+/**
+ * How many manifests are there; 0 when none is this collection's. A writer of a former one of its name, who slept until this
+ * one was made, may have left some: they say nothing about whether this shard has published.
+ */
+export async function countManifests(
+  store: ObjectStore,
+  collection: Collection,
+  shard: ShardRef,
+): Promise<number> {
+  const names = await listManifests(store, shard);
+  for (const name of names) if (await mayBeOf(store, collection, shard, name)) return names.length;
+  return 0;
+}
+
+/** True as well of what cannot be read: a lost pointer is never taken for one that is yet to come. */
+async function mayBeOf(
+  store: ObjectStore,
+  { id }: Collection,
+  shard: ShardRef,
+  name: ManifestName,
+): Promise<boolean> {
+  try {
+    return (await readManifest(store, shard, name)).collectionId === id;
+  } catch (error) {
+    if (isKind(error, "corrupt") || isNewerFormat(error)) return true;
+    if (isKind(error, "notFound")) return false;
+    throw error;
+  }
 }
