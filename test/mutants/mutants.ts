@@ -83,6 +83,17 @@ export const mutants: readonly Mutant[] = [
     "const isSeen = unseenAfter !== notice.delta;",
   ),
   {
+    name: "what waits where the first pointer has just come counts as ingested",
+    file: "lib/engine/compact/ingest.ts",
+    edits: [
+      {
+        search: "return readHead(world.store, collection, ref.shard);",
+        replace: "return readHead(world.store, collection, ref.shard).then(() => null);",
+      },
+    ],
+    test: "test/engine/catalog/collections.test.ts",
+  },
+  {
     name: "a shard that no message names is never looked at",
     file: "lib/core/policy/turns.ts",
     edits: [

@@ -82,11 +82,11 @@ export async function ingest(
   options: IngestOptions,
 ): Promise<IngestReport> {
   const ref: ShardRef = { collection: collection.name, shard };
-  const first = options.head ?? (await readHeadIfPlaced(world.store, collection, shard));
-  if (first === null) return notPlaced(world, collection, ref);
+  const first = options.head ?? (await firstHead(world, collection, ref));
+  if (first === null) return reportOf("done", noCounts, [], []);
   const listed = await listNow(world, ref, first, options.onStranger);
   const { version, segments } = first.manifest;
-  const nothing = { version, segments: segments.length, deltas: 0, rows: 0, quarantined: 0 };
+  const nothing = { ...noCounts, version, segments: segments.length };
   if (listed.deltas.length === 0) return reportOf("done", nothing, listed.deltas, []);
   const lease = await HeldLease.acquire(world, ingestLease(shardName(ref)), first.pointer.epoch);
   if (lease === null)
@@ -122,6 +122,7 @@ async function listNow(
 }
 
 type Counts = Pick<IngestReport, "version" | "segments" | "deltas" | "rows" | "quarantined">;
+const noCounts: Counts = { version: 0, segments: 0, deltas: 0, rows: 0, quarantined: 0 };
 
 const reportOf = (
   outcome: IngestReport["outcome"],
@@ -141,11 +142,14 @@ const reportOf = (
   oldestPendingMs: pending.length === 0 ? null : ulidTimeMs(pending[0]!.delta),
 });
 
-/** A shard of a collection that is being created: nothing to do, unless a producer has written already. */
-async function notPlaced(world: World, collection: Collection, ref: ShardRef): Promise<IngestReport> {
-  const waiting = await listDeltas(world.store, ref, "");
-  if (waiting.length > 0) await readHead(world.store, collection, ref.shard); // Throws, and says why.
-  return reportOf("done", { version: 0, segments: 0, deltas: 0, rows: 0, quarantined: 0 }, [], []);
+/**
+ * Null for a shard of a collection that is being created, unless a producer has written already: then the head is read once
+ * more, which throws and says why, unless the pointer has come meanwhile, and then what waits is ingested.
+ */
+async function firstHead(world: World, collection: Collection, ref: ShardRef): Promise<Head | null> {
+  const head = await readHeadIfPlaced(world.store, collection, ref.shard);
+  if (head !== null || (await listDeltas(world.store, ref, "")).length === 0) return head;
+  return readHead(world.store, collection, ref.shard);
 }
 
 /** From the taking of the lease to its end. */

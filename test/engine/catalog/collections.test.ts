@@ -1,6 +1,7 @@
 /** COL-1, I2, I9: a collection is made, lost, deleted and made again; whatever the moment, nothing that was published is replaced. */
 import { createCollection, deleteCollection } from "../../../lib/engine/catalog/collections.ts";
 import { compact } from "../../../lib/engine/compact/compact.ts";
+import { Sweep } from "../../../lib/engine/compact/sweep.ts";
 import { repairPointer } from "../../../lib/engine/operate/repair.ts";
 import { Reader } from "../../../lib/engine/read/reader.ts";
 import { readHead } from "../../../lib/engine/shard/head.ts";
@@ -96,6 +97,52 @@ test("half created, with writes waiting, compaction says what is missing; creati
   await createCollection(world, options);
   expect(await idsIn(world)).toEqual(["a"]);
 });
+
+test.each([
+  { comes: "is placed", isNamed: true },
+  { comes: "is placed", isNamed: false },
+  { comes: "is repaired", isNamed: true },
+  { comes: "is repaired", isNamed: false },
+])(
+  "a first pointer that $comes while a run is at work: writes wait with their message, or are ingested (named by one: $isNamed)",
+  async ({ comes, isNamed }) => {
+    let [moments, ingested] = [0, 0];
+    for (let isOver = false; !isOver; moments++) {
+      const world = memoryWorld();
+      const { collection } = await createCollection(world, options);
+      await world.store.delete([pointer]);
+      await produce(world, { collection: "docs", records: [{ id: "a", vector: [1, 2] }] });
+      if (!isNamed) await world.queue.delete(await world.queue.receive());
+      const place = () =>
+        comes === "is placed" ? createCollection(world, options) : repairPointer(world, collection, 0);
+      let effectsLeft = moments;
+      const meeting = inBetween(world, () => effectsLeft-- === 0, place);
+      const request = { ingest: true, upkeep: false, deadlineMs: 9e15, sweep: new Sweep() };
+      const { shards, messages } = await compact(meeting, request);
+      isOver = effectsLeft >= 0;
+
+      const waiting = world.store.keys("docs/0/deltas/").length;
+      expect({ moments, waiting, kept: world.queue.bodies().length }).toMatchObject({
+        moments,
+        kept: isNamed ? waiting : 0,
+      });
+      // What it found and left it says, so that the shard does not rest.
+      expect({ moments, error: shards[0]!.error?.kind }).toEqual({
+        moments,
+        error: waiting > 0 ? "unavailable" : undefined,
+      });
+      expect(messages.deadLettered).toBe(0);
+      if (waiting === 0) ingested += 1;
+      world.queue.redeliver();
+      if (isOver) await place();
+      await compact(world, request);
+      expect([...world.store.keys("docs/0/deltas/"), ...world.queue.bodies()]).toEqual([]);
+      expect(await idsIn(world)).toEqual(["a"]);
+    }
+    expect(ingested).toBeGreaterThan(5);
+    expect(moments - ingested).toBeGreaterThan(2);
+  },
+);
 
 test("a creation whose own PUT won unnoticed says that it created", async () => {
   const world = memoryWorld();
