@@ -1,5 +1,5 @@
 /**
- * `npm run forge -- [--seconds N] [--seed S] [--only NAME] [--json]`: segments that somebody forged, with every hash right,
+ * `npm run forge -- [--seconds N] [--seed S] [--only NAME] [--json]`: forged segments, with every hash right,
  * are read, merged and verified in child processes: all that are known (test/corruption/forged), then, until the time is over,
  * others by chance. Exit code 1 when one ends a process, does not end, or is refused as anything but `corrupt`.
  */

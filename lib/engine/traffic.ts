@@ -1,6 +1,6 @@
 /**
- * Running counts of what an object store moved. An adapter is given one at construction and reports into it; whoever
- * wants the cost of something takes a snapshot before it and asks for the difference after it (a query's provenance,
+ * Running counts of what an object store moved. An adapter is given one at construction and reports into it; code
+ * that wants the cost of something takes a snapshot before it and asks for the difference after it (a query's provenance,
  * a compactor run's report).
  */
 

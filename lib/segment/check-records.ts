@@ -1,6 +1,6 @@
 /**
- * Opening a records.db that came from S3. Its sha256 is the manifest's, which says that these are the bytes that somebody
- * published, and nothing of who. Before anything is asked of it:
+ * Opening a records.db that came from S3. Its sha256 is the manifest's, which says that these are the bytes that were
+ * published, and nothing of by whom. Before anything is asked of it:
  *
  *  1. Its tables and indexes are trees of cells of bounded size, so that no query takes longer than the file is large.
  *  2. Its schema is the one that this code writes, to the letter: no view, no trigger, no computed column, nothing that runs.

@@ -133,7 +133,7 @@ async function besideBare(store: Store, vectors: Vectors): Promise<{ cells: Cell
   };
 }
 
-/** The segments' own files in hnswlib-node, as anybody would load them. */
+/** The segments' own files in hnswlib-node, as any program would load them. */
 export async function bareIndexes({ world, collection }: Store) {
   const { manifest } = await readHead(world.store, collection, 0);
   const bare: { index: HierarchicalNSW; rowOf: (label: number) => number }[] = [];

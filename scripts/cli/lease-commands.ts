@@ -35,7 +35,10 @@ export function addLeaseCommands(program: Command, run: Runner): void {
     .addOption(new Option("--kind <kind>", "which lease").choices(leaseKinds).default("ingest"))
     .option("--owner <id>", "its owner, as shown")
     .option("--epoch <n>", "its epoch, as shown", integer(0, Number.MAX_SAFE_INTEGER))
-    .option("--confirm <name>", "instead: the collection's name once more, for whoever holds it now")
+    .option(
+      "--confirm <name>",
+      "instead: the collection's name once more, for the lease whose holder is not known",
+    )
     .action(run(release));
 }
 
@@ -63,7 +66,7 @@ async function show(session: Session, name: string, options: { shard?: number })
     text: [
       rows.length === 0
         ? `no lease of ${name} is held`
-        : table(["SHARD", "LOCK", "OWNER", "EPOCH", "HELD"], rows),
+        : table(["SHARD", "LEASE", "OWNER", "EPOCH", "HELD"], rows),
       ...failed.map((one) => failureLine({ collection: name, shard: one.shard }, one)),
     ].join("\n"),
     exitCode: exitCodeOfFailures(failed),

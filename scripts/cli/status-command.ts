@@ -95,7 +95,7 @@ async function status(session: Session, name: string | undefined): Promise<Outco
     "BACKLOG",
     "OLDEST",
     "QUARANTINE",
-    "LOCK",
+    "LEASE",
     "LAST RUN",
   ];
   return {

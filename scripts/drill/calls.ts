@@ -6,7 +6,7 @@ import type { StackProcess } from "./stack-process.ts";
 
 export type CallResult =
   | { readonly kind: "answered"; readonly value: unknown; readonly isNewProcess: boolean }
-  /** `errorKind`: that of the error, the runtime's own ("Runtime.ExitError"), or "transport" when nobody answered. */
+  /** `errorKind`: that of the error, the runtime's own ("Runtime.ExitError"), or "transport" when no answer came. */
   | {
       readonly kind: "failed";
       readonly errorKind: string;
@@ -30,7 +30,7 @@ export class FunctionCalls {
     this.#tally = tally;
   }
 
-  /** Notes that sandboxes of a function are being killed, so that their end surprises nobody. */
+  /** Notes that sandboxes of a function are being killed, so that their end is expected. */
   noteKill(role: FunctionName): void {
     this.#killedMs.set(role, performance.now());
   }

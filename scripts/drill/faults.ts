@@ -151,7 +151,7 @@ export class Faults {
     return performance.now() - (this.#lastMs.get(kind) ?? Number.NEGATIVE_INFINITY) < pauseMs;
   }
 
-  /** Takes every lease from whoever holds it, dead or alive: a lease is not what keeps data safe. */
+  /** Takes every lease from its holder, dead or alive: a lease is not what keeps data safe. */
   async releaseLeases(): Promise<void> {
     const { leases, clock } = worldOf(this.#options.stack);
     for (const shard of this.#options.shards) {

@@ -2,7 +2,7 @@
  * The model: every write that was issued, acknowledged or not, and what a read may therefore answer.
  *
  * Writes of one id are ordered by their number. Where the collection is ordered by source, the number is the record's
- * version, so the order holds whoever wrote and whenever it arrived. Where it is ordered by arrival, each id has one
+ * version, so the order holds for every writer and every time of arrival. Where it is ordered by arrival, each id has one
  * writer that never has two calls under way, so the numbers are in the order of the calls.
  *
  * A write whose call failed may or may not have happened, now or (never later than its process lived) since. So a read

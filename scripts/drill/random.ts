@@ -49,7 +49,7 @@ const clusters = 40;
 const spread = 0.35;
 
 /**
- * The vector of one write, from the write's own name: whoever reads a record can tell what it must hold. Clustered,
+ * The vector of one write, from the write's own name: a reader of a record can tell what it must hold. Clustered,
  * since uniform random vectors say nothing about an index.
  */
 export function vectorOf(name: string, dims: number): number[] {

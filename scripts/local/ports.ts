@@ -34,7 +34,7 @@ export interface HeldPort {
   release(): Promise<void>;
 }
 
-/** The port if it is free, else a free one; nobody else gets it until it is released. */
+/** The port if it is free, else a free one; no other caller gets it until it is released. */
 export async function holdPort(port: number): Promise<HeldPort> {
   const holder = createServer();
   const held = await listen(holder, port);

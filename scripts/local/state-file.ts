@@ -78,7 +78,7 @@ export function isAlive(pid: number): boolean {
   }
 }
 
-/** A process id may have been given to somebody else since; only the host itself answers this. */
+/** A process id may have been given to another process since; only the host itself answers this. */
 async function answers(lambdaEndpoint: string): Promise<boolean> {
   try {
     // Refused, since it is not signed, is an answer too.

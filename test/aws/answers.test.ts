@@ -1,6 +1,6 @@
 /**
  * What the adapters make of every answer that a service may give, by its status: a write that is answered by a server's
- * error, or not at all, may have happened, and nobody may be told that it did not.
+ * error, or not at all, may have happened, and no caller may be told that it did not.
  */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";

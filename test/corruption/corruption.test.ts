@@ -224,7 +224,7 @@ test.each(["clusters.bin", "vectors.f32 of a graph"] as const)(
 
 test.each(read)("%s: flipped, cut or emptied, it is refused by name", async (kind) => {
   const key = stage.files[kind];
-  // Of a segment file, exactly the bytes that the manifest counts are read: what follows them is nobody's.
+  // Of a segment file, exactly the bytes that the manifest counts are read: what follows them belongs to no segment.
   for (const [how, bytes] of damages(
     Buffer.from(stage.world.store.bytes(key)!),
     !key.includes("/segments/"),
@@ -290,7 +290,7 @@ test.each([
 test.each(read.filter((kind) => !["collection.json", "delta", "vectors.f32 of a graph"].includes(kind)))(
   "%s: damaged in a new version, a warm reader serves the newest whole one, with a warning, and recovers",
   async (kind) => {
-    // Versions 2 and 3 are new to it as well: 4 adds the flat segment, 3 the graph; without the pointer nobody knows.
+    // Versions 2 and 3 are new to it as well: 4 adds the flat segment, 3 the graph; without the pointer that is not known.
     const version = kind === "pointer.json" ? 1 : kind === "index.hnsw" || kind.endsWith("graph") ? 2 : 3;
     const key = stage.files[kind];
     const expected = ["r3", "r0", "r1", "r2", "r4"].sort();

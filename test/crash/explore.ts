@@ -1,6 +1,6 @@
 /**
  * The enumeration: for n = 1, 2, … one thing goes wrong at the n-th effect of an operation, until a run ends before
- * that effect. So an effect that is added to the product is covered without anybody adding a test. After each:
+ * that effect. So an effect that is added to the product is covered without a test being added. After each:
  *
  *  1. readers of all three consistency levels see the old or the new state, never anything else (the oracle says);
  *  2. the operation is run again, as its caller would, and now succeeds;

@@ -77,14 +77,14 @@ export const races: readonly Race[] = [
       ...[pass(2 * hour), (stage: Stage) => write(stage.world, stage, "d"), ingest],
     ],
   },
-  { name: "somebody rolls back", work: [pass(2 * minute), back] },
+  { name: "another process rolls back", work: [pass(2 * minute), back] },
   { name: "another process rolls back to the first merge", work: [pass(2 * minute), backToTheFirstMerge] },
   { name: "the work is done, and rolled back", work: [pass(2 * minute), ingest, back] },
   {
     name: "the work is done, more work is done, and all of it is rolled back",
     work: [pass(2 * minute), ingest, (stage) => write(stage.world, stage, "f"), ingest, back],
   },
-  { name: "somebody pins", work: [pin] },
+  { name: "another process pins", work: [pin] },
   { name: "another process pins, and garbage is collected", work: [pass(26 * hour), pin, collect] },
   { name: "pins are taken off, and garbage is collected", work: [takeOffPins, pass(26 * hour), collect] },
   {
@@ -92,7 +92,7 @@ export const races: readonly Race[] = [
     work: [pass(26 * hour), collect, loseAndRepair],
   },
   {
-    name: "the pointer is lost and repaired, and somebody rolls back",
+    name: "the pointer is lost and repaired, and another process rolls back",
     work: [pass(2 * minute), loseAndRepair, backToTheOldest],
   },
   { name: "the horizon passes over a merge", work: [pass(32 * day), merge] },

@@ -162,7 +162,7 @@ export class Deployed {
     return keys;
   }
 
-  /** What the bucket's policy lets nobody do in one step. */
+  /** What the bucket's policy lets no principal do in one step. */
   async replace(key: string, body: Uint8Array): Promise<void> {
     await this.world.store.delete([key]);
     expect(await this.world.store.put(key, body, { ifAbsent: true })).toMatchObject({ kind: "written" });

@@ -83,7 +83,7 @@ test("a delta of a newer format waits: others are ingested past it, it is never 
     world.clock.advance(7 * hour);
     expect((await collectGarbage(world, collection, 0)).lateDeltas).toEqual([]);
   }
-  // Alone, they are no failure of a run, and somebody hears of them.
+  // Alone, they are not a failure of a run, and are reported.
   const report = await run(world);
   expect(report.shards[0]!.error).toBeUndefined();
   const summary = summarizeRun(report, { source: "scheduled", startMs: 0, endMs: 1 });

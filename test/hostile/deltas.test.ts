@@ -1,4 +1,4 @@
-/** Deltas made to take a process: small on S3, and of any size in the memory of whoever reads them. */
+/** Deltas made to take a process: small on S3, and of any size in the memory of their readers. */
 import { decodeDelta, encodeDelta } from "../../lib/core/format/delta.ts";
 import type { DeltaHeader } from "../../lib/core/format/delta-header.ts";
 import { deltaKey } from "../../lib/core/format/keys.ts";
@@ -74,7 +74,7 @@ test.each<[string, Craft, RegExp]>([
     /of Arrow type/,
   ],
   ["a footer that is mostly padding", { padding: 300_000 }, /its footer has 30\d+ bytes/],
-  ["more entries than anybody needs", { shared: { text: "x", entries: 60 } }, /too many metadata entries/],
+  ["more entries than a delta needs", { shared: { text: "x", entries: 60 } }, /too many metadata entries/],
 ])("metadata: %s", (_, craft, reason) => {
   const crafted = craftDelta(encodeDelta(header, [row()]), craft);
   const refused = refusal(crafted);

@@ -37,7 +37,7 @@ describe.each([0, 2])("with %d query groups", (groups) => {
     const named = (await handlers.invoke("query", { op: "health", collection: "docs" })).body;
     expect(named).toMatchObject({ status: "ok", held: held(2, 0) });
     expect(named.shards.map(({ shard }: { shard: string }) => shard).sort()).toEqual(["docs/0", "docs/1"]);
-    // A name that is the beginning of another, and one that nobody has.
+    // A name that is the beginning of another, and one of no collection.
     for (const collection of ["another", "another-tenant", "absent"])
       expect((await handlers.invoke("query", { op: "health", collection })).body).toMatchObject({
         shards: [],

@@ -92,7 +92,7 @@ function withoutManaged(template: LocalTemplate): LocalTemplate {
 }
 
 const clients: S3Client[] = [];
-/** What somebody has with that key: the plain client, and the world of the engine over it. */
+/** What a principal has with that key: the plain client, and the world of the engine over it. */
 function handOf(hand: Hand) {
   const credentials = { accessKeyId: keys[hand], secretAccessKey: "x" };
   const bounds = requestBounds.producer;

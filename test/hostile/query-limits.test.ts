@@ -55,7 +55,7 @@ const get = (more: object) => ({ op: "get", collection: "docs", ids: ["r1"], ...
 const count = (filter: object) => ({ op: "count", collection: "docs", filter });
 const many = <T>(length: number, make: (i: number) => T): T[] => Array.from({ length }, (_, i) => make(i));
 const nestedLists = (levels: number): unknown => many(levels, (i) => i).reduce((part: unknown) => [part], []);
-/** Names deltas that nobody wrote. */
+/** Names deltas that were never written. */
 const tokenOf = (deltas: number) =>
   encodeToken({
     collection: "docs",
@@ -213,7 +213,7 @@ test.each(refused)("%s: refused at once", async (_, make, reason) => {
 /** A producer's, of as many as a call may have. */
 const bad: [string, unknown][] = [
   ["with four problems each", { id: "", vector: [], document: 1, version: 1 }],
-  ["with keys that nobody knows", { a: 0, b: 0, c: 0, d: 0 }],
+  ["with unknown keys", { a: 0, b: 0, c: 0, d: 0 }],
   ["empty", {}],
   ["numbers", 0],
 ];

@@ -1,6 +1,6 @@
 /**
  * What an insider writes in the place of pointers, manifests and configurations: with right seals and hashes, and absurd
- * content, or of any size. Whoever reads it says `corrupt`; nothing hangs, and other collections do not notice.
+ * content, or of any size. Its readers say `corrupt`; nothing hangs, and other collections do not notice.
  */
 import { createHash } from "node:crypto";
 import {

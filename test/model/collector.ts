@@ -58,7 +58,7 @@ export function collectorSteps(world: World, setup: Setup, index: number): Step<
   }
 }
 
-/** The same floor on a newer head (raiseOnNewest). Each time somebody else has moved, so this ends. */
+/** The same floor on a newer head (raiseOnNewest). Each time another actor has moved, so this ends. */
 function again(world: World, actor: Actor): Actor {
   const { pointer } = world;
   const wanted = actor.head;

@@ -18,7 +18,7 @@ export function isLocal(world: World, setup: Setup, actor: Actor, collected: boo
     case "upload":
       return !collected && setup.rules.deleteAfterCommit;
     case "propose":
-      // New objects under names that nobody knows; without a collector, not even their order matters.
+      // New objects under names that no actor knows; without a collector, not even their order matters.
       return !collected;
     case "overlay":
       return actor.listed === 0;

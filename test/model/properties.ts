@@ -30,7 +30,7 @@ function pointerFault(world: World, before: World): string | null {
   return sank ? "I2: the floor sank" : null;
 }
 
-/** Whoever repairs does not know what was current: what must hold of his choice is that no row is lost. */
+/** A repair does not know what was current: what must hold of its choice is that no row is lost. */
 const isRepair = (world: World, before: World): boolean =>
   before.actors.some(({ kind, runs }, i) => kind === "repair" && runs > world.actors[i]!.runs);
 

@@ -1,5 +1,5 @@
 /**
- * The pointer is lost, and written anew (lib/engine/operate/repair.ts). One step: while it is missing nobody gets anywhere, and who
+ * The pointer is lost, and written anew (lib/engine/operate/repair.ts). One step: while it is missing no actor gets anywhere, and who
  * sleeps meanwhile does not notice. Without compactors: of deltas that wait, nothing is asked here.
  */
 import type { Step } from "./explore.ts";

@@ -1,5 +1,5 @@
 /**
- * Planted faults: one small change each to the product's sources, each a mistake that somebody could make. All of them
+ * Planted faults: one small change each to the product's sources, each a mistake that a person could make. All of them
  * must be caught (test/mutants/main.ts). The search text must occur exactly once: a mutant that no longer fits is an error.
  */
 export interface Mutant {

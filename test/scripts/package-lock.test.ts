@@ -11,7 +11,7 @@ interface Locked {
   readonly link?: boolean;
 }
 
-const packagesOf = (folder: string): [name: string, busy: Locked][] => {
+const packagesOf = (folder: string): [name: string, locked: Locked][] => {
   const text = readFileSync(join(import.meta.dirname, "../..", folder, "package-lock.json"), "utf8");
   const { packages } = JSON.parse(text) as { packages: Record<string, Locked> };
   return Object.entries(packages).filter(([path]) => path !== "");

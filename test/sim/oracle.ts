@@ -46,13 +46,13 @@ export interface KnownDelta {
   readonly writes: readonly Write[] | null;
   readonly createdAtMs: number;
   readonly writtenAt: number;
-  /** When the producer was told that it is durable; null while nobody was. */
+  /** When the producer was told that it is durable; null while it was not told. */
   ackedAt: number | null;
-  /** When it was put aside, so that nobody has to see it any more; null when it was not. */
+  /** When it was put aside, so that no read has to see it any more; null when it was not. */
   quarantinedAt: number | null;
   /** Batches with it that some compactor has begun. */
   attempts: number;
-  /** The name under which it was put back from quarantine; null when nobody has written that down. */
+  /** The name under which it was put back from quarantine; null when that was not written down. */
   retriedAs: string | null;
   /** When its object was last deleted from the backlog. */
   goneAt: number | null;
@@ -284,7 +284,7 @@ export class Oracle {
     }
     for (const [name, truth] of this.shards) {
       for (const published of truth.versions.values()) {
-        // Also by a pin that nobody was told of: it is there, and people see it.
+        // Also by a pin that no caller was told of: it is there, and people see it.
         if (!this.#isKept(name, published) && !pinned.has(`${name} ${published.commit}`)) continue;
         for (const key of filesOf(name, published)) live.add(key);
       }
@@ -330,7 +330,7 @@ export class Oracle {
       if (namedMs <= latestMs && rows.every(({ version }) => version <= latestMs))
         writes = rows.map((row) => ({ ...row, vector: row.vector && Array.from(row.vector) }));
     } catch {
-      // A foreign writer's damaged delta: nobody has to see it.
+      // A foreign writer's damaged delta: no read has to see it.
     }
     this.deltas.set(delta, {
       delta,
@@ -471,7 +471,7 @@ export class Oracle {
     const isOld = ageMs >= keptMsMax - 2 * skewMaxMs;
     if (version - floor.version + 1 < Math.min(version, versionsKept) && !isOld)
       this.violate(`${shard}: the floor rose to ${floor.version} at version ${version} (I8)`);
-    // Version 0 is nothing, and nobody goes back to it.
+    // Version 0 is nothing, and no rollback goes to it.
     if (floor.version > 1 && ageMs < keptMs - 2 * skewMaxMs)
       this.violate(
         `${shard}: the floor rose over version ${floor.version - 1}, current ${ageMs} ms ago (I8)`,

@@ -2,7 +2,7 @@
  * Judging what a reader was told, from what the oracle knows.
  *
  * - An eventual or bounded read at version v is exactly the content of v (I6), and v is not older than its age allows. Only
- *   an eventual one may be, with a warning; and whoever answers, v is no older than the answer itself says.
+ *   an eventual one may be, with a warning; and in every answer, v is no older than the answer itself says.
  * - A read with tokens is exactly the content of v with the tokens' deltas laid over it.
  * - A strong read at v holds the content of v and every write acknowledged before the read began (I7). It may also hold
  *   writes that were on their way (unacknowledged, or acknowledged while it ran), and nothing else.
@@ -63,7 +63,7 @@ export function readFault(oracle: Oracle, window: ReadWindow, read: ReadOutcome)
     if (published.length === 0) return `${what}: version ${version} of ${name} was never published`;
     const ids = read.ids.filter((id) => shardOf(id, read.versions.length) === shard);
     const ageSeconds = read.ageSeconds[shard]!;
-    // How old the version before a damaged one is, is told by the clock of whoever superseded it.
+    // How old the version before a damaged one is, is told by the clock of the process that superseded it.
     const clocksMs = read.warned ? 2 * skewMaxMs : 0;
     const stated = newestBefore(oracle, name, oracle.nowMs() - ageSeconds * 1000 - clocksMs);
     if (version < stated)
@@ -158,7 +158,7 @@ function exactAnswers(
   };
   return [
     answersWith(named.filter(({ quarantinedAt }) => quarantinedAt === null)),
-    // Put aside means gone from the backlog: whoever dies in between leaves it there.
+    // Put aside means gone from the backlog: a process that dies in between leaves it there.
     answersWith(
       named.filter(
         ({ quarantinedAt, goneAt }) =>

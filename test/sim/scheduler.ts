@@ -3,7 +3,7 @@
  *
  * Every effect of every process waits at a gate. When the event loop has turned, all processes stand at gates (their
  * local work takes no time: synchronous-io.ts), the scheduler picks one by the seed, draws its fault, lets it happen,
- * and waits for the loop to turn again. Time is virtual; it moves a little with each step, jumps when everybody sleeps,
+ * and waits for the loop to turn again. Time is virtual; it moves a little with each step, jumps when all processes sleep,
  * and jumps far when a fault says so.
  */
 import { createHash } from "node:crypto";

@@ -1,5 +1,5 @@
 /**
- * One simulated run: processes under a scheduler until the steps are used up, then the faults end, everybody finishes
+ * One simulated run: processes under a scheduler until the steps are used up, then the faults end, all processes finish
  * what he is doing, and the shard must come to rest as the model says.
  */
 import { createCollection } from "../../lib/engine/catalog/collections.ts";

@@ -68,7 +68,7 @@ export function makeIoSynchronous(): () => void {
       this.writeSync(path);
     }
     override async append(vectors: Float32Array): Promise<void> {
-      // One thread: the order in which several insert is anybody's guess.
+      // One thread: the order in which several insert is not determined.
       this.appendSync(vectors, 1);
     }
   }

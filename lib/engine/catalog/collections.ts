@@ -103,7 +103,7 @@ const readConcurrency = 16;
 export interface Listing {
   /** By name. A folder without a collection.json is not a collection. */
   readonly collections: readonly Collection[];
-  /** Those whose configuration cannot be read or trusted: each concerns itself alone, whoever goes through all of them. */
+  /** Those whose configuration cannot be read or trusted: each concerns itself alone in a walk through all of them. */
   readonly unreadable: readonly UnreadableCollection[];
   /** What lies beside them: keys, and folders (ending in "/") whose name is not a collection's or that have no collection.json. */
   readonly strangers: readonly string[];

@@ -1,5 +1,5 @@
 /**
- * What ingestion does when flat segments pile up because merging does not get to them (no room, no time, no schedule): it merges
+ * What ingestion does when flat segments pile up because merging does not get to them (no memory, no time, no schedule): it merges
  * the smallest of them into one flat segment, as much as one batch of deltas is. So their number stays bounded while writes go on,
  * and a row is written anew a logarithmic number of times.
  *

@@ -141,7 +141,7 @@ export async function retryQuarantined(world: World, shard: ShardRef, delta: str
     const where = known?.retriedAs === undefined ? "" : ` (it was retried as ${known.retriedAs})`;
     throw new SiltstoneError("notFound", `${shardName(shard)} has no quarantined delta ${delta}${where}`);
   }
-  // Also where it was retried before: a copy that is here again is somebody's, and may be all that is left.
+  // Also where it was retried before: a copy that is here again was put here by hand, and may be all that is left.
   const retriedAs = await putBack(world, shard, delta);
   await leaveTrace({ store, clock }, shard, { delta, retriedAs, reason: known ?? unknown });
   await store.delete([copyKey]);

@@ -7,7 +7,7 @@ import { type Caller, evaluate } from "./evaluate.ts";
 import { parsePolicy, type Statement } from "./policy.ts";
 
 export interface AccessRules {
-  /** By access key. A key that is not among them is nobody's. */
+  /** By access key. A key that is not among them is unknown. */
   readonly callers: Readonly<Record<string, CallerRules>>;
   /** Policy documents of buckets, queues and functions, by ARN. */
   readonly resources: Readonly<Record<string, NamedPolicy>>;
@@ -22,7 +22,7 @@ export interface NamedPolicy {
   readonly document: unknown;
 }
 
-/** The key of whoever works at this machine: the account itself, which may do everything that no policy denies. */
+/** The key of the person at this machine: the account itself, which may do everything that no policy denies. */
 export const ownerKey = "local";
 
 /** One thing that a request is about to do. */

@@ -19,7 +19,7 @@ export function createFunctionUrl(
 ): Server {
   const server = createServer(
     guarded((request, response) => {
-      // As AWS: nobody but who may learns anything.
+      // As AWS: a caller without the right learns nothing.
       if (auth === "AWS_IAM" && denialOf(request) !== null) {
         request.resume();
         return sendMessage(response, 403, "Forbidden");

@@ -134,7 +134,7 @@ export class LambdaHost {
     });
   }
 
-  /** A request that is not signed comes from whoever works here, as curl and browsers do not sign. */
+  /** A request that is not signed comes from the person at this machine, as curl and browsers do not sign. */
   private denialOfUrl(functionName: string, { headers }: IncomingMessage): Denial | null {
     const accessKey = accessKeyOf(headers.authorization);
     if (accessKey === null) return null;

@@ -139,7 +139,7 @@ describe.each(providers.filter(({ queue }) => !queue))("$name", ({ name, start }
         await leases.acquire(lease.name, { owner: "c", leaseMs, nowMs: 49_900 });
       },
     ],
-  ])("an expired lease is taken from nobody whose holder %s meanwhile", async (what, holder, happens) => {
+  ])("an expired lease is not taken when its holder %s meanwhile", async (what, holder, happens) => {
     const { leases, interrupted } = made!;
     const taken = await leases.acquire(`race ${what}`, { owner: "a", leaseMs, nowMs: 0 });
     if (taken.kind !== "acquired") throw new Error("it is free");

@@ -29,7 +29,7 @@ export function leaseTableContract(
       return answer.lease;
     };
 
-    test("a free lease is taken, and seen by everybody", async () => {
+    test("a free lease is taken, and seen by every process", async () => {
       expect(await leases.read(shard)).toBeNull();
       const lease = await take("a", 5_000);
       expect(lease).toEqual({ name: shard, owner: "a", epoch: 1, expiresAtMs: 6_000 });

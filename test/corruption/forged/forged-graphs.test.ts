@@ -1,5 +1,5 @@
 /**
- * Graphs that somebody forged, with every hash right: each field of index.hnsw. Whoever reads them says `corrupt`; what is
+ * Forged graphs with every hash right: each field of index.hnsw. Their readers say `corrupt`; what is
  * strange and does no harm is answered. No case ends a process, goes on for ever, or takes memory that the file does not have.
  * Each is tried in a child process. `npm run forge` tries others by chance, for as long as one likes.
  */

@@ -6,7 +6,7 @@ export type Reading = "cold query" | "query" | "count" | "get" | "query by id" |
 export interface Forgery {
   readonly name: string;
   readonly forge: (stage: Stage) => readonly Forged[];
-  /** Who must refuse it as `corrupt`; the others may answer. Nobody for what does no harm. */
+  /** The readings that must refuse it as `corrupt`; the others may answer. Empty for what does no harm. */
   readonly refusedBy: readonly Reading[];
 }
 

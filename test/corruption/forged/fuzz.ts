@@ -16,7 +16,7 @@ const targets = [
 const words = [0, 1, 0x7f, 0x80, 0xff, 0xffff, 0x10000, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, 0x7fc0_0000];
 const editsMax = 6;
 
-/** Nobody need refuse it: who does, as `corrupt`; who does not, with numbers; and both soon. */
+/** It need not be refused: a reading that refuses does it as `corrupt`, one that does not answers numbers, and both soon. */
 export const forgeryOfSeed = (seed: number): Forgery => {
   const { kind, file } = targets[seed % targets.length]!;
   return {

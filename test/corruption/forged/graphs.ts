@@ -69,7 +69,7 @@ const graph = (name: string, edit: Edit, refusedBy: readonly Reading[] = everyon
     return [{ kind: "hnsw", file: "index.hnsw", bytes: bytesFrom(edit(parts), () => parts.bytes) }];
   },
 });
-const nobody: readonly Reading[] = [];
+const noReading: readonly Reading[] = [];
 
 const words: readonly [field: string, at: number][] = [
   ["offset of level 0", 0],
@@ -97,7 +97,7 @@ const head: readonly Forgery[] = [
       graph(
         `${field}: ${how}`,
         ({ bytes }) => bytes.writeBigUInt64LE(change(bytes.readBigUInt64LE(at)), at),
-        isHarmless(field, how) ? nobody : everyone,
+        isHarmless(field, how) ? noReading : everyone,
       ),
     ),
   ),
@@ -111,7 +111,7 @@ const head: readonly Forgery[] = [
   graph("entry node: all ones", ({ bytes }) => bytes.writeUInt32LE(2 ** 32 - 1, 52)),
   graph("entry node: one of level 0", (one) => one.bytes.writeUInt32LE(one.firstWithout().place, 52)),
   ...[Number.NaN, 0, -1e300, Number.POSITIVE_INFINITY].map((value) =>
-    graph(`level multiplier: ${value}`, ({ bytes }) => bytes.writeDoubleLE(value, 80), nobody),
+    graph(`level multiplier: ${value}`, ({ bytes }) => bytes.writeDoubleLE(value, 80), noReading),
   ),
 ];
 
@@ -124,7 +124,7 @@ const level0: readonly Forgery[] = [
   }),
   graph("one link too many", (one) => one.bytes.writeUInt16LE(2 * M + 1, one.node(3))),
   graph("65,535 links", (one) => one.bytes.writeUInt16LE(0xffff, one.node(3))),
-  graph("marks that nobody knows", (one) => one.bytes.writeUInt16LE(0x0180, one.node(3) + 2)),
+  graph("unknown marks", (one) => one.bytes.writeUInt16LE(0x0180, one.node(3) + 2)),
   graph("a label one above the last", (one) => {
     one.bytes.writeBigUInt64LE(BigInt(one.count), one.label(5));
   }),
@@ -197,34 +197,34 @@ const strange: readonly Forgery[] = [
   graph(
     "each node linked to itself alone",
     (one) => forAll(one, (place) => one.setLinks(place, [place])),
-    nobody,
+    noReading,
   ),
-  graph("no links at level 0", (one) => forAll(one, (place) => one.setLinks(place, [])), nobody),
+  graph("no links at level 0", (one) => forAll(one, (place) => one.setLinks(place, [])), noReading),
   graph(
     "all links to one node",
     (one) => forAll(one, (place) => one.setLinks(place, Array(8).fill(9))),
-    nobody,
+    noReading,
   ),
   graph(
     "each node a copy of the next",
     (one) => {
       forAll(one, (place) => one.setLinks(place, [(place + 1) % one.count], copyMark));
     },
-    nobody,
+    noReading,
   ),
   graph(
     "each node a stray on the next",
     (one) => {
       forAll(one, (place) => one.setLinks(place, [(place + 1) % one.count], strayMark));
     },
-    nobody,
+    noReading,
   ),
   graph(
     "each node a copy of itself, a stray, and deleted",
     (one) => {
       forAll(one, (place) => one.setLinks(place, [place], deletedMark | copyMark | strayMark));
     },
-    nobody,
+    noReading,
   ),
   graph(
     "copies of one vector in a ring",
@@ -234,9 +234,13 @@ const strange: readonly Forgery[] = [
         one.setLinks(place, [(place + 1) % one.count], copyMark);
       });
     },
-    nobody,
+    noReading,
   ),
-  graph("marked copies without links", (one) => forAll(one, (place) => one.setLinks(place, [], 6)), nobody),
+  graph(
+    "marked copies without links",
+    (one) => forAll(one, (place) => one.setLinks(place, [], 6)),
+    noReading,
+  ),
 ];
 
 function forAll(one: GraphBytes, change: (place: number) => void): void {

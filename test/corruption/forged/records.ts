@@ -227,7 +227,7 @@ const paged = (
       refusedBy ?? everyone,
     ),
   );
-const nobody: readonly Reading[] = [];
+const noReading: readonly Reading[] = [];
 
 const pages: readonly Forgery[] = [
   ...paged("more of them than there are", ({ bytes }) => bytes.writeUInt32BE(2 ** 31, 28)),
@@ -289,7 +289,7 @@ const pages: readonly Forgery[] = [
   }),
   ...paged("rows that share one chain of pages", sharedChain, both),
   ...paged("texts in UTF-16", ({ bytes }) => bytes.writeUInt32BE(2, 56), both, reading),
-  ...paged("a write-ahead log", ({ bytes }) => bytes.fill(2, 18, 20), both, nobody),
+  ...paged("a write-ahead log", ({ bytes }) => bytes.fill(2, 18, 20), both, noReading),
   ...paged(
     "a list of free pages that are not",
     (one) => {
@@ -297,9 +297,9 @@ const pages: readonly Forgery[] = [
       one.bytes.writeUInt32BE(20, 36);
     },
     both,
-    nobody,
+    noReading,
   ),
-  ...paged("reserved bytes", ({ bytes }) => bytes.fill(200, 20, 21), both, nobody),
+  ...paged("reserved bytes", ({ bytes }) => bytes.fill(200, 20, 21), both, noReading),
   ...paged("a schema of a future format", ({ bytes }) => bytes.writeUInt32BE(9, 44), both),
 ];
 

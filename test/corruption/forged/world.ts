@@ -1,5 +1,5 @@
 /**
- * A world whose segments somebody forged: the bytes of a file are others, and every hash above them (clusters.bin's own, the
+ * A world whose segments are forged: the bytes of a file are others, and every hash above them (clusters.bin's own, the
  * manifest's, the pointer's) is right again. What reads it must find the lie in the bytes themselves, or not be harmed by it.
  */
 import { hash } from "node:crypto";
@@ -154,7 +154,7 @@ export async function exercise(stage: Stage): Promise<{ refused: string[]; answe
       refused.push(`${what}: ${(error as Error).message}`);
     }
   };
-  // What a producer's write took must be as it is for all of them; nobody waits for anything here.
+  // What a producer's write took must be as it is for all of them; nothing here is waited for.
   const options = { refreshSeconds: 0, cacheBytesMax: 1e9, traffic: world.traffic };
   const cold = new Reader(world, options);
   const question = { collection: name, include: ["document", "metadata"] as const };

@@ -1,4 +1,4 @@
-/** SNP-6, ROL-4: what a rollback says of itself, whoever else is at work. */
+/** SNP-6, ROL-4: what a rollback reports of itself, whatever other processes do. */
 import type { Collection } from "../../../lib/core/model/collection.ts";
 import { createCollection } from "../../../lib/engine/catalog/collections.ts";
 import { compact } from "../../../lib/engine/compact/compact.ts";

@@ -224,7 +224,7 @@ test("a reader that is closed while its graphs arrive leaves nothing behind", as
 });
 
 test.each(["count", "close"] as const)(
-  "a query that ended before its cold view was there holds up nobody: %s",
+  "a query that ended before its cold view was there holds no other up: %s",
   async (next) => {
     const { world, mergeAll } = await collectionOf("cosine", 2);
     await write(world, range(0, 200));

@@ -109,7 +109,7 @@ describe.each([
     // It was the newest until the next one was published: one minute for each version since.
     const [shard] = (await reader.count({ collection: name })).shards;
     expect(shard!.ageSeconds).toBeCloseTo((4 - version) * 60, 0);
-    // Whoever was promised more is refused, by this process and by one that has served nobody else.
+    // A read that was promised more is refused, by this process and by one that has served no other.
     const other = cold(world);
     for (const asked of [reader, other]) {
       for (const promise of [
@@ -173,7 +173,7 @@ test("a version below the floor serves no read", async () => {
   await reader.close();
 });
 
-/** A manifest of a version that lost its race: nobody ever published it. It has the rows of version 1. */
+/** A manifest of a version that lost its race: it was never published. It has the rows of version 1. */
 async function leaveUnpublished(world: MemoryWorld, version: number): Promise<void> {
   const read = (key: string) => decodeManifest(world.store.bytes(key)!, key, { collection: name, shard: 0 });
   const [first, published] = [1, version].map((one) => read(manifestOf(world, one)));

@@ -116,7 +116,7 @@ test.each([
     speak();
     await until(() => versions(reader)[0] === 2);
     await settle();
-    // What was on its way has arrived meanwhile: nobody waits for it, and nothing is fetched again.
+    // What was on its way has arrived meanwhile: no read waits for it, and nothing is fetched again.
     const later = await reader.count(count);
     expect(later).toMatchObject({ count: 2, requests: 0 });
     expect(later).not.toHaveProperty("warning");

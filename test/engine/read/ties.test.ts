@@ -85,7 +85,7 @@ async function laidOut(layout: (typeof layouts)[number], metric: Metric, rows: r
     for (let shard = 0; shard < shards; shard++)
       await merge(world, collection, shard, { deadlineMs: far, limits });
   };
-  // What is superseded or deleted later must hide nobody.
+  // What is superseded or deleted later must hide no other row.
   const parts = layout === "flat" ? 1 : 3;
   for (let part = 0; part < parts; part++) {
     const own = rows.filter((_, i) => i % parts === part);

@@ -18,7 +18,7 @@ test("a held lease is extended while there is time, and lost when there is no ti
 test("a lease that another took is not extended, and its epoch is the higher one", async () => {
   const world = memoryWorld();
   const first = (await HeldLease.acquire(world, "ingest/x/0"))!;
-  // The holder's clock is behind: it still sees time left when the lease has run out for everybody else.
+  // The holder's clock is behind: it still sees time left when the lease has run out for all others.
   const behind = { ...world, clock: world.clock.fork({ seed: 2, skewMs: 3 * leaseMs }) };
   const second = (await HeldLease.acquire(behind, "ingest/x/0"))!;
   expect(second.epoch).toBeGreaterThan(first.epoch);

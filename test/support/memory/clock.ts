@@ -1,5 +1,5 @@
 /**
- * A virtual clock. Time stands still until somebody advances it. A sleeper advances it himself, unless `onSleep` says
+ * A virtual clock. Time stands still until it is advanced. A sleeper advances it himself, unless `onSleep` says
  * otherwise: a scheduler that runs several processes sets it, for instance to `(ms) => clock.until(clock.nowMs() + ms)`.
  * ULIDs come from a seed, so that the same run makes the same keys.
  */
@@ -72,7 +72,7 @@ export class MemoryClock implements Clock {
     for (const { wake } of due.sort((a, b) => a.dueMs - b.dueMs)) wake();
   }
 
-  /** Resolves when somebody advanced this clock to `timeMs`. */
+  /** Resolves when this clock was advanced to `timeMs`. */
   async until(timeMs: number): Promise<void> {
     const dueMs = timeMs - this.#skewMs;
     if (dueMs <= this.#timeline.nowMs) return;
