@@ -18,7 +18,7 @@ import {
 } from "../../lib/core/policy/time-bounds.ts";
 import { embedQuery } from "../../lib/embedding/collection-embedder.ts";
 import { FanOut } from "../../lib/engine/read/fan-out.ts";
-import { type Health, healthOf } from "../../lib/engine/read/health.ts";
+import type { Operations } from "../../lib/engine/read/operations.ts";
 import type { Provenance } from "../../lib/engine/read/read-request.ts";
 import { Reader } from "../../lib/engine/read/reader.ts";
 import { parseQueryEvent, type QueryEvent } from "./event.ts";
@@ -30,7 +30,7 @@ const service = telemetry({ stage, service: "query" });
 const { sockets, files } = shareDescriptors();
 const world = awsWorld(environment, { ...requestBounds.query, sockets });
 const isFront = groupFunctions.length > 0;
-const reads = isFront ? fanOut() : reader();
+const reads: Operations = isFront ? fanOut() : reader();
 /** Collections that this process has answered from: the first answer of each is the cold one. */
 const warm = new Set<string>();
 
@@ -85,17 +85,12 @@ async function answerOf({ op, call }: QueryEvent, remainingMs: number): Promise<
     case "stats":
       return reads.stats(call, remainingMs);
     case "health":
-      return { stage, ...(await healthFor(call.collection, remainingMs)) };
+      return { stage, ...(await reads.health(call, remainingMs)) };
     case "ping":
       return { pong: true };
     default:
       return unreachable(op);
   }
-}
-
-function healthFor(collection: string | undefined, remainingMs: number): Health | Promise<Health> {
-  if (reads instanceof FanOut) return reads.health({ collection }, remainingMs);
-  return healthOf(reads.health().shards, collection);
 }
 
 /** A call is counted once: where it was asked, not in each group; loading segments, where that is done. */

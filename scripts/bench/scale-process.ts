@@ -70,7 +70,7 @@ async function answer(question: ScaleQuestion): Promise<object> {
       return reader.query(call);
     }
     case "memory": {
-      const indexBytes = reader.health().shards.reduce((sum, { bytes }) => sum + bytes, 0);
+      const indexBytes = reader.shards.reduce((sum, { bytes }) => sum + bytes, 0);
       return { residentBytes: process.memoryUsage.rss(), indexBytes };
     }
   }

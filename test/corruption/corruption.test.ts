@@ -306,9 +306,9 @@ test.each(read.filter((kind) => !["collection.json", "delta", "vectors.f32 of a 
         expect(answer.snapshotVersion).toBe(version);
         expect(answer.warning).toContain(itsKey);
         if (version === 1) expect(answer.results.map(({ id }) => id).sort()).toEqual(expected);
-        const { status, shards } = warm.health();
+        const { status, shards } = await warm.health({ collection: name });
         expect(status).toBe("degraded");
-        expect(shards[0]!.ageSeconds).toBeGreaterThanOrEqual(0);
+        expect(shards![0]!.ageSeconds).toBeGreaterThanOrEqual(0);
         expectNamed(await caught(() => warm.query({ ...question, consistency: "strong" })), itsKey, "strong");
       });
       const answer = await warm.query(question);

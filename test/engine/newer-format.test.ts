@@ -192,7 +192,7 @@ test.each<[string, (world: MemoryWorld) => Promise<void>]>([
 
     const answer = await reader.count({ collection: name });
     expect([answer.count, answer.warning]).toEqual([1, newer.message]);
-    expect(reader.health()).toMatchObject({ status: "degraded" });
+    expect(await reader.health({})).toMatchObject({ status: "degraded" });
     await expect(count(reader, { consistency: "strong" })).rejects.toMatchObject(newer);
     await expect(count(reader, { consistency: "bounded", maxAgeSeconds: 0 })).rejects.toMatchObject(newer);
     const token = encodeToken({

@@ -564,7 +564,7 @@ export const mutants: readonly Mutant[] = [
   ),
   mutant(
     "a call is refused by the configuration of a former collection",
-    "lib/engine/read/reader.ts",
+    "lib/engine/read/reading.ts",
     "if (!mayBeRight || !(await this.#cache.isMadeAgain(request.collection))) throw error;",
     "if (mayBeRight || error !== null) throw error;",
     "test/engine/read/made-again.test.ts",
@@ -1390,7 +1390,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "parts of clusters.bin not verified",
-    file: "lib/engine/read/cold-view.ts",
+    file: "lib/engine/read/clustered-segment.ts",
     edits: [
       { search: `if (!hash("sha256", bytes, "buffer").equals(sha256))`, replace: "if (bytes.length < 0)" },
     ],
@@ -1889,7 +1889,7 @@ export const mutants: readonly Mutant[] = [
   ),
   mutant(
     "stored metadata are answered as they come",
-    "lib/engine/read/reader.ts",
+    "lib/engine/read/answer-records.ts",
     `if (typeof object !== "object" || object === null || Array.isArray(object))`,
     "if (object === undefined)",
     forgedRecords,

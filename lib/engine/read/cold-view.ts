@@ -5,30 +5,23 @@
  *
  * Answers are approximate (docs/lab/performance.md gives the recall); while a segment has no more rows than are always
  * read, only residual codes that round unusually badly can make a difference. Equally near rows are in the order of their
- * ids, as everywhere. Everything is verified against the manifest: the head by its hash there, inverted lists and buckets
- * by theirs in the head, a row with its vector by its digest.
+ * ids, as everywhere.
  */
-import { hash } from "node:crypto";
 import pLimit from "p-limit";
-import { type SegmentFile, type ShardRef, segmentKey } from "../../core/format/keys.ts";
-import type { Manifest, Segment } from "../../core/format/manifest.ts";
-import { digestOf } from "../../core/format/row-checksum.ts";
+import type { Manifest } from "../../core/format/manifest.ts";
 import type { Collection } from "../../core/model/collection.ts";
-import { corrupt } from "../../core/model/errors.ts";
+import { isKind } from "../../core/model/errors.ts";
 import { compareOrder, type RowOrder } from "../../core/model/row.ts";
 import { mergeTopK } from "../../core/model/top-k.ts";
-import { normalised, vectorProblem } from "../../core/model/vector.ts";
-import { type ClusterRecord, decodeBucket } from "../../segment/cluster-buckets.ts";
-import { type Clusters, isSameVector, type NearRow } from "../../segment/clusters.ts";
+import { normalised } from "../../core/model/vector.ts";
+import { isSameVector, type NearRow } from "../../segment/clusters.ts";
 import { exactRows } from "../../segment/graph.ts";
 import type { AnswerRow, OpenSegment } from "../../segment/open-segment.ts";
 import type { ObjectStore } from "../ports.ts";
-import { fetchClusters, fetchRange } from "../shard/segment-transfer.ts";
-import { type SearchOptions, View, type ViewHit } from "./view.ts";
+import { ClusteredSegment } from "./clustered-segment.ts";
+import type { Hit, SearchOptions, SnapshotView } from "./snapshot-view.ts";
+import { View, type ViewHit } from "./view.ts";
 
-/** Rows of the inverted lists that a query probes: this share of a segment, and never fewer than this many. */
-const probedShare = 0.05;
-const probedRowsLeast = 2_000;
 /** Queries that want more wait for the graphs: each result costs two requests. */
 export const coldTopKMax = 100;
 /** Candidates ranked by their true vectors at once, beyond those asked for: residual codes rank a little differently. */
@@ -36,14 +29,26 @@ const extraCandidates = 10;
 const requestsAtOnce = 48;
 
 /** A result of a segment whose records.db is not there: its row came with it. */
-export interface ColdHit {
-  readonly id: string;
-  readonly row: AnswerRow;
+class ColdHit implements Hit {
+  readonly segment = null;
+  readonly source = "clusters.bin";
   readonly distance: number;
-  readonly segment: null;
+  readonly #row: AnswerRow;
+
+  constructor(row: AnswerRow, distance: number) {
+    this.#row = row;
+    this.distance = distance;
+  }
+  get id(): string {
+    return this.#row.id;
+  }
+  row(): AnswerRow {
+    return this.#row;
+  }
 }
 
-export class ColdView {
+export class ColdView implements SnapshotView {
+  readonly warm = null;
   readonly manifest: Manifest;
   readonly overlaid: readonly string[] = [];
   readonly #flats: View;
@@ -82,18 +87,25 @@ export class ColdView {
     return new ColdView(collection, manifest, flats, await Promise.all(clustered));
   }
 
-  get segments(): readonly unknown[] {
-    return this.manifest.segments;
+  get segmentCount(): number {
+    return this.manifest.segments.length;
   }
 
   /**
-   * About the nearest live rows; null when they are fewer than `topK` and more may be further away. `query` is of unit
-   * length for cosine.
+   * About the nearest live rows; null when they are fewer than `topK` and more may be further away, when there is a filter, and
+   * when what it reads is damaged: the graphs may be in order.
    */
-  async search(
-    query: Float32Array,
-    { topK, excludeIds }: Omit<SearchOptions, "filter">,
-  ): Promise<(ViewHit | ColdHit)[] | null> {
+  async search(query: Float32Array, options: SearchOptions): Promise<readonly Hit[] | null> {
+    if (options.filter !== null) return null;
+    try {
+      return await this.#nearest(query, options);
+    } catch (error) {
+      if (!isKind(error, "corrupt")) throw error;
+      return null;
+    }
+  }
+
+  async #nearest(query: Float32Array, { topK, excludeIds }: SearchOptions): Promise<readonly Hit[] | null> {
     const [flats, near] = await Promise.all([
       this.#inFlats(query, topK, excludeIds),
       Promise.all(this.#clustered.map((segment) => segment.near(query))),
@@ -103,14 +115,14 @@ export class ColdView {
       .sort((a, b) => a.row.distance - b.row.distance);
     const excluded = new Set(excludeIds);
     const looked: Looked[] = [];
-    let best = mergeTopK<ViewHit | ColdHit>([flats], topK);
+    let best = mergeTopK<Hit>([flats], topK);
     for (let wanted = topK + extraCandidates; left.length > 0; wanted *= 2) {
       const part = left.slice(0, wanted).map(async (candidate) => {
         return { candidate, hit: await this.#hitOf(query, candidate, excluded) };
       });
       looked.push(...(await Promise.all(part)));
       const hits = looked.map(({ hit }) => hit).filter((hit) => hit !== null);
-      best = mergeTopK<ViewHit | ColdHit>([flats, hits], topK);
+      best = mergeTopK<Hit>([flats, hits], topK);
       left = promising(left.slice(wanted), looked, best, topK);
     }
     const isAll = this.#clustered.every((segment, i) => near[i]!.length === segment.rows);
@@ -127,7 +139,7 @@ export class ColdView {
     const { id, version, document, metadata } = record;
     if (excluded.has(id) || !(await this.#isAlive(id, record, segment))) return null;
     const answer = { label: row.label, id, version, document, metadata };
-    return { id, row: answer, distance: this.#distance(query, vector), segment: null };
+    return new ColdHit(answer, this.#distance(query, vector));
   }
 
   /** The nearest live rows of the flat segments: at least min(topK, all of them). */
@@ -192,101 +204,4 @@ function promising(
       ?.filter((one) => one.segment === segment && isSameVector(one.row, row));
     return (alike?.length ?? 0) < topK;
   });
-}
-
-interface Source {
-  readonly store: ObjectStore;
-  readonly collection: Collection;
-  readonly shard: ShardRef;
-  readonly limit: <T>(work: () => Promise<T>) => Promise<T>;
-}
-
-/** A graph segment, by its clusters.bin. */
-class ClusteredSegment {
-  readonly #source: Source;
-  readonly #segment: Segment;
-  readonly #clusters: Clusters;
-
-  private constructor(source: Source, segment: Segment, clusters: Clusters) {
-    this.#source = source;
-    this.#segment = segment;
-    this.#clusters = clusters;
-  }
-
-  static async open(source: Source, segment: Segment): Promise<ClusteredSegment> {
-    const { store, shard, collection } = source;
-    const clusters = await source.limit(() => fetchClusters(store, shard, segment, collection));
-    return new ClusteredSegment(source, segment, clusters);
-  }
-
-  get rows(): number {
-    return this.#clusters.shape.rows;
-  }
-  get headBytes(): number {
-    return this.#clusters.bytes.length;
-  }
-
-  /** The rows of the inverted lists nearest the query. */
-  async near(query: Float32Array): Promise<NearRow[]> {
-    const { metric } = this.#source.collection;
-    const least = Math.max(probedRowsLeast, this.rows * probedShare);
-    const lists = this.#clusters.nearestLists(query, metric, least);
-    const found = lists.map(async (list) => {
-      const bytes = await this.#fetch("clusters.bin", this.#clusters.listRange(list));
-      this.#check(bytes, this.#clusters.listHash(list), `inverted list ${list}`);
-      return this.#decoded(() => this.#clusters.near(list, bytes, query, metric));
-    });
-    return (await Promise.all(found)).flat();
-  }
-
-  async row({ label, bucket }: NearRow): Promise<{ record: ClusterRecord; vector: Float32Array }> {
-    const { collection } = this.#source;
-    const start = label * collection.dims * 4;
-    if (label >= this.#segment.slots) throw corrupt(this.#key("clusters.bin"), `it has label ${label}`);
-    const [records, bytes] = await Promise.all([
-      this.#bucket(bucket),
-      this.#fetch("vectors.f32", { start, limit: start + collection.dims * 4 }),
-    ]);
-    const record = records.find((one) => one.label === label);
-    const vector = new Float32Array(Uint8Array.from(bytes).buffer);
-    if (record === undefined || digestOf({ ...record, vector }).toString("base64") !== record.digest)
-      throw corrupt(this.#key("vectors.f32"), `row ${label} is not the one that clusters.bin describes`);
-    const problem = vectorProblem(collection, vector);
-    if (problem !== null) throw corrupt(this.#key("vectors.f32"), `row ${label} ${problem}`);
-    return { record, vector };
-  }
-
-  /** The row or tombstone of an id; null when the segment has none. */
-  async find(id: string): Promise<RowOrder | null> {
-    const bucket = this.#clusters.bucketOf(id);
-    if (bucket === null) return null;
-    return (await this.#bucket(bucket)).find((record) => record.id === id) ?? null;
-  }
-
-  async #bucket(bucket: number): Promise<ClusterRecord[]> {
-    const bytes = await this.#fetch("clusters.bin", this.#clusters.bucketRange(bucket));
-    this.#check(bytes, this.#clusters.bucketHash(bucket), `bucket ${bucket}`);
-    return this.#decoded(() => decodeBucket(bytes, this.#clusters.bucketRecords[bucket]!));
-  }
-
-  #decoded<T>(work: () => T): T {
-    try {
-      return work();
-    } catch (error) {
-      throw corrupt(this.#key("clusters.bin"), (error as Error).message, error);
-    }
-  }
-
-  #fetch(file: SegmentFile, range: { start: number; limit: number }): Promise<Buffer> {
-    return this.#source.limit(() => fetchRange(this.#source.store, this.#key(file), range));
-  }
-
-  #check(bytes: Buffer, sha256: Uint8Array, what: string): void {
-    if (!hash("sha256", bytes, "buffer").equals(sha256))
-      throw corrupt(this.#key("clusters.bin"), `the sha256 of ${what} is not the one in its head`);
-  }
-
-  #key(file: SegmentFile): string {
-    return segmentKey(this.#source.shard, this.#segment.id, file);
-  }
 }

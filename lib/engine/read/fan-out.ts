@@ -23,17 +23,28 @@ import type { ObjectStore } from "../ports.ts";
 import { readCollection } from "../shard/head.ts";
 import { type Health, mergeHealth } from "./health.ts";
 import { mergeCounts, mergeProvenance, mergeRecords, mergeResults, mergeStats } from "./merge-answers.ts";
+import type {
+  CountAnswer,
+  CountRequest,
+  GetAnswer,
+  GetRequest,
+  Operations,
+  QueryAnswer,
+  StatsAnswer,
+  StatsRequest,
+  Waiting,
+} from "./operations.ts";
 import {
   checkConsistency,
   checkTopK,
   type Freshness,
   nothingPublished,
   type Provenance,
+  type QueryRequest,
   shardsToRead,
   tokensByShard,
   vectorIn,
 } from "./read-request.ts";
-import type { Reader } from "./reader.ts";
 import { refusalsMs } from "./shard-cache.ts";
 import { checkIds } from "./view.ts";
 
@@ -44,16 +55,6 @@ export interface FanOutOptions {
   readonly store: ObjectStore;
   readonly groups: number;
   readonly ask: AskGroup;
-}
-
-type Call<Operation extends "query" | "get" | "count" | "stats"> = Parameters<Reader[Operation]>[0] & Waiting;
-type Answer<Operation extends "query" | "get" | "count" | "stats"> = Awaited<ReturnType<Reader[Operation]>>;
-
-/** How long the call waits for the groups, and whether it does without those that fail. */
-export interface Waiting {
-  /** @default what the function has left */
-  readonly deadlineMs?: number | undefined;
-  readonly allowPartial?: boolean | undefined;
 }
 
 interface Failure {
@@ -72,7 +73,7 @@ type Asking = <A>(
 /** Shards that a message names. */
 const shardsShownMax = 8;
 
-export class FanOut {
+export class FanOut implements Operations {
   readonly #options: FanOutOptions;
   readonly #collections = new Map<string, Collection>();
   /** When a refused call last had one looked at. */
@@ -82,9 +83,9 @@ export class FanOut {
     this.#options = options;
   }
 
-  async query(call: Call<"query">, remainingMs: number) {
+  async query(call: QueryRequest & Waiting, remainingMs: number): Promise<QueryAnswer> {
     const topK = checkTopK(call.topK);
-    return this.#read<Answer<"query">, ReturnType<typeof mergeResults>>(call, remainingMs, {
+    return this.#read<QueryAnswer, ReturnType<typeof mergeResults>>(call, remainingMs, {
       ask: async (collection, ask) => {
         const all = this.#groupsOf(collection);
         const { id, vector } = call;
@@ -95,21 +96,21 @@ export class FanOut {
         // With two of them the group says what is wrong.
         if (id === undefined || vector !== undefined) return ask(all, () => ({ op: "query", ...question }));
         const owner = this.#groupOf(collection, id);
-        const [first] = await ask<Answer<"query">>([owner], () => ({ op: "query", ...question }));
+        const [first] = await ask<QueryAnswer>([owner], () => ({ op: "query", ...question }));
         if (first!.kind === "failed") throw failureOf(collection, [first!]);
         const { id: _, ...rest } = question;
         const others = all.filter((group) => group !== owner);
         const byVector = { op: "query", ...rest, vector: first!.answer.queryVector };
-        return [first!, ...(await ask<Answer<"query">>(others, () => byVector))];
+        return [first!, ...(await ask<QueryAnswer>(others, () => byVector))];
       },
       merge: (answers) => mergeResults(answers, topK),
     });
   }
 
   /** Asks the groups that have the ids, and no others. */
-  async get(call: Call<"get">, remainingMs: number) {
+  async get(call: GetRequest & Waiting, remainingMs: number): Promise<GetAnswer> {
     const ids = checkIds("ids", call.ids);
-    return this.#read<Answer<"get">, ReturnType<typeof mergeRecords>>(call, remainingMs, {
+    return this.#read<GetAnswer, ReturnType<typeof mergeRecords>>(call, remainingMs, {
       ask: async (collection, ask) => {
         const byGroup = Map.groupBy(ids, (id) => this.#groupOf(collection, id));
         const eventOf = (group: number) => ({
@@ -117,26 +118,26 @@ export class FanOut {
           ...questionOf(call),
           ids: byGroup.get(group) ?? [],
         });
-        const owners = await ask<Answer<"get">>([...byGroup.keys()], eventOf);
+        const owners = await ask<GetAnswer>([...byGroup.keys()], eventOf);
         // Shards without a version have none of the ids; whether the collection has a snapshot, the others know.
         if (!owners.every((one) => one.kind === "answered" && one.answer.snapshotVersion === 0))
           return owners;
         const others = this.#groupsOf(collection).filter((group) => !byGroup.has(group));
-        return [...owners, ...(await ask<Answer<"get">>(others, eventOf))];
+        return [...owners, ...(await ask<GetAnswer>(others, eventOf))];
       },
       merge: (answers) => mergeRecords(answers, ids),
     });
   }
 
-  async count(call: Call<"count">, remainingMs: number) {
-    return this.#read<Answer<"count">, ReturnType<typeof mergeCounts>>(call, remainingMs, {
+  async count(call: CountRequest & Waiting, remainingMs: number): Promise<CountAnswer> {
+    return this.#read<CountAnswer, ReturnType<typeof mergeCounts>>(call, remainingMs, {
       ask: (collection, ask) => ask(this.#groupsOf(collection), () => ({ op: "count", ...questionOf(call) })),
       merge: mergeCounts,
     });
   }
 
-  async stats(call: Call<"stats">, remainingMs: number) {
-    return this.#read<Answer<"stats">, ReturnType<typeof mergeStats>>(call, remainingMs, {
+  async stats(call: StatsRequest & Waiting, remainingMs: number): Promise<StatsAnswer> {
+    return this.#read<StatsAnswer, ReturnType<typeof mergeStats>>(call, remainingMs, {
       ask: (collection, ask) => ask(this.#groupsOf(collection), () => ({ op: "stats", ...questionOf(call) })),
       merge: mergeStats,
     });

@@ -3,6 +3,7 @@
  * given it. Pure: who was asked and who failed is fan-out.ts.
  */
 import { mergeTopK } from "../../core/model/top-k.ts";
+import type { Stats } from "./operations.ts";
 import type { Provenance, QueryResult, ReadRecord } from "./read-request.ts";
 
 const sumOf = <T>(all: readonly T[], count: (one: T) => number): number =>
@@ -49,16 +50,6 @@ export function mergeRecords(
 export const mergeCounts = (parts: readonly { readonly count: number }[]): { count: number } => ({
   count: sumOf(parts, ({ count }) => count),
 });
-
-export interface Stats {
-  readonly dims: number;
-  readonly metric: string;
-  readonly embeddingVersion: string;
-  readonly vectors: number;
-  readonly bytes: number;
-  readonly pendingDeltas: number;
-  readonly lagSeconds: number;
-}
 
 export function mergeStats(parts: readonly Stats[]): Stats {
   const { dims, metric, embeddingVersion } = parts[0]!;

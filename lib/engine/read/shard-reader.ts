@@ -19,10 +19,10 @@ import { backlogOf, isCut, listDeltas, readDeltas } from "../shard/deltas.ts";
 import { readCollection } from "../shard/head.ts";
 import { whereabouts } from "../shard/quarantine.ts";
 import type { ColdOffer } from "./cold-start.ts";
-import type { ColdView } from "./cold-view.ts";
 import type { Descriptors } from "./descriptors.ts";
 import { heldBytes, laidOverBytes } from "./open-segments.ts";
 import { ShardViews, type Wanted } from "./shard-views.ts";
+import type { SnapshotView } from "./snapshot-view.ts";
 import type { View } from "./view.ts";
 
 /** Likewise of the deltas that a strong read lays over its view (bounds.overlaidDeltas), their bytes. */
@@ -69,7 +69,7 @@ export class ShardReader {
   /** Bytes of the backlog's rows that are becoming a segment. */
   #layingOver = 0;
   /** Views with deltas laid over them: while these were read, another call may have refreshed the reader. */
-  readonly #laidOverAtMs = new WeakMap<View | ColdView, number>();
+  readonly #laidOverAtMs = new WeakMap<SnapshotView, number>();
   /** When it could not be found out whether what serves is the newest. */
   #failedAtMs = Number.NEGATIVE_INFINITY;
   /** When graphs were last waited for in vain. */
@@ -108,7 +108,7 @@ export class ShardReader {
     return this.#views.asOfMs;
   }
   /** The same of one view of this reader. */
-  asOfMsOf(view: View | ColdView): number {
+  asOfMsOf(view: SnapshotView): number {
     return this.#laidOverAtMs.get(view) ?? this.asOfMs;
   }
   /** Why the newest version is not the one that serves; null when it is. */
@@ -211,7 +211,7 @@ export class ShardReader {
   }
 
   /** As `fresh`, for a query that can do without graphs: while the first view is being fetched, a cold one. */
-  async soon(maxAgeMs: number): Promise<View | ColdView> {
+  async soon(maxAgeMs: number): Promise<SnapshotView> {
     if (this.#views.current !== null) return this.fresh(maxAgeMs, true);
     const overdue = await this.#overdue(maxAgeMs);
     if (overdue !== null) return overdue;

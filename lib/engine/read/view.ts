@@ -5,29 +5,40 @@
  * A view is immutable, and segments are shared between views.
  */
 
+import { join } from "node:path";
 import type { Manifest } from "../../core/format/manifest.ts";
 import { bounds } from "../../core/model/bounds.ts";
 import { invalid } from "../../core/model/errors.ts";
 import type { Filter } from "../../core/model/filter.ts";
-import { compareOrder } from "../../core/model/row.ts";
+import { compareOrder, type RowOrder } from "../../core/model/row.ts";
 import { NewestWrites } from "../../segment/newest-writes.ts";
-import type { Alive, OpenSegment } from "../../segment/open-segment.ts";
+import type { Alive, AnswerRow, OpenSegment } from "../../segment/open-segment.ts";
+import type { Found, Hit, SearchOptions, SnapshotView } from "./snapshot-view.ts";
 
-export interface Found {
+/** A live row of an open segment, which is read when it goes into an answer. */
+export class ViewRow implements Found {
   readonly segment: OpenSegment;
   readonly label: number;
+
+  constructor(segment: OpenSegment, label: number) {
+    this.segment = segment;
+    this.label = label;
+  }
+  get source(): string {
+    return join(this.segment.folder, "records.db");
+  }
+  row(parts: { readonly document: boolean }): AnswerRow {
+    return this.segment.row(this.label, parts);
+  }
 }
 
-/** A result whose id is read when it is asked for, and kept; its row is read when it goes into an answer. */
-export class ViewHit implements Found {
-  readonly segment: OpenSegment;
-  readonly label: number;
+/** A result whose id is read when it is asked for, and kept. */
+export class ViewHit extends ViewRow implements Hit {
   readonly distance: number;
   #id: string | undefined;
 
   constructor(segment: OpenSegment, { label, distance }: { label: number; distance: number }) {
-    this.segment = segment;
-    this.label = label;
+    super(segment, label);
     this.distance = distance;
   }
   get id(): string {
@@ -36,18 +47,12 @@ export class ViewHit implements Found {
   }
 }
 
-export interface SearchOptions {
-  readonly topK: number;
-  readonly filter: Filter | null;
-  readonly excludeIds: readonly string[];
-}
-
 /** The labels of one segment whose rows another segment supersedes (`shadowed.get(a).get(b)`: a's, by b), kept while both are open. */
 const shadowed = new WeakMap<OpenSegment, WeakMap<OpenSegment, readonly number[]>>();
 /** Segments that a view adds to one before are compared with each of its segments, up to this many. */
 const addedMax = 2;
 
-export class View {
+export class View implements SnapshotView {
   readonly manifest: Manifest;
   readonly segments: readonly OpenSegment[];
   /** Deltas of the backlog that are laid over the version. */
@@ -71,11 +76,17 @@ export class View {
     return new View(this.manifest, [...this.segments, overlay], { overlaid: deltas, before: this });
   }
 
+  get segmentCount(): number {
+    return this.segments.length;
+  }
+  get warm(): this {
+    return this;
+  }
   get liveRows(): number {
     return this.segments.reduce((sum, segment) => sum + this.#aliveOf(segment).rows, 0);
   }
 
-  /** The nearest live rows of every segment; at least min(topK, matches) among them. */
+  /** The nearest live rows of every segment. */
   search(query: Float32Array, { topK, filter, excludeIds }: SearchOptions): ViewHit[] {
     return this.segments.flatMap((segment) => {
       const excluded = excludeIds
@@ -96,12 +107,12 @@ export class View {
   }
 
   /** The live row of an id; null when there is none. */
-  find(id: string): Found | null {
-    let last: { order: Parameters<typeof compareOrder>[0]; found: Found | null } | null = null;
+  find(id: string): ViewRow | null {
+    let last: { order: RowOrder; found: ViewRow | null } | null = null;
     for (const segment of this.segments) {
       const row = segment.find(id);
       if (row === null || (last !== null && compareOrder(row, last.order) <= 0)) continue;
-      last = { order: row, found: row.label === null ? null : { segment, label: row.label } };
+      last = { order: row, found: row.label === null ? null : new ViewRow(segment, row.label) };
     }
     return last?.found ?? null;
   }

@@ -245,7 +245,7 @@ describe("a collection that a reader has cached", () => {
     await compact(world, { ingest: true, upkeep: false, deadlineMs: world.clock.nowMs() + 3_600_000 });
     const reader = new Reader(world, { refreshSeconds: 300, cacheBytesMax: 1e9, traffic: world.traffic });
     for (const collection of ["docs", "other"]) expect((await reader.count({ collection })).count).toBe(1);
-    const held = () => reader.health().shards.map(({ shard }) => shard);
+    const held = () => reader.shards.map(({ shard }) => shard);
     expect(held()).toEqual(["docs/0", "other/0"]);
     return { world, reader, held };
   }

@@ -218,7 +218,7 @@ test("a reader that is closed while its graphs arrive leaves nothing behind", as
   const closed = reader.close();
   release();
   await closed;
-  expect(reader.health().shards).toEqual([]);
+  expect(reader.shards).toEqual([]);
   expect(readdirSync(folder)).toEqual([]);
   rmSync(folder, { recursive: true });
 });
@@ -322,7 +322,7 @@ test("a graph that cannot be loaded: plain queries go on, with a warning, and it
   }
   expect(answers.map(({ cold }) => cold)).toEqual([true, true, true, true, true]);
   expect(answers.at(-1)!.warning).toContain(key);
-  expect(reader.health().status).toBe("degraded");
+  expect((await reader.health({})).status).toBe("degraded");
   expect(asked.filter((one) => one === key)).toHaveLength(1);
   await reader.close();
 });

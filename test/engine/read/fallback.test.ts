@@ -105,7 +105,10 @@ describe.each([
       expect(get).toMatchObject({ records: [{ id: "r5" }], missing: ["r25"], ...fallback });
       expect(await reader.stats({ collection: name })).toMatchObject({ vectors: 20, ...fallback });
     }
-    expect(reader.health()).toMatchObject({ status: "degraded", shards: [{ version, fault: warning }] });
+    expect(await reader.health({ collection: name })).toMatchObject({
+      status: "degraded",
+      shards: [{ version, fault: warning }],
+    });
     // It was the newest until the next one was published: one minute for each version since.
     const [shard] = (await reader.count({ collection: name })).shards;
     expect(shard!.ageSeconds).toBeCloseTo((4 - version) * 60, 0);
@@ -126,7 +129,7 @@ describe.each([
     await world.store.put(key, bytes);
     expect(await reader.count({ collection: name })).toMatchObject({ count: 30, snapshotVersion: 4 });
     expect(await reader.count({ collection: name })).not.toHaveProperty("warning");
-    expect(reader.health().status).toBe("ok");
+    expect((await reader.health({})).status).toBe("ok");
     for (const one of [reader, other]) await one.close();
   });
 });
@@ -155,7 +158,7 @@ test("nothing whole is left: corrupt, by name, and health says so", async () => 
     kind: "corrupt",
     message: expect.stringContaining(newest),
   });
-  expect(reader.health()).toMatchObject({
+  expect(await reader.health({ collection: name })).toMatchObject({
     status: "degraded",
     shards: [{ version: null, fault: expect.stringContaining(newest) }],
   });
@@ -251,7 +254,7 @@ describe("a lost pointer", () => {
       () => reader.count({ collection: name, consistency: "strong" }),
     ])
       await expect(call()).rejects.toMatchObject(repair);
-    expect(reader.health().status).toBe("degraded");
+    expect((await reader.health({})).status).toBe("degraded");
     await reader.close();
   });
 

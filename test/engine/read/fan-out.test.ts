@@ -3,7 +3,6 @@ import { SiltstoneError } from "../../../lib/core/model/errors.ts";
 import { createCollection, deleteCollection } from "../../../lib/engine/catalog/collections.ts";
 import { compact } from "../../../lib/engine/compact/compact.ts";
 import { type AskGroup, FanOut } from "../../../lib/engine/read/fan-out.ts";
-import { healthOf } from "../../../lib/engine/read/health.ts";
 import {
   mergeProvenance,
   mergeRecords,
@@ -37,7 +36,7 @@ function grouped(world: MemoryWorld, refreshSeconds = 0) {
     expect(waitMs).toBeLessThanOrEqual(longMs);
     const failure = failing.get(group);
     if (failure) throw failure;
-    if (op === "health") return healthOf(readers[group]!.health().shards, call.collection);
+    if (op === "health") return readers[group]!.health(call);
     const reader = readers[group]! as unknown as Record<string, (call: object) => Promise<object>>;
     return JSON.parse(JSON.stringify(await reader[op]!(call)));
   };

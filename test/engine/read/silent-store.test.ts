@@ -88,7 +88,7 @@ async function held<T>(world: MemoryWorld, call: Promise<T>, isReady = () => tru
   return call;
 }
 const count = { collection };
-const versions = (reader: Reader) => reader.health().shards.map(({ version }) => version);
+const versions = (reader: Reader) => reader.shards.map(({ version }) => version);
 
 test.each([
   ["the pointer", /pointer\.json/],
@@ -106,7 +106,7 @@ test.each([
     const answer = await held(world, reader.count(count), () => waiting.length > 0);
     expect(answer).toMatchObject({ count: 1, warning: expect.stringContaining("S3 is slow or silent") });
     expect(answer.shards[0]!.ageSeconds).toBe(62);
-    expect(reader.health().status).toBe("degraded");
+    expect((await reader.health({})).status).toBe("degraded");
     // Who comes within the refresh interval waits no more, and asks nothing.
     expect(await reader.count(count)).toMatchObject({ count: 1, requests: 0, warning: answer.warning });
     const asked = waiting.length;
@@ -120,7 +120,7 @@ test.each([
     const later = await reader.count(count);
     expect(later).toMatchObject({ count: 2, requests: 0 });
     expect(later).not.toHaveProperty("warning");
-    expect(reader.health().status).toBe("ok");
+    expect((await reader.health({})).status).toBe("ok");
     await reader.close();
   },
 );
