@@ -29,8 +29,8 @@ import {
 } from "../../lib/core/model/filter-cost.ts";
 import * as metadata from "../../lib/core/model/metadata.ts";
 import { textBytesMax } from "../../lib/embedding/lexical-embedder.ts";
+import { overlayBytesMax } from "../../lib/engine/read/overlays.ts";
 import { refreshSecondsMax, topKMax } from "../../lib/engine/read/read-request.ts";
-import { overlayBytesMax } from "../../lib/engine/read/shard-reader.ts";
 import { idsMax } from "../../lib/engine/read/view.ts";
 import { listedStrangersMax } from "../../lib/engine/shard/strangers.ts";
 import { lineBytesMax } from "../../lib/import/record-lines.ts";

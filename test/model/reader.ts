@@ -1,4 +1,4 @@
-/** A reader that reads strongly (lib/engine/read/shard-reader.ts, strong), and remembers the newest version that it saw. */
+/** A reader that reads strongly (lib/engine/read/overlays.ts, strong), and remembers the newest version that it saw. */
 import { show } from "./commit.ts";
 import type { Step } from "./explore.ts";
 import { type Setup, visible } from "./rules.ts";

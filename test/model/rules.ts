@@ -28,7 +28,7 @@ export interface Rules {
   readonly alreadyApplied: boolean;
   /** Delta objects are deleted after the commit (ingest.ts, ingestBatch). */
   readonly deleteAfterCommit: boolean;
-  /** A strong reader LISTs first and reads the pointer second (shard-reader.ts, strong). */
+  /** A strong reader LISTs first and reads the pointer second (overlays.ts, strong). */
   readonly listBeforePointer: boolean;
   /** When the head moved between LIST and lease, the deltas are listed again (ingest). */
   readonly listAgain: boolean;

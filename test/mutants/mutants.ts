@@ -384,19 +384,19 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "strong read: pointer before the LIST",
-    file: "lib/engine/read/shard-reader.ts",
+    file: "lib/engine/read/overlays.ts",
     edits: [
       {
         search:
-          "const listed = await listDeltas(this.#world.store, this.#ref, watermark);\n      const view = await this.#refreshed();",
+          "const listed = await listDeltas(this.#world.store, this.#ref, watermark);\n      const view = await this.#newest.refreshed();",
         replace:
-          "const view = await this.#refreshed();\n      const listed = await listDeltas(this.#world.store, this.#ref, watermark);",
+          "const view = await this.#newest.refreshed();\n      const listed = await listDeltas(this.#world.store, this.#ref, watermark);",
       },
     ],
   },
   {
     name: "strong read forgives a vanished delta",
-    file: "lib/engine/read/shard-reader.ts",
+    file: "lib/engine/read/overlays.ts",
     edits: [
       { search: "      if (!deltas.every((delta) => known.has(delta))) return null;\n", replace: "" },
       { search: "known.get(delta)!", replace: "known.get(delta) ?? []" },
@@ -404,7 +404,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a view goes back",
-    file: "lib/engine/read/shard-views.ts",
+    file: "lib/engine/read/newest-version.ts",
     edits: [
       { search: "if (read.pointer.version < this.#newest) {", replace: "if (read.pointer.version < 0) {" },
     ],
@@ -419,7 +419,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a failed check renews the view of a bounded read",
     file: "lib/engine/read/shard-reader.ts",
-    edits: [{ search: "tolerant ? this.#triedAtMs : this.#views.checkedAtMs", replace: "this.#triedAtMs" }],
+    edits: [{ search: "tolerant ? this.#triedAtMs : this.#newest.checkedAtMs", replace: "this.#triedAtMs" }],
     test: "test/engine/read/freshness.test.ts",
   },
   {
@@ -427,8 +427,8 @@ export const mutants: readonly Mutant[] = [
     file: "lib/engine/read/shard-reader.ts",
     edits: [
       {
-        search: "if (missing.length === 0) return this.fresh(maxAgeMs, tolerant);",
-        replace: "if (missing.length === 0) return this.fresh(maxAgeMs, true);",
+        search: "() => this.fresh(maxAgeMs, tolerant)",
+        replace: "() => this.fresh(maxAgeMs, true)",
       },
     ],
     test: "test/engine/read/freshness.test.ts",
@@ -458,7 +458,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a bound counts from a cold answer whose version is damaged",
-    file: "lib/engine/read/shard-views.ts",
+    file: "lib/engine/read/newest-version.ts",
     edits: [{ search: "      this.#checkedAtMs = Number.NEGATIVE_INFINITY;\n", replace: "" }],
     test: "test/engine/read/fallback.test.ts",
   },
@@ -539,7 +539,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "what is laid over a view is not counted",
-    file: "lib/engine/read/shard-reader.ts",
+    file: "lib/engine/read/overlays.ts",
     edits: [
       {
         search: "await this.#views.takeSpace({ viewBytes, addedBytes }, () => {",
@@ -557,7 +557,7 @@ export const mutants: readonly Mutant[] = [
   ),
   mutant(
     "of what a reader without a view fails at only damage is reported",
-    "lib/engine/read/shard-views.ts",
+    "lib/engine/read/newest-version.ts",
     `error.kind === "corrupt" || this.#current === null`,
     `error.kind === "corrupt"`,
     "test/engine/read/cache-bound.test.ts",
@@ -649,20 +649,20 @@ export const mutants: readonly Mutant[] = [
   ),
   {
     name: "token read: pointer before the deltas",
-    file: "lib/engine/read/shard-reader.ts",
+    file: "lib/engine/read/overlays.ts",
     edits: [
       {
         search:
-          "      const there = await this.#locate(missing, read);\n      const view = await this.#refreshed();\n",
+          "      const there = await this.#locate(missing, read);\n      const view = await this.#newest.refreshed();\n",
         replace:
-          "      const view = await this.#refreshed();\n      const there = await this.#locate(missing, read);\n",
+          "      const view = await this.#newest.refreshed();\n      const there = await this.#locate(missing, read);\n",
       },
     ],
     test: "test/engine/read/token.test.ts",
   },
   {
     name: "token read: a delta that was put aside is passed over",
-    file: "lib/engine/read/shard-reader.ts",
+    file: "lib/engine/read/overlays.ts",
     edits: [
       {
         search: "limit(() => whereabouts(this.#world.store, this.#ref, delta))",
@@ -673,7 +673,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "token read: a delta that was put back is taken for ingested",
-    file: "lib/engine/read/shard-reader.ts",
+    file: "lib/engine/read/overlays.ts",
     edits: [
       {
         search: "limit(() => whereabouts(this.#world.store, this.#ref, delta))",
@@ -713,7 +713,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a strong read leaves out what is too much",
-    file: "lib/engine/read/shard-reader.ts",
+    file: "lib/engine/read/overlays.ts",
     edits: [
       {
         search: "        throw this.#tooMuch(pending.length, bytes);",
@@ -917,25 +917,25 @@ export const mutants: readonly Mutant[] = [
   },
   mutant(
     "a strong read takes a cut LIST for the whole backlog",
-    "lib/engine/read/shard-reader.ts",
+    "lib/engine/read/overlays.ts",
     "if (isCut(listed)) continue;",
     "",
   ),
   mutant(
     "a read lays over what was ingested, forgotten and taken back meanwhile",
-    "lib/engine/read/shard-reader.ts",
+    "lib/engine/read/overlays.ts",
     "const outrunVersions = 3;",
     "const outrunVersions = 3_000;",
   ),
   mutant(
     "the overlay's cache is keyed by count and newest delta",
-    "lib/engine/read/shard-reader.ts",
+    "lib/engine/read/overlays.ts",
     "const key = deltas.join();",
     "const key = [deltas.length, deltas.at(-1)].join();",
   ),
   mutant(
     "the overlay's cache is keyed by its oldest and newest delta",
-    "lib/engine/read/shard-reader.ts",
+    "lib/engine/read/overlays.ts",
     "const key = deltas.join();",
     "const key = [deltas[0], deltas.at(-1)].join();",
   ),

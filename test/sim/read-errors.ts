@@ -17,7 +17,7 @@ export interface Judged extends ReadWindow {
   /** From when on an eventual read may have met damage: it is told of what a check before it met. */
   readonly damageSince: number;
 }
-/** As often looks a reader again that is overtaken (lib/engine/read/shard-reader.ts). */
+/** As often looks a reader again that is overtaken (lib/engine/read/overlays.ts). */
 const looksMax = 5;
 
 /** `injected`: the read met a fault of its own and is asked again. `true`: what it says is so. Else what is wrong with it. */

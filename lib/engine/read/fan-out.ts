@@ -16,11 +16,12 @@ import {
   checkEmbeddingVersion,
   isOfSpace,
 } from "../../core/model/collection.ts";
-import { httpStatus, invalid, isKind, SiltstoneError } from "../../core/model/errors.ts";
+import { httpStatus, invalid, SiltstoneError } from "../../core/model/errors.ts";
 import { shardOf } from "../../core/model/shard-of.ts";
 import { vectorToBase64 } from "../../core/model/vector.ts";
 import type { ObjectStore } from "../ports.ts";
 import { readCollection } from "../shard/head.ts";
+import { failureOf, type GroupFailure, missingOf } from "./group-failures.ts";
 import { type Health, mergeHealth } from "./health.ts";
 import { mergeCounts, mergeProvenance, mergeRecords, mergeResults, mergeStats } from "./merge-answers.ts";
 import type {
@@ -57,21 +58,15 @@ export interface FanOutOptions {
   readonly ask: AskGroup;
 }
 
-interface Failure {
-  readonly group: number;
-  readonly shards: readonly number[];
-  readonly error: Error;
-}
-type Outcome<A> = { readonly kind: "answered"; readonly answer: A } | ({ readonly kind: "failed" } & Failure);
+type Outcome<A> =
+  | { readonly kind: "answered"; readonly answer: A }
+  | ({ readonly kind: "failed" } & GroupFailure);
 
 /** Asks groups, each for its part of the collection; `eventOf` gives what a group is asked. */
 type Asking = <A>(
   groups: readonly number[],
   eventOf: (group: number) => object,
 ) => Promise<readonly Outcome<A>[]>;
-
-/** Shards that a message names. */
-const shardsShownMax = 8;
 
 export class FanOut implements Operations {
   readonly #options: FanOutOptions;
@@ -271,23 +266,4 @@ function checkDeadline(deadlineMs: number | undefined): number {
   if (!(deadlineMs > 0))
     throw invalid(`deadlineMs: must be a number of milliseconds above 0, got ${deadlineMs}`);
   return deadlineMs;
-}
-
-/** One damaged group makes the whole call one for a human. */
-function failureOf(collection: Collection, failed: readonly Failure[]): SiltstoneError {
-  const kind = failed.some(({ error }) => isKind(error, "corrupt")) ? "corrupt" : "unavailable";
-  return new SiltstoneError(kind, `collection ${collection.name}: ${failed.map(reasonOf).join("; ")}`, {
-    cause: failed[0]!.error,
-  });
-}
-
-const missingOf = (failed: readonly Failure[]): NonNullable<Provenance["partial"]> => ({
-  missingShards: failed.flatMap(({ shards }) => shards).sort((a, b) => a - b),
-  reasons: failed.map(reasonOf),
-});
-
-function reasonOf({ group, shards, error }: Failure): string {
-  const shown = shards.slice(0, shardsShownMax).join(", ");
-  const more = shards.length > shardsShownMax ? ` and ${shards.length - shardsShownMax} more` : "";
-  return `query group ${group} (shards ${shown}${more}): ${error.message}`;
 }

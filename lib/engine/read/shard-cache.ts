@@ -1,6 +1,6 @@
 /**
- * The collections and shards that a reader has looked at, bounded in bytes: the least recently used shard goes first. A
- * collection that was deleted is forgotten with all its shards.
+ * The collections and shards that a reader has looked at, bounded in bytes: the least recently used shard goes first, with its
+ * views, which it keeps by version (shard-views.ts). A collection that was deleted is forgotten with all its shards.
  *
  * Views, with the deltas laid over them, take at most `bytesMax` together, those of a read in progress included. All that
  * is open takes at most twice that (`openFactor`): a new view beside the old one, old ones that are still read, heads of
