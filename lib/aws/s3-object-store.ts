@@ -1,6 +1,6 @@
 /**
  * The object store on Amazon S3. S3 is strongly consistent and lists in byte order, so this adapter translates and
- * nothing more: answers into outcomes, errors into kinds (failure.ts).
+ * nothing more: answers into outcomes, errors into kinds (s3-failure.ts).
  *
  * Requests are counted where they leave, so that the SDK's own retries and the parts of a multipart upload are in the
  * count too.
@@ -9,19 +9,14 @@ import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import {
-  AbortMultipartUploadCommand,
-  CompleteMultipartUploadCommand,
-  CopyObjectCommand,
-  CreateMultipartUploadCommand,
   DeleteObjectsCommand,
   GetObjectCommand,
   type GetObjectCommandOutput,
   HeadObjectCommand,
   ListObjectsV2Command,
+  type ListObjectsV2CommandOutput,
   PutObjectCommand,
   type S3Client,
-  type _Error as S3DeleteError,
-  UploadPartCopyCommand,
 } from "@aws-sdk/client-s3";
 import { Upload } from "@aws-sdk/lib-storage";
 import pLimit, { type LimitFunction } from "p-limit";
@@ -40,8 +35,18 @@ import type {
   PutResult,
 } from "../engine/ports.ts";
 import type { Traffic } from "../engine/traffic.ts";
-import { failure, statusOf } from "./failure.ts";
+import { statusOf } from "./failure.ts";
 import { type S3Bounds, s3SocketsMax } from "./request-handler.ts";
+import { copyObject } from "./s3-copy.ts";
+import {
+  deleteFailure,
+  isAbsent,
+  isDenied,
+  isPreconditionFailed,
+  isRefusal,
+  type S3Operation,
+  s3Failure,
+} from "./s3-failure.ts";
 
 /** Of the connections; the rest is left to requests that are not reads. */
 const readsShare = 7 / 8;
@@ -51,16 +56,8 @@ const deleteKeysMax = 1000;
 const uploadPartBytes = 8 * 1024 * 1024;
 /** Together with the part size this bounds the memory of an upload: 32 MiB. */
 const uploadPartsAtOnce = 4;
-/**
- * A larger object is copied in parts of this size, or of as much more as their number demands. S3 copies up to 5 GB in one
- * request, but sends no answer for so long that it seems to send no answer.
- */
-const copyPartBytes = 256 * 1024 * 1024;
-const copyPartsMax = 10_000;
-const copyPartsAtOnce = 16;
 /** 100 million keys: far above any prefix this product writes, a bound on a server that never ends a list. */
 const listPagesMax = 100_000;
-const failuresShown = 5;
 
 export interface S3ObjectStoreOptions extends Pick<S3Bounds, "bodyAttempts" | "sockets"> {
   /**
@@ -223,14 +220,8 @@ export class S3ObjectStore implements ObjectStore {
   async copy(from: string, to: string): Promise<{ bytes: number } | null> {
     const source = await this.head(from);
     if (source === null) return null;
-    const what = { Bucket: this.#bucket, Key: to, ...copySource(this.#bucket, from, source.etag) };
     try {
-      // Neither tags nor metadata: a copy with tags takes rights that nothing else does.
-      if (source.bytes <= copyPartBytes)
-        await this.#client.send(
-          new CopyObjectCommand({ ...what, MetadataDirective: "REPLACE", TaggingDirective: "REPLACE" }),
-        );
-      else await this.#copyParts(what, source.bytes);
+      await copyObject(this.#client, { bucket: this.#bucket, from, to, ...source });
       return source;
     } catch (error) {
       if (isAbsent(error)) return null;
@@ -238,71 +229,31 @@ export class S3ObjectStore implements ObjectStore {
     }
   }
 
-  async #copyParts(
-    { CopySource, CopySourceIfMatch, ...target }: { Bucket: string; Key: string } & CopySource,
-    bytes: number,
-  ): Promise<void> {
-    const { UploadId } = await this.#client.send(new CreateMultipartUploadCommand(target));
-    const upload = { ...target, UploadId };
-    const partBytes = Math.max(copyPartBytes, Math.ceil(bytes / copyPartsMax));
-    const limit = pLimit(copyPartsAtOnce);
-    const copyPart = async (PartNumber: number) => {
-      const start = (PartNumber - 1) * partBytes;
-      const CopySourceRange = `bytes=${start}-${Math.min(bytes, start + partBytes) - 1}`;
-      const answer = await this.#client.send(
-        new UploadPartCopyCommand({ ...upload, CopySource, CopySourceIfMatch, PartNumber, CopySourceRange }),
-      );
-      return { PartNumber, ETag: answer.CopyPartResult!.ETag! };
-    };
-    try {
-      const numbers = Array.from({ length: Math.ceil(bytes / partBytes) }, (_, i) => i + 1);
-      const Parts = await Promise.all(numbers.map((number) => limit(() => copyPart(number))));
-      await this.#client.send(new CompleteMultipartUploadCommand({ ...upload, MultipartUpload: { Parts } }));
-    } catch (error) {
-      limit.clearQueue();
-      // What is left of it the bucket's lifecycle rule removes.
-      await this.#client.send(new AbortMultipartUploadCommand(upload)).catch(() => {});
-      throw error;
-    }
-  }
-
   async *list(prefix: string, options: { startAfter?: string } = {}): AsyncIterable<readonly ObjectEntry[]> {
-    let token: string | undefined;
-    for (let pages = 0; pages < listPagesMax; pages++) {
-      const page = await this.#page(prefix, {
-        ...(token === undefined ? {} : { ContinuationToken: token }),
-        ...(options.startAfter === undefined ? {} : { StartAfter: options.startAfter }),
-      });
+    const { startAfter } = options;
+    for await (const page of this.#pages(
+      prefix,
+      startAfter === undefined ? {} : { StartAfter: startAfter },
+    )) {
       const entries = (page.Contents ?? []).map(({ Key, Size, LastModified }) => ({
         key: Key!,
         bytes: Size!,
         modifiedMs: LastModified!.getTime(),
       }));
       if (entries.length > 0) yield entries;
-      token = page.NextContinuationToken;
-      if (token === undefined) return;
     }
-    throw endless(this.#subject(prefix));
   }
 
   async listLevel(prefix: string): Promise<Level> {
     const folders: string[] = [];
     const keys: string[] = [];
-    let token: string | undefined;
-    for (let pages = 0; pages < listPagesMax; pages++) {
-      const page = await this.#page(prefix, {
-        Delimiter: "/",
-        ...(token === undefined ? {} : { ContinuationToken: token }),
-      });
+    for await (const page of this.#pages(prefix, { Delimiter: "/" })) {
       for (const folder of page.CommonPrefixes ?? []) folders.push(folder.Prefix!.slice(prefix.length, -1));
       for (const { Key } of page.Contents ?? []) keys.push(Key!);
-      token = page.NextContinuationToken;
-      // S3 orders the prefixes with their slash, which puts "a.b/" before "a/".
-      if (token !== undefined) continue;
-      folders.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
-      return { folders, keys };
     }
-    throw endless(this.#subject(prefix));
+    // S3 orders the prefixes with their slash, which puts "a.b/" before "a/".
+    folders.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+    return { folders, keys };
   }
 
   async delete(keys: readonly string[]): Promise<void> {
@@ -314,77 +265,35 @@ export class S3ObjectStore implements ObjectStore {
         throw this.#failure(error, "DeleteObjects", batch[0]!);
       });
       const failed = (answer.Errors ?? []).filter(({ Code }) => Code !== "NoSuchKey");
-      if (failed.length > 0) throw this.#deleteFailed(failed);
+      if (failed.length > 0) throw deleteFailure(this.#bucket, failed);
     }
   }
 
-  async #page(prefix: string, more: { ContinuationToken?: string; StartAfter?: string; Delimiter?: string }) {
-    const command = new ListObjectsV2Command({ Bucket: this.#bucket, Prefix: prefix, ...more });
-    return this.#reads(() => this.#client.send(command)).catch((error: unknown) => {
-      throw this.#failure(error, "ListObjectsV2", prefix);
-    });
-  }
-
-  #deleteFailed(failed: readonly S3DeleteError[]): SiltstoneError {
-    const shown = failed
-      .slice(0, failuresShown)
-      .map(({ Key, Code, Message }) => `${Key}: ${Code} ${Message ?? ""}`);
-    const denied = failed.some(({ Code }) => Code === "AccessDenied");
-    const hint = denied ? `; the role needs ${permissions.DeleteObjects} on this bucket` : "";
-    return new SiltstoneError(
-      "uncertain",
-      `S3 DeleteObjects s3://${this.#bucket}: ${failed.length} keys were not deleted${hint}: ${shown.join("; ")}`,
-    );
+  async *#pages(
+    prefix: string,
+    more: { readonly StartAfter?: string; readonly Delimiter?: string },
+  ): AsyncGenerator<ListObjectsV2CommandOutput> {
+    const asked = { Bucket: this.#bucket, Prefix: prefix, ...more };
+    let next: { readonly ContinuationToken?: string } = {};
+    for (let pages = 0; pages < listPagesMax; pages++) {
+      const command = new ListObjectsV2Command({ ...asked, ...next });
+      const page = await this.#reads(() => this.#client.send(command)).catch((error: unknown) => {
+        throw this.#failure(error, "ListObjectsV2", prefix);
+      });
+      yield page;
+      if (page.NextContinuationToken === undefined) return;
+      next = { ContinuationToken: page.NextContinuationToken };
+    }
+    throw endless(this.#subject(prefix));
   }
 
   #subject(key: string): string {
     return `s3://${this.#bucket}/${key}`;
   }
-  #failure(error: unknown, operation: keyof typeof permissions, key: string): SiltstoneError {
-    return failure(error, {
-      call: `S3 ${operation}`,
-      subject: this.#subject(key),
-      writes: operation === "PutObject" || operation === "CopyObject" || operation === "DeleteObjects",
-      permission: permissions[operation],
-    });
+  #failure(error: unknown, operation: S3Operation, key: string): SiltstoneError {
+    return s3Failure(error, { operation, subject: this.#subject(key) });
   }
 }
-
-/** Without s3:ListBucket, S3 answers 403 instead of 404 for a key that is not there. */
-const permissions = {
-  GetObject: "s3:GetObject, and s3:ListBucket for keys that may be absent",
-  HeadObject: "s3:GetObject, and s3:ListBucket for keys that may be absent",
-  PutObject: "s3:PutObject, and s3:GetObject for a conditional write",
-  CopyObject: "s3:GetObject and s3:PutObject",
-  ListObjectsV2: "s3:ListBucket",
-  DeleteObjects: "s3:DeleteObject",
-} as const;
-
-/** A bucket that does not exist answers 404 too, and must not look like a missing key. */
-const isAbsent = (error: unknown): boolean =>
-  statusOf(error) === 404 && !(error instanceof Error && error.name === "NoSuchBucket");
-
-/** Neither a clock nor credentials are the reason: those have names of their own. */
-const isDenied = (error: unknown): boolean => error instanceof Error && error.name === "AccessDenied";
-
-/** 409 is a writer at the same moment. */
-const isPreconditionFailed = (error: unknown): boolean => statusOf(error) === 412 || statusOf(error) === 409;
-
-/** Asking for it again brings the same answer. */
-function isRefusal(error: unknown): boolean {
-  const status = statusOf(error);
-  return status === 400 || status === 403;
-}
-
-interface CopySource {
-  readonly CopySource: string;
-  readonly CopySourceIfMatch: string;
-}
-/** The source as it was looked at: what has another etag by now is not copied. */
-const copySource = (bucket: string, key: string, etag: string): CopySource => ({
-  CopySource: `${bucket}/${key.split("/").map(encodeURIComponent).join("/")}`,
-  CopySourceIfMatch: etag,
-});
 
 function conditionHeaders(condition: PutCondition | undefined): { IfNoneMatch?: "*"; IfMatch?: string } {
   if (!condition) return {};

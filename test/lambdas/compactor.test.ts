@@ -3,7 +3,7 @@ import { checkCompactorEvent, compactorEvent } from "../../lambdas/compactor/eve
 import { runMetrics } from "../../lambdas/compactor/metrics.ts";
 import { parseEvent } from "../../lib/aws/parse-event.ts";
 import type { CompactReport } from "../../lib/engine/compact/compact.ts";
-import type { IngestReport } from "../../lib/engine/compact/ingest.ts";
+import type { IngestReport } from "../../lib/engine/compact/ingest-report.ts";
 import {
   failureOf,
   noteRun,

@@ -60,7 +60,7 @@ export const mutants: readonly Mutant[] = [
   {
     // One of the two alone is covered by the other.
     name: "deltas never deleted, neither by their run nor by the next",
-    file: "lib/engine/compact/ingest.ts",
+    file: "lib/engine/compact/listing.ts",
     edits: [
       {
         file: "lib/engine/compact/ingest-batch.ts",
@@ -247,7 +247,7 @@ export const mutants: readonly Mutant[] = [
   ),
   {
     name: "watermark from a clock that was set back",
-    file: "lib/engine/compact/ingest.ts",
+    file: "lib/engine/compact/listing.ts",
     edits: [
       {
         search: "if (world.clock.nowMs() >= atMs) return",
@@ -1409,19 +1409,19 @@ export const mutants: readonly Mutant[] = [
   },
   mutant(
     "repair takes the newest manifest, published or not",
-    "lib/engine/operate/repair.ts",
+    "lib/engine/operate/repair-candidates.ts",
     "candidates.filter(({ missingDeltas }) => missingDeltas === 0)",
     "candidates.slice()",
   ),
   {
     name: "repair goes back to a pinned version",
-    file: "lib/engine/operate/repair.ts",
+    file: "lib/engine/operate/repair-candidates.ts",
     edits: [{ search: "b.manifest.version - a.manifest.version || Number", replace: "Number" }],
     test: "test/engine/operate/repair.test.ts",
   },
   {
     name: "repair does not look whether files are there",
-    file: "lib/engine/operate/repair.ts",
+    file: "lib/engine/operate/repair-candidates.ts",
     edits: [
       {
         search: "lossless.find(({ missingFiles }) => missingFiles === 0) ?? lossless[0]",

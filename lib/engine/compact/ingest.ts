@@ -3,8 +3,8 @@
  *
  *  1. The shard's lease is taken; its epoch fences older holders.
  *  2. The head is read. A newer epoch there: fenced, stop.
- *  3. The deltas are listed and read, oldest first, up to a bounded batch (lib/engine/compact/ingest-batch.ts). What cannot be read
- *     goes to quarantine/. What the batch is made of is noted before (lib/engine/compact/attempts.ts).
+ *  3. The deltas are listed (lib/engine/compact/listing.ts) and read, oldest first, up to a bounded batch (choose-batch.ts,
+ *     ingest-batch.ts). What cannot be read goes to quarantine/. What the batch is made of is noted before (attempts.ts).
  *  4. They are folded, and written as one segment.
  *  5. Conservation: the checksum of all rows that came in must equal that of the rows read back from the segment's
  *     files plus those that the fold superseded. A batch that fails it, or makes no segment at all, is halved; a delta
@@ -18,52 +18,29 @@
  * the next run deletes.
  */
 
-import { deltaBytesMax } from "../../core/format/delta-header.ts";
 import { deltaKey, type ShardRef, shardName } from "../../core/format/keys.ts";
 import { bounds } from "../../core/model/bounds.ts";
 import type { Collection } from "../../core/model/collection.ts";
-import { corrupt, isKind, isNewerFormat, SiltstoneError } from "../../core/model/errors.ts";
-import { ulidTimeMs } from "../../core/model/ulid.ts";
-import { ingestEstimate, type ResourceBudget, shortageOf } from "../../core/policy/resource-estimate.ts";
+import { corrupt, isKind, isNewerFormat } from "../../core/model/errors.ts";
+import type { ResourceBudget } from "../../core/policy/resource-estimate.ts";
 import type { World } from "../ports.ts";
-import { backlogOf, endOf, isCut, type ListedDelta, listDeltas } from "../shard/deltas.ts";
+import { backlogOf, isCut, type ListedDelta, listDeltas } from "../shard/deltas.ts";
 import { type Head, readHead, readHeadAgain, readHeadIfPlaced } from "../shard/head.ts";
 import { HeldLease, ingestLease } from "../shard/lease.ts";
 import type { OnStranger } from "../shard/strangers.ts";
 import { Attempts } from "./attempts.ts";
+import { chooseBatch, Shortage } from "./choose-batch.ts";
 import { foldPiled } from "./fold-piled.ts";
 import { type Batch, canMakeSegments, ingestBatch, type LeftDeltas, setAside } from "./ingest-batch.ts";
+import { type IngestReport, noCounts, reportOf } from "./ingest-report.ts";
+import { deleteApplied, type Listing, listNow } from "./listing.ts";
 
-/** One batch is held in memory whole: its Arrow bytes, its rows, and the segment being written. */
-const batchBytesMax = 96 * 1024 * 1024;
 /** Batches of one run that are begun again because of a collector. */
 const conflictsMax = 3;
 /** Batches of one run of one shard. */
 const batchesMax = 10_000;
 /** Of an error that becomes the reason of a quarantined delta. */
 const reasonCharsMax = 1_000;
-export interface IngestReport {
-  /**
-   * `busy`: another compactor holds the shard. `fenced`: it was taken over. `outOfTime`: some deltas are left. `overBudget`:
-   * the oldest that is left needs more memory or disk than there is.
-   */
-  readonly outcome: "done" | "busy" | "fenced" | "outOfTime" | "overBudget";
-  /** With `overBudget`: what is missing, and what to do about it. */
-  readonly shortage?: string;
-  readonly version: number;
-  /** Of that version. */
-  readonly segments: number;
-  readonly deltas: number;
-  readonly rows: number;
-  readonly quarantined: number;
-  /** Deltas that are still in the backlog. */
-  readonly pending: readonly string[];
-  /** Where the backlog is longer than one LIST: what is newer than this delta was not looked at. */
-  readonly unseenAfter: string | null;
-  /** Those of them that this run can do nothing about, and why; others are ingested past them. */
-  readonly left: readonly { readonly delta: string; readonly reason: string }[];
-  readonly oldestPendingMs: number | null;
-}
 
 export interface IngestOptions {
   /** Asked before every batch; a batch that began is finished. */
@@ -102,46 +79,6 @@ export async function ingest(
   }
 }
 
-interface Listed {
-  readonly deltas: readonly ListedDelta[];
-  /** Not after the LIST: the low watermark follows it. */
-  readonly atMs: number;
-}
-
-async function listNow(
-  world: World,
-  ref: ShardRef,
-  { manifest }: Head,
-  onStranger?: OnStranger,
-): Promise<Listed> {
-  const atMs = world.clock.nowMs();
-  const deltas = await listDeltas(world.store, ref, manifest.watermark, onStranger);
-  // S3 has judged the clock that signed the LIST: one that was ahead before that gives a time that S3 never saw.
-  if (world.clock.nowMs() >= atMs) return { deltas, atMs };
-  throw new SiltstoneError("unavailable", `${shardName(ref)}: the clock was set back meanwhile; run again`);
-}
-
-type Counts = Pick<IngestReport, "version" | "segments" | "deltas" | "rows" | "quarantined">;
-const noCounts: Counts = { version: 0, segments: 0, deltas: 0, rows: 0, quarantined: 0 };
-
-const reportOf = (
-  outcome: IngestReport["outcome"],
-  counts: Counts,
-  listed: readonly ListedDelta[],
-  pending: readonly ListedDelta[],
-  left: LeftDeltas = new Map(),
-): IngestReport => ({
-  outcome,
-  ...counts,
-  pending: pending.map(({ delta }) => delta),
-  unseenAfter: endOf(listed),
-  left: pending.flatMap(({ delta }) => {
-    const reason = left.get(delta)?.message;
-    return reason === undefined ? [] : [{ delta, reason }];
-  }),
-  oldestPendingMs: pending.length === 0 ? null : ulidTimeMs(pending[0]!.delta),
-});
-
 /**
  * Null for a shard of a collection that is being created, unless a producer has written already: then the head is read once
  * more, which throws and says why, unless the pointer has come meanwhile, and then what waits is ingested.
@@ -160,7 +97,7 @@ class Run {
   readonly #lease: HeldLease;
   readonly #options: IngestOptions;
   #head: Head;
-  #listed: Listed;
+  #listed: Listing;
   readonly #counts = { deltas: 0, rows: 0, quarantined: 0 };
   readonly #left: LeftDeltas = new Map();
   #conflicts = 0;
@@ -169,7 +106,7 @@ class Run {
     world: World,
     collection: Collection,
     ref: ShardRef,
-    start: { lease: HeldLease; options: IngestOptions; head: Head; listed: Listed },
+    start: { lease: HeldLease; options: IngestOptions; head: Head; listed: Listing },
   ) {
     this.#world = world;
     this.#collection = collection;
@@ -222,7 +159,7 @@ class Run {
   async #ingestSome(ready: readonly ListedDelta[], attempts: Attempts): Promise<void> {
     const [first] = ready;
     const chosen = attempts.choose(ready, bounds.batchDeltas);
-    const { taken, shortage } = takeBatch(this.#collection, chosen, this.#options.budget);
+    const { taken, shortage } = chooseBatch(this.#collection, chosen, this.#options.budget);
     if (shortage !== null) {
       // Nor does any that is as large.
       for (const one of ready.filter(({ bytes }) => bytes >= first!.bytes))
@@ -293,45 +230,3 @@ class Run {
 /** Two runs have died of it; it is not read a third time. */
 const killed =
   "two runs of the compactor died while they were ingesting it, the second of them nothing else: it was not looked at";
-
-/** For people: a delta that does not fit. */
-class Shortage extends SiltstoneError {
-  constructor(shard: ShardRef, { delta, bytes }: ListedDelta, shortage: string) {
-    super(
-      "unavailable",
-      `${deltaKey(shard, delta)} has ${bytes} bytes; to ingest it would need about ${shortage}; ` +
-        "raise compactorMemoryMiB or compactorStorageMiB",
-    );
-  }
-}
-
-/** Deltas that a published manifest includes: left by a crash between the commit and their deletion. */
-async function deleteApplied(
-  world: World,
-  shard: ShardRef,
-  head: Head,
-  listed: readonly ListedDelta[],
-): Promise<void> {
-  const applied = new Set(head.manifest.applied);
-  const keys = listed.filter(({ delta }) => applied.has(delta)).map(({ delta }) => deltaKey(shard, delta));
-  if (keys.length > 0) await world.store.delete(keys);
-}
-
-/** The oldest deltas within a batch's bounds and what there is space for; `shortage` when not even one fits. */
-function takeBatch(
-  collection: Collection,
-  pending: readonly ListedDelta[],
-  budget: ResourceBudget | undefined,
-): { taken: ListedDelta[]; shortage: string | null } {
-  const taken: ListedDelta[] = [];
-  let bytes = 0;
-  for (const delta of pending) {
-    // What is too large is not read.
-    if (delta.bytes <= deltaBytesMax) bytes += delta.bytes;
-    const shortage = budget ? shortageOf(ingestEstimate(taken.length + 1, bytes, collection), budget) : null;
-    if (taken.length === 0 && shortage !== null) return { taken, shortage };
-    if (taken.length > 0 && (bytes > batchBytesMax || shortage !== null)) break;
-    taken.push(delta);
-  }
-  return { taken, shortage: null };
-}

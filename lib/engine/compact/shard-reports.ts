@@ -5,7 +5,7 @@ import { SiltstoneError } from "../../core/model/errors.ts";
 import type { Faults } from "../faults.ts";
 import type { Clock } from "../ports.ts";
 import type { CollectReport } from "./collect-garbage.ts";
-import type { IngestReport } from "./ingest.ts";
+import type { IngestReport } from "./ingest-report.ts";
 import type { MergeReport } from "./merge.ts";
 
 export interface ShardReport extends ShardRef {

@@ -1,9 +1,10 @@
 /**
  * The repair of a lost pointer: it is written anew, create-if-absent, and names the version that was current.
  *
- *  1. That is one of the newest version's manifests, or their parent: a crash or a lost race leaves manifests that were
- *     never published, but no manifest more than one version ahead. Only a published one's deltas are ever deleted, so it is
- *     one that includes every delta that is gone. Of those that do, one whose files are all there, and the newest.
+ *  1. That is one of the newest version's manifests, or their parent (repair-candidates.ts): a crash or a lost race leaves
+ *     manifests that were never published, but no manifest more than one version ahead. Only a published one's deltas are
+ *     ever deleted, so it is one that includes every delta that is gone. Of those that do, one whose files are all there,
+ *     and the newest.
  *  2. The floor is inferred, since the lost one is not known: by the rule of retention, at a time when the clock of no
  *     collector has been yet. It is at least as high as any that was ever raised, so whatever a sleeping collector is
  *     about to delete lies below it. The versions above it are the kept ones, and their ages are what they were.
@@ -15,36 +16,26 @@
  */
 
 import { deltaBytesMax } from "../../core/format/delta-header.ts";
-import {
-  deltaKey,
-  deltaOfKey,
-  deltaPrefix,
-  manifestKey,
-  pointerKey,
-  quarantinePrefix,
-  type SegmentFile,
-  type ShardRef,
-  segmentKey,
-  segmentPrefix,
-} from "../../core/format/keys.ts";
-import { emptyManifest, encodeManifest, type Manifest } from "../../core/format/manifest.ts";
+import { deltaKey, manifestKey, pointerKey, type ShardRef } from "../../core/format/keys.ts";
+import { encodeManifest, type Manifest } from "../../core/format/manifest.ts";
 import { encodePointer, type Floor, firstPointer, pointerTo } from "../../core/format/pointer.ts";
 import { sealedBytesMax } from "../../core/format/sealed-json.ts";
 import type { Collection } from "../../core/model/collection.ts";
-import { corrupt, isKind, SiltstoneError } from "../../core/model/errors.ts";
-import { isUlid, ulidFloor } from "../../core/model/ulid.ts";
+import { isKind, SiltstoneError } from "../../core/model/errors.ts";
+import { ulidFloor } from "../../core/model/ulid.ts";
 import type { World } from "../ports.ts";
 import { readHead } from "../shard/head.ts";
-import {
-  listManifests,
-  listPins,
-  type ManifestName,
-  publishedChain,
-  readManifest,
-} from "../shard/history.ts";
+import { listManifests, type ManifestName, publishedChain } from "../shard/history.ts";
 import { putAgain } from "../shard/put-again.ts";
 import { defaultRetention, highestFloor, type Retention, skewMaxMs } from "../shard/retention.ts";
 import { copySegment } from "../shard/segment-transfer.ts";
+import {
+  chooseCandidate,
+  isProven,
+  leftOut,
+  newestManifests,
+  surveyCandidates,
+} from "./repair-candidates.ts";
 
 export interface Repair {
   readonly outcome: "intact" | "repaired";
@@ -60,16 +51,6 @@ export interface Repair {
     readonly missingDeltas: number;
     readonly missingFiles: number;
   }[];
-}
-
-interface Candidate {
-  readonly manifest: Manifest;
-  readonly isPinned: boolean;
-  /** Deltas that are part of it and not of its parent. */
-  readonly added: readonly string[];
-  /** Deltas that are gone and not part of it. */
-  readonly missingDeltas: number;
-  readonly missingFiles: number;
 }
 
 export async function repairPointer(
@@ -90,8 +71,8 @@ export async function repairPointer(
     await placePointer(world, ref, encodePointer(firstPointer(collection, shard)));
     return { outcome: "repaired", version: 0, missingFiles: 0, left: [], candidates: [] };
   }
-  const { candidates, waiting } = await survey(world, collection, ref, { names, newest });
-  const best = choose(ref, candidates);
+  const { candidates, waiting } = await surveyCandidates(world, collection, ref, { names, newest });
+  const best = chooseCandidate(ref, candidates);
   const chain = await inferredChain(world, newest, names);
   const nowMs = world.clock.nowMs();
   const floor: Floor = {
@@ -117,115 +98,6 @@ export async function repairPointer(
       missingFiles,
     })),
   };
-}
-
-/**
- * All manifests of the newest version that this collection has any of (a former one of the name may have left some), newest
- * first, and merges last: to pass one over costs nothing, since what it merged is all there.
- */
-async function newestManifests(
-  world: World,
-  collection: Collection,
-  ref: ShardRef,
-  names: readonly ManifestName[],
-): Promise<Manifest[]> {
-  const newest: Manifest[] = [];
-  for (const name of [...names].reverse()) {
-    if (newest.length > 0 && name.version < newest[0]!.version) break;
-    const manifest = await readManifest(world.store, ref, name);
-    if (manifest.collectionId === collection.id) newest.push(manifest);
-  }
-  return newest.sort((a, b) => Number(a.cause === "merge") - Number(b.cause === "merge"));
-}
-
-/** The newest manifests and their parents, with what each lacks. */
-async function survey(
-  world: World,
-  collection: Collection,
-  ref: ShardRef,
-  { names, newest }: { names: readonly ManifestName[]; newest: readonly Manifest[] },
-): Promise<{ candidates: Candidate[]; waiting: ReadonlySet<string> }> {
-  const parents = new Map<string, Manifest>();
-  for (const { parent } of newest) {
-    if (parent?.version === 0) parents.set(parent.commit, emptyManifest(collection, ref.shard));
-    const name = names.find(({ commit }) => commit === parent?.commit);
-    if (name) parents.set(name.commit, await readManifest(world.store, ref, name));
-  }
-  const waiting = await listed(world, deltaPrefix(ref), (key) => deltaOfKey(ref, key));
-  const aside = await listed(world, quarantinePrefix(ref), (key) => ulidIn(key));
-  const files = new Map<string, number>();
-  for await (const page of world.store.list(segmentPrefix(ref)))
-    for (const { key, bytes } of page) files.set(key, bytes);
-
-  const appliedBefore = ({ parent }: Manifest) => parents.get(parent?.commit ?? "")?.applied ?? [];
-  const added = (manifest: Manifest) => without(manifest.applied, appliedBefore(manifest));
-  const gone = newest.flatMap(added).filter((delta) => !waiting.has(delta) && !aside.has(delta));
-  const pinned = await pinnedCommits(world, ref);
-  const candidate = (manifest: Manifest): Candidate => {
-    const included = new Set([...manifest.applied, ...appliedBefore(manifest)]);
-    return {
-      manifest,
-      isPinned: pinned.has(manifest.commit),
-      added: newest.includes(manifest) ? added(manifest) : [],
-      missingDeltas: new Set(gone.filter((delta) => !included.has(delta))).size,
-      missingFiles: manifest.segments
-        .flatMap(({ id, files: named }) =>
-          Object.entries(named).map(([file, { bytes }]) => ({ id, file: file as SegmentFile, bytes })),
-        )
-        .filter(({ id, file, bytes }) => files.get(segmentKey(ref, id, file)) !== bytes).length,
-    };
-  };
-  const candidates = [...newest, ...parents.values()].map(candidate);
-  // A pin tells which manifest of a version was published, not that nothing came after it.
-  const byProof = (a: Candidate, b: Candidate) =>
-    b.manifest.version - a.manifest.version || Number(b.isPinned) - Number(a.isPinned);
-  return { candidates: candidates.sort(byProof), waiting };
-}
-
-/** Only a published version is ever pinned. A damaged pin says nothing, and does not keep a repair from being made. */
-async function pinnedCommits(world: World, ref: ShardRef): Promise<Set<string>> {
-  try {
-    return new Set((await listPins(world.store, ref)).map(({ commit }) => commit));
-  } catch (error) {
-    if (!isKind(error, "corrupt")) throw error;
-    return new Set();
-  }
-}
-
-async function listed(
-  world: World,
-  prefix: string,
-  nameOf: (key: string) => string | null,
-): Promise<Set<string>> {
-  const names = new Set<string>();
-  for await (const page of world.store.list(prefix)) for (const { key } of page) names.add(nameOf(key) ?? "");
-  return names;
-}
-
-const ulidIn = (key: string): string | null => {
-  const name = key.slice(key.lastIndexOf("/") + 1).split(".")[0]!;
-  return isUlid(name) ? name : null;
-};
-
-const without = (all: readonly string[], some: readonly string[]): string[] => {
-  const left = new Set(some);
-  return all.filter((one) => !left.has(one));
-};
-
-function choose(ref: ShardRef, candidates: readonly Candidate[]): Candidate {
-  const lossless = candidates.filter(({ missingDeltas }) => missingDeltas === 0);
-  const best = lossless.find(({ missingFiles }) => missingFiles === 0) ?? lossless[0];
-  if (best) return best;
-  throw corrupt(
-    pointerKey(ref),
-    "it is missing, and no manifest includes all deltas that are gone; restore its newest S3 version",
-  );
-}
-
-/** Whether it was certainly published: pinned, or named by another as its parent, or alone with what is gone. */
-function isProven(best: Candidate, candidates: readonly Candidate[]): boolean {
-  const isParent = candidates.some(({ manifest }) => manifest.parent?.commit === best.manifest.commit);
-  return best.isPinned || isParent || candidates.every((other) => other === best || other.missingDeltas > 0);
 }
 
 /**
@@ -275,19 +147,6 @@ async function published(
   if (put.kind === "written") return anew;
   throw new SiltstoneError("unavailable", `${key} could not be written; nothing was repaired, try again`);
 }
-
-const leftOut = (
-  best: Candidate,
-  candidates: readonly Candidate[],
-  waiting: ReadonlySet<string>,
-): string[] => [
-  ...new Set(
-    without(
-      candidates.flatMap(({ added }) => added),
-      best.manifest.applied,
-    ).filter((delta) => waiting.has(delta)),
-  ),
-];
 
 /** Answers those that are too large to be deltas: ingestion quarantines them, and they do not keep a repair from being made. */
 async function putAllAgain(world: World, ref: ShardRef, deltas: readonly string[]): Promise<Repair["left"]> {

@@ -1,0 +1,41 @@
+/** How many of a shard's oldest deltas one batch takes: as many as its bounds and the resource budget have space for. */
+
+import { deltaBytesMax } from "../../core/format/delta-header.ts";
+import { deltaKey, type ShardRef } from "../../core/format/keys.ts";
+import type { Collection } from "../../core/model/collection.ts";
+import { SiltstoneError } from "../../core/model/errors.ts";
+import { ingestEstimate, type ResourceBudget, shortageOf } from "../../core/policy/resource-estimate.ts";
+import type { ListedDelta } from "../shard/deltas.ts";
+
+/** One batch is held in memory whole: its Arrow bytes, its rows, and the segment being written. */
+const batchBytesMax = 96 * 1024 * 1024;
+
+/** The oldest deltas within a batch's bounds and what there is space for; `shortage` when not even one fits. */
+export function chooseBatch(
+  collection: Collection,
+  pending: readonly ListedDelta[],
+  budget: ResourceBudget | undefined,
+): { taken: ListedDelta[]; shortage: string | null } {
+  const taken: ListedDelta[] = [];
+  let bytes = 0;
+  for (const delta of pending) {
+    // What is too large is not read.
+    if (delta.bytes <= deltaBytesMax) bytes += delta.bytes;
+    const shortage = budget ? shortageOf(ingestEstimate(taken.length + 1, bytes, collection), budget) : null;
+    if (taken.length === 0 && shortage !== null) return { taken, shortage };
+    if (taken.length > 0 && (bytes > batchBytesMax || shortage !== null)) break;
+    taken.push(delta);
+  }
+  return { taken, shortage: null };
+}
+
+/** For people: a delta that does not fit. */
+export class Shortage extends SiltstoneError {
+  constructor(shard: ShardRef, { delta, bytes }: ListedDelta, shortage: string) {
+    super(
+      "unavailable",
+      `${deltaKey(shard, delta)} has ${bytes} bytes; to ingest it would need about ${shortage}; ` +
+        "raise compactorMemoryMiB or compactorStorageMiB",
+    );
+  }
+}
