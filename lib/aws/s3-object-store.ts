@@ -7,11 +7,9 @@
  */
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
-import type { Readable } from "node:stream";
 import {
   DeleteObjectsCommand,
   GetObjectCommand,
-  type GetObjectCommandOutput,
   HeadObjectCommand,
   ListObjectsV2Command,
   type ListObjectsV2CommandOutput,
@@ -37,6 +35,7 @@ import type {
 import type { Traffic } from "../engine/traffic.ts";
 import { statusOf } from "./failure.ts";
 import { type S3Bounds, s3SocketsMax } from "./request-handler.ts";
+import { type Answered, readWhole } from "./s3-body.ts";
 import { copyObject } from "./s3-copy.ts";
 import {
   deleteFailure,
@@ -112,7 +111,7 @@ export class S3ObjectStore implements ObjectStore {
     const { start, limit } = options.range ?? { start: 0, limit: 0 };
     const bytesMax = options.range ? limit - start : (options.bytesMax ?? deltaBytesMax);
     try {
-      const { answer, body } = await this.#reads(() => this.#read(command, bytesMax));
+      const { answer, body } = await this.#read(command, bytesMax);
       if (body === null) throw tooLarge(key, answer.ContentLength!, bytesMax);
       return { kind: "found", body, etag: answer.ETag! };
     } catch (error) {
@@ -134,7 +133,7 @@ export class S3ObjectStore implements ObjectStore {
   async getBounded(key: string, bytesMax: number): Promise<BoundedGetResult> {
     try {
       const command = new GetObjectCommand({ Bucket: this.#bucket, Key: key });
-      const { answer, body } = await this.#reads(() => this.#read(command, bytesMax));
+      const { answer, body } = await this.#read(command, bytesMax);
       if (body === null) return { kind: "tooLarge", bytes: answer.ContentLength! };
       return { kind: "found", body, modifiedMs: answer.LastModified!.getTime() };
     } catch (error) {
@@ -145,30 +144,9 @@ export class S3ObjectStore implements ObjectStore {
     }
   }
 
-  /**
-   * The answer with its body; null, and the connection dropped, when that has more bytes. A body that breaks off is asked for
-   * again; the SDK retries only up to the headers.
-   */
-  async #read(
-    command: GetObjectCommand,
-    bytesMax: number,
-  ): Promise<{ answer: GetObjectCommandOutput; body: Buffer | null }> {
-    for (let attempt = 1; ; attempt++) {
-      let answered = false;
-      try {
-        const answer = await this.#client.send(command);
-        answered = true;
-        if (answer.ContentLength! > bytesMax) {
-          (answer.Body as Readable).destroy();
-          return { answer, body: null };
-        }
-        const bytes = await answer.Body!.transformToByteArray();
-        this.#traffic.read(bytes.length);
-        return { answer, body: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length) };
-      } catch (error) {
-        if (!answered || attempt === this.#bodyAttempts) throw error;
-      }
-    }
+  #read(command: GetObjectCommand, bytesMax: number): Promise<Answered> {
+    const bounds = { bytesMax, attempts: this.#bodyAttempts };
+    return this.#reads(() => readWhole(this.#client, command, bounds, this.#traffic));
   }
 
   async head(key: string): Promise<{ bytes: number; etag: string } | null> {
