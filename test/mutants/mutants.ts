@@ -1384,7 +1384,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a graph that runs ahead of vectors.f32",
-    file: "lib/segment/merge-segments.ts",
+    file: "lib/segment/merge-output.ts",
     test: "test/segment",
     edits: [{ search: "while (this.#added < limit) await this.#moved.promise;", replace: "" }],
   },
@@ -1875,7 +1875,7 @@ export const mutants: readonly Mutant[] = [
   ),
   mutant(
     "what no table takes ends a merge",
-    "lib/segment/merge-segments.ts",
+    "lib/segment/merge-output.ts",
     `throw damageOf(join(this.#inputs[damaged]!.folder, "records.db"), error);`,
     "throw damaged === -1 ? null : error;",
     forgedRecords,
