@@ -49,7 +49,7 @@ export interface Producer {
   /**
    * Writes a call's records and deletes; answered means durable. The call is copied at once: its arrays and objects may be
    * used again before it is answered. Throws a SiltstoneError: `invalid` with the problems of its records, up to some 1,000, when the call
-   * is refused, `notFound` when there is no such collection, or none that it may write to; after `unavailable` (nothing was written) and `uncertain` (some
+   * is refused, `notFound` when there is no such collection, or the caller may not write to it; after `unavailable` (nothing was written) and `uncertain` (some
    * of it may have been; the message says what was) repeat the call.
    */
   produce(call: ProduceCall): Promise<ProduceAnswer>;

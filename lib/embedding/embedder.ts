@@ -7,7 +7,7 @@ export type Purpose = "document" | "query";
 export interface Embedder {
   /**
    * A vector of the collection's dims for each text, in their order. Throws `invalid` when a text cannot be embedded: then
-   * there are vectors of none of them.
+   * no text has a vector.
    */
   embed(texts: readonly string[], purpose: Purpose): Promise<Float32Array[]>;
 }

@@ -1,6 +1,7 @@
 /**
  * k-means over the rows of a large segment: about √n clusters of rows that are alike. It serves two ends: rows are put into
- * a graph cluster by cluster (lib/segment/insertion-order.ts), and clusters.bin groups them (lib/segment/write-clusters.ts).
+ * a graph cluster by cluster (lib/segment/insertion-order.ts), and each has an inverted list in clusters.bin
+ * (lib/segment/write-clusters.ts).
  *
  * Deterministic: a spread sample, evenly chosen first centroids, a fixed number of turns. A centroid that no row is near stays.
  */

@@ -17,7 +17,7 @@ const pagesAtOnce = 256;
 /** Kinds of pages: of indexes and of tables. Only a table's interior pages have no content. */
 const [interiorIndex, interiorTable, leafIndex, leafTable] = [2, 5, 10, 13];
 const isInterior = (kind: number): boolean => kind === interiorIndex || kind === interiorTable;
-/** What is none of them, or does not fit together. */
+/** A page of another kind, or one that does not fit together. */
 const noKind = 0;
 /** A row: its document, its metadata, these once more in columns, and what is short. */
 const contentBytesMax = documentBytesMax + 2 * metadataBytesMax + 8 * 1024;

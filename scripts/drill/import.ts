@@ -28,8 +28,8 @@ const importKills = 3;
  * Where a compaction is killed: its first file is up; its manifest is up, the pointer perhaps not; while it merges; the
  * merge's first file is up.
  */
-const stages = ["segment", "manifest", "merge", "merged segment"] as const;
-type Stage = (typeof stages)[number];
+const moments = ["segment", "manifest", "merge", "merged segment"] as const;
+type Moment = (typeof moments)[number];
 /** Runs of one command until it gets through: a killed run's lease keeps the next one out for two minutes. */
 const attemptsMax = 10;
 const lookMs = 5;
@@ -48,8 +48,8 @@ interface Progress {
   readonly isMerging: boolean;
 }
 
-function hasReached(stage: Stage, before: Progress, now: Progress): boolean {
-  switch (stage) {
+function hasReached(moment: Moment, before: Progress, now: Progress): boolean {
+  switch (moment) {
     case "segment":
       return now.segmentFiles > before.segmentFiles;
     case "manifest":
@@ -124,7 +124,7 @@ class ImportDrill {
     await this.#create(name);
     for (let kill = 0; kill < importKills; kill++) await this.#killImport(name);
     await this.#surely(this.#importArguments(name));
-    for (const stage of stages) await this.#killCompaction(name, stage);
+    for (const moment of moments) await this.#killCompaction(name, moment);
     await this.#surely(["compact", name]);
     return this.#outcome(name);
   }
@@ -151,17 +151,17 @@ class ImportDrill {
     );
   }
 
-  /** Ends everything once the compaction has come as far as `stage` says. */
-  async #killCompaction(name: string, stage: Stage): Promise<void> {
+  /** Ends everything once the compaction has come as far as `moment` says. */
+  async #killCompaction(name: string, moment: Moment): Promise<void> {
     const { tally, say } = this.#options;
     const before = await this.#progress(name);
     const silt = new SiltProcess(["compact", name], this.#stack.stateDir);
-    while (silt.isRunning && !hasReached(stage, before, await this.#progress(name))) await sleep(lookMs);
-    if (stage === "merge") await sleep(this.#random.between(0, this.#mergeMs / 4));
+    while (silt.isRunning && !hasReached(moment, before, await this.#progress(name))) await sleep(lookMs);
+    if (moment === "merge") await sleep(this.#random.between(0, this.#mergeMs / 4));
     const wasRunning = silt.isRunning;
     await this.#killEverything(silt);
-    if (wasRunning) tally.count(`compactions killed at their ${stage}`);
-    say(`killed everything at the compaction's ${stage} (${wasRunning ? "running" : "too late"})`);
+    if (wasRunning) tally.count(`compactions killed at their ${moment}`);
+    say(`killed everything at the compaction's ${moment} (${wasRunning ? "running" : "too late"})`);
     for (const lease of ["ingest", "merge"])
       await this.#silt(["lease", "release", name, "--kind", lease, "--confirm", name]);
   }

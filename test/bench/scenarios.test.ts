@@ -1,4 +1,4 @@
-/** Every scenario runs whole at its tiny size, so that none can rot. Of what it measures so small, targets of counts alone are looked at. */
+/** Every scenario runs whole at its tiny size, so that no scenario can rot. Only targets of counts are looked at, since so small a run measures nothing else. */
 import { scenarios } from "../../scripts/bench/registry.ts";
 
 /** Requests and bytes, of compactor and reader; size with one and two full segments; answers of many shards and of one reader. */

@@ -53,7 +53,7 @@ const reader = (world: MemoryWorld) =>
   new Reader(world, { refreshSeconds: 0, cacheBytesMax: 1e9, traffic: world.traffic });
 const question = { collection: name, vector: vectorOf(3), topK: 5 };
 
-interface Stage {
+interface Scene {
   readonly world: MemoryWorld;
   readonly collection: Collection;
   /** It has seen version 1; everything after that is new to it. */
@@ -77,7 +77,7 @@ const fileKinds = [
 type FileKind = (typeof fileKinds)[number];
 
 /** Version 1 is one flat segment; the current version is a graph and a flat segment; a delta waits. */
-async function prepare(): Promise<Stage> {
+async function prepare(): Promise<Scene> {
   const world = memoryWorld();
   const { collection } = await createCollection(world, { name, dims, metric: "cosine" });
   await createCollection(world, { name: other, dims, metric: "cosine" });
@@ -139,15 +139,15 @@ function* damages(bytes: Buffer, grows = true): Generator<[string, Buffer]> {
   yield ["zeros", Buffer.alloc(bytes.length)];
 }
 
-let stage: Stage;
+let scene: Scene;
 beforeAll(async () => {
-  stage = await prepare();
+  scene = await prepare();
 });
-afterAll(() => stage.warm.close());
+afterAll(() => scene.warm.close());
 
 /** Does `work` with other bytes (or none) under a key, and puts the true ones back. */
 async function damaged<T>(key: string, bytes: Buffer | null, work: () => Promise<T>): Promise<T> {
-  const { store } = stage.world;
+  const { store } = scene.world;
   const original = Buffer.from(store.bytes(key)!);
   if (bytes === null) await store.delete([key]);
   else await store.put(key, bytes);
@@ -166,7 +166,7 @@ const caught = async (work: () => Promise<unknown>): Promise<unknown> =>
 
 /** What a process that has just started says to a read that needs the object. */
 async function readAnew(kind: FileKind): Promise<unknown> {
-  const { world } = stage;
+  const { world } = scene;
   const fresh = reader(world);
   try {
     if (kind === "delta") return await caught(() => fresh.query({ ...question, consistency: "strong" }));
@@ -180,7 +180,7 @@ async function readAnew(kind: FileKind): Promise<unknown> {
 }
 
 async function strongCount(): Promise<number> {
-  const fresh = reader(stage.world);
+  const fresh = reader(scene.world);
   try {
     return (await fresh.count({ collection: name, consistency: "strong" })).count;
   } finally {
@@ -199,7 +199,7 @@ const read = fileKinds.filter((kind) => !["pin", "quarantine reason", "clusters.
 test.each(["clusters.bin", "vectors.f32 of a graph"] as const)(
   "%s: whatever happens to it, a cold query is answered rightly, by the graphs",
   async (kind) => {
-    const { world, files } = stage;
+    const { world, files } = scene;
     const coldAnswer = await (async () => {
       const fresh = reader(world);
       const answer = await fresh.query(question);
@@ -223,10 +223,10 @@ test.each(["clusters.bin", "vectors.f32 of a graph"] as const)(
 );
 
 test.each(read)("%s: flipped, cut or emptied, it is refused by name", async (kind) => {
-  const key = stage.files[kind];
+  const key = scene.files[kind];
   // Of a segment file, exactly the bytes that the manifest counts are read: what follows them belongs to no segment.
   for (const [how, bytes] of damages(
-    Buffer.from(stage.world.store.bytes(key)!),
+    Buffer.from(scene.world.store.bytes(key)!),
     !key.includes("/segments/"),
   )) {
     await damaged(key, bytes, async () => {
@@ -241,13 +241,13 @@ test.each(read)("%s: flipped, cut or emptied, it is refused by name", async (kin
 test.each(read.filter((kind) => kind !== "collection.json" && kind !== "delta"))(
   "%s: missing, it is refused by name",
   async (kind) => {
-    const key = stage.files[kind];
+    const key = scene.files[kind];
     await damaged(key, null, async () => expectNamed(await readAnew(kind), key, "missing"));
   },
 );
 
 test.each(read)("%s: another one of its kind is refused by name", async (kind) => {
-  const { world, files } = stage;
+  const { world, files } = scene;
   const key = files[kind];
   // The same kind of object of the other collection: the file name of the one, the folder of the others.
   const [folder, file] = key.split("/").slice(-2) as [string, string];
@@ -260,7 +260,7 @@ test.each(read)("%s: another one of its kind is refused by name", async (kind) =
 });
 
 test("a manifest with an intact seal and other content than the pointer's is refused by name", async () => {
-  const { world, files } = stage;
+  const { world, files } = scene;
   const key = files.manifest;
   const manifest = decodeManifest(world.store.bytes(key)!, key, { collection: name, shard: 0 });
   // Whatever the change: without the applied deltas, a reader would lay them over a second time.
@@ -275,15 +275,15 @@ test.each([
   ["collection.json", 2],
   ["pointer.json", 1],
 ] as const)("%s of a later format than %d says so", async (kind, reads) => {
-  const key = stage.files[kind];
-  const { seal: _seal, ...rest } = JSON.parse(stage.world.store.bytes(key)!.toString()) as { seal: string };
+  const key = scene.files[kind];
+  const { seal: _seal, ...rest } = JSON.parse(scene.world.store.bytes(key)!.toString()) as { seal: string };
   await damaged(key, encodeSealed({ ...rest, format: reads + 1 }), async () => {
     expect(await readAnew(kind)).toMatchObject({
       kind: "unavailable",
       message: expect.stringContaining(`${key} has format ${reads + 1} and this version reads ${reads}`),
     });
   });
-  const flipped = Buffer.from(stage.world.store.bytes(key)!.toString().replace('"format": 1', '"format": 3'));
+  const flipped = Buffer.from(scene.world.store.bytes(key)!.toString().replace('"format": 1', '"format": 3'));
   await damaged(key, flipped, async () => expectNamed((await readAnew(kind)) as Error, key, "format 3"));
 });
 
@@ -292,11 +292,11 @@ test.each(read.filter((kind) => !["collection.json", "delta", "vectors.f32 of a 
   async (kind) => {
     // Versions 2 and 3 are new to it as well: 4 adds the flat segment, 3 the graph; without the pointer that is not known.
     const version = kind === "pointer.json" ? 1 : kind === "index.hnsw" || kind.endsWith("graph") ? 2 : 3;
-    const key = stage.files[kind];
+    const key = scene.files[kind];
     const expected = ["r3", "r0", "r1", "r2", "r4"].sort();
     const { warm, world } = await prepare();
-    const mine = { ...stage };
-    stage = { ...mine, world };
+    const mine = { ...scene };
+    scene = { ...mine, world };
     try {
       const itsKey = key.startsWith(`${name}/0/segments/`) || kind === "manifest" ? keyLike(world, key) : key;
       const bytes = Buffer.from(world.store.bytes(itsKey)!);
@@ -315,7 +315,7 @@ test.each(read.filter((kind) => !["collection.json", "delta", "vectors.f32 of a 
       expect(answer.snapshotVersion).toBeGreaterThan(1);
       expect(answer.warning).toBeUndefined();
     } finally {
-      stage = mine;
+      scene = mine;
       await warm.close();
     }
   },
@@ -330,7 +330,7 @@ function keyLike(world: MemoryWorld, key: string): string {
 test.each(fileKinds.filter((kind) => !["collection.json", "delta", "quarantine reason"].includes(kind)))(
   "%s: verify finds it",
   async (kind) => {
-    const { world, collection, files } = stage;
+    const { world, collection, files } = scene;
     const key = files[kind];
     const bytes = Buffer.from(world.store.bytes(key)!);
     bytes[bytes.length >> 1]! ^= 1;
@@ -343,7 +343,7 @@ test.each(fileKinds.filter((kind) => !["collection.json", "delta", "quarantine r
 );
 
 test("a damaged pin stops garbage collection, which names the pin", async () => {
-  const { world, collection, files } = stage;
+  const { world, collection, files } = scene;
   for (const [how, bytes] of damages(Buffer.from(world.store.bytes(files.pin)!))) {
     await damaged(files.pin, bytes, async () =>
       expectNamed(await caught(() => collectGarbage(world, collection, 0)), files.pin, how),
@@ -352,7 +352,7 @@ test("a damaged pin stops garbage collection, which names the pin", async () => 
 });
 
 test("a damaged quarantine reason leaves the delta listed", async () => {
-  const { world, files } = stage;
+  const { world, files } = scene;
   const key = files["quarantine reason"];
   for (const [, bytes] of damages(Buffer.from(world.store.bytes(key)!))) {
     await damaged(key, bytes, async () =>
@@ -362,7 +362,7 @@ test("a damaged quarantine reason leaves the delta listed", async () => {
 });
 
 test("a pointer from the past is refused by a reader that has seen the future", async () => {
-  const { world, files } = stage;
+  const { world, files } = scene;
   const key = files["pointer.json"];
   const past = Buffer.from(world.store.bytes(key)!);
   const warm = reader(world);
@@ -380,14 +380,14 @@ test("a pointer from the past is refused by a reader that has seen the future", 
 
 async function prepareNext(world: MemoryWorld): Promise<number> {
   await ingest(world);
-  return (await readHead(world.store, stage.collection, 0)).pointer.version;
+  return (await readHead(world.store, scene.collection, 0)).pointer.version;
 }
 
 test("a damaged pointer or manifest stops the compactor, which says so and changes nothing", async () => {
-  const { world, collection } = stage;
+  const { world, collection } = scene;
   const head = await readHead(world.store, collection, 0);
   await put(world, name, 80, 1);
-  for (const key of [stage.files["pointer.json"], head.pointer.manifest!]) {
+  for (const key of [scene.files["pointer.json"], head.pointer.manifest!]) {
     const bytes = Buffer.from(world.store.bytes(key)!);
     bytes[bytes.length >> 1]! ^= 1;
     const before = world.store.keys();

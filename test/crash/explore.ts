@@ -17,7 +17,7 @@ import { Crash, type Effect, type EffectHook, effects, preconditionFailed } from
 import { type MemoryWorld, memoryWorld } from "../support/memory/world.ts";
 import { lookOnce, readerOf } from "./look.ts";
 import type { Race } from "./races.ts";
-import { collectAll, ingestAll, mergeAll, name, type Scenario, type Stage } from "./scenarios.ts";
+import { collectAll, ingestAll, mergeAll, name, type Scenario, type Scene } from "./scenarios.ts";
 
 export const accidents = [
   "crash before",
@@ -42,33 +42,33 @@ export const explore = (scenario: Scenario, accident: Accident): Promise<number>
  * wakes up and goes on with what it knew.
  */
 export const exploreRace = (scenario: Scenario, race: Race): Promise<number> =>
-  exploreEach(scenario, race.name, (index, point, stage) => async (effect, moment) => {
+  exploreEach(scenario, race.name, (index, point, scene) => async (effect, moment) => {
     if (effect.index !== index || moment !== "before") return undefined;
     point.where = `at ${effect.port}.${effect.operation} ${effect.key} (effect ${index})`;
     point.applies = true;
     for (const work of race.work) {
-      await work(stage).catch((error: unknown) => {
+      await work(scene).catch((error: unknown) => {
         if (!isExpected(error)) throw error;
       });
     }
     return undefined;
   });
 
-const prepared = new Map<Scenario, Stage>();
+const prepared = new Map<Scenario, Scene>();
 
 /** A copy of the scenario's prepared state, which is made once. */
-async function stageOf(scenario: Scenario): Promise<Stage> {
-  const original = prepared.get(scenario) ?? stageOn(memoryWorld());
+async function sceneOf(scenario: Scenario): Promise<Scene> {
+  const original = prepared.get(scenario) ?? sceneOn(memoryWorld());
   if (!prepared.has(scenario)) await scenario.prepare(original);
   prepared.set(scenario, original);
   const { store, clock, queue } = original.memory;
   const memory = memoryWorld({ startMs: clock.nowMs() + 1, seed: 2 });
   for (const key of store.keys()) await memory.store.put(key, store.bytes(key)!);
   for (const body of queue.bodies()) await memory.queue.send(body);
-  return stageOn(memory, original.oracle.copyFor(memory.store, memory.clock));
+  return sceneOn(memory, original.oracle.copyFor(memory.store, memory.clock));
 }
 
-function stageOn(memory: MemoryWorld, oracle = new Oracle(memory.store, memory.clock)): Stage {
+function sceneOn(memory: MemoryWorld, oracle = new Oracle(memory.store, memory.clock)): Scene {
   return { memory, oracle, world: { ...memory, store: watchedStore(memory.store, oracle) } };
 }
 
@@ -78,7 +78,7 @@ export function forgetPrepared(): void {
   prepared.clear();
 }
 
-type Trouble = (index: number, point: { where: string | null; applies: boolean }, stage: Stage) => EffectHook;
+type Trouble = (index: number, point: { where: string | null; applies: boolean }, scene: Scene) => EffectHook;
 
 async function exploreEach(scenario: Scenario, what: string, trouble: Trouble): Promise<number> {
   let tried = 0;
@@ -100,14 +100,14 @@ interface Point {
 }
 
 async function tryPoint(scenario: Scenario, index: number, trouble: Trouble): Promise<Point> {
-  const { world, memory, oracle } = await stageOf(scenario);
-  const stage: Stage = { world, memory, oracle };
+  const { world, memory, oracle } = await sceneOf(scenario);
+  const scene: Scene = { world, memory, oracle };
   const warm = readerOf(world);
   const point: { where: string | null; applies: boolean } = { where: null, applies: false };
   try {
-    if (!scenario.reads) await lookOnce(stage, warm, "eventual");
-    const struck = effects(world, trouble(index, point, stage));
-    let outcome: unknown = await scenario.run(struck, stage).then(
+    if (!scenario.reads) await lookOnce(scene, warm, "eventual");
+    const struck = effects(world, trouble(index, point, scene));
+    let outcome: unknown = await scenario.run(struck, scene).then(
       () => null,
       (error: unknown) => error,
     );
@@ -115,15 +115,15 @@ async function tryPoint(scenario: Scenario, index: number, trouble: Trouble): Pr
     if (outcome !== null && !isExpected(outcome))
       oracle.violate(`the operation failed with ${(outcome as Error).stack}`);
     if (scenario.reads) return { ...point, fault: oracle.violation };
-    await look(stage, warm);
+    await look(scene, warm);
     memory.clock.advance(2 * 60_000); // The dead holder's lease runs out.
-    outcome = await scenario.run(world, stage).then(
+    outcome = await scenario.run(world, scene).then(
       () => null,
       (error: unknown) => error,
     );
     if (outcome !== null && !isRepeated(outcome))
       oracle.violate(`the repeated operation failed with ${(outcome as Error).stack}`);
-    await settle(stage, warm);
+    await settle(scene, warm);
     return { ...point, fault: oracle.violation };
   } finally {
     await warm.close();
@@ -174,27 +174,27 @@ const isRepeated = (error: unknown): boolean => isKind(error, "conflict") || isK
 const asFault = (outcome: unknown): string | null => (outcome === null ? null : (outcome as Error).stack!);
 
 /** Reads as a process that has served before, and as one that has just started. */
-async function look(stage: Stage, warm: Reader): Promise<void> {
-  const cold = readerOf(stage.world);
+async function look(scene: Scene, warm: Reader): Promise<void> {
+  const cold = readerOf(scene.world);
   try {
     for (const consistency of ["eventual", "bounded", "strong"] as const)
-      await lookOnce(stage, warm, consistency);
-    await lookOnce(stage, cold, "strong");
-    await lookOnce(stage, cold, "eventual");
+      await lookOnce(scene, warm, consistency);
+    await lookOnce(scene, cold, "strong");
+    await lookOnce(scene, cold, "eventual");
   } finally {
     await cold.close();
   }
 }
 
-async function settle(stage: Stage, warm: Reader): Promise<void> {
-  const { world, memory, oracle } = stage;
+async function settle(scene: Scene, warm: Reader): Promise<void> {
+  const { world, memory, oracle } = scene;
   for (const afterMs of [0, 49 * hour]) {
     memory.clock.advance(afterMs);
     await ingestAll(world);
     await mergeAll(world);
   }
   await collectAll(world);
-  await look(stage, warm);
+  await look(scene, warm);
   const orphans = oracle.orphans();
   if (orphans.length > 0) oracle.violate(`orphans are left: ${orphans.join(", ")}`);
   const lost = oracle.lost();

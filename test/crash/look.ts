@@ -8,7 +8,7 @@ import { Reader } from "../../lib/engine/read/reader.ts";
 import { Traffic } from "../../lib/engine/traffic.ts";
 import { beginRead, readFault } from "../sim/reads.ts";
 import type { MemoryWorld } from "../support/memory/world.ts";
-import { ids, name, type Stage } from "./scenarios.ts";
+import { ids, name, type Scene } from "./scenarios.ts";
 
 export const readerOf = (world: World): Reader =>
   new Reader(world, { refreshSeconds: 300, cacheBytesMax: 1e9, traffic: new Traffic() });
@@ -16,7 +16,7 @@ export const readerOf = (world: World): Reader =>
 /** How a look is taken: `token` names what waits in the backlog when it begins. */
 export type Look = "eventual" | "bounded" | "strong" | "token";
 
-export async function lookOnce({ oracle, memory }: Stage, reader: Reader, look: Look): Promise<void> {
+export async function lookOnce({ oracle, memory }: Scene, reader: Reader, look: Look): Promise<void> {
   const window = beginRead(oracle, name, 1);
   const deltas = look === "token" ? waiting(memory) : [];
   const consistency = look === "token" ? "eventual" : look;

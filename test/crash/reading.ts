@@ -8,11 +8,11 @@ export const readings: readonly Scenario[] = (["strong", "token", "bounded"] as 
     races: true,
     reads: true,
     prepare: twoVersions,
-    run: async (world, stage) => {
+    run: async (world, scene) => {
       const reader = readerOf(world);
       try {
-        if (process === "warm") await lookOnce(stage, reader, "eventual");
-        await lookOnce(stage, reader, look);
+        if (process === "warm") await lookOnce(scene, reader, "eventual");
+        await lookOnce(scene, reader, look);
       } finally {
         await reader.close();
       }

@@ -47,7 +47,7 @@ export const retention: Retention = {
 };
 
 /** A prepared world: `world` is below all injected faults, watched by the oracle. */
-export interface Stage {
+export interface Scene {
   readonly world: World;
   readonly memory: MemoryWorld;
   readonly oracle: Oracle;
@@ -58,8 +58,8 @@ export interface Scenario {
   readonly races?: true;
   /** It changes nothing: what comes after it is as if it had not been. */
   readonly reads?: true;
-  prepare(stage: Stage): Promise<void>;
-  run(world: World, stage: Stage): Promise<void>;
+  prepare(scene: Scene): Promise<void>;
+  run(world: World, scene: Scene): Promise<void>;
 }
 
 const hour = 3_600_000;
@@ -67,7 +67,7 @@ const ref = { collection: name, shard: 0 };
 let documents = 0;
 
 /** Writes upserts, and deletes for ids with a leading "-"; the oracle learns of the acknowledgement. */
-export async function write(world: World, stage: Stage, ...wanted: string[]): Promise<void> {
+export async function write(world: World, scene: Scene, ...wanted: string[]): Promise<void> {
   const records = wanted
     .filter((id) => !id.startsWith("-"))
     .map((id) => {
@@ -75,9 +75,9 @@ export async function write(world: World, stage: Stage, ...wanted: string[]): Pr
       return { id, vector: vectorOf(document, dims), document };
     });
   const deletes = wanted.filter((id) => id.startsWith("-")).map((id) => id.slice(1));
-  stage.memory.clock.advance(5);
+  scene.memory.clock.advance(5);
   const { deltas } = await produce(world, { collection: name, records, deletes });
-  stage.oracle.acked(deltas);
+  scene.oracle.acked(deltas);
 }
 
 export async function ingestAll(world: World): Promise<void> {
@@ -98,23 +98,23 @@ export async function collectAll(world: World): Promise<void> {
 }
 
 /** Two versions, an hour apart, and two deltas that wait. */
-export async function twoVersions(stage: Stage): Promise<void> {
-  const { world, memory } = stage;
+export async function twoVersions(scene: Scene): Promise<void> {
+  const { world, memory } = scene;
   await createCollection(world, options);
-  await write(world, stage, "a", "b", "c");
+  await write(world, scene, "a", "b", "c");
   await ingestAll(world);
   memory.clock.advance(2 * hour);
-  await write(world, stage, "a", "-b", "d");
+  await write(world, scene, "a", "-b", "d");
   await ingestAll(world);
   memory.clock.advance(2 * hour);
-  await write(world, stage, "b", "c");
-  await write(world, stage, "-a", "e");
+  await write(world, scene, "b", "c");
+  await write(world, scene, "-a", "e");
 }
 
 /** What a merge and two ingests leave when they are old: superseded versions and an orphan of a crash. */
-async function oldVersions(stage: Stage): Promise<void> {
-  const { world, memory } = stage;
-  await twoVersions(stage);
+async function oldVersions(scene: Scene): Promise<void> {
+  const { world, memory } = scene;
+  await twoVersions(scene);
   await world.store.put(
     `${name}/0/segments/${world.clock.ulid()}/records.db`,
     Buffer.from("left by a crash"),
@@ -122,15 +122,15 @@ async function oldVersions(stage: Stage): Promise<void> {
   await ingestAll(world);
   await mergeAll(world);
   memory.clock.advance(26 * hour);
-  await write(world, stage, "f");
+  await write(world, scene, "f");
   await ingestAll(world);
   memory.clock.advance(2 * hour);
 }
 
-async function damagedDelta(stage: Stage): Promise<void> {
-  await twoVersions(stage);
-  await stage.world.store.put(deltaKey(ref, stage.world.clock.ulid()), Buffer.from("not an arrow file"));
-  await stage.world.queue.send("not a notification");
+async function damagedDelta(scene: Scene): Promise<void> {
+  await twoVersions(scene);
+  await scene.world.store.put(deltaKey(ref, scene.world.clock.ulid()), Buffer.from("not an arrow file"));
+  await scene.world.queue.send("not a notification");
 }
 
 export const scenarios: readonly Scenario[] = [
@@ -145,45 +145,45 @@ export const scenarios: readonly Scenario[] = [
     name: "produce",
     races: true,
     prepare: twoVersions,
-    run: (world, stage) => write(world, stage, "a", "-c", "f"),
+    run: (world, scene) => write(world, scene, "a", "-c", "f"),
   },
   { name: "ingest", races: true, prepare: twoVersions, run: ingestAll },
   {
     // The writer's clock is behind: what waits is older than the delete that is ingested already.
     name: "ingest what a delete has beaten",
     races: true,
-    prepare: async (stage) => {
-      await twoVersions(stage);
-      await ingestAll(stage.world);
-      const behind = { ...stage.world, clock: stage.memory.clock.fork({ seed: 9, skewMs: -10 * 60_000 }) };
-      await write(behind, stage, "a", "d");
+    prepare: async (scene) => {
+      await twoVersions(scene);
+      await ingestAll(scene.world);
+      const behind = { ...scene.world, clock: scene.memory.clock.fork({ seed: 9, skewMs: -10 * 60_000 }) };
+      await write(behind, scene, "a", "d");
     },
     run: ingestAll,
   },
   {
     // A backlog from before a long standstill: the low watermark is far behind it.
     name: "ingest an old backlog",
-    prepare: async (stage) => {
-      await twoVersions(stage);
-      stage.memory.clock.advance(5 * hour);
+    prepare: async (scene) => {
+      await twoVersions(scene);
+      scene.memory.clock.advance(5 * hour);
     },
     run: ingestAll,
   },
   {
     name: "merge into a graph",
     races: true,
-    prepare: async (stage) => {
-      await twoVersions(stage);
-      await ingestAll(stage.world);
+    prepare: async (scene) => {
+      await twoVersions(scene);
+      await ingestAll(scene.world);
     },
     run: mergeAll,
   },
   {
     name: "merge that drops a tombstone",
-    prepare: async (stage) => {
-      await twoVersions(stage);
-      await ingestAll(stage.world);
-      stage.memory.clock.advance(32 * 24 * hour);
+    prepare: async (scene) => {
+      await twoVersions(scene);
+      await ingestAll(scene.world);
+      scene.memory.clock.advance(32 * 24 * hour);
     },
     run: mergeAll,
   },
@@ -191,10 +191,10 @@ export const scenarios: readonly Scenario[] = [
     // Merges flats to a graph that supersedes half of a full one, and then the full one without that half.
     name: "merge that reclaims",
     races: true,
-    prepare: async (stage) => {
-      const { world, memory } = stage;
+    prepare: async (scene) => {
+      const { world, memory } = scene;
       await createCollection(world, options);
-      await write(world, stage, "a", "b", "c", "d");
+      await write(world, scene, "a", "b", "c", "d");
       await ingestAll(world);
       await mergeBy(world, fullAtFour);
       for (const ids of [
@@ -202,7 +202,7 @@ export const scenarios: readonly Scenario[] = [
         ["-b", "f"],
       ]) {
         memory.clock.advance(2 * hour);
-        await write(world, stage, ...ids);
+        await write(world, scene, ...ids);
         await ingestAll(world);
       }
     },
@@ -229,15 +229,15 @@ export const scenarios: readonly Scenario[] = [
     // The compactor died after its commit: what is taken back still lies in the backlog.
     name: "roll back what is ingested and not deleted yet",
     races: true,
-    prepare: async (stage) => {
-      await twoVersions(stage);
-      const { world } = stage;
+    prepare: async (scene) => {
+      await twoVersions(scene);
+      const { world } = scene;
       const dying: World = {
         ...world,
         store: { ...world.store, delete: () => Promise.reject(new Error("died")) },
       };
       await ingestAll(dying).catch(() => {});
-      stage.memory.clock.advance(2 * hour);
+      scene.memory.clock.advance(2 * hour);
     },
     run: async (world) => {
       await rollback(world, await collectionOf(world), 0, 1);
@@ -246,14 +246,14 @@ export const scenarios: readonly Scenario[] = [
   {
     name: "roll back to what only a pin keeps",
     races: true,
-    prepare: async (stage) => {
-      await twoVersions(stage);
-      await pinVersionOne(stage.world, stage);
-      await ingestAll(stage.world);
-      stage.memory.clock.advance(26 * hour);
-      await collectAll(stage.world);
-      await write(stage.world, stage, "f");
-      await ingestAll(stage.world);
+    prepare: async (scene) => {
+      await twoVersions(scene);
+      await pinVersionOne(scene.world, scene);
+      await ingestAll(scene.world);
+      scene.memory.clock.advance(26 * hour);
+      await collectAll(scene.world);
+      await write(scene.world, scene, "f");
+      await ingestAll(scene.world);
     },
     run: async (world) => {
       await rollback(world, await collectionOf(world), 0, 1);
@@ -267,10 +267,10 @@ export const scenarios: readonly Scenario[] = [
   },
   {
     name: "repair a lost pointer",
-    prepare: async (stage) => {
-      await twoVersions(stage);
-      await leaveUnpublishedManifest(stage);
-      await stage.world.store.delete([`${name}/0/pointer.json`]);
+    prepare: async (scene) => {
+      await twoVersions(scene);
+      await leaveUnpublishedManifest(scene);
+      await scene.world.store.delete([`${name}/0/pointer.json`]);
     },
     run: async (world) => {
       await repairPointer(world, await collectionOf(world), 0, retention);
@@ -279,11 +279,11 @@ export const scenarios: readonly Scenario[] = [
   {
     // The newest manifest lost its race, and lacks deltas that are gone.
     name: "repair beside a manifest that lost its race",
-    prepare: async (stage) => {
-      await twoVersions(stage);
-      await ingestAll(stage.world);
-      await leaveOvertakenMerge(stage);
-      await stage.world.store.delete([`${name}/0/pointer.json`]);
+    prepare: async (scene) => {
+      await twoVersions(scene);
+      await ingestAll(scene.world);
+      await leaveOvertakenMerge(scene);
+      await scene.world.store.delete([`${name}/0/pointer.json`]);
     },
     run: async (world) => {
       await repairPointer(world, await collectionOf(world), 0, retention);
@@ -292,11 +292,11 @@ export const scenarios: readonly Scenario[] = [
   { name: "quarantine", prepare: damagedDelta, run: ingestAll },
   {
     name: "retry a quarantined delta",
-    prepare: async (stage) => {
-      await twoVersions(stage);
+    prepare: async (scene) => {
+      await twoVersions(scene);
       // Too old for the compactor: acknowledged, readable, and put aside.
-      stage.memory.clock.advance(31 * 24 * hour);
-      await ingestAll(stage.world);
+      scene.memory.clock.advance(31 * 24 * hour);
+      await ingestAll(scene.world);
     },
     run: async (world) => {
       const [first] = await listQuarantine(world.store, ref);
@@ -305,11 +305,11 @@ export const scenarios: readonly Scenario[] = [
   },
 ];
 
-async function pinVersionOne(world: World, stage: Stage): Promise<void> {
+async function pinVersionOne(world: World, scene: Scene): Promise<void> {
   const collection = await collectionOf(world);
   const head = () => readHead(world.store, collection, 0);
   const pin = await pinVersion(world, head, { name: "kept", version: 1 });
-  stage.oracle.pins.set(pin.name, { shard: `${name}/0`, version: pin.version });
+  scene.oracle.pins.set(pin.name, { shard: `${name}/0`, version: pin.version });
 }
 
 /** A process to which something happens just before it moves the pointer. */
@@ -325,22 +325,22 @@ const puttingPointer = (world: World, happens: () => Promise<void>): World => ({
 });
 
 /** An ingest that dies just before its pointer moves; then another one publishes the same deltas. */
-async function leaveUnpublishedManifest(stage: Stage): Promise<void> {
-  const { world, memory } = stage;
+async function leaveUnpublishedManifest(scene: Scene): Promise<void> {
+  const { world, memory } = scene;
   const dying = puttingPointer(world, () => Promise.reject(new Error("died")));
   await ingestAll(dying).catch(() => {});
   memory.clock.advance(hour);
   await ingestAll(world);
   // Newer than the published one, of the same version, and without the last write.
-  await write(world, stage, "f");
+  await write(world, scene, "f");
   await ingestAll(dying).catch(() => {});
 }
 
 /** A merge that dies at its pointer, begun and ended between an ingest's manifest and the pointer that publishes it. */
-async function leaveOvertakenMerge(stage: Stage): Promise<void> {
-  const { world } = stage;
+async function leaveOvertakenMerge(scene: Scene): Promise<void> {
+  const { world } = scene;
   const dying = puttingPointer(world, () => Promise.reject(new Error("died")));
-  await write(world, stage, "f");
+  await write(world, scene, "f");
   await ingestAll(puttingPointer(world, () => mergeAll(dying).catch(() => {})));
 }
 

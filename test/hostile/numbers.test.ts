@@ -1,6 +1,6 @@
 /**
  * Integers beyond 2^53: whatever parses JSON to float64 rounds them, and Lambda does so before a function is asked. Every way
- * in refuses them by name; none stores or compares another number than the one that was sent.
+ * in refuses them by name, and stores or compares no other number than the one that was sent.
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

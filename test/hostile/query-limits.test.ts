@@ -272,7 +272,7 @@ const accepted: [string, () => object, object][] = [
     { count: rows },
   ],
   [
-    "conditions of which none holds",
+    "conditions that never hold",
     () => count({ $or: many(80, (i) => ({ kind: { $lt: `a${i}` } })) }),
     { count: 0 },
   ],

@@ -114,7 +114,7 @@ test.each(["cosine", "l2", "ip"] as const)(
   },
 );
 
-test("a thousand copies of one row among four thousand others hide none", async () => {
+test("a thousand copies of one row among four thousand others hide no other row", async () => {
   const { vectors, queries } = mixture(4_000, 32, 100);
   const rows: Rows = {
     metric: "cosine",
@@ -190,7 +190,7 @@ test("the rows beside deleted ones are found, whether those were deleted at rand
 
 const real = hasDataset("aimath-bgemicro384") ? test : test.skip;
 real(
-  "real rows (skipped where the dataset aimath-bgemicro384 is not there): a thousand copies of one hide none",
+  "real rows (skipped where the dataset aimath-bgemicro384 is not there): a thousand copies of one hide no other row",
   async () => {
     const { base, queries } = readDataset("aimath-bgemicro384");
     const some = shuffled([...base]).slice(0, 4_000);

@@ -125,7 +125,7 @@ export async function listPins(
   return pins;
 }
 
-/** None when it is gone. */
+/** Empty when it is gone. */
 export async function readPin(store: ObjectStore, key: string): Promise<Pin[]> {
   const found = await store.get(key, { bytesMax: sealedBytesMax });
   return found.kind === "found" ? [decodePin(found.body, key)] : [];

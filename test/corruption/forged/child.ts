@@ -23,8 +23,8 @@ export type Said =
 const { metric, names } = JSON.parse(process.argv[2]!) as Asked;
 // Written at once: what a signal ends has said where.
 const say = (said: Said) => process.stdout.write(`${JSON.stringify(said)}\n`);
-const stage = await prepare(metric);
-const intact = await forging(stage, [], () => exercise(stage));
+const scene = await prepare(metric);
+const intact = await forging(scene, [], () => exercise(scene));
 if (intact.refused.length > 0) throw new Error(`without a forgery: ${intact.refused.join("; ")}`);
 for (const name of names) {
   say({ begins: name });
@@ -39,8 +39,8 @@ for (const name of names) {
 
 async function attempt(name: string): Promise<{ refused: readonly string[]; fault: string | null }> {
   const forgery = forgeryNamed(metric, name);
-  const forged = forgery.forge(stage);
-  const { refused } = await forging(stage, forged, () => exercise(stage));
+  const forged = forgery.forge(scene);
+  const { refused } = await forging(scene, forged, () => exercise(scene));
   // The sum of rows is no single file's.
   const ofRows = /its files do not have the|the rows read from a merge's inputs/;
   const isNamed = (said: string) => ofRows.test(said) || forged.some(({ file }) => said.includes(file));

@@ -3,7 +3,7 @@ import { hash } from "node:crypto";
 import { type BucketEntry, encodeBucket } from "../../../lib/segment/cluster-buckets.ts";
 import { Clusters } from "../../../lib/segment/clusters.ts";
 import { bytesFrom, type Forgery, type Reading } from "./forgery.ts";
-import { bytesOf, dims, type Stage, segmentOf } from "./world.ts";
+import { bytesOf, dims, type Scene, segmentOf } from "./world.ts";
 
 /** A file taken apart. */
 export interface Parts {
@@ -12,9 +12,9 @@ export interface Parts {
   readonly buckets: Buffer[];
 }
 
-export function partsOf(stage: Stage): Parts {
-  const bytes = bytesOf(stage, "hnsw", "clusters.bin");
-  const segment = segmentOf(stage, "hnsw");
+export function partsOf(scene: Scene): Parts {
+  const bytes = bytesOf(scene, "hnsw", "clusters.bin");
+  const segment = segmentOf(scene, "hnsw");
   const head = Uint8Array.from(bytes.subarray(0, segment.files["clusters.bin"]!.head!.bytes));
   const clusters = Clusters.decode(head, "clusters.bin", { dims }, segment);
   const part = ({ start, limit }: { start: number; limit: number }) =>
@@ -41,8 +41,8 @@ const clusters = (
 ): Forgery => ({
   name: `clusters.bin: ${name}`,
   refusedBy,
-  forge: (stage) => {
-    const parts = partsOf(stage);
+  forge: (scene) => {
+    const parts = partsOf(scene);
     return [{ kind: "hnsw", file: "clusters.bin", bytes: bytesFrom(edit(parts), () => sealed(parts)) }];
   },
 });

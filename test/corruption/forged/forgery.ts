@@ -1,11 +1,11 @@
-import type { Forged, Stage } from "./world.ts";
+import type { Forged, Scene } from "./world.ts";
 
 /** What reads segments (world.ts, `exercise`). */
 export type Reading = "cold query" | "query" | "count" | "get" | "query by id" | "verify" | "merge";
 
 export interface Forgery {
   readonly name: string;
-  readonly forge: (stage: Stage) => readonly Forged[];
+  readonly forge: (scene: Scene) => readonly Forged[];
   /** The readings that must refuse it as `corrupt`; the others may answer. Empty for what does no harm. */
   readonly refusedBy: readonly Reading[];
 }

@@ -2,7 +2,7 @@
 import { random } from "../../support/memory/clock.ts";
 import { partsOf, sealed } from "./clusters.ts";
 import type { Forgery } from "./forgery.ts";
-import { bytesOf, type Forged, type Stage } from "./world.ts";
+import { bytesOf, type Forged, type Scene } from "./world.ts";
 
 const targets = [
   { kind: "hnsw", file: "index.hnsw" },
@@ -22,14 +22,14 @@ export const forgeryOfSeed = (seed: number): Forgery => {
   return {
     name: `seed ${seed}: ${file} of the ${kind} segment`,
     refusedBy: [],
-    forge: (stage) => [{ kind, file, bytes: damaged(stage, seed, { kind, file }) }],
+    forge: (scene) => [{ kind, file, bytes: damaged(scene, seed, { kind, file }) }],
   };
 };
 
-function damaged(stage: Stage, seed: number, { kind, file }: Omit<Forged, "bytes">): Buffer {
+function damaged(scene: Scene, seed: number, { kind, file }: Omit<Forged, "bytes">): Buffer {
   const next = random(seed);
-  if (file !== "clusters.bin") return edit(bytesOf(stage, kind, file), next);
-  const parts = partsOf(stage);
+  if (file !== "clusters.bin") return edit(bytesOf(scene, kind, file), next);
+  const parts = partsOf(scene);
   // The head alone, or some of its parts under right hashes.
   if (next() < 0.4) {
     const { bytes } = parts.clusters;

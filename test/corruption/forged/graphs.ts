@@ -5,7 +5,7 @@ import { join } from "node:path";
 import hnswlib from "#hnswlib";
 import type { Metric } from "../../../lib/core/model/collection.ts";
 import { bytesFrom, everyone, type Forgery, type Reading } from "./forgery.ts";
-import { bytesOf, dims, type Forged, index, type Stage, segmentOf } from "./world.ts";
+import { bytesOf, dims, type Forged, index, type Scene, segmentOf } from "./world.ts";
 
 const headBytes = 96;
 const { M } = index;
@@ -64,8 +64,8 @@ type Edit = (graph: GraphBytes) => unknown;
 const graph = (name: string, edit: Edit, refusedBy: readonly Reading[] = everyone): Forgery => ({
   name: `index.hnsw: ${name}`,
   refusedBy,
-  forge: (stage: Stage) => {
-    const parts = new GraphBytes(bytesOf(stage, "hnsw", "index.hnsw"));
+  forge: (scene: Scene) => {
+    const parts = new GraphBytes(bytesOf(scene, "hnsw", "index.hnsw"));
     return [{ kind: "hnsw", file: "index.hnsw", bytes: bytesFrom(edit(parts), () => parts.bytes) }];
   },
 });
@@ -153,7 +153,7 @@ const upper: readonly Forgery[] = [
   graph("2^16 + 1 upper links", (one) => one.bytes.writeUInt32LE(0x10001, one.firstWithLevel().at + 4)),
   graph("torn upper links", (one) => one.bytes.writeUInt32LE(levelBytes - 4, one.firstWithLevel().at)),
   graph("upper links of 4 GB", (one) => one.bytes.writeUInt32LE(2 ** 32 - 4, one.upper().at(-1)!.at)),
-  graph("upper links that are said to be none", (one) => {
+  graph("an upper level that is said to have no links", (one) => {
     one.bytes.writeUInt32LE(0, one.firstWithLevel().at);
   }),
   graph("70 layers", (one) => {
@@ -177,13 +177,13 @@ const upper: readonly Forgery[] = [
 ];
 
 /** A graph that hnswlib itself would write, of more rows than the manifest counts. */
-function wholeOfMore(stage: Stage): readonly Forged[] {
-  const { slots } = segmentOf(stage, "hnsw");
+function wholeOfMore(scene: Scene): readonly Forged[] {
+  const { slots } = segmentOf(scene, "hnsw");
   const folder = mkdtempSync(join(tmpdir(), "forged-"));
   const one = new hnswlib.Graph("l2", dims);
   try {
     one.create(slots + 1, M, index.efConstruction);
-    for (let row = 0; row <= slots; row++) one.appendSync(stage.vectors[row % stage.vectors.length]!, 1);
+    for (let row = 0; row <= slots; row++) one.appendSync(scene.vectors[row % scene.vectors.length]!, 1);
     one.writeSync(join(folder, "index.hnsw"));
     return [{ kind: "hnsw", file: "index.hnsw", bytes: readFileSync(join(folder, "index.hnsw")) }];
   } finally {

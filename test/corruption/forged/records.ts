@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { bytesFrom, everyone, type Forgery, type Reading } from "./forgery.ts";
-import { bytesOf, dims, type Kind, type Stage } from "./world.ts";
+import { bytesOf, dims, type Kind, type Scene } from "./world.ts";
 
 const both: readonly Kind[] = ["flat", "hnsw"];
 
@@ -30,12 +30,12 @@ function edited(bytes: Buffer, work: (db: DatabaseSync, path: string) => void): 
 const forged = (
   name: string,
   kind: Kind,
-  forge: (bytes: Buffer, stage: Stage) => Buffer,
+  forge: (bytes: Buffer, scene: Scene) => Buffer,
   refusedBy = everyone,
 ): Forgery => ({
   name: `records.db, ${kind}: ${name}`,
   refusedBy,
-  forge: (stage) => [{ kind, file: "records.db", bytes: forge(bytesOf(stage, kind, "records.db"), stage) }],
+  forge: (scene) => [{ kind, file: "records.db", bytes: forge(bytesOf(scene, kind, "records.db"), scene) }],
 });
 
 /** By statements, in the segment that has what they change; or in both. */
@@ -334,8 +334,8 @@ const vectors = (
 ): Forgery => ({
   name: `vectors.f32, ${kind}: ${name}`,
   refusedBy,
-  forge: (stage) => {
-    const bytes = bytesOf(stage, kind, "vectors.f32");
+  forge: (scene) => {
+    const bytes = bytesOf(scene, kind, "vectors.f32");
     return [{ kind, file: "vectors.f32", bytes: bytesFrom(edit(bytes), () => bytes) }];
   },
 });

@@ -38,7 +38,7 @@ const fields = { lang: "string", tags: "string[]", n: "number" } as const;
 
 export type Kind = Segment["kind"];
 
-export interface Stage {
+export interface Scene {
   readonly world: MemoryWorld;
   readonly collection: Collection;
   readonly manifest: Manifest;
@@ -46,7 +46,7 @@ export interface Stage {
 }
 
 /** A graph with copies and dead slots, and a flat segment with tombstones. */
-export async function prepare(metric: Metric): Promise<Stage> {
+export async function prepare(metric: Metric): Promise<Scene> {
   const world = memoryWorld();
   const { collection } = await createCollection(world, { name, dims, metric, fields, index });
   const normal = gaussian(17);
@@ -74,10 +74,10 @@ export async function prepare(metric: Metric): Promise<Stage> {
   return { world, collection, manifest, vectors };
 }
 
-export const segmentOf = ({ manifest }: Stage, kind: Kind): Segment =>
+export const segmentOf = ({ manifest }: Scene, kind: Kind): Segment =>
   manifest.segments.find((segment) => segment.kind === kind)!;
-export const bytesOf = (stage: Stage, kind: Kind, file: SegmentFile): Buffer =>
-  Buffer.from(stage.world.store.bytes(segmentKey(stage.manifest, segmentOf(stage, kind).id, file))!);
+export const bytesOf = (scene: Scene, kind: Kind, file: SegmentFile): Buffer =>
+  Buffer.from(scene.world.store.bytes(segmentKey(scene.manifest, segmentOf(scene, kind).id, file))!);
 
 export interface Forged {
   readonly kind: Kind;
@@ -87,15 +87,15 @@ export interface Forged {
 
 /** Runs `work` while the files are forged. */
 export async function forging<T>(
-  stage: Stage,
+  scene: Scene,
   forged: readonly Forged[],
   work: () => Promise<T>,
 ): Promise<T> {
-  const { world, manifest } = stage;
+  const { world, manifest } = scene;
   const changed = new Map<string, Buffer>();
   let segments = manifest.segments;
   for (const { kind, file, bytes } of forged) {
-    const { id } = segmentOf(stage, kind);
+    const { id } = segmentOf(scene, kind);
     changed.set(segmentKey(manifest, id, file), bytes);
     segments = segments.map((segment) => {
       if (segment.id !== id) return segment;
@@ -103,7 +103,7 @@ export async function forging<T>(
     });
   }
   const pointerKey = `${name}/0/pointer.json`;
-  const { pointer } = await readHead(world.store, stage.collection, 0);
+  const { pointer } = await readHead(world.store, scene.collection, 0);
   const manifestBytes = encodeManifest({ ...manifest, segments });
   changed.set(pointer.manifest!, manifestBytes);
   changed.set(
@@ -116,16 +116,16 @@ export async function forging<T>(
     return await work();
   } finally {
     // A merge may have published.
-    const kept = new Set([...originals.map(([key]) => key), ...allKeys(stage)]);
+    const kept = new Set([...originals.map(([key]) => key), ...allKeys(scene)]);
     await world.store.delete(world.store.keys().filter((key) => !kept.has(key)));
     for (const [key, bytes] of originals) await world.store.put(key, bytes);
   }
 }
 
-const keysByStage = new WeakMap<Stage, readonly string[]>();
-function allKeys(stage: Stage): readonly string[] {
-  const known = keysByStage.get(stage) ?? stage.world.store.keys();
-  keysByStage.set(stage, known);
+const keysByStage = new WeakMap<Scene, readonly string[]>();
+function allKeys(scene: Scene): readonly string[] {
+  const known = keysByStage.get(scene) ?? scene.world.store.keys();
+  keysByStage.set(scene, known);
   return known;
 }
 
@@ -137,8 +137,8 @@ function entryOf(bytes: Buffer, { head }: FileEntry): FileEntry {
 }
 
 /** What became of everything that reads segments: answers, or `corrupt`. Anything else is thrown. */
-export async function exercise(stage: Stage): Promise<{ refused: string[]; answered: number }> {
-  const { world, collection, vectors } = stage;
+export async function exercise(scene: Scene): Promise<{ refused: string[]; answered: number }> {
+  const { world, collection, vectors } = scene;
   const refused: string[] = [];
   let answered = 0;
   const attempt = async (what: string, work: () => Promise<unknown>) => {

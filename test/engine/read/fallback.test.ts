@@ -79,19 +79,19 @@ async function flip(world: MemoryWorld, key: string): Promise<() => Promise<unkn
   return () => world.store.put(key, original);
 }
 
-type Stage = Awaited<ReturnType<typeof fourVersions>>;
+type Scene = Awaited<ReturnType<typeof fourVersions>>;
 
 describe.each([
-  ["the manifest", 3, ({ newest }: Stage) => newest],
-  ["vectors of the flat segment", 3, ({ file }: Stage) => file("flat", "vectors.f32")],
-  ["records of the flat segment", 3, ({ file }: Stage) => file("flat", "records.db")],
-  ["the graph", 2, ({ file }: Stage) => file("hnsw", "index.hnsw")],
-  ["records of the graph", 2, ({ file }: Stage) => file("hnsw", "records.db")],
+  ["the manifest", 3, ({ newest }: Scene) => newest],
+  ["vectors of the flat segment", 3, ({ file }: Scene) => file("flat", "vectors.f32")],
+  ["records of the flat segment", 3, ({ file }: Scene) => file("flat", "records.db")],
+  ["the graph", 2, ({ file }: Scene) => file("hnsw", "index.hnsw")],
+  ["records of the graph", 2, ({ file }: Scene) => file("hnsw", "records.db")],
 ] as const)("damaged: %s", (_, version, keyOf) => {
   test.each(["flipped", "missing"])("%s", async (how) => {
-    const stage = await fourVersions();
-    const { world, token } = stage;
-    const key = keyOf(stage);
+    const scene = await fourVersions();
+    const { world, token } = scene;
+    const key = keyOf(scene);
     const bytes = Buffer.from(world.store.bytes(key)!);
     if (how === "flipped") await flip(world, key);
     else await world.store.delete([key]);
