@@ -113,7 +113,7 @@ export class S3ObjectStore implements ObjectStore {
     try {
       const { answer, body } = await this.#read(command, bytesMax);
       if (body === null) throw tooLarge(key, answer.ContentLength!, bytesMax);
-      return { kind: "found", body, etag: answer.ETag! };
+      return { kind: "found", body, etag: answer.ETag!, modifiedMs: answer.LastModified!.getTime() };
     } catch (error) {
       if (error instanceof SiltstoneError) throw error;
       const status = statusOf(error);

@@ -74,7 +74,7 @@ export interface DeletedObject {
 }
 
 export type GetResult =
-  | { readonly kind: "found"; readonly body: Buffer; readonly etag: string }
+  | { readonly kind: "found"; readonly body: Buffer; readonly etag: string; readonly modifiedMs: number }
   | { readonly kind: "notModified" }
   | { readonly kind: "absent" };
 export type BoundedGetResult =

@@ -13,8 +13,10 @@ import {
 import type { Manifest } from "../../lib/core/format/manifest.ts";
 import type { Pointer } from "../../lib/core/format/pointer.ts";
 import { encodeSealed } from "../../lib/core/format/sealed-json.ts";
+import { ulidFloor } from "../../lib/core/model/ulid.ts";
 import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import { compact } from "../../lib/engine/compact/compact.ts";
+import { repairPointer } from "../../lib/engine/operate/repair.ts";
 import { verify } from "../../lib/engine/operate/verify.ts";
 import { Reader } from "../../lib/engine/read/reader.ts";
 import { readCollection } from "../../lib/engine/shard/head.ts";
@@ -103,6 +105,38 @@ test.each<[string, (manifest: Loose, pointer: Loose) => void]>([
   expect(faults).toEqual([corrupt.message]);
   await reader.close();
 });
+
+/** Where the pointer alone was written: with another epoch, its manifest is not what it names. */
+const unreachable: [string, (manifest: Loose, pointer: Loose) => void][] = [
+  ["an epoch of 2^53 − 1", (_, p) => void Object.assign(p, { epoch: 2 ** 53 - 1 })],
+  ["an epoch of another manifest", (_, p) => void Object.assign(p, { epoch: p.epoch + 1 })],
+  ["a version of 2^53 − 1", (_, p) => void Object.assign(p, { version: 2 ** 53 - 1 })],
+  ["a floor beyond all segments", (_, p) => void Object.assign(p.floor, { ulid: `7${"Z".repeat(25)}` })],
+  [
+    "a floor of next year",
+    (_, p) => void Object.assign(p.floor, { ulid: ulidFloor(Date.parse(p.publishedAt) + 365 * 86_400_000) }),
+  ],
+  ["a generation of 2^53 − 1", (_, p) => void Object.assign(p.floor, { generation: 2 ** 53 - 1 })],
+];
+test.each(unreachable)(
+  "a pointer with %s: corrupt, with the way to repair it, and repaired without loss",
+  async (_, change) => {
+    const world = await prepare();
+    await forge(world, change);
+    await produce(world, { collection: "docs", records: [{ id: "b", vector: [1, 2] }] });
+    const message = expect.stringMatching(/pointer\.json is corrupt: .*`silt snapshot repair`$/);
+    const failed = (await compactAll(world)).shards.find(({ collection }) => collection === "docs");
+    expect(failed!.error).toEqual({ kind: "corrupt", message });
+    await world.store.delete([pointerKey(ref)]);
+    await repairPointer(world, await readCollection(world.store, "docs"), 0);
+    const healed = (await compactAll(world)).shards.find(({ collection }) => collection === "docs");
+    expect(healed).toMatchObject({ ingest: { deltas: 1 } });
+    expect(healed!.error).toBeUndefined();
+    const reader = readerOf(world);
+    expect((await reader.count({ collection: "docs" })).count).toBe(2);
+    await reader.close();
+  },
+);
 
 test("sizes that no file has are not prepared for: verify ends at the first byte that is not there", async () => {
   const world = await prepare();

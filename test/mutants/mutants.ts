@@ -1447,6 +1447,20 @@ export const mutants: readonly Mutant[] = [
     edits: [{ search: "met > listedStrangersMax", replace: "met > listedStrangersMax * 1e9" }],
     test: "test/hostile/strangers.test.ts",
   },
+  mutant(
+    "a pointer's floor may be of any time to come",
+    "lib/engine/shard/head.ts",
+    "aheadMs <= floorAheadMaxMs",
+    "aheadMs <= floorAheadMaxMs * 1e9",
+    "test/hostile/state.test.ts",
+  ),
+  mutant(
+    "a pointer's epoch is another than its manifest's",
+    "lib/engine/shard/head.ts",
+    "manifest.epoch !== pointer.epoch",
+    "manifest.epoch > pointer.epoch * 1e9",
+    "test/hostile/state.test.ts",
+  ),
   {
     name: "repair reads an object of any size in a delta's place",
     file: "lib/engine/operate/repair.ts",

@@ -120,11 +120,17 @@ export function decodeManifest(bytes: Uint8Array, key: string, shard: ShardRef):
   return value;
 }
 
+/**
+ * A version, or an epoch: they grow by one with a publication and a lease, so that no history reaches thirteen digits (a
+ * thousand a second take 31 years). Manifests' keys have twelve.
+ */
+export const isVersion = (value: number): boolean => isCount(value) && value < 1e12;
+
 /** What is wrong with a manifest by itself; null when nothing is. */
 export function faultOf(manifest: Manifest): string | null {
   const { segments, ledger, applied, version, parent } = manifest;
-  if (!isCount(version)) return `its version ${version} is not a whole number from 0`;
-  if (!isCount(manifest.epoch)) return `its epoch ${manifest.epoch} is not a whole number from 0`;
+  if (!isVersion(version)) return `its version ${version} is none that a history reaches`;
+  if (!isVersion(manifest.epoch)) return `its epoch ${manifest.epoch} is none that a history reaches`;
   if (!isUlid(manifest.commit)) return `commit ${JSON.stringify(manifest.commit)} is not a ULID`;
   // So a walk from parent to parent comes to an end.
   if (parent !== null && (parent.version !== version - 1 || !isUlid(parent.commit)))

@@ -7,7 +7,7 @@ import type { Collection } from "../model/collection.ts";
 import { corrupt } from "../model/errors.ts";
 import { isUlid } from "../model/ulid.ts";
 import { manifestKey, type ShardRef, shardName } from "./keys.ts";
-import { emptyManifest, encodeManifest, type Manifest } from "./manifest.ts";
+import { emptyManifest, encodeManifest, isVersion, type Manifest } from "./manifest.ts";
 import { decodeSealed, encodeSealed } from "./sealed-json.ts";
 
 export const pointerFormat = 1;
@@ -62,6 +62,12 @@ export const pointerTo = (manifest: Manifest, floor: Floor): Pointer => ({
 
 export const encodePointer = (pointer: Pointer): Buffer => encodeSealed(pointer);
 
+/** What to do about a pointer that cannot be. */
+export const removal = "delete it, and write it anew with `silt snapshot repair`";
+
+/** A generation is a count, or the time of a repair and a count. In ms, it ends in the year 33658. */
+const generationMax = 1e15;
+
 /** Reads a stored pointer. Throws `corrupt`, naming `key`. */
 export function decodePointer(bytes: Uint8Array, key: string, shard: ShardRef): Pointer {
   const value = decodeSealed(bytes, key, pointerFormat) as Pointer;
@@ -69,18 +75,19 @@ export function decodePointer(bytes: Uint8Array, key: string, shard: ShardRef): 
     throw corrupt(key, `it belongs to ${value.collection}/${value.shard}, not to ${shardName(shard)}`);
   }
   const { version, epoch, commit, floor } = value;
-  if (!Number.isSafeInteger(version) || version < 0)
-    throw corrupt(key, `its version ${version} is not a whole number from 0`);
-  if (!Number.isSafeInteger(epoch) || epoch < 0)
-    throw corrupt(key, `its epoch ${epoch} is not a whole number from 0`);
+  if (!isVersion(version))
+    throw corrupt(key, `its version ${version} is none that a history reaches; ${removal}`);
+  if (!isVersion(epoch) || (version === 0 && epoch > 0))
+    throw corrupt(key, `its epoch ${epoch} is none that a history reaches; ${removal}`);
   if (!isUlid(commit)) throw corrupt(key, "its commit is not a ULID");
   if (
     !Number.isSafeInteger(floor?.version) ||
     floor.version > version ||
     !isUlid(floor.ulid) ||
-    !Number.isSafeInteger(floor.generation)
+    !Number.isSafeInteger(floor.generation) ||
+    floor.generation > generationMax
   )
-    throw corrupt(key, "its floor is malformed, or above its version");
+    throw corrupt(key, `its floor is malformed, or above its version; ${removal}`);
   if (version === 0 ? value.manifest !== null : value.manifest !== manifestKey(shard, version, commit)) {
     throw corrupt(
       key,

@@ -11,10 +11,12 @@ import {
   type Manifest,
   manifestBytesMax,
 } from "../../core/format/manifest.ts";
-import { decodePointer, type Pointer } from "../../core/format/pointer.ts";
+import { decodePointer, type Pointer, removal } from "../../core/format/pointer.ts";
 import { sealedBytesMax } from "../../core/format/sealed-json.ts";
 import { type Collection, checkCollectionName } from "../../core/model/collection.ts";
 import { corrupt, isKind, isNewerFormat, SiltstoneError } from "../../core/model/errors.ts";
+import { ulidTimeMs } from "../../core/model/ulid.ts";
+import { clockAllowanceMs, clockSkewMaxMs } from "../../core/policy/time-bounds.ts";
 import type { ObjectStore } from "../ports.ts";
 import { listManifests, type ManifestName, readManifest } from "./history.ts";
 
@@ -42,6 +44,19 @@ export async function readCollection(store: ObjectStore, name: string): Promise<
   return collection;
 }
 
+/**
+ * No clock that S3 accepts makes a floor later than this after S3 got its pointer (a repair adds another two clocks' skews); one beyond
+ * all segments to come would let nothing be published.
+ */
+const floorAheadMaxMs = clockAllowanceMs + 2 * clockSkewMaxMs;
+
+function checkFloor(pointer: Pointer, modifiedMs: number): void {
+  const aheadMs = ulidTimeMs(pointer.floor.ulid) - modifiedMs;
+  if (aheadMs <= floorAheadMaxMs) return;
+  const seconds = Math.floor(aheadMs / 1000);
+  throw corrupt(pointerKey(pointer), `its floor is ${seconds} s ahead of when S3 got it; ${removal}`);
+}
+
 /** The shard's pointer, or null when it is what the caller already has (`knownEtag`). */
 export async function readPointer(
   store: ObjectStore,
@@ -65,6 +80,7 @@ export async function readPointer(
       if (pointer.collectionId !== collection.id) {
         throw corrupt(key, `it belongs to collection id ${pointer.collectionId}, not to ${collection.id}`);
       }
+      checkFloor(pointer, found.modifiedMs);
       return { pointer, etag: found.etag };
     }
   }
@@ -86,6 +102,8 @@ export async function readManifestOf(
   if (manifest.version !== pointer.version || manifest.commit !== pointer.commit) {
     throw corrupt(pointer.manifest, "its version or commit is not the one in the pointer");
   }
+  if (manifest.epoch !== pointer.epoch)
+    throw corrupt(pointerKey(manifest), `its epoch is not its manifest's; ${removal}`);
   if (!fitsCollection(manifest, collection))
     throw corrupt(pointer.manifest, "it does not fit the collection's configuration");
   return manifest;

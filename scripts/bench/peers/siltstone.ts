@@ -64,7 +64,7 @@ async function getFile(path: string, range?: ByteRange): Promise<GetResult> {
     const { start, limit } = range ?? { start: 0, limit: (await file.stat()).size };
     const body = Buffer.alloc(limit - start);
     await file.read(body, 0, body.length, start);
-    return { kind: "found", body, etag: path };
+    return { kind: "found", body, etag: path, modifiedMs: 0 };
   } finally {
     await file.close();
   }

@@ -65,7 +65,7 @@ export class MemoryObjectStore implements ObjectStore {
     }
     const body = Buffer.from(object.body.subarray(start, limit));
     this.#traffic.read(body.length);
-    return { kind: "found", body, etag: object.etag };
+    return { kind: "found", body, etag: object.etag, modifiedMs: object.modifiedMs };
   }
 
   async getBounded(key: string, bytesMax: number): Promise<BoundedGetResult> {
