@@ -101,7 +101,7 @@ test("a seed is one run: the same again, and the same in another process", async
   const again = await simulate(planOf(seeds[0]!, steps));
   expect(again.traceHash).toBe(first.traceHash);
   expect((await simulate(planOf(seeds[0]! + 1000, 50))).traceHash).not.toBe(first.traceHash);
-  const soak = join(import.meta.dirname, "../../scripts/soak.ts");
+  const soak = join(import.meta.dirname, "soak.ts");
   const given = [
     "--seed",
     String(seeds[0]),
