@@ -4,6 +4,7 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { plantingArguments } from "../mutants/plant.ts";
 
 let server: Server;
 let url: string;
@@ -28,6 +29,7 @@ const boundMs = 1_600;
 async function wait(frozenMs: number): Promise<string> {
   const arrived = new Promise<void>((resolve) => asked.push(resolve));
   const child = spawn(process.execPath, [
+    ...plantingArguments(),
     join(import.meta.dirname, "frozen-process.ts"),
     url,
     String(boundMs),

@@ -9,6 +9,10 @@ export const root = new URL("../..", import.meta.url).pathname;
 /** Names the fault that a process has to plant. */
 export const plantVariable = "SILTSTONE_PLANT";
 
+/** Arguments of Node for a process that a test starts, so that it has the fault that the test's own process was told to have. */
+export const plantingArguments = (): string[] =>
+  process.env[plantVariable] ? ["--import", `${root}test/mutants/plant-at-load.ts`] : [];
+
 export function mutantOf(name: string): Mutant {
   const mutant = mutants.find((one) => one.name === name);
   if (!mutant) throw new Error(`there is no planted fault ${JSON.stringify(name)}`);

@@ -2,7 +2,7 @@
 import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { plantVariable, root } from "../../mutants/plant.ts";
+import { plantingArguments, root } from "../../mutants/plant.ts";
 import type { Asked, Said } from "./child.ts";
 
 /** Of one forgery, on a machine that has other things to do. */
@@ -27,11 +27,8 @@ export async function inChildren({ metric, names }: Asked): Promise<Outcome[]> {
 }
 
 async function oneChild(asked: Asked, outcomes: Outcome[]): Promise<void> {
-  const planting = process.env[plantVariable]
-    ? ["--import", join(root, "test/mutants/plant-at-load.ts")]
-    : [];
   const file = join(root, "test/corruption/forged/child.ts");
-  const child = spawn(process.execPath, [...planting, file, JSON.stringify(asked)], {
+  const child = spawn(process.execPath, [...plantingArguments(), file, JSON.stringify(asked)], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   const ended = new Promise<string>((resolve) => {
