@@ -706,6 +706,28 @@ export const mutants: readonly Mutant[] = [
     test: "test/engine/operate/retry.test.ts",
   },
   {
+    name: "a delta is put again with the bit that flipped in its GET",
+    file: "lib/engine/shard/put-again.ts",
+    edits: [
+      {
+        search: 'if (first.kind !== "found" || decoded(first.body, delta)) return first;',
+        replace: 'if (first.kind !== "found" || first.body) return first;',
+      },
+    ],
+    test: "test/engine/operate/retry.test.ts",
+  },
+  {
+    name: "a delta is put again as it was read the second time, whatever that gave",
+    file: "lib/engine/shard/put-again.ts",
+    edits: [
+      {
+        search: "|| second.body.equals(first.body)) return second;",
+        replace: "|| first.body) return second;",
+      },
+    ],
+    test: "test/engine/operate/retry.test.ts",
+  },
+  {
     name: "rows that are put again take a new place in the order of writes",
     file: "lib/engine/shard/put-again.ts",
     edits: [{ search: "return writtenAs < again ?", replace: 'return again === "" ?' }],
@@ -1463,11 +1485,11 @@ export const mutants: readonly Mutant[] = [
   ),
   {
     name: "repair reads an object of any size in a delta's place",
-    file: "lib/engine/operate/repair.ts",
+    file: "lib/engine/shard/put-again.ts",
     edits: [
       {
-        search: "getBounded(deltaKey(ref, delta), deltaBytesMax)",
-        replace: "getBounded(deltaKey(ref, delta), deltaBytesMax * 99)",
+        search: "const first = await store.getBounded(key, deltaBytesMax);",
+        replace: "const first = await store.getBounded(key, deltaBytesMax * 99);",
       },
     ],
     test: "test/engine/operate/repair.test.ts",

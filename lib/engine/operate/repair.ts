@@ -15,7 +15,6 @@
  *     published after all, its publisher may be asleep before it deletes the delta.
  */
 
-import { deltaBytesMax } from "../../core/format/delta-header.ts";
 import { deltaKey, manifestKey, pointerKey, type ShardRef } from "../../core/format/keys.ts";
 import { encodeManifest, type Manifest } from "../../core/format/manifest.ts";
 import { encodePointer, type Floor, firstPointer, pointerTo } from "../../core/format/pointer.ts";
@@ -26,7 +25,7 @@ import { ulidFloor } from "../../core/model/ulid.ts";
 import type { World } from "../ports.ts";
 import { readHead } from "../shard/head.ts";
 import { listManifests, type ManifestName, publishedChain } from "../shard/history.ts";
-import { putAgain } from "../shard/put-again.ts";
+import { putAgain, readToPutAgain } from "../shard/put-again.ts";
 import { defaultRetention, highestFloor, type Retention, skewMaxMs } from "../shard/retention.ts";
 import { copySegment } from "../shard/segment-transfer.ts";
 import {
@@ -152,7 +151,7 @@ async function published(
 async function putAllAgain(world: World, ref: ShardRef, deltas: readonly string[]): Promise<Repair["left"]> {
   const left: { delta: string; bytes: number }[] = [];
   for (const delta of deltas) {
-    const found = await world.store.getBounded(deltaKey(ref, delta), deltaBytesMax);
+    const found = await readToPutAgain(world.store, deltaKey(ref, delta), delta);
     if (found.kind === "found") await putAgain(world, ref, delta, found.body);
     // It may be whole, and its only manifest is passed over.
     if (found.kind === "refused") throw found.error;

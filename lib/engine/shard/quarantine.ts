@@ -4,7 +4,6 @@
  * Putting aside is a copy on the server, whatever the size: nothing of the object passes through here. The original goes
  * when the copy and its reason are there; a crash before that leaves it in the backlog, and the next run does it again.
  */
-import { deltaBytesMax } from "../../core/format/delta-header.ts";
 import {
   deltaKey,
   quarantinedDeltaKey,
@@ -25,7 +24,7 @@ import {
 } from "../../core/model/errors.ts";
 import { isUlid } from "../../core/model/ulid.ts";
 import type { ObjectStore, World } from "../ports.ts";
-import { putAgain } from "./put-again.ts";
+import { putAgain, readToPutAgain } from "./put-again.ts";
 
 const reasonFormat = 1;
 
@@ -182,7 +181,7 @@ export async function putDeletedBack(
 
 async function putBack(world: World, shard: ShardRef, delta: string): Promise<string> {
   const key = quarantinedDeltaKey(shard, delta);
-  const found = await world.store.getBounded(key, deltaBytesMax);
+  const found = await readToPutAgain(world.store, key, delta);
   switch (found.kind) {
     case "found":
       return putAgain(world, shard, delta, found.body);

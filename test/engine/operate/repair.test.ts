@@ -313,27 +313,45 @@ describe("those who sleep over it", () => {
     await unharmed(world, collection);
   });
 
-  test("an ingestion that published, and was passed over, takes no acknowledged write with it", async () => {
-    const { world, collection } = await made();
-    await publish(world, "a", "b");
-    await write(world, "c");
-    const sleeper = effects(world, async (effect, moment) => {
-      // A rollback that is made just before the ingestion publishes, and is never published itself.
-      if (moment === "before" && isPut("pointer.json")(effect)) {
-        world.clock.advance(3 * minute);
-        await rollback(dying(world), collection, 0, 1).catch(() => {});
-      }
-      if (moment === "before" && effect.operation === "delete" && effect.port === "store") {
-        expect((await readHead(world.store, collection, 0)).manifest.cause).toBe("ingest");
-        await loseAndRepair(world, collection);
-      }
-      return undefined;
-    });
-    await run(sleeper, "ingest");
-    expect((await readHead(world.store, collection, 0)).manifest.cause).toBe("rollback");
-    world.clock.advance(3 * minute);
-    await run(world, "ingest");
-    expect(await idsIn(world)).toEqual(["a", "c"]);
-    await unharmed(world, collection);
-  });
+  test.each([0, 1, 2])(
+    "an ingestion that published, and was passed over, takes no acknowledged write with it (bits flipped in GETs of it: %i)",
+    async (flips) => {
+      const { world, collection } = await made();
+      await publish(world, "a", "b");
+      await write(world, "c");
+      const sleeper = effects(world, async (effect, moment) => {
+        // A rollback that is made just before the ingestion publishes, and is never published itself.
+        if (moment === "before" && isPut("pointer.json")(effect)) {
+          world.clock.advance(3 * minute);
+          await rollback(dying(world), collection, 0, 1).catch(() => {});
+        }
+        if (moment === "before" && effect.operation === "delete" && effect.port === "store") {
+          expect((await readHead(world.store, collection, 0)).manifest.cause).toBe("ingest");
+          await lose(world);
+          const flipping = flippingDelta(world, flips);
+          if (flips === 2)
+            await expect(repairPointer(flipping, collection, 0)).rejects.toThrow("repeat the call");
+          await repairPointer(flipping, collection, 0);
+        }
+        return undefined;
+      });
+      await run(sleeper, "ingest");
+      expect((await readHead(world.store, collection, 0)).manifest.cause).toBe("rollback");
+      world.clock.advance(3 * minute);
+      await run(world, "ingest");
+      expect(await idsIn(world)).toEqual(["a", "c"]);
+      await unharmed(world, collection);
+    },
+  );
 });
+
+/** The first `count` GETs of deltas are answered with one bit another, each another one. */
+function flippingDelta(world: MemoryWorld, count: number): World {
+  let gets = 0;
+  return effects(world, ({ operation, key }, moment) => {
+    if (moment !== "after" || operation !== "get" || !key.includes("/deltas/") || ++gets > count)
+      return undefined;
+    const body = world.store.bytes(key)!;
+    return { kind: "flip", at: (body.indexOf("upsert") + gets) / body.length };
+  });
+}

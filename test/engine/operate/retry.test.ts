@@ -290,6 +290,59 @@ test("a delta that cannot be read is put back as it is; a name from the future g
   expect(await aside(future)).toBe("gone");
 });
 
+/** A world whose GETs of the key, those that are accepted, counted from 1, flip one bit: of the operation of the first row. */
+function flipping(world: MemoryWorld, key: string, isFlipped: (get: number) => boolean): World {
+  let gets = 0;
+  return effects(world, (effect, moment) => {
+    if (moment !== "after" || effect.operation !== "get" || effect.key !== key || !isFlipped(++gets)) return;
+    const body = world.store.bytes(key)!;
+    return { kind: "flip", at: (body.indexOf("upsert") + gets) / body.length };
+  });
+}
+
+test("a bit flipped in one GET costs no delta that is put back: the copy goes only for its very bytes", async () => {
+  const { world, write, aside } = await prepare();
+  const { token, delta } = await write("a", "written");
+  const key = quarantinedDeltaKey(ref, delta);
+  await aside(delta);
+  await expect(
+    retryQuarantined(
+      flipping(world, key, () => true),
+      ref,
+      delta,
+    ),
+  ).rejects.toMatchObject({
+    kind: "unavailable",
+    message: expect.stringMatching(/01.*\.arrow was read twice, with different bytes; repeat the call/),
+  });
+  expect(world.store.keys("docs/0/deltas/")).toEqual([]);
+  expect(await told(world, token)).toBe("in quarantine");
+
+  const again = await retryQuarantined(
+    flipping(world, key, (get) => get === 1),
+    ref,
+    delta,
+  );
+  const body = world.store.bytes(deltaKey(ref, again))!;
+  expect(decodeDelta(body, { key: "x", delta: again })).toMatchObject({ rows: [{ delta, id: "a" }] });
+  expect(world.store.bytes(key)).toBeNull();
+  expect((await ingest(world)).shards).toMatchObject([{ ingest: { deltas: 1, quarantined: 0 } }]);
+  expect(await told(world, token)).toBe("written");
+});
+
+test("a delta that is damaged at rest is put back as it is, though a bit flips in the first GET", async () => {
+  const { world, write, aside } = await prepare();
+  const { delta } = await write("a", "written");
+  const body = world.store.bytes(deltaKey(ref, delta))!;
+  body[body.indexOf("written")]! ^= 4;
+  await aside(delta);
+  const [key, damaged] = [quarantinedDeltaKey(ref, delta), Buffer.from(body)];
+  const flipsFirst = flipping(world, key, (get) => get === 1);
+  await expect(retryQuarantined(flipsFirst, ref, delta)).rejects.toMatchObject({ kind: "unavailable" });
+  const again = await retryQuarantined(world, ref, delta);
+  expect(world.store.bytes(deltaKey(ref, again))).toEqual(damaged);
+});
+
 test("a former name proves itself, and is never later than the name", async () => {
   const { world, write, aside } = await prepare();
   const { delta } = await write("a", "written");
