@@ -1000,8 +1000,8 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "a flat segment is merged with itself, again and again",
     "lib/core/policy/merge-plan.ts",
-    "if (inputs.length > 1 || inputs.some((segment) => segment.rows > flatRowsMax))",
-    "if (inputs.length > 0)",
+    "const isGain = (segment: Segment): boolean => segment.rows > flatRowsMax;",
+    "const isGain = (): boolean => true;",
   ),
   mutant(
     "tie broken the wrong way",
@@ -1195,6 +1195,27 @@ export const mutants: readonly Mutant[] = [
     "if (due === undefined) return null;",
     "if (due === undefined || old.length < 99) return null;",
     "test/engine/compact/churn.test.ts",
+  ),
+  mutant(
+    "what is compared is what fits, not what is due: again and again",
+    "lib/core/policy/merge-plan.ts",
+    "takeWhile([due, ...beside], segmentRowsMax(manifest.dims, limits))",
+    'takeWhile(due.kind === "flat" ? bySize.filter(({ kind }) => kind === "flat") : [due, ...beside], segmentRowsMax(manifest.dims, limits))',
+    "test/engine/compact/merge.test.ts",
+  ),
+  mutant(
+    "flat segments that do not fit into one are compared every day, and never known",
+    "lib/core/policy/merge-plan.ts",
+    'isSmallGraph(one) || (one.kind === "flat" && old.includes(one))',
+    "isSmallGraph(one)",
+    "test/engine/compact/merge.test.ts",
+  ),
+  mutant(
+    "a full flat segment waits for its graph while there is a smaller one",
+    "lib/core/policy/merge-plan.ts",
+    "flats.filter(isGain).slice(0, 1)",
+    "fitting.filter(isGain)",
+    "test/core/policy/merge-plan.test.ts",
   ),
   mutant(
     "a deleted document's text stays in free pages of records.db",

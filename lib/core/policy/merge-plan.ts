@@ -60,7 +60,7 @@ export function segmentRowsMax(dims: number, limits: MergeLimits = mergeLimits):
 }
 
 export interface MergePlan {
-  /** Ids, smallest segment first. */
+  /** Ids. */
   readonly inputs: readonly string[];
   /** Ids of segments that supersede rows of the inputs, and stay as they are: such rows are left out. */
   readonly against: readonly string[];
@@ -86,14 +86,15 @@ export function planMerge(
   const flats = bySize.filter((segment) => segment.kind === "flat");
   const flatRows = total(flats);
   if (flats.length > flatSegmentsMax || flatRows > flatRowsMax) {
-    const inputs = takeWhile(flats, rowsMax);
-    if (inputs.length === flats.length) {
+    const fitting = takeWhile(flats, rowsMax);
+    if (fitting.length === flats.length) {
       // A small result stays flat, and then a graph is no business of this merge.
-      if (flatRows > flatRowsMax) cascade(inputs, bySize, { rowsMax, growth });
+      if (flatRows > flatRowsMax) cascade(fitting, bySize, { rowsMax, growth });
     }
     // Alone, a flat segment gains by a merge only when it has rows enough for a graph: its tombstones stay what they are.
-    if (inputs.length > 1 || inputs.some((segment) => segment.rows > flatRowsMax))
-      return { inputs: idsOf(inputs), against: [], reason: "flats" };
+    const isGain = (segment: Segment): boolean => segment.rows > flatRowsMax;
+    const inputs = fitting.length > 1 ? fitting : flats.filter(isGain).slice(0, 1);
+    if (inputs.length > 0) return { inputs: idsOf(inputs), against: [], reason: "flats" };
   }
   const stale = bySize.find((segment) => isToReclaim(manifest, segment, time, limits));
   if (stale) return { inputs: [stale.id], against: againstOf(bySize, stale), reason: "stale" };
@@ -152,7 +153,8 @@ function isToReclaim(
 
 /**
  * Two segments that have lain beside each other for long, and no merge has compared: what one of them supersedes in the other
- * would stay. Flats are merged with each other, a graph (the smaller one) is rebuilt, and counted in all others.
+ * would stay. Flats are merged with each other, a graph (the smaller one) is rebuilt, and counted in all others. Whatever fits
+ * beside it, the one that is due is an input: so each such merge leaves fewer that are old, and they come to an end.
  */
 function planCount(
   manifest: Manifest,
@@ -163,10 +165,11 @@ function planCount(
   const old = bySize.filter(({ id }) => nowMs - ulidTimeMs(id) > limits.uncountedMsMax);
   const due = old.find((one) => old.some((other) => one !== other && !isCounted(one, other)));
   if (due === undefined) return null;
-  const flats = bySize.filter(({ kind }) => kind === "flat");
-  const inputs = due.kind === "flat" ? takeWhile(flats, segmentRowsMax(manifest.dims, limits)) : [due];
-  // Those without clusters.bin are small: their records are read instead.
-  const against = bySize.filter((one) => isSmallGraph(one) && !inputs.includes(one));
+  const beside = due.kind === "flat" ? bySize.filter((one) => one.kind === "flat" && one !== due) : [];
+  const inputs = takeWhile([due, ...beside], segmentRowsMax(manifest.dims, limits));
+  // Those without clusters.bin cannot be asked: their records are read instead, of flats that did not fit only once they are old.
+  const isRead = (one: Segment): boolean => isSmallGraph(one) || (one.kind === "flat" && old.includes(one));
+  const against = bySize.filter((one) => !inputs.includes(one) && isRead(one));
   return { inputs: idsOf(inputs), against: idsOf(against), reason: "count" };
 }
 
@@ -176,7 +179,7 @@ export const isCounted = (one: Segment, other: Segment): boolean =>
 
 const idsOf = (segments: readonly Segment[]): string[] => segments.map(({ id }) => id);
 
-/** As many flats, smallest first, as one segment may hold; always at least one. */
+/** Of flats, in this order, as many as one segment may hold; always the first. */
 function takeWhile(flats: readonly Segment[], rowsMax: number): Segment[] {
   const taken: Segment[] = [];
   let rows = 0;

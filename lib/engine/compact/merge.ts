@@ -21,7 +21,7 @@ import { readHead, readHeadIfPlaced } from "../shard/head.ts";
 import { HeldLease, mergeLease } from "../shard/lease.ts";
 import { mergeOnce } from "./merge-step.ts";
 
-/** Merges of one run of one shard: each makes the segments fewer. */
+/** Merges of one run of one shard; the next run goes on. */
 const mergesMax = 32;
 
 export interface MergeReport {

@@ -9,6 +9,7 @@ import {
   planMerge,
   segmentRowsMax,
 } from "../../../lib/core/policy/merge-plan.ts";
+import { segmentsAfter } from "../../../lib/core/policy/staleness.ts";
 
 const day = 24 * 3_600_000;
 const nowMs = 100 * day;
@@ -133,4 +134,94 @@ test("merge after merge loses no row, and comes to an end with few flat segments
       expect(flats.length).toBeLessThanOrEqual(limits.flatSegmentsMax);
     }),
   );
+});
+
+/** Of few ids or of so many that hardly two fit into one segment: rows, tombstones, or both. */
+const crowded: fc.Arbitrary<Segment[]> = fc
+  .array(
+    fc.record({
+      ageDays: fc.constantFrom(0, 2, 60),
+      isGraph: fc.boolean(),
+      isClustered: fc.boolean(),
+      rows: fc.constantFrom(0, 1, 40, 51, 900, 1_500),
+      tombstones: fc.constantFrom(0, 1, 15, 450),
+      dead: fc.constantFrom(0, 0, 300),
+    }),
+    { maxLength: 8 },
+  )
+  .map((all) =>
+    all
+      // None of no rows is published, and none of few has a graph.
+      .filter(({ rows, tombstones }) => rows + tombstones > 0)
+      .map((shape, i) =>
+        segmentOf(ulidFloor(nowMs - shape.ageDays * day - i), {
+          ...shape,
+          isGraph: shape.isGraph && shape.rows > limits.flatRowsMax,
+        }),
+      ),
+  );
+
+/** The version after a merge that keeps every row, while clusters.bin of every neighbour says that it may hold a third of them. */
+function mergedAmid(manifest: Manifest, plan: MergePlan, id: string): Manifest {
+  const taken = manifest.segments.filter((one) => plan.inputs.includes(one.id));
+  const rows = taken.reduce((sum, one) => sum + one.rows, 0);
+  const tombstones = taken.reduce((sum, one) => sum + one.tombstones, 0);
+  const shape = {
+    ageDays: 0,
+    isGraph: rows > limits.flatRowsMax,
+    isClustered: rows > 900,
+    rows,
+    tombstones,
+    dead: 0,
+  };
+  const asked = manifest.segments.filter(
+    (one) => !plan.inputs.includes(one.id) && "clusters.bin" in one.files,
+  );
+  const merged = {
+    plan,
+    output: segmentOf(id, shape),
+    counted: new Map(asked.map((one) => [one.id, Math.floor(total(taken) / 3)])),
+    supersedes: new Map(plan.against.map((one) => [one, 0])),
+  };
+  return { ...manifest, segments: segmentsAfter(manifest, merged, nowMs) };
+}
+
+test("why a merge was made is no reason to merge its output: merges come to an end, whatever fits beside what", () => {
+  fc.assert(
+    fc.property(crowded, (segments) => {
+      let manifest = manifestOf(segments);
+      for (const days of [0, 2, 4, 11, 13]) {
+        const later = { ...time, nowMs: nowMs + days * day };
+        for (let step = 1; ; step++) {
+          const plan = planMerge(manifest, later, limits);
+          if (plan === null) break;
+          expect(step).toBeLessThanOrEqual(4 * segments.length);
+          const id = ulidFloor(later.nowMs + step);
+          manifest = mergedAmid(manifest, plan, id);
+          const next = planMerge(manifest, later, limits);
+          if (next?.reason === plan.reason) expect(next.inputs).not.toEqual([id]);
+        }
+      }
+    }),
+    { numRuns: 1_000 },
+  );
+});
+
+describe("flat segments of which two do not fit into one", () => {
+  const shape = { isGraph: false, isClustered: false, rows: 10, tombstones: 0, dead: 0 };
+  const flat = (ageDays: number, part: Partial<Shape>): Segment =>
+    segmentOf(ulidFloor(nowMs - ageDays * day), { ...shape, ageDays, ...part });
+  const deletes = { rows: 10, tombstones: 1_980 };
+
+  test("are compared when they are due, whatever smaller one has come since", () => {
+    const [fresh, one, other] = [flat(0, { rows: 20 }), flat(3, deletes), flat(2, deletes)];
+    expect(planOf([fresh, one, other])).toEqual({ inputs: [one.id], against: [other.id], reason: "count" });
+    const known = { sinceMs: null, by: { [one.id]: 0 } };
+    expect(planOf([fresh, one, { ...other, stale: known }])).toBeNull();
+  });
+
+  test("are given a graph when they have rows enough, whatever smaller one has come since", () => {
+    const [fresh, one, other] = [flat(0, { rows: 20 }), flat(3, { rows: 1_990 }), flat(2, { rows: 1_995 })];
+    expect(planOf([fresh, one, other])).toEqual({ inputs: [one.id], against: [], reason: "flats" });
+  });
 });

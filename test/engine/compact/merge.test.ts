@@ -87,6 +87,35 @@ test("counters as versions and an ingestion beside every merge: all twelve merge
   expect(await tombstonesOf(world, collection)).toBe(0);
 });
 
+test("flat segments that do not fit into one are compared once, whatever smaller one has come since", async () => {
+  const { world, collection } = await made("source");
+  const many = (of: string) => Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`${of}${i}`, 1]));
+  await publish(world, { put: { a: 1 }, deleted: many("one") });
+  await publish(world, { put: { a: 2 }, deleted: many("other") });
+  world.clock.advance(2 * day);
+  await publish(world, { put: { b: 1 } });
+  // A segment holds 20 rows and tombstones.
+  const few = {
+    ...limits,
+    flatSegmentsMax: 30,
+    flatRowsMax: 2,
+    segmentComponentsMax: 40,
+    uncountedMsMax: day,
+  };
+  const run = () =>
+    merge(world, collection, 0, { deadlineMs: world.clock.nowMs() + 60 * minute, limits: few });
+  expect(await run()).toMatchObject({ outcome: "done", merges: [{ inputs: 1, rows: 0 }] });
+  expect((await run()).merges).toEqual([]);
+  // The small one has been there for a day as well.
+  world.clock.advance(2 * day);
+  expect(await run()).toMatchObject({ outcome: "done", merges: [{ inputs: 1, rows: 1 }] });
+  world.clock.advance(2 * day);
+  expect((await run()).merges).toEqual([]);
+  expect(await idsIn(world)).toEqual(["a", "b"]);
+  expect((await verify(world, collection, 0)).faults).toEqual([]);
+  expect(await tombstonesOf(world, collection)).toBe(40);
+});
+
 test("a merge that leaves no row uploads nothing", async () => {
   const { world, collection } = await made("source");
   await publish(world, { put: { a: 1 } });
