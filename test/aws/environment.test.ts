@@ -17,7 +17,7 @@ test("a complete environment is parsed, with defaults for the two tunables", () 
     table: "Siltstone-dev-Table",
     queueUrl: "http://127.0.0.1:9324/000000000000/deltas",
     deadLetterQueueUrl: "https://sqs.eu-central-1.amazonaws.com/123456789012/dead",
-    refreshSeconds: 10,
+    refreshSeconds: 5,
     cacheBytesMax: 268_435_456,
     groupFunctions: [],
   });
