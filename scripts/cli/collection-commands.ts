@@ -218,7 +218,7 @@ async function describe(session: Session, name: string): Promise<Outcome> {
           backlog?.deltas ?? "",
         ],
   );
-  const shown = table(["SHARD", "VERSION", "SEGMENTS", "ROWS", "SIZE", "UNMERGED DELTAS"], rows);
+  const shown = table(["SHARD", "VERSION", "SEGMENTS", "ROWS", "SIZE", "BACKLOG"], rows);
   return {
     value: { collection, shards },
     text: `${name}\n${configuration(collection)}\n\n${shown}`,

@@ -112,7 +112,7 @@ describe("the format", () => {
     for (const retention of [0, -1, 1.5, 36_501, "always", null] as never[])
       expect(() => made(retention)).toThrow(/tombstoneRetention must be an integer from 1 to 36500/);
     const stored = (change: object) => () => decodeCollection(encodeSealed({ ...made(), ...change }), "k");
-    expect(stored({ tombstoneRetention: "never" })).toThrow(/no field of format 1/);
+    expect(stored({ tombstoneRetention: "never" })).toThrow(/is not a field of format 1/);
     expect(stored({ format: 2 })).toThrow(/tombstoneRetention/);
     expect(stored({ format: 0 })).toThrow("this version reads 1 to 2");
     expect(stored({ format: 3 })).toThrow("has format 3 and this version reads 2");
