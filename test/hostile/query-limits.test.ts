@@ -323,7 +323,7 @@ test("an event that is shaped like a URL's costs no more than its length", async
   const event = (more: object) => ({ version: "2.0", requestContext: { http: { method: "GET" } }, ...more });
   const post = (more: object) => ({ version: "2.0", requestContext: { http: { method: "POST" } }, ...more });
   for (const [call, reason] of [
-    [event({ rawPath: `${"/".repeat(2_900_000)}x` }), /^path: has 2900001 characters/],
+    [event({ rawPath: `${"/".repeat(2_900_000)}x` }), /^path: no served path has 2900001 characters/],
     [post({ rawPath: "/", body: { collection: "docs" } }), /^body: is not text/],
     [post({ rawPath: "/", body: 7 }), /^body: is not text/],
     [post({ rawPath: {} }), /^path: /],
