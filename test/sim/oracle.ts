@@ -93,6 +93,11 @@ interface ShardTruth {
   /** The pointer was there, and was deleted. */
   isLost: boolean;
   lostAt: number;
+  /**
+   * The floor that the lost pointer carried. What it gave up, its garbage collector may go on deleting while the pointer is
+   * away; the floor that a repair infers is no lower.
+   */
+  lostFloor: number;
   /** When it was last there again. */
   restoredAt: number;
 }
@@ -188,6 +193,7 @@ export class Oracle {
       pointer: null,
       isLost: false,
       lostAt: 0,
+      lostFloor: 0,
       restoredAt: 0,
     };
     this.shards.set(name, known);
@@ -244,6 +250,7 @@ export class Oracle {
     if (kind === "quarantine" && name.endsWith(".arrow")) this.#quarantineDeleted(shard, key);
     if (kind === "pointer.json") {
       const truth = this.shard(shard);
+      truth.lostFloor = truth.pointer?.floor.version ?? truth.lostFloor;
       truth.pointer = null;
       truth.isLost = true;
       truth.lostAt = this.tick();
@@ -573,10 +580,10 @@ export class Oracle {
   }
 
   #isKept(shard: string, { version, commit }: Published): boolean {
-    const { pointer, versions } = this.shard(shard);
+    const { pointer, versions, lostFloor } = this.shard(shard);
     if (versions.get(version)?.commit !== commit) return false;
     for (const pin of this.pins.values()) if (pin.shard === shard && pin.version === version) return true;
-    return pointer === null || version >= pointer.floor.version;
+    return version >= (pointer?.floor.version ?? lostFloor);
   }
 
   #versionFileDeleted(shard: string, key: string): void {

@@ -32,7 +32,7 @@ export function judgeError(
   const window = { ...began, damageSince: asked.consistency === "eventual" ? damageSince : began.beganAt };
   const { kind, message } = error;
   const saysFull = kind === "unavailable" && message.includes("no space is left");
-  if (saysFull && oracle.mayLackSpace(asked.process, window.beganAt)) return "injected";
+  if (saysFull && oracle.mayLackSpace(asked.process, window.damageSince)) return "injected";
   if (kind === "corrupt" && oracle.isFlipped(asked.process, window.damageSince)) return "injected";
   if (kind === "unavailable" && message.includes("injected: ")) return "injected";
   // Nothing was published when it was last looked, and to look again took too long.
