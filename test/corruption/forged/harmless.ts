@@ -1,11 +1,8 @@
 import type { Asked } from "./child.ts";
 import { inChildren } from "./in-children.ts";
 
-/**
- * Of the child process, which holds a small world and is in no hurry to collect what hundreds of cases left: none of it goes by
- * what a forged number says, which is gigabytes.
- */
-const rssBytesMax = 1.5e9;
+/** Of the child process, which holds a small world: none of it goes by what a forged number says. */
+const rssBytesMax = 500e6;
 /** Of one case: all that reads a segment, a dozen times. The machine may have other things to do. */
 const secondsMax = 20;
 

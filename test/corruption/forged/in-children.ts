@@ -28,9 +28,13 @@ export async function inChildren({ metric, names }: Asked): Promise<Outcome[]> {
 
 async function oneChild(asked: Asked, outcomes: Outcome[]): Promise<void> {
   const file = join(root, "test/corruption/forged/child.ts");
-  const child = spawn(process.execPath, [...plantingArguments(), file, JSON.stringify(asked)], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
+  const child = spawn(
+    process.execPath,
+    ["--expose-gc", ...plantingArguments(), file, JSON.stringify(asked)],
+    {
+      stdio: ["ignore", "pipe", "inherit"],
+    },
+  );
   const ended = new Promise<string>((resolve) => {
     child.on("close", (code, signal) => resolve(signal ?? `exit code ${code}`));
   });
