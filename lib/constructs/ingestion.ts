@@ -15,6 +15,7 @@ import { Queue, QueueEncryption } from "aws-cdk-lib/aws-sqs";
 import { Construct } from "constructs";
 import { functions } from "../contract/functions.ts";
 import { env, type Stage } from "../contract/names.ts";
+import { checkSetting } from "../contract/settings.ts";
 import { checkCollectionName } from "../core/model/collection.ts";
 import { functionTimeoutMs } from "../core/policy/time-bounds.ts";
 import { allowing, HandlerFunction } from "./handler-function.ts";
@@ -78,7 +79,7 @@ export class Ingestion extends Construct {
       description: functions.producer.description,
       codeFolder: props.codeFolder,
       architecture: props.architecture,
-      memoryMiB: props.memoryMiB ?? 512,
+      memoryMiB: checkSetting("producerMemoryMiB", props.memoryMiB),
       timeoutSeconds: functionTimeoutMs.producer / 1000,
       reservedConcurrency: props.reservedConcurrency,
       environment: this.environment,

@@ -7,7 +7,7 @@ import type { Embedder, Purpose } from "./embedder.ts";
 import { lexicalEmbedder } from "./lexical-embedder.ts";
 
 /** Null where the collection's vectors come from its users. */
-export function embedderOf({ embedder, dims }: Collection): Embedder | null {
+function embedderOf({ embedder, dims }: Collection): Embedder | null {
   switch (embedder) {
     case null:
       return null;

@@ -18,7 +18,6 @@ import { documentBytesMax } from "../core/model/check-records.ts";
 import { invalid } from "../core/model/errors.ts";
 import type { Embedder } from "./embedder.ts";
 
-export const lexicalEmbeddingVersion = "lexical-1";
 export const lexicalDims = 384;
 const gramMin = 3;
 const gramMax = 5;

@@ -124,7 +124,7 @@ export interface LeaseTable {
     name: string,
     request: { owner: string; leaseMs: number; nowMs: number; epochAbove?: number },
   ): Promise<{ kind: "acquired"; lease: Lease } | { kind: "held"; by: Lease }>;
-  /** Extends a lease that `lease.owner` still holds in `lease.epoch`; false when another holder has it by now. */
+  /** Extends a lease that `lease.owner` still holds in `lease.epoch`; null when another holder has it by now. */
   extend(lease: Lease, request: { leaseMs: number; nowMs: number }): Promise<Lease | null>;
   /** Gives the lease up, if it is still this owner's and epoch's. */
   release(lease: Lease): Promise<void>;
@@ -145,7 +145,7 @@ export interface Lease {
   readonly expiresAtMs: number;
 }
 
-/** Time and identity. Nothing in lib/engine or lib/core reads a clock or a random number in any other way. */
+/** Time and identity. Nothing in lib/engine or lib/core reads the time or a random number in any other way; how long something took is measured besides. */
 export interface Clock {
   nowMs(): number;
   sleep(ms: number): Promise<void>;

@@ -17,16 +17,17 @@ import { damageOf } from "./records-db.ts";
 /** `folder` holds the segment's verified files. Throws `corrupt`. */
 export function checkClusters(folder: string, collection: Collection, segment: Segment): void {
   const path = join(folder, "clusters.bin");
-  const fd = openSync(path, "r");
   const vectors = new VectorFile(join(folder, "vectors.f32"), collection.dims);
+  let fd: number | null = null;
   const read = ({ start, limit }: { start: number; limit: number }, sha256: Uint8Array): Buffer => {
     const bytes = Buffer.alloc(limit - start);
-    readSync(fd, bytes, 0, bytes.length, start);
+    readSync(fd!, bytes, 0, bytes.length, start);
     if (!hash("sha256", bytes, "buffer").equals(sha256))
       throw new Error(`the sha256 of its bytes ${start} to ${limit} is another`);
     return bytes;
   };
   try {
+    fd = openSync(path, "r");
     const head = segment.files["clusters.bin"]!.head!;
     const headBytes = read({ start: 0, limit: head.bytes }, Buffer.from(head.sha256, "hex"));
     const clusters = Clusters.decode(headBytes, path, collection, segment);
@@ -50,7 +51,7 @@ export function checkClusters(folder: string, collection: Collection, segment: S
   } catch (error) {
     throw damageOf(path, error);
   } finally {
-    closeSync(fd);
+    if (fd !== null) closeSync(fd);
     vectors.close();
   }
 }

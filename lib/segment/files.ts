@@ -71,6 +71,20 @@ export async function withFolder<T>(work: (folder: string) => Promise<T>): Promi
   }
 }
 
+/** What has been opened together, and is closed together: also when the next of it does not open. */
+export class Opened {
+  readonly #all: { close(): void }[] = [];
+
+  add<T extends { close(): void }>(one: T): T {
+    this.#all.push(one);
+    return one;
+  }
+
+  close(): void {
+    for (const one of this.#all.splice(0)) one.close();
+  }
+}
+
 /** Vectors of vectors.f32 by label; reads ahead while labels ascend by one, so that a scan costs few reads. */
 export class VectorFile {
   readonly #fd: number;
@@ -144,9 +158,10 @@ export async function measureRows(
   checkpoint: () => Promise<void> = async () => {},
 ): Promise<Measured> {
   const slots = statSync(join(folder, "vectors.f32")).size / (dims * 4);
-  const db = openRecords(join(folder, "records.db"));
-  const vectors = new VectorFile(join(folder, "vectors.f32"), dims);
+  const opened = new Opened();
   try {
+    const db = opened.add(openRecords(join(folder, "records.db")));
+    const vectors = opened.add(new VectorFile(join(folder, "vectors.f32"), dims));
     const checksum = new Checksum();
     const digests = Buffer.alloc(slots * digestBytes);
     let rows = 0;
@@ -166,8 +181,7 @@ export async function measureRows(
     minVersion = Math.min(minVersion, maxVersion);
     return { sum: checksum.sum(), rows, slots, minVersion, maxVersion, digests };
   } finally {
-    db.close();
-    vectors.close();
+    opened.close();
   }
 }
 

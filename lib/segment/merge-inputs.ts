@@ -11,7 +11,7 @@ import { type VectorSpace, vectorProblem } from "../core/model/vector.ts";
 import type { Counts } from "../core/policy/staleness.ts";
 import { openCheckedRecords } from "./check-records.ts";
 import { type Clusters, idHash } from "./clusters.ts";
-import { VectorFile } from "./files.ts";
+import { Opened, VectorFile } from "./files.ts";
 import {
   type StoredRow,
   type StoredTombstone,
@@ -37,19 +37,18 @@ export async function withInputs<T>(
   collection: Pick<Collection, "dims" | "fields">,
   work: (open: readonly OpenInput[]) => Promise<T>,
 ): Promise<T> {
-  const open: OpenInput[] = [];
+  const opened = new Opened();
   try {
+    const open: OpenInput[] = [];
     for (const input of inputs) {
-      const db = await openCheckedRecords(join(input.folder, "records.db"), collection, input.segment);
-      const vectors = new VectorFile(join(input.folder, "vectors.f32"), collection.dims);
+      const records = join(input.folder, "records.db");
+      const db = opened.add(await openCheckedRecords(records, collection, input.segment));
+      const vectors = opened.add(new VectorFile(join(input.folder, "vectors.f32"), collection.dims));
       open.push({ ...input, db, vectors });
     }
     return await work(open);
   } finally {
-    for (const { db, vectors } of open) {
-      db.close();
-      vectors.close();
-    }
+    opened.close();
   }
 }
 

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { compareOrder, type RowOrder } from "../core/model/row.ts";
 import type { OpenSegment } from "./open-segment.ts";
-import { arraysOf, damageOf } from "./records-db.ts";
+import { arraysOf, damageOf, orderOf } from "./records-db.ts";
 
 /** Pages of the table in memory; what is beyond them lies in a temporary file. */
 const cacheKiB = 32 * 1024;
@@ -88,9 +88,3 @@ export class NewestWrites {
 }
 
 const labelIn = (table: string): string => (table === "rows" ? "s.label" : "NULL");
-
-const orderOf = (pair: readonly unknown[], at: number): RowOrder => ({
-  version: pair[at] as number,
-  delta: pair[at + 1] as string,
-  row: pair[at + 2] as number,
-});

@@ -20,7 +20,7 @@ import { VectorFile } from "./files.ts";
 import { entriesToSql, filterToSql } from "./filter-sql.ts";
 import { exactRows, Graph, type Hit } from "./graph.ts";
 import { OpenRecords, RecordsPool } from "./open-records.ts";
-import { arraysOf, damageOf, recordsUri, type StoredRow } from "./records-db.ts";
+import { arraysOf, damageOf, isTextOrNull, orderOf, recordsUri, type StoredRow } from "./records-db.ts";
 import { efFor, efsBeforeExact, visitsMax } from "./search-cost.ts";
 
 /** Filters whose labels are kept per segment. */
@@ -330,8 +330,12 @@ export class OpenSegment {
       const row = this.#records.selectRow.get(label, Number(wanted)) as unknown as AnswerColumns | undefined;
       if (row === undefined) throw new Error(`it has no row ${label}`);
       const [id, version, document, metadata] = row;
-      const isText = (value: unknown) => value === null || typeof value === "string";
-      if (typeof id !== "string" || typeof version !== "number" || !isText(document) || !isText(metadata))
+      if (
+        typeof id !== "string" ||
+        typeof version !== "number" ||
+        !isTextOrNull(document) ||
+        !isTextOrNull(metadata)
+      )
         throw new Error(`row ${label} has columns of other types`);
       return { label, id, version, document, metadata };
     });
@@ -380,12 +384,6 @@ function ranksOf(db: DatabaseSync, slots: number): Uint32Array {
   });
   return ranks;
 }
-
-const orderOf = (pair: unknown[], at: number): RowOrder => ({
-  version: pair[at] as number,
-  delta: pair[at + 1] as string,
-  row: pair[at + 2] as number,
-});
 
 function residentVectors(folder: string, collection: Collection, slots: number): Float32Array {
   const { dims, metric } = collection;

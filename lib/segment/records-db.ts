@@ -113,15 +113,13 @@ export class RecordsWriter {
   constructor(path: string, collection: Pick<Collection, "fields">, from: "new" | "copy" = "new") {
     this.#fields = sortedFields(collection.fields);
     this.#db = new DatabaseSync(path);
-    const { columns, lists } = fieldColumns(collection.fields);
-    this.#db.exec("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE");
-    // What is deleted from a copy is a document that was deleted or replaced: its text must not stay in free pages.
-    this.#db.exec(`PRAGMA cache_size = -${writerCacheKiB}; PRAGMA secure_delete = ON`);
-    if (from === "new") {
-      this.#db.exec(`PRAGMA application_id = ${applicationId}; PRAGMA user_version = ${recordsFormat}`);
-      this.#db.exec(schemaOf(collection.fields));
+    try {
+      this.#begin(collection, from);
+    } catch (error) {
+      this.#db.close();
+      throw error;
     }
-    this.#db.exec("BEGIN");
+    const { columns, lists } = fieldColumns(collection.fields);
     const names = [
       "label",
       "id",
@@ -143,6 +141,17 @@ export class RecordsWriter {
     this.#insertValue = new Map(
       lists.map(({ field, table }) => [field, this.#db.prepare(`INSERT INTO ${table} VALUES (?,?)`)]),
     );
+  }
+
+  #begin({ fields }: Pick<Collection, "fields">, from: "new" | "copy"): void {
+    this.#db.exec("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE");
+    // What is deleted from a copy is a document that was deleted or replaced: its text must not stay in free pages.
+    this.#db.exec(`PRAGMA cache_size = -${writerCacheKiB}; PRAGMA secure_delete = ON`);
+    if (from === "new") {
+      this.#db.exec(`PRAGMA application_id = ${applicationId}; PRAGMA user_version = ${recordsFormat}`);
+      this.#db.exec(schemaOf(fields));
+    }
+    this.#db.exec("BEGIN");
   }
 
   addRow(label: number, row: Omit<Row, "vector">): void {
@@ -237,5 +246,13 @@ export function* writesOf(db: DatabaseSync, ids: Iterable<string>): Generator<Wr
   }
 }
 
-const isTextOrNull = (value: unknown): boolean => value === null || typeof value === "string";
+export const isTextOrNull = (value: unknown): value is string | null =>
+  value === null || typeof value === "string";
+
+/** The order that a joined row gives in three columns from `at` on. */
+export const orderOf = (columns: readonly unknown[], at: number): RowOrder => ({
+  version: columns[at] as number,
+  delta: columns[at + 1] as string,
+  row: columns[at + 2] as number,
+});
 const nameOf = (db: DatabaseSync): string => db.location() ?? "records.db";

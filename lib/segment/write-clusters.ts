@@ -13,7 +13,7 @@ import { normalise } from "../core/model/vector.ts";
 import { type BucketEntry, encodeBucket } from "./cluster-buckets.ts";
 import type { Clustering } from "./clustering.ts";
 import { bucketOfHash, bucketsFor, Clusters, encodeInvertedList, idHash } from "./clusters.ts";
-import { hashFile, shortageIn, VectorFile } from "./files.ts";
+import { hashFile, Opened, shortageIn, VectorFile } from "./files.ts";
 import { arraysOf, openRecords, type StoredTombstone, storedTombstones } from "./records-db.ts";
 
 /** A cluster of more rows (the same vector very often, say) becomes several inverted lists, as each is fetched whole. */
@@ -29,15 +29,17 @@ export async function writeClusters(
   digests: Buffer,
   checkpoint: () => Promise<void>,
 ): Promise<FileEntry> {
-  const writer = new Writer(folder, collection, checkpoint);
+  const opened = new Opened();
   try {
+    const writer = new Writer(folder, collection, { opened, checkpoint });
     await writer.writeInvertedLists(clustering);
     await writer.writeBuckets(digests);
     writer.writeHead();
+    opened.close();
+    return { ...(await hashFile(writer.path)), head: writer.headEntry };
   } finally {
-    writer.close();
+    opened.close();
   }
-  return { ...(await hashFile(writer.path)), head: writer.headEntry };
 }
 
 class Writer {
@@ -60,12 +62,14 @@ class Writer {
   constructor(
     folder: string,
     { dims, metric }: Pick<Collection, "dims" | "metric">,
-    checkpoint: () => Promise<void>,
+    { opened, checkpoint }: { readonly opened: Opened; readonly checkpoint: () => Promise<void> },
   ) {
     this.path = join(folder, "clusters.bin");
-    this.#db = openRecords(join(folder, "records.db"));
-    this.#vectors = new VectorFile(join(folder, "vectors.f32"), dims);
-    this.#fd = openSync(this.path, "wx");
+    this.#db = opened.add(openRecords(join(folder, "records.db")));
+    this.#vectors = opened.add(new VectorFile(join(folder, "vectors.f32"), dims));
+    const fd = openSync(this.path, "wx");
+    opened.add({ close: () => closeSync(fd) });
+    this.#fd = fd;
     this.#dims = dims;
     this.#metric = metric;
     this.#checkpoint = checkpoint;
@@ -90,12 +94,6 @@ class Writer {
 
   get headEntry(): { bytes: number; sha256: string } {
     return { bytes: this.#head.bytes.length, sha256: hash("sha256", this.#head.bytes, "hex") };
-  }
-
-  close(): void {
-    closeSync(this.#fd);
-    this.#vectors.close();
-    this.#db.close();
   }
 
   async writeInvertedLists({ centroids: clusters, clusterOf: clusterOfLabel }: Clustering): Promise<void> {

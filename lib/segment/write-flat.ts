@@ -17,9 +17,11 @@ export async function writeFlatSegment(
   id: string,
   rows: readonly Row[],
 ): Promise<Segment> {
-  const records = new RecordsWriter(join(folder, "records.db"), collection);
   const vectors = await open(join(folder, "vectors.f32"), "wx");
+  let opened: RecordsWriter | null = null;
   try {
+    const records = new RecordsWriter(join(folder, "records.db"), collection);
+    opened = records;
     const live = rows.filter((row) => row.vector !== null);
     for (let start = 0; start < live.length; start += vectorBatch) {
       const part = live.slice(start, start + vectorBatch);
@@ -33,7 +35,7 @@ export async function writeFlatSegment(
     for (const row of rows) if (row.vector === null) records.addTombstone(row);
     records.finish();
   } finally {
-    records.abandon();
+    opened?.abandon();
     await vectors.close();
   }
   const measured = await measureRows(folder, collection.dims);

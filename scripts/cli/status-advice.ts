@@ -65,7 +65,7 @@ export function adviceFor(status: ShardStatus): string[] {
     advice.push(`${name}: the last run left ${left.deltas} of its deltas in the backlog: ${left.reason}`);
   if (snapshot !== null && snapshot.flatSegments > flatSegmentsMany) {
     advice.push(
-      `${name}: ${snapshot.flatSegments} small segments wait to be ingested: silt compact ${collection}`,
+      `${name}: ${snapshot.flatSegments} small segments wait to be merged: silt compact ${collection}`,
     );
   }
   return advice;

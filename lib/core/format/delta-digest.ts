@@ -17,7 +17,7 @@ const missingText = 0xffffffff;
 /** Small pieces are gathered up to this size: one hash call for many rows. */
 const gatherBytes = 64 * 1024;
 
-export const opByte = { upsert: 1, delete: 2 } as const;
+const opByte = { upsert: 1, delete: 2 } as const;
 export type DeltaOp = keyof typeof opByte;
 
 export class DeltaDigest {

@@ -78,7 +78,7 @@ export function pinOfKey(shard: ShardRef, key: string): string | null {
 }
 
 /** The ULID of a delta that was put aside, in its own key or its reason's, or null. */
-export function quarantinedOfKey(shard: ShardRef, key: string): string | null {
+function quarantinedOfKey(shard: ShardRef, key: string): string | null {
   const prefix = quarantinePrefix(shard);
   const name = tail(key, prefix, ".arrow") ?? tail(key, prefix, ".json");
   return name !== null && isUlid(name) ? name : null;

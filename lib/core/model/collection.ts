@@ -74,14 +74,8 @@ export function checkCollectionName(name: unknown): string {
   return name;
 }
 
-/** Splits the `<base>_v<n>` convention; a name without it is generation 0 of itself. */
-export function generationOf(name: string): { base: string; generation: number } {
-  const match = /^(.+)_v([1-9][0-9]{0,8})$/.exec(name);
-  return match ? { base: match[1]!, generation: Number(match[2]) } : { base: name, generation: 0 };
-}
-
 /** Defaults that reach recall@10 ≥ 0.99 on real embeddings at moderate build cost (docs/lab/performance.md). */
-export const defaultIndex: IndexParameters = { M: 16, efConstruction: 100, efSearch: 100 };
+const defaultIndex: IndexParameters = { M: 16, efConstruction: 100, efSearch: 100 };
 
 export interface CollectionOptions {
   readonly name: string;

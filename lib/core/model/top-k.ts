@@ -9,7 +9,7 @@ export interface Ranked {
 }
 
 /** Nearest first; equal distances by id, so that one snapshot gives one answer whatever the order of its segments. */
-export function compareRanked(a: Ranked, b: Ranked): number {
+function compareRanked(a: Ranked, b: Ranked): number {
   return a.distance - b.distance || compareIds(a.id, b.id);
 }
 

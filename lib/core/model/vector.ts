@@ -9,9 +9,9 @@ import type { Metric } from "./collection.ts";
  * Largest squared norm: a quarter of the float32 maximum, so that the squared distance of two vectors (at most four
  * times the larger squared norm) still is a float32.
  */
-export const squaredNormMax = 2 ** 126;
+const squaredNormMax = 2 ** 126;
 /** Smallest squared norm under cosine: the smallest normal float32. Below, normalising divides by a rounding error. */
-export const squaredNormMin = 2 ** -126;
+const squaredNormMin = 2 ** -126;
 const float32Max = 3.4028234663852886e38;
 const base64Pattern = /^[A-Za-z0-9+/]*={0,2}$/;
 

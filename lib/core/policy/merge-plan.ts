@@ -101,8 +101,8 @@ export function planMerge(
   return planCount(manifest, bySize, time, limits);
 }
 
-/** One merge for ingestion makes no larger segment than a batch of deltas does. */
-const piledBytesMax = 96 * 1024 * 1024;
+/** One batch of deltas is held in memory whole; a merge that ingestion makes by itself is no larger. */
+export const batchBytesMax = 96 * 1024 * 1024;
 
 /** Of flat segments that have piled up, half, the smallest first, as far as their bytes are bounded; null when there are few. */
 export function planPiled({ segments }: Manifest): MergePlan | null {
@@ -112,14 +112,14 @@ export function planPiled({ segments }: Manifest): MergePlan | null {
   let bytes = 0;
   for (const segment of flats.sort((a, b) => segmentBytes(a) - segmentBytes(b) || (a.id < b.id ? -1 : 1))) {
     bytes += segmentBytes(segment);
-    if (inputs.length > flats.length / 2 || bytes > piledBytesMax) break;
+    if (inputs.length > flats.length / 2 || bytes > batchBytesMax) break;
     inputs.push(segment);
   }
   return inputs.length > 1 ? { inputs: idsOf(inputs), against: [], reason: "flats" } : null;
 }
 
 /** Rows of a segment that others of the version are known to supersede; an id that two of them hold counts twice. */
-export function supersededRows(manifest: Manifest, { stale, rows, tombstones }: Segment): number {
+function supersededRows(manifest: Manifest, { stale, rows, tombstones }: Segment): number {
   const counted = manifest.segments.reduce((sum, { id }) => sum + (stale?.by[id] ?? 0), 0);
   return Math.min(rows + tombstones, counted);
 }
@@ -174,7 +174,7 @@ function planCount(
 }
 
 /** Whether it is known how many ids of the one the other has written again: of which one does not matter, they are the same. */
-export const isCounted = (one: Segment, other: Segment): boolean =>
+const isCounted = (one: Segment, other: Segment): boolean =>
   one.stale?.by[other.id] !== undefined || other.stale?.by[one.id] !== undefined;
 
 const idsOf = (segments: readonly Segment[]): string[] => segments.map(({ id }) => id);

@@ -84,7 +84,7 @@ export const clockSkewMaxMs = 15 * 60_000;
 
 /**
  * A delta is acknowledged only when the time in its ULID, after its PUT was answered, is at most this long ago, and at most
- * `clockSetBackMaxMs` to come: a clock that keeps time is set back by less (lib/engine/write/produce.ts).
+ * `clockSetBackMaxMs` to come: a clock that keeps time is set back by less (lib/engine/shard/put-delta.ts).
  */
 export const deltaPutMaxMs = 15 * 60_000;
 export const clockSetBackMaxMs = 20_000;

@@ -4,11 +4,9 @@ import { deltaBytesMax } from "../../core/format/delta-header.ts";
 import { deltaKey, type ShardRef } from "../../core/format/keys.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { SiltstoneError } from "../../core/model/errors.ts";
+import { batchBytesMax } from "../../core/policy/merge-plan.ts";
 import { ingestEstimate, type ResourceBudget, shortageOf } from "../../core/policy/resource-estimate.ts";
 import type { ListedDelta } from "../shard/deltas.ts";
-
-/** One batch is held in memory whole: its Arrow bytes, its rows, and the segment being written. */
-const batchBytesMax = 96 * 1024 * 1024;
 
 /** The oldest deltas within a batch's bounds and what there is space for; `shortage` when not even one fits. */
 export function chooseBatch(

@@ -6,7 +6,7 @@ import { decodeNotification, type Notification } from "../../core/format/notific
 import type { Faults } from "../faults.ts";
 import type { DeltaQueue, QueueMessage } from "../ports.ts";
 
-/** Messages held at a time; the queue hides them from others meanwhile. */
+/** Messages of one run, whatever they say; the queue hides them from others meanwhile. */
 const messagesMax = 1_000;
 /** A queue with few messages may answer that it has none (SQS asks only some of its servers): it is asked once more. */
 const emptyAnswersMax = 2;
@@ -44,10 +44,12 @@ export class Inbox {
   /** A message that is not a notification goes to the dead-letter queue with its reason. */
   async receive(): Promise<Hint[]> {
     const hints: Hint[] = [];
-    for (let empty = 0; empty < emptyAnswersMax && hints.length < messagesMax; ) {
+    let received = 0;
+    for (let empty = 0; empty < emptyAnswersMax && received < messagesMax; ) {
       const messages = await this.#faults.attempt(receiving, () => this.#queue.receive());
       if (messages === null) break;
       empty = messages.length === 0 ? empty + 1 : 0;
+      received += messages.length;
       for (const message of messages) {
         const notice = decodeNotification(message.body);
         if (!("reason" in notice)) hints.push({ message, notice });

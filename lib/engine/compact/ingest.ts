@@ -1,9 +1,10 @@
 /**
  * Ingesting: a shard's backlog becomes one new flat segment. What a run costs depends on the deltas alone.
  *
- *  1. The shard's lease is taken; its epoch fences older holders.
- *  2. The head is read. A newer epoch there: fenced, stop.
- *  3. The deltas are listed (lib/engine/compact/listing.ts) and read, oldest first, up to a bounded batch (choose-batch.ts,
+ *  1. The head is read and the deltas are listed (lib/engine/compact/listing.ts). With none, nothing is done.
+ *  2. The shard's lease is taken; its epoch fences older holders, at publication. The head is read again, and where it is
+ *     another, the deltas are listed again.
+ *  3. The deltas are read, oldest first, up to a bounded batch (choose-batch.ts,
  *     ingest-batch.ts). What cannot be read goes to quarantine/. What the batch is made of is noted before (attempts.ts).
  *  4. They are folded, and written as one segment.
  *  5. Conservation: the checksum of all rows that came in must equal that of the rows read back from the segment's

@@ -1,6 +1,6 @@
 /**
  * Deltas that appeared below the low watermark: a producer slept between making the name and writing the object. It was
- * not acknowledged (lib/engine/write/produce.ts), no LIST of the compactor finds it, and no reader reads it. So that it does
+ * not acknowledged (lib/engine/shard/put-delta.ts), no LIST of the compactor finds it, and no reader reads it. So that it does
  * not lie there for ever, garbage collection puts it aside, where a person can look at it and put it back.
  *
  * A LIST from the very beginning walks over the delete markers of all that was ingested in the last two weeks, so a run looks
@@ -16,11 +16,12 @@ import type { Collection } from "../../core/model/collection.ts";
 import { corrupt } from "../../core/model/errors.ts";
 import { shardOf } from "../../core/model/shard-of.ts";
 import { ulidFloor, ulidTimeMs } from "../../core/model/ulid.ts";
+import { surveyMs } from "../../core/policy/time-bounds.ts";
 import type { World } from "../ports.ts";
 import { quarantine } from "../shard/quarantine.ts";
 import { ignoreStranger, type OnStranger, strangersOfList } from "../shard/strangers.ts";
 
-const windowMs = 2 * 3_600_000;
+const windowMs = 2 * surveyMs;
 const windowsOfDay = 12;
 
 /** Those that were put aside. `thorough`: from the very beginning, whatever the time of the day. */

@@ -27,7 +27,7 @@ const mergesMax = 32;
 export interface MergeReport {
   /**
    * `overtaken`: another writer changed the inputs; the next run plans anew. `outOfTime`: the next merge would take too
-   * long. `overBudget`: it needs more memory or disk than there is.
+   * long, or there were as many as one run makes. `overBudget`: it needs more memory or disk than there is.
    */
   readonly outcome: "done" | "busy" | "overtaken" | "outOfTime" | "overBudget";
   /** With `overBudget`: what is missing, and what to do about it. */

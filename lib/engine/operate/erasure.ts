@@ -32,7 +32,7 @@ import { mergeLimits } from "../../core/policy/merge-plan.ts";
 import { surveyMs } from "../../core/policy/time-bounds.ts";
 import { openCheckedRecords } from "../../segment/check-records.ts";
 import { withFolder } from "../../segment/files.ts";
-import { openRecords, type Write, writesOf } from "../../segment/records-db.ts";
+import { type Write, writesOf } from "../../segment/records-db.ts";
 import type { World } from "../ports.ts";
 import { tombstoneKeepMsOf } from "../shard/deltas.ts";
 import { readHead } from "../shard/head.ts";

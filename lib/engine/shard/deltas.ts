@@ -26,7 +26,7 @@ export const horizonMs = 30 * dayMs;
  * Nothing older is applied than what tombstones are kept for: so a delete can never be undone by something that arrives late
  * (docs/protocol.md, "Horizon").
  */
-export function horizonMsOf(collection: Collection): number {
+function horizonMsOf(collection: Collection): number {
   const retention = tombstoneRetentionOf(collection);
   return retention === "never" ? horizonMs : Math.min(horizonMs, retention * dayMs);
 }

@@ -8,6 +8,7 @@
  * there is no n + 2, before the pointer was last written.
  */
 import type { Manifest } from "../../core/format/manifest.ts";
+import { clockSkewMaxMs } from "../../core/policy/time-bounds.ts";
 import { commitTimeMs } from "./history.ts";
 
 export interface Retention {
@@ -42,7 +43,7 @@ export const defaultRetention: Retention = {
 export const goneMs = ({ keptMsMax }: Pick<Retention, "keptMsMax">): number => 3 * keptMsMax;
 
 /** Clocks of two processes differ by less: S3 refuses a request whose clock is more than 15 minutes off. */
-export const skewMaxMs = 30 * 60_000;
+export const skewMaxMs = 2 * clockSkewMaxMs;
 
 /**
  * The oldest version that is kept; 0 when all are. `chain` is the published one, newest first. `pointerMs`: when the pointer was

@@ -34,7 +34,10 @@ const limitsOfOne = (): FetchLimits => ({
 export const searchedFiles = ({ kind }: Pick<Segment, "kind">): SegmentFile[] =>
   kind === "hnsw" ? ["index.hnsw", "records.db"] : ["vectors.f32", "records.db"];
 
-/** Fetches `files` of a segment into `folder` (made when needed). Throws `corrupt` naming the object. */
+/**
+ * Fetches `files` of a segment into `folder` (made when needed). Throws `corrupt` naming the object, when nothing is written into
+ * the folder any more: it may be deleted then.
+ */
 export async function fetchSegment(
   store: ObjectStore,
   shard: ShardRef,
@@ -52,7 +55,8 @@ export async function fetchSegment(
       join(folder, file),
       limits.parts,
     );
-  await Promise.all(files.map((file) => limits.files(() => fetch(file))));
+  const fetched = await Promise.allSettled(files.map((file) => limits.files(() => fetch(file))));
+  for (const one of fetched) if (one.status === "rejected") throw one.reason;
 }
 
 async function fetchFile(
