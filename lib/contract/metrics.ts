@@ -137,7 +137,8 @@ export const metrics = {
     ...count,
     ofCollection: true,
     emittedBy: "query",
-    description: "an answer from an older version, since the newest is damaged",
+    description:
+      "an answer from an older version, since the newest is damaged or of a newer format, or S3 did not answer",
   },
   ColdLoadDuration: {
     unit: "Milliseconds",
