@@ -1,9 +1,9 @@
 /**
- * The CDK app: `cdk deploy -c stage=dev|staging|prod [-c architecture=arm64] [-c queryGroups=N]`. One stack per stage, in
+ * The CDK app: `cdk deploy -c stage=NAME [-c architecture=arm64] [-c queryGroups=N]`. One stack per stage, in
  * whatever account and region the caller's credentials name.
  */
 import { App } from "aws-cdk-lib";
-import { stages } from "../lib/contract/names.ts";
+import { isStage, stageRule } from "../lib/contract/names.ts";
 import { addStack } from "../scripts/build/synthesize.ts";
 
 /** Run by the CDK command line, which passes the context and the output folder in the environment. */
@@ -14,7 +14,9 @@ export async function main(): Promise<void> {
     const misnamed = app.node.tryGetContext("env");
     if (misnamed !== undefined)
       throw new Error(`-c env=…: the stage is said with -c stage=…, got ${JSON.stringify(misnamed)}`);
-    const stage = oneOf("stage", app.node.tryGetContext("stage") ?? "dev", stages);
+    const stage: unknown = app.node.tryGetContext("stage") ?? "dev";
+    if (typeof stage !== "string" || !isStage(stage))
+      throw new Error(`-c stage=… is ${stageRule}, got ${JSON.stringify(stage)}`);
     const architecture = oneOf("architecture", app.node.tryGetContext("architecture") ?? "x64", [
       "x64",
       "arm64",

@@ -33,7 +33,7 @@ const shardLinesMax = 100;
 clearScratch();
 const environment = parseEnvironment(process.env);
 const world = awsWorld(environment, requestBounds.compactor);
-const service = telemetry({ stage: environment.stage, service: "compactor" });
+const service = telemetry({ ...environment, service: "compactor" });
 const sweep = new Sweep();
 
 export const handler = lambdaHandler(

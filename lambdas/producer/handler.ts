@@ -10,7 +10,7 @@ import { producerEvent } from "./event.ts";
 
 const environment = parseEnvironment(process.env);
 const world = producerWorld(environment);
-const service = telemetry({ stage: environment.stage, service: "producer" });
+const service = telemetry({ ...environment, service: "producer" });
 
 export const handler = lambdaHandler(
   { telemetry: service, failureMetric: "ProduceErrors" },

@@ -26,7 +26,7 @@ import { parseQueryEvent, type QueryEvent } from "./event.ts";
 clearScratch();
 const environment = parseEnvironment(process.env);
 const { stage, groupFunctions } = environment;
-const service = telemetry({ stage, service: "query" });
+const service = telemetry({ ...environment, service: "query" });
 const { sockets, files } = shareDescriptors();
 const world = awsWorld(environment, { ...requestBounds.query, sockets });
 const isFront = groupFunctions.length > 0;

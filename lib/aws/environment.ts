@@ -2,12 +2,13 @@
  * The environment variables of the functions (lib/contract/names.ts `env`), parsed once into a complete value. Every function
  * gets all the names; a missing or wrong one fails at start, with the variable, the range and the value named.
  */
-import { env, type Stage, stages } from "../contract/names.ts";
+import { env, isStage, stageRule } from "../contract/names.ts";
 import { settings } from "../contract/settings.ts";
 import { invalid, type Problem } from "../core/model/errors.ts";
 
 export interface Environment {
-  readonly stage: Stage;
+  readonly stage: string;
+  readonly store: string;
   readonly bucket: string;
   readonly table: string;
   readonly queueUrl: string;
@@ -26,7 +27,8 @@ export function parseEnvironment(variables: Variables): Environment {
   const problems: Problem[] = [];
   const read = reader(variables, problems);
   const environment: Environment = {
-    stage: read.oneOf(env.stage, stages),
+    stage: read.passing(env.stage, isStage, stageRule),
+    store: read.matching(env.store, /^[!-9;-~][ -~]{0,254}$/, "1 to 255 printable ASCII characters"),
     bucket: read.matching(
       env.bucket,
       /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/,
@@ -57,23 +59,21 @@ function reader(variables: Variables, problems: Problem[]) {
       reason: `must be ${expected}, ${value ? `got ${JSON.stringify(value)}` : "but is not set"}`,
     });
   };
-  const matching = (field: string, pattern: RegExp, expected: string): string => {
+  const passing = (field: string, test: (value: string) => boolean, expected: string): string => {
     const value = variables[field] ?? "";
-    if (!pattern.test(value)) wrong(field, expected);
+    if (!test(value)) wrong(field, expected);
     return value;
   };
+  const matching = (field: string, pattern: RegExp, expected: string): string =>
+    passing(field, (value) => pattern.test(value), expected);
   return {
+    passing,
     matching,
     url: (field: string): string => matching(field, /^https?:\/\/\S+\/\S+$/, "a queue URL (https://…/…)"),
     names(field: string, max: number): string[] {
       const names = (variables[field] ?? "").split(",").filter((name) => name !== "");
       if (names.length > max) wrong(field, `at most ${max} names separated by commas`);
       return names;
-    },
-    oneOf<T extends string>(field: string, allowed: readonly T[]): T {
-      const value = allowed.find((name) => name === variables[field]);
-      if (value === undefined) wrong(field, `one of ${allowed.join(", ")}`);
-      return value ?? allowed[0]!;
     },
     setting(name: "refreshSeconds" | "cacheBytesMax"): number {
       const { variable, min, max, default: unset } = settings[name];

@@ -1,7 +1,7 @@
 /**
  * Logs and metrics of the functions (Powertools). Metrics go out in embedded metric format, one log line a call, so
- * that nothing waits for CloudWatch. Each metric is emitted over two sets of dimensions: [stage], which alarms watch,
- * and [stage, collection] where there is a collection.
+ * that nothing waits for CloudWatch. Each metric is emitted over two sets of dimensions: [store], which alarms watch,
+ * and [store, collection] where there is a collection.
  *
  * A log line holds kinds, names of fields and collections, keys, ULIDs, counts and times: never ids, documents, metadata or
  * vectors (docs/security.md). Of a refused call only which fields were wrong is logged; of an error that is not the
@@ -11,7 +11,6 @@
 import { Logger } from "@aws-lambda-powertools/logger";
 import { Metrics, MetricUnit } from "@aws-lambda-powertools/metrics";
 import { type MetricName, metricNamespace, metrics as rows } from "../contract/metrics.ts";
-import type { Stage } from "../contract/names.ts";
 import { cutText, SiltstoneError } from "../core/model/errors.ts";
 
 export type Fact =
@@ -30,12 +29,13 @@ export interface Telemetry {
   emit(collection: string | null, values: Partial<Record<MetricName, number>>): void;
 }
 
-export function telemetry(options: { stage: Stage; service: string }): Telemetry {
-  const logger = new Logger({ serviceName: options.service, persistentKeys: { stage: options.stage } });
-  const metrics = new Metrics({ namespace: metricNamespace, serviceName: options.service });
+export function telemetry(options: { stage: string; store: string; service: string }): Telemetry {
+  const { stage, store, service } = options;
+  const logger = new Logger({ serviceName: service, persistentKeys: { stage, store } });
+  const metrics = new Metrics({ namespace: metricNamespace, serviceName: service });
   // Powertools adds the service as a dimension; alarms would have to know which function emits which metric.
   metrics.clearDefaultDimensions();
-  metrics.setDefaultDimensions({ stage: options.stage });
+  metrics.setDefaultDimensions({ store });
   return {
     log: (level, event, facts) => logger[level](event, boundedFacts(facts)),
     emit(collection, values) {

@@ -9,7 +9,7 @@ import { CfnSchedule } from "aws-cdk-lib/aws-scheduler";
 import type { Queue } from "aws-cdk-lib/aws-sqs";
 import { Construct } from "constructs";
 import { functions } from "../contract/functions.ts";
-import type { CompactorSource, Stage } from "../contract/names.ts";
+import type { CompactorSource } from "../contract/names.ts";
 import { checkSetting } from "../contract/settings.ts";
 import { functionTimeoutMs } from "../core/policy/time-bounds.ts";
 import { allowing, HandlerFunction } from "./handler-function.ts";
@@ -19,7 +19,7 @@ import type { Storage } from "./storage.ts";
 const eventAgeMaxSeconds = 60;
 
 export interface CompactionProps {
-  readonly stage: Stage;
+  readonly stage: string;
   readonly storage: Storage;
   readonly queue: Queue;
   readonly deadLetterQueue: Queue;

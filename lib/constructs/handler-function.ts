@@ -14,16 +14,16 @@ import {
 } from "aws-cdk-lib/aws-lambda";
 import { LogGroup, RetentionDays } from "aws-cdk-lib/aws-logs";
 import { Construct } from "constructs";
-import type { Stage } from "../contract/names.ts";
+import { stageKindOf } from "../contract/names.ts";
 
-const logRetention: Readonly<Record<Stage, RetentionDays>> = {
-  dev: RetentionDays.ONE_WEEK,
+const logRetention: Readonly<Record<ReturnType<typeof stageKindOf>, RetentionDays>> = {
+  passing: RetentionDays.ONE_WEEK,
   staging: RetentionDays.ONE_MONTH,
   prod: RetentionDays.THREE_MONTHS,
 };
 
 export interface HandlerFunctionProps {
-  readonly stage: Stage;
+  readonly stage: string;
   readonly description: string;
   /** Folder with handler.js, as scripts/build/bundle.ts makes it for the architecture. */
   readonly codeFolder: string;
@@ -43,7 +43,7 @@ export class HandlerFunction extends Construct {
   constructor(scope: Construct, id: string, props: HandlerFunctionProps) {
     super(scope, id);
     const logGroup = new LogGroup(this, "Logs", {
-      retention: logRetention[props.stage],
+      retention: logRetention[stageKindOf(props.stage)],
       removalPolicy: removalPolicyOf(props.stage),
     });
     const role = new Role(this, "Role", { assumedBy: new ServicePrincipal("lambda.amazonaws.com") });
@@ -76,6 +76,6 @@ export class HandlerFunction extends Construct {
 export const allowing = (actions: readonly string[], resources: readonly string[]): PolicyStatement =>
   new PolicyStatement({ effect: Effect.ALLOW, actions: [...actions], resources: [...resources] });
 
-/** What happens to data and logs when the stack goes: only dev lets go of them. */
-export const removalPolicyOf = (stage: Stage): RemovalPolicy =>
-  stage === "dev" ? RemovalPolicy.DESTROY : RemovalPolicy.RETAIN;
+/** What happens to data and logs when the stack goes: only stages that come and go let go of them. */
+export const removalPolicyOf = (stage: string): RemovalPolicy =>
+  stageKindOf(stage) === "passing" ? RemovalPolicy.DESTROY : RemovalPolicy.RETAIN;

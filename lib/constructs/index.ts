@@ -1,5 +1,4 @@
 /** What users' own CDK apps import as "siltstone/constructs". */
-export type { Stage } from "../contract/names.ts";
 export type { Compaction } from "./compaction.ts";
 export type { Ingestion, ProduceGrant } from "./ingestion.ts";
 export type { Query } from "./query.ts";

@@ -14,7 +14,7 @@ import {
 import { Queue, QueueEncryption } from "aws-cdk-lib/aws-sqs";
 import { Construct } from "constructs";
 import { functions } from "../contract/functions.ts";
-import { env, type Stage } from "../contract/names.ts";
+import { env } from "../contract/names.ts";
 import { checkSetting } from "../contract/settings.ts";
 import { checkCollectionName } from "../core/model/collection.ts";
 import { functionTimeoutMs } from "../core/policy/time-bounds.ts";
@@ -27,7 +27,9 @@ const visibilityTimeoutSeconds = functionTimeoutMs.compactor / 1000 + 60;
 const receiveCountMax = 100;
 
 export interface IngestionProps {
-  readonly stage: Stage;
+  readonly stage: string;
+  /** Name of the store. */
+  readonly store: string;
   readonly storage: Storage;
   readonly codeFolder: string;
   readonly architecture: Architecture;
@@ -69,6 +71,7 @@ export class Ingestion extends Construct {
     });
     this.environment = {
       [env.stage]: props.stage,
+      [env.store]: props.store,
       [env.bucket]: props.storage.bucket.bucketName,
       [env.table]: props.storage.table.tableName,
       [env.queueUrl]: this.queue.queueUrl,

@@ -12,7 +12,7 @@ import {
 } from "aws-cdk-lib/aws-lambda";
 import { Construct } from "constructs";
 import { functions } from "../contract/functions.ts";
-import { callerEnv, env, type Stage } from "../contract/names.ts";
+import { callerEnv, env } from "../contract/names.ts";
 import { checkSetting, settings } from "../contract/settings.ts";
 import { functionTimeoutMs } from "../core/policy/time-bounds.ts";
 import { allowing, HandlerFunction } from "./handler-function.ts";
@@ -22,7 +22,7 @@ import type { Storage } from "./storage.ts";
 const frontMemoryMiB = 1769;
 
 export interface QueryProps {
-  readonly stage: Stage;
+  readonly stage: string;
   readonly storage: Storage;
   readonly environment: Readonly<Record<string, string>>;
   readonly codeFolder: string;

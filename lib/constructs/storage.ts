@@ -18,7 +18,7 @@ import {
   StorageClass,
 } from "aws-cdk-lib/aws-s3";
 import { Construct } from "constructs";
-import { type Stage, table } from "../contract/names.ts";
+import { table } from "../contract/names.ts";
 import { checkSetting } from "../contract/settings.ts";
 import { removalPolicyOf } from "./handler-function.ts";
 
@@ -26,7 +26,7 @@ import { removalPolicyOf } from "./handler-function.ts";
 const tieredBytesMin = 128 * 1024;
 
 export interface StorageProps {
-  readonly stage: Stage;
+  readonly stage: string;
   readonly noncurrentVersionDays?: number | undefined;
 }
 

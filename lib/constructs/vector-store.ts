@@ -7,13 +7,13 @@
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { CfnOutput, Tags } from "aws-cdk-lib";
+import { CfnOutput, Stack, Tags } from "aws-cdk-lib";
 import { Metric, type MetricOptions } from "aws-cdk-lib/aws-cloudwatch";
 import { Architecture, type Function as LambdaFunction } from "aws-cdk-lib/aws-lambda";
 import { Construct } from "constructs";
 import { functions, storeOutputs } from "../contract/functions.ts";
 import { type MetricName, metricNamespace, metrics } from "../contract/metrics.ts";
-import { type Stage, stages } from "../contract/names.ts";
+import { isStage, stageRule } from "../contract/names.ts";
 import { Compaction } from "./compaction.ts";
 import { Ingestion, type ProduceGrant } from "./ingestion.ts";
 import { Query } from "./query.ts";
@@ -21,11 +21,11 @@ import { Storage } from "./storage.ts";
 
 export interface VectorStoreProps {
   /**
-   * staging and prod keep bucket, table and logs when the stack is deleted. Logs are kept for a week in dev, a month in
-   * staging, three months in prod.
+   * Any name, as prod or pr-123. All but those that begin with dev or pr keep bucket, table and logs when the stack is
+   * deleted. Logs are kept for a week in those, a month in staging, three months in all others.
    * @default "dev"
    */
-  readonly stage?: Stage;
+  readonly stage?: string;
   /**
    * Processor of the functions.
    * @default Architecture.X86_64
@@ -83,7 +83,9 @@ export interface VectorStoreProps {
 }
 
 export class VectorStore extends Construct {
-  readonly stage: Stage;
+  readonly stage: string;
+  /** Unique in an account and region: the dimension `store` of every metric. */
+  readonly storeName: string;
   readonly storage: Storage;
   readonly ingestion: Ingestion;
   readonly compaction: Compaction;
@@ -92,9 +94,9 @@ export class VectorStore extends Construct {
   constructor(scope: Construct, id: string, props: VectorStoreProps = {}) {
     super(scope, id);
     this.stage = props.stage ?? "dev";
-    if (!stages.includes(this.stage)) {
-      throw new Error(`stage: must be one of ${stages.join(", ")}, got ${JSON.stringify(this.stage)}`);
-    }
+    if (!isStage(this.stage))
+      throw new Error(`stage: must be ${stageRule}, got ${JSON.stringify(this.stage)}`);
+    this.storeName = storeNameOf(this);
     const architecture = props.architecture ?? Architecture.X86_64;
     const codeFolder = (name: string) => handlerFolder(name, architecture, props.handlersFolder);
     const shared = { stage: this.stage, architecture };
@@ -104,6 +106,7 @@ export class VectorStore extends Construct {
     });
     this.ingestion = new Ingestion(this, "Ingestion", {
       ...shared,
+      store: this.storeName,
       storage: this.storage,
       codeFolder: codeFolder("producer"),
       memoryMiB: props.producerMemoryMiB,
@@ -156,19 +159,19 @@ export class VectorStore extends Construct {
   }
 
   /**
-   * A metric of the whole stage, with its usual statistic over 5 minutes. `collection` narrows it, for those metrics that are
+   * A metric of the whole store, with its usual statistic over 5 minutes. `collection` narrows it, for those metrics that are
    * emitted for each collection.
    */
   metric(name: MetricName, options: MetricOptions & { readonly collection?: string } = {}): Metric {
     const { collection, ...given } = options;
     const { statistic, ofCollection } = metrics[name];
     if (collection !== undefined && !ofCollection)
-      throw new Error(`metric ${name}: is of the whole stage, not of a collection; got ${collection}`);
+      throw new Error(`metric ${name}: is of the whole store, not of a collection; got ${collection}`);
     return new Metric({
       namespace: metricNamespace,
       metricName: name,
       statistic,
-      dimensionsMap: { stage: this.stage, ...(collection === undefined ? {} : { collection }) },
+      dimensionsMap: { store: this.storeName, ...(collection === undefined ? {} : { collection }) },
       ...given,
     }).attachTo(this);
   }
@@ -188,6 +191,12 @@ export class VectorStore extends Construct {
     for (const [name, value] of Object.entries(values))
       new CfnOutput(this, name, { value }).overrideLogicalId(name);
   }
+}
+
+/** The stack's name and the construct's path in it. */
+function storeNameOf(store: VectorStore): string {
+  const { node, stackName } = Stack.of(store);
+  return `${stackName}/${store.node.path.slice(node.path === "" ? 0 : node.path.length + 1)}`;
 }
 
 function handlerFolder(name: string, architecture: Architecture, given: string | undefined): string {

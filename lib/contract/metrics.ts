@@ -1,6 +1,6 @@
 /**
- * The metrics, a row each: they go out in CloudWatch's embedded metric format, over the dimension `stage`, and those of a
- * collection over `stage` and `collection` as well. Emission, the constructs' metric methods and docs/api.md follow from here.
+ * The metrics, a row each: they go out in CloudWatch's embedded metric format, over the dimension `store`, and those of a
+ * collection over `store` and `collection` as well. Emission, the constructs' metric methods and docs/api.md follow from here.
  */
 import type { FunctionName } from "./functions.ts";
 

@@ -6,8 +6,10 @@
 
 /** Environment variables that the constructs set and the handlers read (parsed once by lib/aws/environment.ts). */
 export const env = {
-  /** Deployment stage: dev, staging or prod. */
+  /** Deployment stage, see `stageRule`. */
   stage: "SILTSTONE_STAGE",
+  /** Name of the store, unique in an account and region: the dimension of every metric. */
+  store: "SILTSTONE_STORE",
   /** Name of the bucket that holds every collection. */
   bucket: "SILTSTONE_BUCKET",
   /** Name of the DynamoDB table that holds leases and run records. */
@@ -29,12 +31,24 @@ export const callerEnv = {
   queryFunction: "SILTSTONE_QUERY_FUNCTION",
 } as const;
 
-/** Stages that `cdk deploy -c stage=…` accepts. */
-export const stages = ["dev", "staging", "prod"] as const;
-export type Stage = (typeof stages)[number];
+/** What a stage is called: dev, staging and prod, or any other name, as pr-123. `local` is the stack on the laptop. */
+const stagePattern = /^(?!local$)[a-z](?:[a-z0-9-]{0,30}[a-z0-9])?$/;
+export const stageRule =
+  "1 to 32 of a-z 0-9 -, beginning with a letter, ending with a letter or digit, and not local";
+export const isStage = (name: string): boolean => stagePattern.test(name);
+
+/**
+ * What stages differ in, by the first word of their names: dev and pr-123 come and go; staging is kept; prod, and whatever else
+ * a stage is called, is kept and protected.
+ */
+export const stageKindOf = (stage: string): "passing" | "staging" | "prod" => {
+  const [word] = stage.split("-");
+  if (word === "dev" || word === "pr") return "passing";
+  return word === "staging" ? "staging" : "prod";
+};
 
 /** Name of the stack of one stage. */
-export const stackName = (stage: Stage): string => `Siltstone-${stage}`;
+export const stackName = (stage: string): string => `Siltstone-${stage}`;
 
 /** DynamoDB key attributes of the one table, and its TTL attribute (epoch seconds; lease rows never carry it). */
 export const table = { partitionKey: "pk", sortKey: "sk", ttl: "expiresAtSeconds" } as const;

@@ -120,6 +120,7 @@ async function withFunction<T>(endpoint: string, work: (call: Call) => Promise<T
         timeoutMs: 30_000,
         environment: {
           [env.stage]: "dev",
+          [env.store]: "Siltstone-dev",
           [env.bucket]: bucket,
           [env.table]: "none",
           [env.queueUrl]: "http://127.0.0.1:1/none",

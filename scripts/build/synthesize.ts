@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { App, Stack } from "aws-cdk-lib";
 import { Architecture } from "aws-cdk-lib/aws-lambda";
 import { VectorStore } from "../../lib/constructs/vector-store.ts";
-import { type Stage, stackName } from "../../lib/contract/names.ts";
+import { stackName, stageKindOf } from "../../lib/contract/names.ts";
 import { type Architecture as BundleArchitecture, bundleFolder, bundleLambdas } from "./bundle.ts";
 
 export interface CloudFormationTemplate {
@@ -31,7 +31,7 @@ export interface Synthesis {
  * provisions. `outDir` gets the cloud assembly; `given` is the context that `cdk -c` would give.
  */
 export async function synthesize(
-  stage: Stage,
+  stage: string,
   outDir: string,
   given: Readonly<Record<string, string>> = {},
 ): Promise<Synthesis> {
@@ -55,12 +55,12 @@ export async function synthesize(
 }
 
 /** Adds the stack to an app, with its handlers bundled for the architecture. */
-export async function addStack(app: App, stage: Stage, architecture: BundleArchitecture): Promise<void> {
+export async function addStack(app: App, stage: string, architecture: BundleArchitecture): Promise<void> {
   const handlersFolder = bundleFolder(architecture);
   await bundleLambdas({ architecture, outDir: handlersFolder });
   const stack = new Stack(app, stackName(stage), {
     description: `Siltstone vector store, stage ${stage}`,
-    terminationProtection: stage === "prod",
+    terminationProtection: stageKindOf(stage) === "prod",
   });
   const isArm = architecture === "arm64" || (architecture === "host" && process.arch === "arm64");
   new VectorStore(stack, "VectorStore", {

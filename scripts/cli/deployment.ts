@@ -10,31 +10,31 @@ import { s3Client } from "../../lib/aws/s3-client.ts";
 import { S3DeletedObjects } from "../../lib/aws/s3-deleted-objects.ts";
 import { stackOutputs } from "../../lib/aws/stack-outputs.ts";
 import { type FunctionName, functions, storeOutputs } from "../../lib/contract/functions.ts";
-import { type Stage, stackName, stages } from "../../lib/contract/names.ts";
+import { stackName } from "../../lib/contract/names.ts";
 import { isKind, SiltstoneError } from "../../lib/core/model/errors.ts";
 import { requestBounds } from "../../lib/core/policy/time-bounds.ts";
 import type { DeletedObjects, World } from "../../lib/engine/ports.ts";
 
-/** What `--stage` takes: the local stack stands beside the deployed stages. */
-export const stageNames = ["local", ...stages] as const;
-export type StageName = (typeof stageNames)[number];
+/** The stage that is none: the stack on this machine. */
+export const localStage = "local";
 
 export interface Deployment {
-  readonly stage: StageName;
+  /** Of a deployed store, or `local`. */
+  readonly stage: string;
   readonly world: World;
   /** What was deleted from its bucket. */
   readonly deleted: DeletedObjects;
   /** Invokes one of the functions. Throws what the function threw. */
   call(called: FunctionName, event: object): Promise<unknown>;
 }
-export type Connect = (stage: StageName) => Promise<Deployment>;
+export type Connect = (stage: string) => Promise<Deployment>;
 
 /** Folder of the local stack's state; `npm start` keeps it in the project. */
 const stateDirVariable = "SILTSTONE_STATE_DIR";
 const defaultStateDir = join(import.meta.dirname, "../../.siltstone");
 
 export const connect: Connect = async (stage) => {
-  const outputs = stage === "local" ? useLocalStack() : await deployedOutputs(stage);
+  const outputs = stage === localStage ? useLocalStack() : await deployedOutputs(stage);
   const name = (key: string): string => {
     const value = outputs[key];
     if (value) return value;
@@ -56,7 +56,7 @@ export const connect: Connect = async (stage) => {
   };
 };
 
-async function deployedOutputs(stage: Stage): Promise<Readonly<Record<string, string>>> {
+async function deployedOutputs(stage: string): Promise<Readonly<Record<string, string>>> {
   try {
     return await stackOutputs(stackName(stage));
   } catch (error) {

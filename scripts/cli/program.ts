@@ -4,12 +4,13 @@
  * With --json, stdout has the machine's answer and nothing else, also when something failed:
  * {"error":{"kind","message","problems"}}. Progress and remarks go to stderr.
  */
-import { Command, CommanderError, Option } from "commander";
+import { Command, CommanderError, InvalidArgumentError } from "commander";
+import { isStage, stageRule } from "../../lib/contract/names.ts";
 import { cutText, errorTextBytesMax, SiltstoneError } from "../../lib/core/model/errors.ts";
 import manifest from "../../package.json" with { type: "json" };
 import { addCollectionCommands } from "./collection-commands.ts";
 import { addCostCommand } from "./cost-command.ts";
-import { type Connect, type StageName, stageNames } from "./deployment.ts";
+import { type Connect, localStage } from "./deployment.ts";
 import { addEraseCommand } from "./erase-command.ts";
 import { type ExitCode, exitCodeHelp, exitCodeOf, exitCodes } from "./exit-code.ts";
 import { addImportCommand } from "./import-command.ts";
@@ -48,7 +49,7 @@ export async function runCommandLine(argv: readonly string[], given: Surrounding
   const run: Runner =
     (work) =>
     async (...args) => {
-      const { stage } = program.opts<{ stage: StageName }>();
+      const { stage } = program.opts<{ stage: string }>();
       const session = new Session({
         ...around,
         terminal: given.stderr,
@@ -78,18 +79,14 @@ export async function runCommandLine(argv: readonly string[], given: Surrounding
   } catch (error) {
     // Asked-for help and version come as errors with exit code 0; they are printed already.
     if (error instanceof CommanderError && error.exitCode === 0) return exitCodes.ok;
-    return report(error, program.opts<{ stage?: StageName }>().stage ?? "local", json, around);
+    return report(error, program.opts<{ stage?: string }>().stage ?? localStage, json, around);
   }
 }
 
 function describe(program: Command, around: Printing, json: boolean): void {
   program
     .description("Siltstone's command line: collections, records, queries, and what keeps them in order")
-    .addOption(
-      new Option("--stage <stage>", "the local stack, or a deployed stage")
-        .choices(stageNames)
-        .default("local"),
-    )
+    .option("--stage <stage>", "the local stack, or a deployed stage", stageName, localStage)
     .option("--json", "print the result as one line of JSON", false)
     .version(manifest.version)
     .exitOverride()
@@ -114,6 +111,11 @@ Start:
     );
 }
 
+function stageName(name: string): string {
+  if (name === localStage || isStage(name)) return name;
+  throw new InvalidArgumentError(`It must be ${localStage}, or a stage's name: ${stageRule}.`);
+}
+
 function print({ value, text, next = [] }: Outcome, json: boolean, stdout: OutputStream): void {
   if (json) {
     if (value !== null) stdout.write(`${JSON.stringify(value)}\n`);
@@ -123,7 +125,7 @@ function print({ value, text, next = [] }: Outcome, json: boolean, stdout: Outpu
   for (const line of next) stdout.write(`→ ${line}\n`);
 }
 
-function report(error: unknown, stage: StageName, json: boolean, around: Printing): ExitCode {
+function report(error: unknown, stage: string, json: boolean, around: Printing): ExitCode {
   const known = asKnown(error);
   const failure = known
     ? { kind: known.kind, message: known.message, problems: known.problems }
@@ -167,9 +169,9 @@ function cutMiddle(text: string): string {
 
 const nothingAnswers = /ECONNREFUSED|local stack is not running|ECONNRESET|ENOTFOUND|TimeoutError/;
 
-function hintFor(kind: string, message: string, stage: StageName): string | null {
+function hintFor(kind: string, message: string, stage: string): string | null {
   if (/`(silt|npx|npm|aws) /.test(message)) return null; // The message itself says what to do.
-  if (stage === "local" && nothingAnswers.test(message)) return "start the local stack: `npm start`";
+  if (stage === localStage && nothingAnswers.test(message)) return "start the local stack: `npm start`";
   if (/Region is missing/.test(message)) return "say where the stage is deployed: AWS_REGION=eu-central-1";
   switch (kind) {
     case "conflict":

@@ -71,6 +71,7 @@ beforeAll(async () => {
     AWS_ACCESS_KEY_ID: "local",
     AWS_SECRET_ACCESS_KEY: "local",
     [env.stage]: "dev",
+    [env.store]: "Siltstone-dev",
     [env.bucket]: names.bucket,
     [env.table]: names.table,
     [env.queueUrl]: queueUrl,

@@ -4,6 +4,7 @@ import { settings } from "../../lib/contract/settings.ts";
 
 const complete = {
   [env.stage]: "dev",
+  [env.store]: "Siltstone-dev/VectorStore",
   [env.bucket]: "siltstone-dev",
   [env.table]: "Siltstone-dev-Table",
   [env.queueUrl]: "http://127.0.0.1:9324/000000000000/deltas",
@@ -13,6 +14,7 @@ const complete = {
 test("a complete environment is parsed, with defaults for the two tunables", () => {
   expect(parseEnvironment({ ...complete, PATH: "/bin" })).toEqual({
     stage: "dev",
+    store: "Siltstone-dev/VectorStore",
     bucket: "siltstone-dev",
     table: "Siltstone-dev-Table",
     queueUrl: "http://127.0.0.1:9324/000000000000/deltas",
@@ -32,12 +34,12 @@ test("a complete environment is parsed, with defaults for the two tunables", () 
 test("every missing or wrong variable is named with its range and its value, all at once", () => {
   const wrong = {
     ...complete,
-    [env.stage]: "production",
+    [env.stage]: "Production",
     [env.bucket]: undefined,
     [settings.refreshSeconds.variable]: "301",
   };
   expect(() => parseEnvironment(wrong)).toThrow(
-    'environment: SILTSTONE_STAGE must be one of dev, staging, prod, got "production"; ' +
+    'environment: SILTSTONE_STAGE must be 1 to 32 of a-z 0-9 -, beginning with a letter, ending with a letter or digit, and not local, got "Production"; ' +
       "SILTSTONE_BUCKET must be a bucket name (3 to 63 of a-z 0-9 . -), but is not set; " +
       'SILTSTONE_REFRESH_SECONDS must be an integer from 0 to 300, got "301"',
   );

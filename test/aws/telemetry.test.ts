@@ -1,12 +1,12 @@
 import { telemetry } from "../../lib/aws/telemetry.ts";
 import { metricNamespace } from "../../lib/contract/metrics.ts";
 
-test("metrics go out in embedded metric format, by stage and by collection", () => {
+test("metrics go out in embedded metric format, by store and by collection", () => {
   const lines: string[] = [];
   // Powertools writes past Jest's console to the process's own.
   jest.spyOn(process.stdout, "write").mockImplementation((chunk) => lines.push(String(chunk)) > 0);
   try {
-    const { emit } = telemetry({ stage: "dev", service: "query" });
+    const { emit } = telemetry({ stage: "dev", store: "Siltstone-dev", service: "query" });
     emit("docs", { QueryLatency: 12.5, SnapshotAge: 30, QueryErrors: 0 });
     emit(null, { QueryErrors: 1 });
     emit("docs", { SnapshotAge: Number.NaN });
@@ -17,7 +17,7 @@ test("metrics go out in embedded metric format, by stage and by collection", () 
   const [first, second, ...rest] = lines.map((line) => JSON.parse(line));
   expect(rest).toEqual([]);
   expect(first).toMatchObject({
-    stage: "dev",
+    store: "Siltstone-dev",
     collection: "docs",
     QueryLatency: 12.5,
     SnapshotAge: 30,
@@ -26,7 +26,7 @@ test("metrics go out in embedded metric format, by stage and by collection", () 
   expect(first._aws.CloudWatchMetrics).toEqual([
     {
       Namespace: metricNamespace,
-      Dimensions: [["stage"], ["stage", "collection"]],
+      Dimensions: [["store"], ["store", "collection"]],
       Metrics: [
         { Name: "QueryLatency", Unit: "Milliseconds" },
         { Name: "SnapshotAge", Unit: "Seconds" },
@@ -34,6 +34,6 @@ test("metrics go out in embedded metric format, by stage and by collection", () 
       ],
     },
   ]);
-  expect(second._aws.CloudWatchMetrics[0].Dimensions).toEqual([["stage"]]);
+  expect(second._aws.CloudWatchMetrics[0].Dimensions).toEqual([["store"]]);
   expect(second.collection).toBeUndefined();
 });

@@ -52,7 +52,7 @@ test("usage errors exit with 2, say what is wrong, and are JSON when asked", asy
   expect(said.json()).toMatchObject({
     error: { kind: "invalid", message: expect.stringContaining("manhattan"), problems: [] },
   });
-  expect(await cli.run(["count", "docs", "--stage", "moon"])).toMatchObject({ code: 2 });
+  expect(await cli.run(["count", "docs", "--stage", "Moon"])).toMatchObject({ code: 2 });
   expect(await cli.run(["count", "../etc"])).toMatchObject({
     code: 2,
     err: expect.stringContaining("not a collection name"),

@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { outputNames } from "../../lib/contract/functions.ts";
-import { stackName, stages } from "../../lib/contract/names.ts";
+import { stackName } from "../../lib/contract/names.ts";
 import { synthesize } from "../../scripts/build/synthesize.ts";
 
 const root = join(__dirname, "../..");
@@ -33,16 +33,19 @@ function runApp(context: Record<string, string>, node = process.execPath) {
 const readTemplate = (stage: string) =>
   readFileSync(join(folder, `Siltstone-${stage}.template.json`), "utf8");
 
-test.each(stages)("-c stage=%s makes that stage's stack and no other", (stage) => {
-  const { status, stderr } = runApp({ stage });
-  expect(stderr).toBe("");
-  expect(status).toBe(0);
-  expect(readTemplate(stage)).toContain(`"SILTSTONE_STAGE": "${stage}"`);
-  const { artifacts } = JSON.parse(readFileSync(join(folder, "manifest.json"), "utf8"));
-  const stacks = Object.keys(artifacts).filter((id) => artifacts[id].type === "aws:cloudformation:stack");
-  expect(stacks).toEqual([stackName(stage)]);
-  expect(artifacts[stackName(stage)].environment).toBe("aws://unknown-account/unknown-region");
-});
+test.each(["dev", "staging", "prod", "pr-123"])(
+  "-c stage=%s makes that stage's stack and no other",
+  (stage) => {
+    const { status, stderr } = runApp({ stage });
+    expect(stderr).toBe("");
+    expect(status).toBe(0);
+    expect(readTemplate(stage)).toContain(`"SILTSTONE_STAGE": "${stage}"`);
+    const { artifacts } = JSON.parse(readFileSync(join(folder, "manifest.json"), "utf8"));
+    const stacks = Object.keys(artifacts).filter((id) => artifacts[id].type === "aws:cloudformation:stack");
+    expect(stacks).toEqual([stackName(stage)]);
+    expect(artifacts[stackName(stage)].environment).toBe("aws://unknown-account/unknown-region");
+  },
+);
 
 test("the default is dev on x64; arm64 is asked for", () => {
   expect(runApp({}).status).toBe(0);
@@ -52,8 +55,10 @@ test("the default is dev on x64; arm64 is asked for", () => {
 });
 
 test.each([
-  [{ stage: "production" }, '-c stage=… is one of dev, staging, prod, got "production"'],
-  [{ stage: "" }, '-c stage=… is one of dev, staging, prod, got ""'],
+  ...["Production", "local", ""].map((stage): [Record<string, string>, string] => [
+    { stage },
+    `-c stage=… is 1 to 32 of a-z 0-9 -, beginning with a letter, ending with a letter or digit, and not local, got "${stage}"`,
+  ]),
   [{ env: "prod" }, '-c env=…: the stage is said with -c stage=…, got "prod"'],
   [{ queryGroups: "two" }, '-c queryGroups=… is a number of query groups, got "two"'],
   [{ queryGroups: "99" }, "queryGroups: must be an integer from 1 to 48, got 99"],

@@ -6,7 +6,6 @@ import { App, type CfnElement, Stack, Validations } from "aws-cdk-lib";
 import { AwsSolutionsChecks } from "cdk-nag";
 import type { IConstruct } from "constructs";
 import { VectorStore } from "../../lib/constructs/index.ts";
-import { stages } from "../../lib/contract/names.ts";
 import { handlersFolder } from "./store-template.ts";
 
 beforeAll(() => {
@@ -14,8 +13,8 @@ beforeAll(() => {
 });
 
 test.each([
-  ...stages.map((stage) => ({ stage, queryGroups: 1 })),
-  { stage: "prod" as const, queryGroups: 2 },
+  ...["dev", "staging", "prod"].map((stage) => ({ stage, queryGroups: 1 })),
+  { stage: "prod", queryGroups: 2 },
 ])("$stage with $queryGroups query groups has no finding", ({ stage, queryGroups }) => {
   const app = new App({ analyticsReporting: false });
   const stack = new Stack(app, "Stack");

@@ -116,7 +116,7 @@ describe("grants", () => {
     store.grantProduce(caller);
     expect(statementsOf(Template.fromStack(stack), "UpstreamServiceRole")).toEqual(produce);
     expect(Object.keys(variablesOf(stack)).sort()).toEqual(
-      [env.stage, env.bucket, env.table, env.queueUrl, env.deadLetterQueueUrl].sort(),
+      [env.stage, env.store, env.bucket, env.table, env.queueUrl, env.deadLetterQueueUrl].sort(),
     );
   });
 

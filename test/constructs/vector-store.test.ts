@@ -1,10 +1,11 @@
 /** What the VectorStore creates: SNP-8's bucket, the queues, the table, the functions, the schedules (ENV-1). */
-import { Match, type Template } from "aws-cdk-lib/assertions";
+import { Stack } from "aws-cdk-lib";
+import { Match, Template } from "aws-cdk-lib/assertions";
 import { Architecture } from "aws-cdk-lib/aws-lambda";
 import { VectorStore } from "../../lib/constructs/index.ts";
 import { outputNames } from "../../lib/contract/functions.ts";
 import { metricNamespace } from "../../lib/contract/metrics.ts";
-import { env, stages } from "../../lib/contract/names.ts";
+import { env } from "../../lib/contract/names.ts";
 import { settings } from "../../lib/contract/settings.ts";
 import { handlersFolder, storeStack, storeTemplate } from "./store-template.ts";
 
@@ -108,7 +109,7 @@ describe("bucket", () => {
   });
 
   test("no rule ever expires a current object, whatever the props", () => {
-    for (const stage of stages) {
+    for (const stage of ["dev", "staging", "prod"]) {
       const text = JSON.stringify(
         resources(storeTemplate({ stage, noncurrentVersionDays: 40 }), "AWS::S3::Bucket"),
       );
@@ -168,7 +169,7 @@ describe("functions", () => {
   });
 
   test("get exactly the contract's environment variables", () => {
-    const shared = [env.stage, env.bucket, env.table, env.queueUrl, env.deadLetterQueueUrl];
+    const shared = [env.stage, env.store, env.bucket, env.table, env.queueUrl, env.deadLetterQueueUrl];
     expect(variables(functionOf(dev, "producer"))).toEqual([...shared].sort());
     expect(variables(functionOf(dev, "compactor"))).toEqual([...shared].sort());
     expect(variables(functionOf(dev, "query"))).toEqual(variablesOfQuery);
@@ -291,6 +292,8 @@ describe("stages", () => {
     ["dev", "Delete", 7],
     ["staging", "Retain", 30],
     ["prod", "Retain", 90],
+    ["pr-123", "Delete", 7],
+    ["customer-a", "Retain", 90],
   ] as const)("%s: data is %sed with the stack, logs stay %d days", (stage, policy, days) => {
     const template = storeTemplate({ stage });
     const kept = ["AWS::S3::Bucket", "AWS::DynamoDB::Table", "AWS::Logs::LogGroup"].flatMap((type) =>
@@ -331,7 +334,10 @@ test("the same handlers give the same assets", () => {
 
 describe("bad props are refused by name", () => {
   test.each([
-    [{ stage: "production" as "prod" }, 'stage: must be one of dev, staging, prod, got "production"'],
+    ...["local", "Prod", "pr_1", "1", "a-", "", "a".repeat(33)].map((stage): [object, string] => [
+      { stage },
+      `stage: must be 1 to 32 of a-z 0-9 -, beginning with a letter, ending with a letter or digit, and not local, got "${stage}"`,
+    ]),
     [{ noncurrentVersionDays: 13 }, "noncurrentVersionDays: must be an integer from 14 to 36500, got 13"],
     [{ refreshSeconds: 301 }, "refreshSeconds: must be an integer from 0 to 300, got 301"],
     [
@@ -344,22 +350,39 @@ describe("bad props are refused by name", () => {
   });
 });
 
+test("two stores share no metric: each has a name of its own, which its functions are told", () => {
+  const { app, stack, store } = storeStack();
+  const second = new VectorStore(stack, "Second", { handlersFolder, outputs: false });
+  const third = new VectorStore(new Stack(app, "Other"), "Store", { handlersFolder });
+  const names = [store, second, third].map(({ storeName }) => storeName);
+  expect(names).toEqual(["Stack/Store", "Stack/Second", "Other/Store"]);
+  const told = resources(Template.fromStack(stack), "AWS::Lambda::Function").map(
+    ({ Properties }) =>
+      (Properties.Environment as { Variables: Record<string, string> }).Variables[env.store],
+  );
+  expect(told.sort()).toEqual([...Array(3).fill("Stack/Second"), ...Array(3).fill("Stack/Store")]);
+  const dimensions = [store, second, third].map(
+    (one) => one.metric("QueryErrors").toMetricConfig().metricStat?.dimensions,
+  );
+  expect(dimensions).toEqual(names.map((value) => [{ name: "store", value }]));
+});
+
 test("metrics name the contract's namespace, names and dimensions", () => {
   const { store } = storeStack({ stage: "staging" });
   expect(store.metric("OldestUnmergedDeltaAge").toMetricConfig().metricStat).toMatchObject({
     namespace: metricNamespace,
     metricName: "OldestUnmergedDeltaAge",
     statistic: "Maximum",
-    dimensions: [{ name: "stage", value: "staging" }],
+    dimensions: [{ name: "store", value: "Stack/Store" }],
   });
   expect(store.metric("QueryLatency", { statistic: "p50" }).statistic).toBe("p50");
   expect(
     store.metric("QueryLatency", { collection: "docs" }).toMetricConfig().metricStat?.dimensions,
   ).toEqual([
     { name: "collection", value: "docs" },
-    { name: "stage", value: "staging" },
+    { name: "store", value: "Stack/Store" },
   ]);
   expect(() => store.metric("QueryErrors", { collection: "docs" })).toThrow(
-    "metric QueryErrors: is of the whole stage, not of a collection; got docs",
+    "metric QueryErrors: is of the whole store, not of a collection; got docs",
   );
 });

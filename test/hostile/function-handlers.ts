@@ -34,6 +34,7 @@ export function handlersOver(world: MemoryWorld, { groups = 0, logs = false } = 
     POWERTOOLS_LOG_LEVEL: logs ? "INFO" : "SILENT",
     POWERTOOLS_METRICS_DISABLED: String(!logs),
     [env.stage]: "dev",
+    [env.store]: "Siltstone-dev",
     [env.bucket]: "siltstone-dev",
     [env.table]: "Siltstone-dev-Table",
     [env.queueUrl]: "http://127.0.0.1:1/queue",

@@ -133,7 +133,7 @@ test.each<[string, () => Error, number]>([
   ],
   ["a chain of defects", () => chain(50), lineBytesMax],
 ])("%s of megabytes is short in the answer and in the log", async (_, make, answerBytesMost) => {
-  const service = telemetry({ stage: "dev", service: "query" });
+  const service = telemetry({ stage: "dev", store: "Siltstone-dev", service: "query" });
   const failing: LambdaHandler = lambdaHandler(
     { telemetry: service, failureMetric: "QueryErrors" as const },
     async () => {
@@ -160,7 +160,7 @@ function chain(length: number): Error {
 }
 
 test("a line of too many facts ends below 4 KB, and says so", () => {
-  const service = telemetry({ stage: "dev", service: "query" });
+  const service = telemetry({ stage: "dev", store: "Siltstone-dev", service: "query" });
   const texts = Array.from({ length: 50 }, (_, n) => [`fact${n}`, "é".repeat(300)]);
   for (const facts of [
     Object.fromEntries(texts),

@@ -83,6 +83,7 @@ export class QueryProcess {
         POWERTOOLS_LOG_LEVEL: "SILENT",
         POWERTOOLS_METRICS_DISABLED: "true",
         [env.stage]: "dev",
+        [env.store]: "Siltstone-dev",
         [env.bucket]: bucket,
         [env.table]: "none",
         [env.queueUrl]: "http://127.0.0.1:1/none",
