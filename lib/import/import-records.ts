@@ -11,6 +11,7 @@
  */
 import { callRowsMax } from "../core/model/check-records.ts";
 import type { Collection } from "../core/model/collection.ts";
+import type { DeltaId } from "../core/model/ids.ts";
 import { type ProduceAnswer, type ProduceWorld, produce } from "../engine/write/produce.ts";
 import { parseRow, type RowFields } from "./import-rows.ts";
 import { type RecordLine, recordFileBytes, recordLines } from "./record-lines.ts";
@@ -46,7 +47,7 @@ export interface Imported {
   readonly lines: number;
   /** Rows: one for each line that was taken, whether or not a later one has its id. */
   readonly written: number;
-  readonly deltas: readonly { readonly shard: number; readonly delta: string }[];
+  readonly deltas: readonly { readonly shard: number; readonly delta: DeltaId }[];
 }
 
 /** Throws `invalid` when the file of records cannot be read as one, and what produce() throws for a whole call. */
@@ -93,7 +94,7 @@ async function addLine(writer: BatchWriter, line: RecordLine, context: LineConte
 class BatchWriter {
   /** Rows: one for each line that was taken, whether or not a later one has its id. */
   written = 0;
-  readonly deltas: { shard: number; delta: string }[] = [];
+  readonly deltas: { shard: number; delta: DeltaId }[] = [];
   readonly #world: ProduceWorld;
   readonly #collection: Collection;
   readonly #rejects: RejectsFile;

@@ -1,6 +1,7 @@
 /** The buckets of clusters.bin: lists of records without their vectors, as JSON. Whatever is read is checked, column by column. */
 
 import { documentBytesMax, idBytesMax } from "../core/model/check-records.ts";
+import type { DeltaId } from "../core/model/ids.ts";
 import { metadataBytesMax } from "../core/model/metadata.ts";
 import { isOrder, isWord, type RowOrder } from "../core/model/row.ts";
 
@@ -21,7 +22,7 @@ export interface ClusterRecord extends RowOrder {
 
 /** label, id, version, delta, row, document, metadata, digest */
 export type BucketEntry = [
-  ...[label: number | null, id: string, version: number, delta: string, row: number],
+  ...[label: number | null, id: string, version: number, delta: DeltaId, row: number],
   ...[document: string | null, metadata: string | null, digest: string],
 ];
 export const encodeBucket = (entries: readonly BucketEntry[]): Buffer => Buffer.from(JSON.stringify(entries));

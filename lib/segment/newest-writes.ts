@@ -5,7 +5,7 @@
  */
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { compareOrder, type RowOrder } from "../core/model/row.ts";
+import { compareOrder } from "../core/model/row.ts";
 import type { OpenSegment } from "./open-segment.ts";
 import { arraysOf, damageOf, orderOf } from "./records-db.ts";
 

@@ -250,9 +250,7 @@ export const isTextOrNull = (value: unknown): value is string | null =>
   value === null || typeof value === "string";
 
 /** The order that a joined row gives in three columns from `at` on. */
-export const orderOf = (columns: readonly unknown[], at: number): RowOrder => ({
-  version: columns[at] as number,
-  delta: columns[at + 1] as string,
-  row: columns[at + 2] as number,
-});
+export const orderOf = (columns: readonly unknown[], at: number): RowOrder =>
+  ({ version: columns[at], delta: columns[at + 1], row: columns[at + 2] }) as RowOrder;
+
 const nameOf = (db: DatabaseSync): string => db.location() ?? "records.db";

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import type { Segment } from "../../lib/core/format/manifest.ts";
 import { addSums } from "../../lib/core/format/row-checksum.ts";
 import type { Collection, CollectionOptions } from "../../lib/core/model/collection.ts";
+import { deltaId } from "../../lib/core/model/ids.ts";
 import type { Row } from "../../lib/core/model/row.ts";
 import { mergeLimits } from "../../lib/core/policy/merge-plan.ts";
 import { createCollection } from "../../lib/engine/catalog/collections.ts";
@@ -105,10 +106,18 @@ export async function addSegment(
 ): Promise<void> {
   const { start, limit, kind, clustered = false } = how;
   const ref = { collection: collection.name, shard: 0 };
-  const delta = world.clock.ulid();
+  const delta = deltaId(world.clock.ulid());
   const rows = Array.from({ length: limit - start }, (_, i): Row => {
     const { id, vector, document, metadata } = recordOf(vectors, start + i);
-    return { id, vector, document, metadata: JSON.stringify(metadata), version: 1, delta, row: i };
+    return {
+      id,
+      vector,
+      document,
+      metadata: JSON.stringify(metadata),
+      version: 1,
+      delta,
+      row: i,
+    };
   });
   await withFolder(async (folder) => {
     const [flatFolder, graphFolder] = [join(folder, "flat"), join(folder, "graph")];

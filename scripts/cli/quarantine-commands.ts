@@ -4,6 +4,7 @@ import { decodeDelta } from "../../lib/core/format/delta.ts";
 import { deltaBytesMax } from "../../lib/core/format/delta-header.ts";
 import { quarantinedDeltaKey } from "../../lib/core/format/keys.ts";
 import { invalid, SiltstoneError } from "../../lib/core/model/errors.ts";
+import type { DeltaId } from "../../lib/core/model/ids.ts";
 import { listQuarantine, type Quarantined, retryQuarantined } from "../../lib/engine/shard/quarantine.ts";
 import { type Opened, openCollection, shardOption, shardsOf } from "./arguments.ts";
 import type { Outcome } from "./outcome.ts";
@@ -81,9 +82,10 @@ async function list(session: Session, name: string, options: { shard?: number })
   };
 }
 
-async function show(session: Session, name: string, delta: string): Promise<Outcome> {
+async function show(session: Session, name: string, given: string): Promise<Outcome> {
   const opened = await openCollection(session, name);
-  const found = await findOne(opened, delta);
+  const found = await findOne(opened, given);
+  const { delta } = found;
   const key = quarantinedDeltaKey({ collection: name, shard: found.shard }, delta);
   // What was put aside may be of any size: it was copied by S3.
   const object = await opened.world.store.getBounded(key, deltaBytesMax);
@@ -113,7 +115,7 @@ async function show(session: Session, name: string, delta: string): Promise<Outc
 function readable(
   body: Buffer,
   key: string,
-  delta: string,
+  delta: DeltaId,
 ): { producer: string; createdAtMs: number; rows: number; ids: string[] } | null {
   try {
     const { header, rows } = decodeDelta(body, { key, delta });

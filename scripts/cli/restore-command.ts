@@ -1,6 +1,7 @@
 /** silt restore: deltas that were deleted come back, in their old order, under new names. */
 import type { Command } from "commander";
 import { invalid, SiltstoneError } from "../../lib/core/model/errors.ts";
+import { type DeltaId, deltaId } from "../../lib/core/model/ids.ts";
 import { isUlid, ulidTimeMs } from "../../lib/core/model/ulid.ts";
 import { type DeletedDelta, listDeleted, restoreDelta } from "../../lib/engine/operate/restore.ts";
 import { instant, type Opened, openCollection, shardOption, shardsOf } from "./arguments.ts";
@@ -38,10 +39,10 @@ export function addRestoreCommand(program: Command, run: Runner): void {
 async function restore(
   session: Session,
   name: string,
-  deltas: readonly string[],
+  given: readonly string[],
   options: RestoreOptions,
 ): Promise<Outcome> {
-  checkChoice(name, deltas, options);
+  const deltas = checkChoice(name, given, options);
   const opened = await openCollection(session, name);
   const { deployment, world, collection } = opened;
   // What this restores is named after it: when the command is repeated, it is not restored itself.
@@ -59,8 +60,8 @@ async function restore(
   if (options.confirm === undefined || found.length === 0)
     return offer(name, deltas, { ...options, until }, found);
 
-  const restored: { shard: number; delta: string; again: string }[] = [];
-  const failed: { shard: number; delta: string; kind: SiltstoneError["kind"]; message: string }[] = [];
+  const restored: { shard: number; delta: DeltaId; again: string }[] = [];
+  const failed: { shard: number; delta: DeltaId; kind: SiltstoneError["kind"]; message: string }[] = [];
   for (const { shard, ...one } of found) {
     if (session.interrupted.aborted) break;
     const { delta } = one;
@@ -95,7 +96,7 @@ async function restore(
   };
 }
 
-function checkChoice(name: string, deltas: readonly string[], options: RestoreOptions): void {
+function checkChoice(name: string, deltas: readonly string[], options: RestoreOptions): DeltaId[] {
   const { since, until, confirm } = options;
   const bad = deltas.find((delta) => !isUlid(delta));
   if (bad !== undefined)
@@ -106,13 +107,14 @@ function checkChoice(name: string, deltas: readonly string[], options: RestoreOp
     throw invalid("--until goes with --since, and is later");
   if (confirm !== undefined && confirm !== name)
     throw invalid(`--confirm: must be ${name}, the name of the collection, once more`);
+  return deltas.map(deltaId);
 }
 
 /** Of one shard, those that are named, or those of the time. */
 async function choose(
   { deployment, world: { store }, collection: { name } }: Opened,
   shard: number,
-  deltas: readonly string[],
+  deltas: readonly DeltaId[],
   { since, until }: { since: number | undefined; until: number },
 ): Promise<DeletedDelta[]> {
   const ref = { collection: name, shard };
@@ -136,7 +138,7 @@ const described = ({ shard, delta, object }: Found) => ({
 
 function offer(
   name: string,
-  deltas: readonly string[],
+  deltas: readonly DeltaId[],
   { since, until, shard }: RestoreOptions,
   found: readonly Found[],
 ): Outcome {

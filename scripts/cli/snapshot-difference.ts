@@ -1,5 +1,6 @@
 /** What lies between two versions of one shard, from their manifests alone. */
 import { type Manifest, type Segment, snapshotBytes } from "../../lib/core/format/manifest.ts";
+import type { DeltaId } from "../../lib/core/model/ids.ts";
 
 export interface SnapshotDifference {
   readonly added: readonly Segment[];
@@ -14,7 +15,7 @@ export interface SnapshotDifference {
   readonly ingestedRows: number;
   readonly retiredRows: number;
   /** Deltas that `to` names as ingested and `from` does not; those whose objects are long gone are named by neither. */
-  readonly deltas: readonly string[];
+  readonly deltas: readonly DeltaId[];
   readonly causes: { readonly from: string; readonly to: string };
 }
 

@@ -4,6 +4,7 @@
  */
 import type { Collection } from "../../lib/core/model/collection.ts";
 import { isKind, SiltstoneError } from "../../lib/core/model/errors.ts";
+import type { DeltaId } from "../../lib/core/model/ids.ts";
 import { stillWaiting } from "../../lib/engine/operate/status.ts";
 import type { World } from "../../lib/engine/ports.ts";
 import { listQuarantine } from "../../lib/engine/shard/quarantine.ts";
@@ -22,11 +23,11 @@ export async function waitUntilIngested(
   session: Session,
   world: World,
   collection: Collection,
-  deltas: readonly { readonly shard: number; readonly delta: string }[],
+  deltas: readonly { readonly shard: number; readonly delta: DeltaId }[],
 ): Promise<{ quarantined: number } | null> {
-  const waiting = new Map<number, Set<string>>();
+  const waiting = new Map<number, Set<DeltaId>>();
   for (const { shard, delta } of deltas) {
-    const part = waiting.get(shard) ?? new Set<string>();
+    const part = waiting.get(shard) ?? new Set<DeltaId>();
     waiting.set(shard, part.add(delta));
   }
   const progress = session.progress("ingest");
@@ -77,7 +78,7 @@ export async function waitUntilIngested(
 async function countLeft(
   world: World,
   collection: Collection,
-  waiting: Map<number, Set<string>>,
+  waiting: Map<number, Set<DeltaId>>,
   damaged: SiltstoneError[],
 ): Promise<number> {
   let left = 0;
@@ -97,7 +98,7 @@ async function countLeft(
 async function countQuarantined(
   world: World,
   collection: Collection,
-  deltas: readonly { shard: number; delta: string }[],
+  deltas: readonly { shard: number; delta: DeltaId }[],
 ): Promise<number> {
   const ours = new Set(deltas.map(({ delta }) => delta));
   let quarantined = 0;

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { deltaKey, pointerKey } from "../../lib/core/format/keys.ts";
 import { SiltstoneError } from "../../lib/core/model/errors.ts";
+import { deltaId } from "../../lib/core/model/ids.ts";
 import { ingestLease } from "../../lib/engine/shard/lease.ts";
 import { MemoryCli } from "./memory-deployment.ts";
 import { vectorOf, writeFvecs } from "./vectors.ts";
@@ -550,7 +551,7 @@ test("a lease is taken only from the holder that is named", async () => {
 
 test("a delta that cannot be read is put aside, shown, and tried again", async () => {
   await filled();
-  const ulid = cli.world.clock.ulid();
+  const ulid = deltaId(cli.world.clock.ulid());
   await cli.world.store.put(deltaKey({ collection: "docs", shard: 0 }, ulid), Buffer.from("no arrow"));
   const compacted = await cli.run(["compact", "docs"]);
   expect(compacted.out).toContain("silt quarantine list docs");

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { deltaKey, pointerKey } from "../../lib/core/format/keys.ts";
+import { deltaId } from "../../lib/core/model/ids.ts";
 import { mergeLease } from "../../lib/engine/shard/lease.ts";
 import { connect } from "../../scripts/cli/deployment.ts";
 import { runCommandLine } from "../../scripts/cli/program.ts";
@@ -136,7 +137,7 @@ test("writes, versions and upkeep", async () => {
   const holder = ["--kind", "merge", "--owner", "dead", "--epoch", String(held?.epoch)];
   expect(await answer("lease", "release", "docs", ...holder)).toMatchObject({ released: true });
 
-  const broken = deployed.world.clock.ulid();
+  const broken = deltaId(deployed.world.clock.ulid());
   await deployed.replace(deltaKey({ collection: "docs", shard: 0 }, broken), Buffer.from("no arrow"));
   await answer("compact", "docs");
   expect(await answer("quarantine", "list", "docs")).toMatchObject({ deltas: [{ delta: broken }] });

@@ -1,5 +1,6 @@
 /** silt restore: it lists, asks, restores, and says what it did and what comes next. */
 import { deltaKey } from "../../lib/core/format/keys.ts";
+import { deltaId } from "../../lib/core/model/ids.ts";
 import { MemoryCli } from "./memory-deployment.ts";
 import { vectorOf } from "./vectors.ts";
 
@@ -90,7 +91,7 @@ test("restore takes one delta by its name, and answers JSON", async () => {
 
 test("deltas that cannot be restored are reported, and the others are restored", async () => {
   await takenBack();
-  const bad = cli.world.clock.ulid();
+  const bad = deltaId(cli.world.clock.ulid());
   await cli.world.store.put(deltaKey({ collection: "docs", shard: 0 }, bad), Buffer.from("no arrow"));
   await cli.world.store.delete([deltaKey({ collection: "docs", shard: 0 }, bad)]);
   cli.world.clock.advance(60_000);

@@ -1,5 +1,6 @@
 /** The ways back that docs/runbook.md names, each walked: what they are to save is there at the end. */
 import { deltaKey, manifestPrefix, pointerKey, quarantinedDeltaKey } from "../../lib/core/format/keys.ts";
+import { deltaId } from "../../lib/core/model/ids.ts";
 import { MemoryCli } from "./memory-deployment.ts";
 import { vectorOf } from "./vectors.ts";
 
@@ -77,7 +78,7 @@ test("a lost collection.json: brought back, everything is there; creating it ane
 });
 
 test("a delta under a lower-case name: through quarantine/ it gets in, in its order", async () => {
-  const ulid = cli.world.clock.ulid();
+  const ulid = deltaId(cli.world.clock.ulid());
   await put("a", "stranger");
   const [mine] = [...(await keys("docs/0/deltas/"))];
   const bytes = body(mine!);
@@ -107,7 +108,7 @@ test("a delta that was replaced by hand is mended by its former version over the
   const [{ delta }] = (await cli.run(["quarantine", "list", "docs", "--json"])).json<{
     deltas: [{ delta: string }];
   }>().deltas;
-  await cli.world.store.put(quarantinedDeltaKey(ref, delta), before);
+  await cli.world.store.put(quarantinedDeltaKey(ref, deltaId(delta)), before);
   await silt("quarantine", "retry", "docs", delta);
   await silt("compact", "docs");
   expect(await documents()).toEqual(["a: first"]);

@@ -3,6 +3,7 @@
 import { deltaOfKey } from "../../lib/core/format/keys.ts";
 import { encodeToken } from "../../lib/core/format/token.ts";
 import { SiltstoneError } from "../../lib/core/model/errors.ts";
+import { deltaId } from "../../lib/core/model/ids.ts";
 import type { World } from "../../lib/engine/ports.ts";
 import { Reader } from "../../lib/engine/read/reader.ts";
 import { Traffic } from "../../lib/engine/traffic.ts";
@@ -24,7 +25,7 @@ export async function lookOnce({ oracle, memory }: Scene, reader: Reader, look: 
   const token = encodeToken({
     collection: name,
     collectionId: null,
-    deltas: deltas.map((delta) => ({ shard: 0, delta })),
+    deltas: deltas.map((delta) => ({ shard: 0, delta: deltaId(delta) })),
   });
   const atLeast = deltas.length > 0 ? { atLeast: [token] } : {};
   try {

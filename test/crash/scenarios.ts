@@ -5,6 +5,7 @@
 
 import { deltaKey } from "../../lib/core/format/keys.ts";
 import type { Collection } from "../../lib/core/model/collection.ts";
+import { deltaId } from "../../lib/core/model/ids.ts";
 import type { MergeLimits } from "../../lib/core/policy/merge-plan.ts";
 import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import { collectGarbage } from "../../lib/engine/compact/collect-garbage.ts";
@@ -129,7 +130,10 @@ async function oldVersions(scene: Scene): Promise<void> {
 
 async function damagedDelta(scene: Scene): Promise<void> {
   await twoVersions(scene);
-  await scene.world.store.put(deltaKey(ref, scene.world.clock.ulid()), Buffer.from("not an arrow file"));
+  await scene.world.store.put(
+    deltaKey(ref, deltaId(scene.world.clock.ulid())),
+    Buffer.from("not an arrow file"),
+  );
   await scene.world.queue.send("not a notification");
 }
 

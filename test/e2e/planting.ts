@@ -1,6 +1,7 @@
 /** Values that no log may show, in calls, bodies and deltas from other hands, through every function and way in. */
 import { encodeDelta } from "../../lib/core/format/delta.ts";
 import { deltaKey } from "../../lib/core/format/keys.ts";
+import { deltaId } from "../../lib/core/model/ids.ts";
 import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import { plantedBodies, plantedCalls, plantedRows } from "../hostile/planted.ts";
 import { type Deployed, dims, json } from "./deployed.ts";
@@ -31,7 +32,7 @@ export function planting(deployed: Deployed): void {
     });
     const { embeddingVersion } = made;
     for (const row of plantedRows(dims)) {
-      const delta = deployed.world.clock.ulid();
+      const delta = deltaId(deployed.world.clock.ulid());
       const header = { collection, collectionId: made.id, shard: 0, embeddingVersion, dims };
       const written = { producer: "elsewhere", createdAtMs: deployed.world.clock.nowMs() };
       await deployed.replace(deltaKey(shard, delta), encodeDelta({ ...header, ...written }, [row]));

@@ -3,6 +3,7 @@
  * before one and is used after it may be one that S3 never saw. test/aws/clock.test.ts has the clocks that S3 does see.
  */
 import type { Collection } from "../../lib/core/model/collection.ts";
+import { deltaId } from "../../lib/core/model/ids.ts";
 import { watermarkLagMs } from "../../lib/core/policy/time-bounds.ts";
 import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import { collectGarbage } from "../../lib/engine/compact/collect-garbage.ts";
@@ -122,7 +123,7 @@ test("a quarantined delta that a clock hours behind has put back stays in quaran
     until: ({ operation }) => operation === "put",
   });
   const shard = { collection: "docs", shard: 0 };
-  const retried = retryQuarantined(operator, shard, "01KDVDQADMQ11H8HQWJJ2KH29Z");
+  const retried = retryQuarantined(operator, shard, deltaId("01KDVDQADMQ11H8HQWJJ2KH29Z"));
   await expect(retried).rejects.toMatchObject({ kind: "uncertain" });
   expect(world.store.keys("docs/0/quarantine/")).toHaveLength(1);
 });

@@ -14,6 +14,7 @@ import { encodeManifest, type Manifest } from "../../lib/core/format/manifest.ts
 import { encodePointer, pointerTo } from "../../lib/core/format/pointer.ts";
 import { encodeSealed } from "../../lib/core/format/sealed-json.ts";
 import { encodeToken } from "../../lib/core/format/token.ts";
+import { deltaId } from "../../lib/core/model/ids.ts";
 import { ulidFloor } from "../../lib/core/model/ulid.ts";
 import { createCollection, deleteCollection } from "../../lib/engine/catalog/collections.ts";
 import { collectGarbage } from "../../lib/engine/compact/collect-garbage.ts";
@@ -73,7 +74,7 @@ test("a delta of a newer format waits: others are ingested past it, it is never 
   // The first name of its millisecond, too.
   const waiting = [world.clock.ulid(), ulidFloor(world.clock.nowMs())].sort();
   world.clock.advance(5);
-  for (const delta of waiting) await world.store.put(deltaKey(ref, delta), deltaOfFormat2());
+  for (const delta of waiting) await world.store.put(deltaKey(ref, deltaId(delta)), deltaOfFormat2());
   for (let i = 0; i < 5; i++) {
     await write(`r${i}`);
     const [shard] = (await run(world, true)).shards;
@@ -89,7 +90,7 @@ test("a delta of a newer format waits: others are ingested past it, it is never 
   const summary = summarizeRun(report, { source: "scheduled", startMs: 0, endMs: 1 });
   expect(summary.shards[0]).toMatchObject({ left: { deltas: 2, reason: newer.message } });
   expect(await listQuarantine(world.store, ref)).toEqual([]);
-  for (const delta of waiting) expect(world.store.bytes(deltaKey(ref, delta))).not.toBeNull();
+  for (const delta of waiting) expect(world.store.bytes(deltaKey(ref, deltaId(delta)))).not.toBeNull();
   const { manifest } = await readHead(world.store, collection, 0);
   expect(manifest.watermark < waiting[0]!).toBe(true);
 
@@ -97,7 +98,7 @@ test("a delta of a newer format waits: others are ingested past it, it is never 
   const token = encodeToken({
     collection: name,
     collectionId: collection.id,
-    deltas: [{ shard: 0, delta: waiting[0]! }],
+    deltas: [{ shard: 0, delta: deltaId(waiting[0]!) }],
   });
   await expect(count(reader, { consistency: "strong" })).rejects.toMatchObject(newer);
   await expect(count(reader, { atLeast: [token] })).rejects.toMatchObject(newer);

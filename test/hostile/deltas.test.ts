@@ -2,6 +2,7 @@
 import { decodeDelta, encodeDelta } from "../../lib/core/format/delta.ts";
 import type { DeltaHeader } from "../../lib/core/format/delta-header.ts";
 import { deltaKey } from "../../lib/core/format/keys.ts";
+import { deltaId } from "../../lib/core/model/ids.ts";
 import type { DeltaRow } from "../../lib/core/model/row.ts";
 import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import { compact } from "../../lib/engine/compact/compact.ts";
@@ -12,7 +13,7 @@ import { memoryWorld } from "../support/memory/world.ts";
 import { type Craft, craftDelta, craftNulls } from "./crafted-delta.ts";
 
 const mebibyte = 1024 * 1024;
-const at = { key: "docs/0/deltas/x.arrow", delta: "01JD0000000000000000000001" };
+const at = { key: "docs/0/deltas/x.arrow", delta: deltaId("01JD0000000000000000000001") };
 const header: DeltaHeader = {
   collection: "docs",
   collectionId: "01JD0000000000000000000000",
@@ -130,7 +131,7 @@ test("metadata of 30 MB, whether JSON or not, is refused by its length before an
     `{${" ".repeat(41_000)}}`,
   ]) {
     const delta = world.clock.ulid();
-    await world.store.put(deltaKey(shard, delta), encodeDelta(mine, [row({ metadata })]));
+    await world.store.put(deltaKey(shard, deltaId(delta)), encodeDelta(mine, [row({ metadata })]));
     bad.push(delta);
   }
   await produce(world, { collection: "docs", records: [{ id: "good", vector: [1, 2] }] });
@@ -149,7 +150,7 @@ test("a strong read refuses it by the same rules, and says which delta it is", a
   const mine = { ...header, collectionId: collection.id, createdAtMs: world.clock.nowMs() };
   const delta = world.clock.ulid();
   const crafted = craftDelta(encodeDelta(mine, [row()]), { shared: { text: large(8e6), entries: 54 } });
-  await world.store.put(deltaKey({ collection: "docs", shard: 0 }, delta), crafted);
+  await world.store.put(deltaKey({ collection: "docs", shard: 0 }, deltaId(delta)), crafted);
   const reader = new Reader(world, { refreshSeconds: 0, cacheBytesMax: 1e9, traffic: world.traffic });
   await expect(reader.count({ collection: "docs", consistency: "strong" })).rejects.toMatchObject({
     kind: "corrupt",

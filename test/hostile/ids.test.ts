@@ -1,6 +1,7 @@
 /** Ids that look like others, or command a terminal: new ones are refused, those that are there can be read and deleted. */
 import { encodeDelta } from "../../lib/core/format/delta.ts";
 import { deltaKey } from "../../lib/core/format/keys.ts";
+import { deltaId } from "../../lib/core/model/ids.ts";
 import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import { compact } from "../../lib/engine/compact/compact.ts";
 import { listQuarantine } from "../../lib/engine/shard/quarantine.ts";
@@ -60,7 +61,7 @@ test("ids of an older version, ingested or not yet, are read, found, counted and
   const ids = [...c1, ...directions].map(idOf);
   const { collection } = await createCollection(world, { name: "docs", dims: 2, metric: "cosine" });
   const putOld = async (written: readonly string[]) => {
-    const delta = world.clock.ulid();
+    const delta = deltaId(world.clock.ulid());
     const header = {
       ...{ collection: "docs", collectionId: collection.id, shard: 0, embeddingVersion: "1", dims: 2 },
       ...{ producer: "older", createdAtMs: world.clock.nowMs() },

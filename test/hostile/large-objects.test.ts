@@ -10,6 +10,7 @@ import { CopyObjectCommand, CreateBucketCommand, S3Client } from "@aws-sdk/clien
 import { S3ObjectStore } from "../../lib/aws/s3-object-store.ts";
 import { systemClock } from "../../lib/aws/system-clock.ts";
 import { deltaKey, quarantinedDeltaKey } from "../../lib/core/format/keys.ts";
+import { deltaId } from "../../lib/core/model/ids.ts";
 import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import { compact } from "../../lib/engine/compact/compact.ts";
 import type { World } from "../../lib/engine/ports.ts";
@@ -77,14 +78,14 @@ test("objects of 1.8 GB, 6 GiB and more than is ever copied stop no shard, and a
   const sizes = [1.8e9, 6 * gibibyte, quarantinedBytesMax + 1];
   const large: string[] = [];
   for (const bytes of sizes) {
-    const delta = memory.clock.ulid();
+    const delta = deltaId(memory.clock.ulid());
     large.push(delta);
     // More than 64 KiB: a file of its own.
     await world.store.put(deltaKey(ref, delta), Buffer.alloc(100_000));
     await stretch(deltaKey(ref, delta), bytes);
     await write(`r${bytes}`);
   }
-  const CopySource = `large/${deltaKey(ref, large[1]!)}`;
+  const CopySource = `large/${deltaKey(ref, deltaId(large[1]!))}`;
   await expect(
     client.send(new CopyObjectCommand({ Bucket: "large", Key: "copy", CopySource })),
   ).rejects.toMatchObject({ name: "InvalidRequest", message: expect.stringContaining("larger than") });

@@ -10,6 +10,7 @@ import { collectionKey, deltaKey, quarantineReasonKey } from "../../lib/core/for
 import { decodeNotification } from "../../lib/core/format/notification.ts";
 import { encodeSealed } from "../../lib/core/format/sealed-json.ts";
 import { cutText, errorTextBytesMax, invalid, SiltstoneError } from "../../lib/core/model/errors.ts";
+import { deltaId } from "../../lib/core/model/ids.ts";
 import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import { listQuarantine } from "../../lib/engine/shard/quarantine.ts";
 import { memoryWorld } from "../support/memory/world.ts";
@@ -46,7 +47,10 @@ async function putForeign(row: ReturnType<typeof plantedRows>[number]): Promise<
     ...{ collection: "docs", collectionId: collection.id, shard: 0, embeddingVersion: "1", dims },
     ...{ producer: "elsewhere", createdAtMs: world.clock.nowMs() },
   };
-  await world.store.put(deltaKey({ collection: "docs", shard: 0 }, delta), encodeDelta(header, [row]));
+  await world.store.put(
+    deltaKey({ collection: "docs", shard: 0 }, deltaId(delta)),
+    encodeDelta(header, [row]),
+  );
   return delta;
 }
 const fields = { kind: "string", year: "number" } as const;
@@ -110,7 +114,7 @@ test("a quarantine reason is short, whatever was wrong", async () => {
   const row = { ...plantedRows(dims)[0]!, metadata: JSON.stringify({ [key]: ["x".repeat(30_000), 1] }) };
   const delta = await putForeign(row);
   await handlers.invoke("compactor", { source: "scheduled" });
-  const found = await world.store.get(quarantineReasonKey({ collection: "docs", shard: 0 }, delta));
+  const found = await world.store.get(quarantineReasonKey({ collection: "docs", shard: 0 }, deltaId(delta)));
   if (found.kind !== "found") throw new Error("it was not put aside");
   expect(found.body.length).toBeLessThan(lineBytesMax);
   expect(found.body.toString("utf8")).toContain(key);

@@ -4,6 +4,7 @@ import {
   encodeNotification,
   notificationCharsMax,
 } from "../../lib/core/format/notification.ts";
+import { deltaId } from "../../lib/core/model/ids.ts";
 import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import { compact } from "../../lib/engine/compact/compact.ts";
 import { produce } from "../../lib/engine/write/produce.ts";
@@ -15,7 +16,7 @@ const padded = (notice: string, bytes: number) => `${notice.slice(0, -1)},"more"
 test("messages of a mebibyte, whatever is in them, are dead letters at once; their neighbours are settled", async () => {
   const world = memoryWorld();
   await createCollection(world, { name: "docs", dims: 2, metric: "l2" });
-  const notice = encodeNotification({ collection: "docs", shard: 0, delta: world.clock.ulid() });
+  const notice = encodeNotification({ collection: "docs", shard: 0, delta: deltaId(world.clock.ulid()) });
   for (const body of [padded(notice, mebibyte - 300), "[".repeat(mebibyte), "x".repeat(mebibyte)])
     for (let i = 0; i < 20; i++) await world.queue.send(body);
   await produce(world, { collection: "docs", records: [{ id: "a", vector: [1, 2] }] });
@@ -28,7 +29,7 @@ test("messages of a mebibyte, whatever is in them, are dead letters at once; the
 });
 
 test("every notification that is sent fits, and what later versions add to one as well", () => {
-  const longest = { collection: "a".repeat(63), shard: 1_023, delta: "7ZZZZZZZZZZZZZZZZZZZZZZZZZ" };
+  const longest = { collection: "a".repeat(63), shard: 1_023, delta: deltaId("7ZZZZZZZZZZZZZZZZZZZZZZZZZ") };
   const body = encodeNotification(longest);
   expect(4 * body.length).toBeLessThan(notificationCharsMax);
   expect(decodeNotification(padded(body, 500))).toEqual(longest);

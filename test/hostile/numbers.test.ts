@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { encodeDelta } from "../../lib/core/format/delta.ts";
 import { deltaKey } from "../../lib/core/format/keys.ts";
+import { deltaId } from "../../lib/core/model/ids.ts";
 import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import { compact } from "../../lib/engine/compact/compact.ts";
 import { listQuarantine } from "../../lib/engine/shard/quarantine.ts";
@@ -159,7 +160,7 @@ test("deltas of other writers; what an earlier producer wrote is kept as it is",
   const { collection } = await createCollection(world, { ...request, name: "foreign" });
   const shard = { collection: "foreign", shard: 0 };
   const putRow = async (id: string, metadata: string) => {
-    const delta = world.clock.ulid();
+    const delta = deltaId(world.clock.ulid());
     const header = {
       ...{ collection: "foreign", collectionId: collection.id, shard: 0, embeddingVersion: "1", dims: 2 },
       ...{ producer: "elsewhere", createdAtMs: world.clock.nowMs() },

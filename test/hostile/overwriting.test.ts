@@ -25,6 +25,7 @@ import { s3Client } from "../../lib/aws/s3-client.ts";
 import { S3ObjectStore } from "../../lib/aws/s3-object-store.ts";
 import { systemClock } from "../../lib/aws/system-clock.ts";
 import { deltaKey } from "../../lib/core/format/keys.ts";
+import { deltaId } from "../../lib/core/model/ids.ts";
 import { requestBounds } from "../../lib/core/policy/time-bounds.ts";
 import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import { compact } from "../../lib/engine/compact/compact.ts";
@@ -231,7 +232,7 @@ test("a segment goes up in parts, and is put aside again by a run that repeats o
   await expect(store.putFile(key, path)).rejects.toMatchObject({ kind: "unavailable" });
 
   const shard = { collection: "others", shard: 0 };
-  const delta = world.clock.ulid();
+  const delta = deltaId(world.clock.ulid());
   const { store: owner } = handOf("owner");
   await owner.put(deltaKey(shard, delta), Buffer.from("no arrow"), { ifAbsent: true });
   // The copy of a run that died before its reason was written.

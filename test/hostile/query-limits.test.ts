@@ -8,6 +8,7 @@ import { encodeToken, namedDeltasMax } from "../../lib/core/format/token.ts";
 import { callRowsMax } from "../../lib/core/model/check-records.ts";
 import { parseFilter } from "../../lib/core/model/filter.ts";
 import { checkFilterCost } from "../../lib/core/model/filter-cost.ts";
+import { deltaId } from "../../lib/core/model/ids.ts";
 import { textBytesMax } from "../../lib/embedding/lexical-embedder.ts";
 import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import { compact } from "../../lib/engine/compact/compact.ts";
@@ -60,7 +61,7 @@ const tokenOf = (deltas: number) =>
   encodeToken({
     collection: "docs",
     collectionId,
-    deltas: many(deltas, () => ({ shard: 0, delta: ulid(world.clock.nowMs()) })),
+    deltas: many(deltas, () => ({ shard: 0, delta: deltaId(ulid(world.clock.nowMs())) })),
   });
 const marks = (bytes: number) => `e${"\u0591\u05b0".repeat(bytes / 4)}`.slice(0, bytes / 2);
 

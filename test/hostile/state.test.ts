@@ -13,6 +13,7 @@ import {
 import type { Manifest } from "../../lib/core/format/manifest.ts";
 import type { Pointer } from "../../lib/core/format/pointer.ts";
 import { encodeSealed } from "../../lib/core/format/sealed-json.ts";
+import { deltaId } from "../../lib/core/model/ids.ts";
 import { ulidFloor } from "../../lib/core/model/ulid.ts";
 import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import { compact } from "../../lib/engine/compact/compact.ts";
@@ -179,7 +180,7 @@ test("a pin of any size stops garbage collection of its shard, and is not read",
 
 test("a delta that was put aside may be of any size: it is shown and listed without reading it, and not put back", async () => {
   const world = await prepare();
-  const delta = world.clock.ulid();
+  const delta = deltaId(world.clock.ulid());
   await world.store.put(quarantinedDeltaKey(ref, delta), Buffer.alloc(64 * 1024 * 1024 + 1));
   await world.store.put(quarantineReasonKey(ref, delta), Buffer.alloc(3e6, "["));
   const before = world.traffic.snapshot();

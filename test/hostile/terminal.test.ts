@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { deltaKey, quarantinedDeltaKey, quarantineReasonKey } from "../../lib/core/format/keys.ts";
+import { deltaId } from "../../lib/core/model/ids.ts";
 import { printable } from "../../scripts/cli/printable.ts";
 import { type ErrorStream, startProgress } from "../../scripts/cli/progress.ts";
 import { MemoryCli, type Said } from "../cli/memory-deployment.ts";
@@ -56,9 +57,9 @@ test("documents and metadata of records, printed by get and query; --json has th
 
 test("reasons that were written into quarantine by hand", async () => {
   const [shard, delta] = [{ collection: "docs", shard: 0 }, cli.world.clock.ulid()];
-  await cli.world.store.put(quarantinedDeltaKey(shard, delta), Buffer.from("x"));
+  await cli.world.store.put(quarantinedDeltaKey(shard, deltaId(delta)), Buffer.from("x"));
   const reason = { format: 1, delta, reason: evil, bytes: 1, at: evil };
-  await cli.world.store.put(quarantineReasonKey(shard, delta), Buffer.from(JSON.stringify(reason)));
+  await cli.world.store.put(quarantineReasonKey(shard, deltaId(delta)), Buffer.from(JSON.stringify(reason)));
   for (const args of [
     ["list", "docs"],
     ["show", "docs", delta],
@@ -86,7 +87,7 @@ test("bad lines of an import, with ids, values and field names from the file", a
 test("arguments, object keys and errors", async () => {
   await cli.world.store.put(`docs/0/deltas/${evil}`, Buffer.from("x"));
   await cli.world.store.put(
-    deltaKey({ collection: "docs", shard: 0 }, cli.world.clock.ulid()),
+    deltaKey({ collection: "docs", shard: 0 }, deltaId(cli.world.clock.ulid())),
     Buffer.from(evil),
   );
   await run(evil);

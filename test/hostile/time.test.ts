@@ -5,6 +5,7 @@
 import { encodeDelta } from "../../lib/core/format/delta.ts";
 import { deltaKey } from "../../lib/core/format/keys.ts";
 import { encodeToken } from "../../lib/core/format/token.ts";
+import { deltaId } from "../../lib/core/model/ids.ts";
 import type { DeltaRow } from "../../lib/core/model/row.ts";
 import { ulidFloor } from "../../lib/core/model/ulid.ts";
 import { clockAllowanceMs } from "../../lib/core/policy/time-bounds.ts";
@@ -33,7 +34,7 @@ async function prepare(ordering: "arrival" | "source" = "arrival") {
       ...{ collection: name, collectionId: collection.id, shard: 0, embeddingVersion: "1", dims: 2 },
       ...{ producer: "elsewhere", createdAtMs: world.clock.nowMs() },
     };
-    await world.store.put(deltaKey(ref, delta), encodeDelta(header, whole));
+    await world.store.put(deltaKey(ref, deltaId(delta)), encodeDelta(header, whole));
     return delta;
   };
   const reader = new Reader(world, { refreshSeconds: 0, cacheBytesMax: 1e9, traffic: world.traffic });
@@ -43,7 +44,11 @@ async function prepare(ordering: "arrival" | "source" = "arrival") {
     (await compact(world, { ingest: true, upkeep: false, deadlineMs: world.clock.nowMs() + 60 * minute }))
       .shards[0]!.ingest;
   const tokenOf = (delta: string) =>
-    encodeToken({ collection: name, collectionId: collection.id, deltas: [{ shard: 0, delta }] });
+    encodeToken({
+      collection: name,
+      collectionId: collection.id,
+      deltas: [{ shard: 0, delta: deltaId(delta) }],
+    });
   return { world, put, reader, documentOf, ingest, tokenOf };
 }
 

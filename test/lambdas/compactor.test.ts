@@ -2,6 +2,7 @@
 import { checkCompactorEvent, compactorEvent } from "../../lambdas/compactor/event.ts";
 import { runMetrics } from "../../lambdas/compactor/metrics.ts";
 import { parseEvent } from "../../lib/aws/parse-event.ts";
+import { deltaId } from "../../lib/core/model/ids.ts";
 import type { CompactReport } from "../../lib/engine/compact/compact.ts";
 import type { IngestReport } from "../../lib/engine/compact/ingest-report.ts";
 import {
@@ -75,7 +76,12 @@ const mixed = summaryOf([
   shard("docs", 0, { ingest: ingest() }),
   shard("docs", 1, { ingest: ingest({ ...nothing, version: 7 }) }),
   shard("notes", 0, {
-    ingest: ingest({ ...nothing, outcome: "busy", pending: ["A", "B"], oldestPendingMs: 1_000_500 }),
+    ingest: ingest({
+      ...nothing,
+      outcome: "busy",
+      pending: ["A", "B"].map((last) => deltaId(last.padStart(26, "0"))),
+      oldestPendingMs: 1_000_500,
+    }),
   }),
   shard("bad", 0, { error: { kind: "corrupt", message: "why" } }),
   shard("idle", 0, { look: { kind: "idle", version: 5 } }),
@@ -107,7 +113,7 @@ test("a summary counts, and puts first what happened", () => {
 });
 
 test("ten thousand shards with a backlog each still fit one answer", () => {
-  const pending = Array.from({ length: 100 }, () => "0".repeat(26));
+  const pending = Array.from({ length: 100 }, () => deltaId("0".repeat(26)));
   const shards = Array.from({ length: 10_000 }, (_, i) =>
     shard(`c${"x".repeat(60)}`, i, { ingest: ingest({ pending, oldestPendingMs: 1 }) }),
   );

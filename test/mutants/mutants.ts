@@ -1828,7 +1828,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "quarantine retry keeps the delta's name",
     file: "lib/engine/shard/put-again.ts",
-    edits: [{ search: "const again = world.clock.ulid();", replace: "const again = delta;" }],
+    edits: [{ search: "const again = deltaId(world.clock.ulid());", replace: "const again = delta;" }],
     test: "test/engine/operate/retry.test.ts",
   },
   mutant(

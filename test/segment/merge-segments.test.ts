@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import hnswlib from "#hnswlib";
 import type { Collection, Metric } from "../../lib/core/model/collection.ts";
+import { deltaId } from "../../lib/core/model/ids.ts";
 import type { Row } from "../../lib/core/model/row.ts";
 import { normalised } from "../../lib/core/model/vector.ts";
 import { mergeLimits } from "../../lib/core/policy/merge-plan.ts";
@@ -41,7 +42,7 @@ const rowsOf = (first: number, limit: number, version: number): Row[] =>
       document: `row ${first + i}`,
       metadata: null,
     },
-    ...{ version, delta: "01J00000000000000000000000", row: i },
+    ...{ version, delta: deltaId("01J00000000000000000000000"), row: i },
   }));
 
 async function flat(collection: Collection, rows: readonly Row[]): Promise<MergeInput> {

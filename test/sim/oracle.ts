@@ -17,6 +17,7 @@ import type { Manifest } from "../../lib/core/format/manifest.ts";
 import { decodeNotification } from "../../lib/core/format/notification.ts";
 import type { Pointer } from "../../lib/core/format/pointer.ts";
 import { bounds } from "../../lib/core/model/bounds.ts";
+import { deltaId } from "../../lib/core/model/ids.ts";
 import { ulidTimeMs } from "../../lib/core/model/ulid.ts";
 import { clockAllowanceMs } from "../../lib/core/policy/time-bounds.ts";
 import type { Retention } from "../../lib/engine/shard/retention.ts";
@@ -73,7 +74,7 @@ function contentOfDelta(body: Buffer): string {
 }
 function describeDelta(body: Buffer): string {
   try {
-    const { header, rows } = decodeDelta(body, { key: "", delta: "7".padEnd(26, "Z") });
+    const { header, rows } = decodeDelta(body, { key: "", delta: deltaId("7".padEnd(26, "Z")) });
     const { writtenAs: _writtenAs, ...rest } = header;
     return JSON.stringify([
       rest,
@@ -329,7 +330,7 @@ export class Oracle {
     let writes: Write[] | null = null;
     let createdAtMs = ulidTimeMs(delta);
     try {
-      const { header, rows } = decodeDelta(body, { key: delta, delta });
+      const { header, rows } = decodeDelta(body, { key: delta, delta: deltaId(delta) });
       createdAtMs = Math.min(createdAtMs, header.createdAtMs);
       // One that a clock from the future has named, or whose rows it has versioned, is as good as damaged.
       const namedMs = ulidTimeMs(delta);

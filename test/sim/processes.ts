@@ -3,6 +3,7 @@
 import { deltaKey, pointerKey } from "../../lib/core/format/keys.ts";
 import type { Collection } from "../../lib/core/model/collection.ts";
 import { type ErrorKind, SiltstoneError } from "../../lib/core/model/errors.ts";
+import { deltaId } from "../../lib/core/model/ids.ts";
 import { collectGarbage } from "../../lib/engine/compact/collect-garbage.ts";
 import { compact } from "../../lib/engine/compact/compact.ts";
 import { merge } from "../../lib/engine/compact/merge.ts";
@@ -201,7 +202,7 @@ async function operatorRound(scene: Scene, world: ActorWorld, chance: Chance): P
     case 4: {
       const damaged = Buffer.from(`not an arrow file ${oracle.tick()}`);
       await expecting({ scene, world }, kinds, () =>
-        world.store.put(deltaKey(ref, world.clock.ulid()), damaged),
+        world.store.put(deltaKey(ref, deltaId(world.clock.ulid())), damaged),
       );
       return;
     }

@@ -4,6 +4,7 @@
 import { hash } from "node:crypto";
 import { callRowsMax } from "../model/check-records.ts";
 import { corrupt, invalid } from "../model/errors.ts";
+import { type DeltaId, deltaId } from "../model/ids.ts";
 import { isUlid } from "../model/ulid.ts";
 
 export const deltaFormat = 1;
@@ -25,7 +26,7 @@ export interface DeltaHeader {
   readonly producer: string;
   readonly createdAtMs: number;
   /** The ULID under which its rows were written first, where that is not its name: they keep their place in the order. */
-  readonly writtenAs?: string;
+  readonly writtenAs?: DeltaId;
 }
 
 const keyPrefix = "siltstone.";
@@ -64,10 +65,11 @@ export function encodeHeader(header: DeltaHeader, count: number, sha256: string)
 /** The digest of format 1 says nothing of a former name, so that code which does not know of any still proves the content. */
 const proofOf = (writtenAs: string, sha256: string): string => hash("sha256", `${writtenAs} ${sha256}`);
 
-function decodeWrittenAs(value: string | undefined, sha256: string, key: string): { writtenAs?: string } {
+function decodeWrittenAs(value: string | undefined, sha256: string, key: string): { writtenAs?: DeltaId } {
   if (value === undefined) return {};
   const writtenAs = value.slice(0, value.indexOf(" "));
-  if (isUlid(writtenAs) && value === `${writtenAs} ${proofOf(writtenAs, sha256)}`) return { writtenAs };
+  if (isUlid(writtenAs) && value === `${writtenAs} ${proofOf(writtenAs, sha256)}`)
+    return { writtenAs: deltaId(writtenAs) };
   throw corrupt(key, `${writtenAsKey} is ${JSON.stringify(value.slice(0, 40))}, which does not prove itself`);
 }
 

@@ -22,6 +22,7 @@ import {
   Utf8,
 } from "apache-arrow";
 import { corrupt, invalid, newerFormat, SiltstoneError } from "../model/errors.ts";
+import type { DeltaId } from "../model/ids.ts";
 import type { DeltaRow, Row } from "../model/row.ts";
 import { allFinite } from "../model/vector.ts";
 import { arrowFileProblem, schemaText } from "./arrow-bounds.ts";
@@ -120,7 +121,7 @@ export function encodeDelta(header: DeltaHeader, rows: readonly DeltaRow[]): Uin
  */
 export function decodeDelta(
   bytes: Uint8Array,
-  { key, delta }: { readonly key: string; readonly delta: string },
+  { key, delta }: { readonly key: string; readonly delta: DeltaId },
 ): { header: DeltaHeader; rows: Row[] } {
   try {
     const format = schemaText(bytes, formatKey);
@@ -143,7 +144,7 @@ export function decodeDelta(
  */
 function ofAnotherFormat(
   bytes: Uint8Array,
-  { key, delta, format }: { readonly key: string; readonly delta: string; readonly format: string | null },
+  { key, delta, format }: { readonly key: string; readonly delta: DeltaId; readonly format: string | null },
 ): unknown {
   const isNumber = /^[1-9][0-9]{0,5}$/.test(format ?? "");
   const problem = `its format version is ${JSON.stringify(format)}`;
@@ -156,7 +157,7 @@ function ofAnotherFormat(
   return corrupt(key, `${problem}, and its content is of format ${deltaFormat}`);
 }
 
-function decode(bytes: Uint8Array, key: string, delta: string): { header: DeltaHeader; rows: Row[] } {
+function decode(bytes: Uint8Array, key: string, delta: DeltaId): { header: DeltaHeader; rows: Row[] } {
   if (bytes.length > deltaBytesMax)
     throw corrupt(key, `it has ${bytes.length} bytes; at most ${deltaBytesMax} are allowed`);
   const fault = arrowFileProblem(bytes, { columns: columnNames.length, rowsMax: deltaRowsMax });
@@ -201,7 +202,7 @@ function opOf(columns: Columns, row: number): DeltaOp | null {
   return op === "upsert" || op === "delete" ? op : null;
 }
 
-function appendRows(rows: Row[], columns: Columns, at: { delta: string; dims: number; key: string }): void {
+function appendRows(rows: Row[], columns: Columns, at: { delta: DeltaId; dims: number; key: string }): void {
   const child = columns.vector.children[0]!;
   const vectors = child.values as Float32Array;
   const versions = columns.version.values as BigInt64Array;

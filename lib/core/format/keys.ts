@@ -10,6 +10,7 @@
  *   <collection>/<shard>/quarantine/<ulid>.{arrow,json}
  */
 import { invalid } from "../model/errors.ts";
+import { type DeltaId, deltaId } from "../model/ids.ts";
 import { isUlid } from "../model/ulid.ts";
 
 export interface ShardRef {
@@ -31,7 +32,10 @@ export const shardName = ({ collection, shard }: ShardRef): string => `${collect
 export const pointerKey = (shard: ShardRef): string => `${shardPrefix(shard)}pointer.json`;
 
 export const deltaPrefix = (shard: ShardRef): string => `${shardPrefix(shard)}deltas/`;
-export const deltaKey = (shard: ShardRef, delta: string): string => `${deltaPrefix(shard)}${delta}.arrow`;
+export const deltaKey = (shard: ShardRef, delta: DeltaId): string => `${deltaPrefix(shard)}${delta}.arrow`;
+/** Where a LIST of the deltas above `delta` starts; null is below them all. */
+export const afterDelta = (shard: ShardRef, delta: DeltaId | null): string =>
+  delta === null ? deltaPrefix(shard) : deltaKey(shard, delta);
 
 export const segmentPrefix = (shard: ShardRef): string => `${shardPrefix(shard)}segments/`;
 export const segmentKey = (shard: ShardRef, segment: string, file: SegmentFile): string =>
@@ -46,15 +50,15 @@ export const pinKey = (shard: ShardRef, pin: string): string =>
   `${pinPrefix(shard)}${checkPinName(pin)}.json`;
 
 export const quarantinePrefix = (shard: ShardRef): string => `${shardPrefix(shard)}quarantine/`;
-export const quarantinedDeltaKey = (shard: ShardRef, name: string): string =>
-  `${quarantinePrefix(shard)}${name}.arrow`;
-export const quarantineReasonKey = (shard: ShardRef, name: string): string =>
-  `${quarantinePrefix(shard)}${name}.json`;
+export const quarantinedDeltaKey = (shard: ShardRef, delta: DeltaId): string =>
+  `${quarantinePrefix(shard)}${delta}.arrow`;
+export const quarantineReasonKey = (shard: ShardRef, delta: DeltaId): string =>
+  `${quarantinePrefix(shard)}${delta}.json`;
 
 /** The ULID of a delta's key, or null when the key is not a delta's (an object of other code below the prefix). */
-export function deltaOfKey(shard: ShardRef, key: string): string | null {
+export function deltaOfKey(shard: ShardRef, key: string): DeltaId | null {
   const name = tail(key, deltaPrefix(shard), ".arrow");
-  return name !== null && isUlid(name) ? name : null;
+  return name !== null && isUlid(name) ? deltaId(name) : null;
 }
 
 /** Version and commit of a manifest's key, or null when the key is not a manifest's. */
@@ -78,10 +82,10 @@ export function pinOfKey(shard: ShardRef, key: string): string | null {
 }
 
 /** The ULID of a delta that was put aside, in its own key or its reason's, or null. */
-function quarantinedOfKey(shard: ShardRef, key: string): string | null {
+export function quarantinedOfKey(shard: ShardRef, key: string): DeltaId | null {
   const prefix = quarantinePrefix(shard);
   const name = tail(key, prefix, ".arrow") ?? tail(key, prefix, ".json");
-  return name !== null && isUlid(name) ? name : null;
+  return name !== null && isUlid(name) ? deltaId(name) : null;
 }
 
 /** The folders of a shard. */

@@ -6,6 +6,7 @@
 import { bounds } from "../model/bounds.ts";
 import type { Collection } from "../model/collection.ts";
 import { corrupt } from "../model/errors.ts";
+import { type DeltaId, deltaId } from "../model/ids.ts";
 import { isUlid } from "../model/ulid.ts";
 import { type SegmentFile, type ShardRef, shardName } from "./keys.ts";
 import { addSums, equalSums, noRows, type RowSum } from "./row-checksum.ts";
@@ -70,9 +71,9 @@ export interface Manifest {
   readonly index: { readonly M: number; readonly efConstruction: number };
   readonly segments: readonly Segment[];
   /** ULIDs of deltas that are part of this version and whose objects may still exist, ascending. */
-  readonly applied: readonly string[];
+  readonly applied: readonly DeltaId[];
   /** No delta of the backlog is older than this ULID (docs/protocol.md, "Low watermark"): LISTs start here. */
-  readonly watermark: string;
+  readonly watermark: DeltaId;
   /**
    * Conservation: every row that ever came in is in a segment or was retired (superseded, or an expired tombstone):
    * ingested = Σ segments + retired.
@@ -98,7 +99,7 @@ export const emptyManifest = (collection: Collection, shard: number): Manifest =
   index: { M: collection.index.M, efConstruction: collection.index.efConstruction },
   segments: [],
   applied: [],
-  watermark: "0".repeat(26),
+  watermark: deltaId("0".repeat(26)),
   ledger: { ingested: noRows, retired: noRows },
 });
 

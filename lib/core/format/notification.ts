@@ -1,5 +1,6 @@
 /** The SQS message that a producer sends after its PUT: a hint that a delta is there. Losing it loses nothing. */
 import { checkCollectionName } from "../model/collection.ts";
+import { type DeltaId, deltaId } from "../model/ids.ts";
 import { shown } from "../model/metadata.ts";
 import { isUlid } from "../model/ulid.ts";
 
@@ -9,7 +10,7 @@ export const notificationCharsMax = 1_024;
 export interface Notification {
   readonly collection: string;
   readonly shard: number;
-  readonly delta: string;
+  readonly delta: DeltaId;
 }
 
 export const encodeNotification = ({ collection, shard, delta }: Notification): string =>
@@ -38,5 +39,5 @@ export function decodeNotification(body: string): Notification | { readonly reas
   if (!Number.isSafeInteger(shard) || (shard as number) < 0)
     return { reason: "shard is not a number from 0" };
   if (typeof delta !== "string" || !isUlid(delta)) return { reason: "delta is not a ULID" };
-  return { collection: collection as string, shard: shard as number, delta };
+  return { collection: collection as string, shard: shard as number, delta: deltaId(delta) };
 }

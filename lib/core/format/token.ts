@@ -1,13 +1,14 @@
 /** Write tokens: they name the deltas of an acknowledged write, so that a query can be asked to see exactly them. */
 import { checkCollectionName } from "../model/collection.ts";
 import { invalid, type SiltstoneError } from "../model/errors.ts";
+import { type DeltaId, deltaId } from "../model/ids.ts";
 import { isUlid } from "../model/ulid.ts";
 
 export interface WriteToken {
   readonly collection: string;
   /** Which collection of that name; null in a token that older code made. */
   readonly collectionId: string | null;
-  readonly deltas: readonly { readonly shard: number; readonly delta: string }[];
+  readonly deltas: readonly { readonly shard: number; readonly delta: DeltaId }[];
 }
 
 /** Of the second format; the first has no id. */
@@ -57,7 +58,7 @@ export function decodeToken(text: unknown): WriteToken {
         !isUlid(delta)
       )
         throw refuse();
-      return { shard: shard as number, delta };
+      return { shard: shard as number, delta: deltaId(delta) };
     }),
   };
 }

@@ -5,6 +5,7 @@
  * the order in which they arrive (docs/protocol.md).
  */
 
+import type { DeltaId } from "./ids.ts";
 import { isUlid } from "./ulid.ts";
 
 export type MetadataValue = string | number | boolean | readonly string[];
@@ -15,7 +16,7 @@ export interface RowOrder {
   /** The source's own version, or the producer's clock in ms. Integer, 0 to 2^53 − 1. */
   readonly version: number;
   /** ULID of the delta that carried the write. */
-  readonly delta: string;
+  readonly delta: DeltaId;
   /** Position of the row in its delta. */
   readonly row: number;
 }

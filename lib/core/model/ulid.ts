@@ -8,10 +8,13 @@ export const isUlid = (text: string): boolean => ulidPattern.test(text);
 /** Milliseconds since the epoch in a ULID. */
 export const ulidTimeMs = (ulid: string): number => decodeTime(ulid);
 
+/** The latest moment that a ULID can name, in ms since 1970. */
+const timeMaxMs = 2 ** 48 - 1;
+
 /** The smallest ULID of a moment: every ULID made earlier is less. */
 export function ulidFloor(timeMs: number): string {
   const alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-  let rest = Math.max(0, Math.floor(timeMs));
+  let rest = Math.min(Math.max(0, Math.floor(timeMs)), timeMaxMs);
   let text = "";
   for (let i = 0; i < 10; i++) {
     text = alphabet[rest % 32]! + text;

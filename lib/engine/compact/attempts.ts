@@ -15,6 +15,7 @@
 
 import { type ShardRef, shardName } from "../../core/format/keys.ts";
 import { SiltstoneError } from "../../core/model/errors.ts";
+import { type DeltaId, deltaId } from "../../core/model/ids.ts";
 import { isUlid } from "../../core/model/ulid.ts";
 import type { LeaseTable } from "../ports.ts";
 
@@ -22,7 +23,7 @@ import type { LeaseTable } from "../ports.ts";
 const partsOfDeath = 32;
 
 interface Suspects {
-  readonly deltas: ReadonlySet<string>;
+  readonly deltas: ReadonlySet<DeltaId>;
   /** Of one batch. */
   readonly deltasMax: number;
   /** Whether a run died of them. */
@@ -36,10 +37,10 @@ export class Attempts {
   #suspects: Suspects;
   #isOpen: boolean;
   /** Two runs have died of this delta, the last of them of nothing else. */
-  readonly culprit: string | null;
+  readonly culprit: DeltaId | null;
 
   /** Looks at what the run before left. `pending`: the backlog. */
-  static async open(leases: LeaseTable, shard: ShardRef, pending: readonly string[]): Promise<Attempts> {
+  static async open(leases: LeaseTable, shard: ShardRef, pending: readonly DeltaId[]): Promise<Attempts> {
     const name = `attempt/${shardName(shard)}`;
     const note = (await bestEffort(leases.readNote(name))) ?? {};
     return new Attempts(leases, name, note, new Set(pending));
@@ -49,15 +50,15 @@ export class Attempts {
     leases: LeaseTable,
     name: string,
     note: Readonly<Record<string, unknown>>,
-    pending: ReadonlySet<string>,
+    pending: ReadonlySet<DeltaId>,
   ) {
     this.#leases = leases;
     this.#name = name;
     const { suspects, deltasMax, isDeadly } = note;
     const before = isCount(deltasMax)
-      ? { deltas: ulidsOf(suspects), deltasMax, isDeadly: isDeadly === true }
+      ? { deltas: deltasOf(suspects), deltasMax, isDeadly: isDeadly === true }
       : noSuspects;
-    const batch = ulidsOf(note.batch);
+    const batch = deltasOf(note.batch);
     // What is ingested by now killed no run.
     const died = [...batch].filter((delta) => pending.has(delta));
     this.#isOpen = batch.size > 0;
@@ -74,7 +75,7 @@ export class Attempts {
   }
 
   /** The next batch: the first of `ready` and those that go with it. */
-  choose<T extends { readonly delta: string }>(ready: readonly T[], deltasMax: number): readonly T[] {
+  choose<T extends { readonly delta: DeltaId }>(ready: readonly T[], deltasMax: number): readonly T[] {
     const { deltas } = this.#suspects;
     const isSuspect = deltas.has(ready[0]!.delta);
     const limit = ready.findIndex(({ delta }) => deltas.has(delta) !== isSuspect);
@@ -82,13 +83,13 @@ export class Attempts {
     return ready.slice(0, limit < 0 ? most : Math.min(most, limit));
   }
 
-  async begin(batch: readonly string[]): Promise<void> {
+  async begin(batch: readonly DeltaId[]): Promise<void> {
     this.#isOpen = true;
     await this.#write(batch);
   }
 
   /** These, together, make no segment: they are tried in two halves. */
-  halve(deltas: readonly string[]): void {
+  halve(deltas: readonly DeltaId[]): void {
     this.#suspects = { deltas: new Set(deltas), deltasMax: Math.ceil(deltas.length / 2), isDeadly: false };
   }
 
@@ -97,7 +98,7 @@ export class Attempts {
     if (this.#isOpen) await this.#write([]);
   }
 
-  async #write(batch: readonly string[]): Promise<void> {
+  async #write(batch: readonly DeltaId[]): Promise<void> {
     const { deltas, ...rest } = this.#suspects;
     await bestEffort(this.#leases.note(this.#name, { batch, suspects: [...deltas], ...rest }));
   }
@@ -114,6 +115,10 @@ async function bestEffort<T>(call: Promise<T>): Promise<T | null> {
 }
 
 /** A note has no promised shape. */
-const ulidsOf = (value: unknown): Set<string> =>
-  new Set(Array.isArray(value) ? value.filter((one) => typeof one === "string" && isUlid(one)) : []);
+const deltasOf = (value: unknown): Set<DeltaId> =>
+  new Set(
+    (Array.isArray(value) ? value : [])
+      .filter((one) => typeof one === "string" && isUlid(one))
+      .map((one) => deltaId(one)),
+  );
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 1;

@@ -27,6 +27,7 @@ import {
 import type { Manifest } from "../../core/format/manifest.ts";
 import type { Floor } from "../../core/format/pointer.ts";
 import type { Collection } from "../../core/model/collection.ts";
+import type { DeltaId } from "../../core/model/ids.ts";
 import { ulidFloor } from "../../core/model/ulid.ts";
 import type { World } from "../ports.ts";
 import { type Head, readHead, readHeadIfPlaced } from "../shard/head.ts";
@@ -60,7 +61,7 @@ export interface CollectReport {
   readonly keys: readonly string[];
   readonly bytes: number;
   /** Deltas that appeared too late to be ingested, and were put aside. */
-  readonly lateDeltas: readonly string[];
+  readonly lateDeltas: readonly DeltaId[];
 }
 
 export async function collectGarbage(

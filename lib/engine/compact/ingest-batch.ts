@@ -13,6 +13,7 @@ import { addSums, equalSums, type RowSum, sumOf } from "../../core/format/row-ch
 import type { Collection } from "../../core/model/collection.ts";
 import { corrupt, SiltstoneError } from "../../core/model/errors.ts";
 import { fold } from "../../core/model/fold.ts";
+import { type DeltaId, deltaId } from "../../core/model/ids.ts";
 import type { Row } from "../../core/model/row.ts";
 import { ulidFloor, ulidTimeMs } from "../../core/model/ulid.ts";
 import { watermarkLagMs } from "../../core/policy/time-bounds.ts";
@@ -35,7 +36,7 @@ const readsPerCheck = 128;
  */
 const batchMsMax = 15 * 60_000;
 /** By delta, why a run leaves it in the backlog. */
-export type LeftDeltas = Map<string, SiltstoneError>;
+export type LeftDeltas = Map<DeltaId, SiltstoneError>;
 
 export interface Batch {
   readonly head: Head;
@@ -55,7 +56,7 @@ export interface BatchDone {
   readonly rows: number;
   readonly quarantined: number;
   /** The readable deltas make no segment together, in any run: nothing was published. */
-  readonly fault: { readonly deltas: readonly string[]; readonly error: Error } | null;
+  readonly fault: { readonly deltas: readonly DeltaId[]; readonly error: Error } | null;
 }
 
 export async function ingestBatch(
@@ -105,7 +106,7 @@ export async function setAside(
   collection: Collection,
   shard: ShardRef,
   { head, lease, left }: Pick<Batch, "head" | "lease" | "left">,
-  one: { readonly delta: string; readonly error: SiltstoneError },
+  one: { readonly delta: DeltaId; readonly error: SiltstoneError },
 ): Promise<number> {
   await lease.check();
   await readPointer(world.store, collection, shard.shard, head.etag);
@@ -179,7 +180,7 @@ export async function canMakeSegments(
   collection: Collection,
   shard: ShardRef,
 ): Promise<boolean> {
-  const delta = world.clock.ulid();
+  const delta = deltaId(world.clock.ulid());
   // Of each id an older row, a newer one, and for every fourth a delete.
   const rows = Array.from({ length: trialIds * 3 }, (_, row): Row => {
     const id = `trial ${row % trialIds}`;
@@ -201,7 +202,7 @@ function ingestChange(
     segment: Segment;
     retired: RowSum;
     ingested: RowSum;
-    deltas: readonly string[];
+    deltas: readonly DeltaId[];
     epoch: number;
     batch: Batch;
     nowMs: number;
@@ -238,7 +239,7 @@ function ingestChange(
     );
   const listed = new Set(run.batch.listed.map(({ delta }) => delta));
   const end = endOf(run.batch.listed);
-  const mayBeThere = (delta: string) => listed.has(delta) || (end !== null && delta > end);
+  const mayBeThere = (delta: DeltaId) => listed.has(delta) || (end !== null && delta > end);
   const next = [...manifest.applied.filter(mayBeThere), ...run.deltas].sort();
   return {
     cause: "ingest",
@@ -257,12 +258,12 @@ function ingestChange(
  * Below every delta object that may still be there, ingested or not, and well below the time of the LIST: a new delta
  * cannot appear under it. An ingested one counts as well: were its deletion lost to a crash, no LIST would find it again.
  */
-function nextWatermark(current: string, { listed, listedAtMs }: Batch): string {
+function nextWatermark(current: DeltaId, { listed, listedAtMs }: Batch): DeltaId {
   const oldest = listed[0]?.delta;
   const lagged = ulidFloor(listedAtMs - watermarkLagMs);
   // A name may be the first of its millisecond.
   const wanted = oldest === undefined ? lagged : min(lagged, ulidFloor(ulidTimeMs(oldest) - 1));
-  return wanted > current ? wanted : current;
+  return wanted > current ? deltaId(wanted) : current;
 }
 
 const min = (a: string, b: string): string => (a < b ? a : b);

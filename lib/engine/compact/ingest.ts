@@ -23,6 +23,7 @@ import { deltaKey, type ShardRef, shardName } from "../../core/format/keys.ts";
 import { bounds } from "../../core/model/bounds.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { corrupt, isKind, isNewerFormat } from "../../core/model/errors.ts";
+import type { DeltaId } from "../../core/model/ids.ts";
 import type { ResourceBudget } from "../../core/policy/resource-estimate.ts";
 import type { World } from "../ports.ts";
 import { backlogOf, isCut, type ListedDelta, listDeltas } from "../shard/deltas.ts";
@@ -86,7 +87,7 @@ export async function ingest(
  */
 async function firstHead(world: World, collection: Collection, ref: ShardRef): Promise<Head | null> {
   const head = await readHeadIfPlaced(world.store, collection, ref.shard);
-  if (head !== null || (await listDeltas(world.store, ref, "")).length === 0) return head;
+  if (head !== null || (await listDeltas(world.store, ref, null)).length === 0) return head;
   return readHead(world.store, collection, ref.shard);
 }
 
@@ -190,7 +191,7 @@ class Run {
 
   /** Of deltas that make no segment together, one by one, those that make none alone. */
   async #blame(
-    { deltas, error }: { readonly deltas: readonly string[]; readonly error: Error },
+    { deltas, error }: { readonly deltas: readonly DeltaId[]; readonly error: Error },
     attempts: Attempts,
   ): Promise<void> {
     if (deltas.length > 1) return attempts.halve(deltas);
@@ -198,7 +199,7 @@ class Run {
     await this.#setAside(deltas[0]!, `its rows make no segment (${error.message.slice(0, reasonCharsMax)})`);
   }
 
-  async #setAside(delta: string, reason: string): Promise<void> {
+  async #setAside(delta: DeltaId, reason: string): Promise<void> {
     const error = corrupt(deltaKey(this.#ref, delta), reason);
     const batch = { head: this.#head, lease: this.#lease, left: this.#left };
     this.#counts.quarantined += await setAside(this.#world, this.#collection, this.#ref, batch, {

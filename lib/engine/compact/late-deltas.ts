@@ -9,11 +9,12 @@
  * comes late is found within a day and two hours.
  */
 
-import { deltaKey, deltaOfKey, deltaPrefix, type ShardRef } from "../../core/format/keys.ts";
+import { afterDelta, deltaKey, deltaOfKey, deltaPrefix, type ShardRef } from "../../core/format/keys.ts";
 import type { Manifest } from "../../core/format/manifest.ts";
 import { bounds } from "../../core/model/bounds.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { corrupt } from "../../core/model/errors.ts";
+import { type DeltaId, deltaId } from "../../core/model/ids.ts";
 import { shardOf } from "../../core/model/shard-of.ts";
 import { ulidFloor, ulidTimeMs } from "../../core/model/ulid.ts";
 import { surveyMs } from "../../core/policy/time-bounds.ts";
@@ -30,11 +31,11 @@ export async function quarantineLateDeltas(
   collection: Collection,
   manifest: Manifest,
   { thorough = false, onStranger = ignoreStranger }: { thorough?: boolean; onStranger?: OnStranger },
-): Promise<string[]> {
+): Promise<DeltaId[]> {
   const ref: ShardRef = { collection: collection.name, shard: manifest.shard };
-  const moved: string[] = [];
+  const moved: DeltaId[] = [];
   const isWhole = thorough || isTurn(collection, manifest, world.clock.nowMs());
-  const after = isWhole ? "" : ulidFloor(ulidTimeMs(manifest.watermark) - windowMs);
+  const after = isWhole ? null : deltaId(ulidFloor(ulidTimeMs(manifest.watermark) - windowMs));
   for (const delta of await listLateDeltas(world, ref, { after, manifest, onStranger })) {
     const error = corrupt(deltaKey(ref, delta), "it was written too late to be acknowledged or ingested");
     if ((await quarantine(world, ref, { delta, error })) === "moved") moved.push(delta);
@@ -46,15 +47,15 @@ function isTurn({ id }: Collection, { shard }: Manifest, nowMs: number): boolean
   return Math.floor(nowMs / windowMs) % windowsOfDay === shardOf(`${id}/${shard}`, windowsOfDay);
 }
 
-/** From `after` up to the watermark. */
+/** From `after`, or the very beginning, up to the watermark. */
 async function listLateDeltas(
   world: World,
   ref: ShardRef,
-  { after, manifest, onStranger }: { after: string; manifest: Manifest; onStranger: OnStranger },
-): Promise<string[]> {
-  const late: string[] = [];
+  { after, manifest, onStranger }: { after: DeltaId | null; manifest: Manifest; onStranger: OnStranger },
+): Promise<DeltaId[]> {
+  const late: DeltaId[] = [];
   const see = strangersOfList(deltaPrefix(ref), onStranger);
-  for await (const page of world.store.list(deltaPrefix(ref), { startAfter: deltaKey(ref, after) })) {
+  for await (const page of world.store.list(deltaPrefix(ref), { startAfter: afterDelta(ref, after) })) {
     for (const { key } of page) {
       const delta = deltaOfKey(ref, key);
       if (delta === null) {

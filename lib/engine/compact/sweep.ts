@@ -13,14 +13,15 @@
  */
 
 import {
+  afterDelta,
   collectionPrefix,
-  deltaKey,
   deltaOfKey,
   deltaPrefix,
   type ShardRef,
 } from "../../core/format/keys.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { isKind, isNewerFormat } from "../../core/model/errors.ts";
+import type { DeltaId } from "../../core/model/ids.ts";
 import { surveyMs, sweepMs } from "../../core/policy/time-bounds.ts";
 import { Turns } from "../../core/policy/turns.ts";
 import { type Listing, listNames, readCollections } from "../catalog/collections.ts";
@@ -40,7 +41,7 @@ export interface Look {
 /** What is remembered of one collection, by shard. */
 interface Known {
   readonly collection: Collection;
-  readonly watermarks: Map<number, { readonly watermark: string; readonly atMs: number }>;
+  readonly watermarks: Map<number, { readonly watermark: DeltaId; readonly atMs: number }>;
   /** Upkeep that found nothing to do. */
   readonly surveys: Map<number, { readonly etag: string; readonly atMs: number }>;
 }
@@ -97,11 +98,12 @@ export class Sweep {
     const isKnown = known !== undefined && isRecent(world, known.atMs, watermarkMs);
     const head = isKnown ? null : await readHeadIfPlaced(world.store, collection, shard);
     // Below the first pointer, which may be yet to come, lies everything.
-    const watermark = isKnown ? known.watermark : (head?.manifest.watermark ?? "");
+    const watermark = isKnown ? known.watermark : (head?.manifest.watermark ?? null);
     const isIdle = !(await hasDeltas(world, { collection: collection.name, shard }, watermark, onStranger));
     // What waits is about to be ingested, and the watermark to rise.
     if (!isIdle) watermarks.delete(shard);
-    else if (head !== null) watermarks.set(shard, { watermark, atMs: world.clock.nowMs() });
+    else if (head !== null)
+      watermarks.set(shard, { watermark: head.manifest.watermark, atMs: world.clock.nowMs() });
     return { isIdle, head };
   }
 
@@ -144,11 +146,11 @@ function isRecent({ clock }: World, atMs: number, ageMs: number): boolean {
 async function hasDeltas(
   { store }: World,
   ref: ShardRef,
-  watermark: string,
+  watermark: DeltaId | null,
   onStranger: OnStranger,
 ): Promise<boolean> {
   const see = strangersOfList(deltaPrefix(ref), onStranger);
-  for await (const page of store.list(deltaPrefix(ref), { startAfter: deltaKey(ref, watermark) })) {
+  for await (const page of store.list(deltaPrefix(ref), { startAfter: afterDelta(ref, watermark) })) {
     for (const { key } of page) {
       if (deltaOfKey(ref, key) !== null) return true;
       see(key);

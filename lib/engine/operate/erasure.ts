@@ -26,6 +26,7 @@ import {
 import type { Manifest, Segment } from "../../core/format/manifest.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { isKind, isNewerFormat } from "../../core/model/errors.ts";
+import type { DeltaId } from "../../core/model/ids.ts";
 import { compareOrder, type Row } from "../../core/model/row.ts";
 import { ulidTimeMs } from "../../core/model/ulid.ts";
 import { mergeLimits } from "../../core/policy/merge-plan.ts";
@@ -230,7 +231,7 @@ class Survey {
 
   /** `isRead`: whether readers see it. */
   async #lookIntoDelta(
-    { key, delta }: { readonly key: string; readonly delta: string },
+    { key, delta }: { readonly key: string; readonly delta: DeltaId },
     { heldBy, isRead }: { readonly heldBy: readonly string[]; readonly isRead: boolean },
   ): Promise<void> {
     const found = await this.#world.store.getBounded(key, deltaBytesMax);
@@ -327,7 +328,10 @@ function hold(held: Map<string, Held>, segment: Segment, keeper: Keeper): void {
 }
 
 /** Null when it cannot be read. */
-function rowsOf(body: Buffer, name: { readonly key: string; readonly delta: string }): readonly Row[] | null {
+function rowsOf(
+  body: Buffer,
+  name: { readonly key: string; readonly delta: DeltaId },
+): readonly Row[] | null {
   try {
     return decodeDelta(body, name).rows;
   } catch (error) {

@@ -17,6 +17,7 @@ import {
 import { emptyManifest, type Manifest } from "../../core/format/manifest.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { corrupt, isKind } from "../../core/model/errors.ts";
+import { type DeltaId, deltaId } from "../../core/model/ids.ts";
 import { isUlid } from "../../core/model/ulid.ts";
 import type { World } from "../ports.ts";
 import { listPins, type ManifestName, readManifest } from "../shard/history.ts";
@@ -25,7 +26,7 @@ export interface Candidate {
   readonly manifest: Manifest;
   readonly isPinned: boolean;
   /** Deltas that are part of it and not of its parent. */
-  readonly added: readonly string[];
+  readonly added: readonly DeltaId[];
   /** Deltas that are gone and not part of it. */
   readonly missingDeltas: number;
   readonly missingFiles: number;
@@ -56,7 +57,7 @@ export async function surveyCandidates(
   collection: Collection,
   ref: ShardRef,
   { names, newest }: { names: readonly ManifestName[]; newest: readonly Manifest[] },
-): Promise<{ candidates: Candidate[]; waiting: ReadonlySet<string> }> {
+): Promise<{ candidates: Candidate[]; waiting: ReadonlySet<DeltaId> }> {
   const parents = new Map<string, Manifest>();
   for (const { parent } of newest) {
     if (parent?.version === 0) parents.set(parent.commit, emptyManifest(collection, ref.shard));
@@ -107,19 +108,24 @@ async function pinnedCommits(world: World, ref: ShardRef): Promise<Set<string>> 
 async function listed(
   world: World,
   prefix: string,
-  nameOf: (key: string) => string | null,
-): Promise<Set<string>> {
-  const names = new Set<string>();
-  for await (const page of world.store.list(prefix)) for (const { key } of page) names.add(nameOf(key) ?? "");
+  nameOf: (key: string) => DeltaId | null,
+): Promise<Set<DeltaId>> {
+  const names = new Set<DeltaId>();
+  for await (const page of world.store.list(prefix)) {
+    for (const { key } of page) {
+      const name = nameOf(key);
+      if (name !== null) names.add(name);
+    }
+  }
   return names;
 }
 
-const ulidIn = (key: string): string | null => {
+const ulidIn = (key: string): DeltaId | null => {
   const name = key.slice(key.lastIndexOf("/") + 1).split(".")[0]!;
-  return isUlid(name) ? name : null;
+  return isUlid(name) ? deltaId(name) : null;
 };
 
-const without = (all: readonly string[], some: readonly string[]): string[] => {
+const without = (all: readonly DeltaId[], some: readonly DeltaId[]): DeltaId[] => {
   const left = new Set(some);
   return all.filter((one) => !left.has(one));
 };
@@ -145,8 +151,8 @@ export function isProven(best: Candidate, candidates: readonly Candidate[]): boo
 export const leftOut = (
   best: Candidate,
   candidates: readonly Candidate[],
-  waiting: ReadonlySet<string>,
-): string[] => [
+  waiting: ReadonlySet<DeltaId>,
+): DeltaId[] => [
   ...new Set(
     without(
       candidates.flatMap(({ added }) => added),

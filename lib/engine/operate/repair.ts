@@ -21,6 +21,7 @@ import { encodePointer, type Floor, firstPointer, pointerTo } from "../../core/f
 import { sealedBytesMax } from "../../core/format/sealed-json.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { isKind, SiltstoneError } from "../../core/model/errors.ts";
+import type { DeltaId } from "../../core/model/ids.ts";
 import { ulidFloor } from "../../core/model/ulid.ts";
 import type { World } from "../ports.ts";
 import { readHead } from "../shard/head.ts";
@@ -42,7 +43,7 @@ export interface Repair {
   /** Files that the version names and that are missing: then it cannot be read, and a rollback to an older one can help. */
   readonly missingFiles: number;
   /** Objects in the place of deltas that were to be put again, which are not those deltas: they were left as they are. */
-  readonly left: readonly { readonly delta: string; readonly bytes: number }[];
+  readonly left: readonly { readonly delta: DeltaId; readonly bytes: number }[];
   /** What the choice was made from, for people. */
   readonly candidates: readonly {
     readonly version: number;
@@ -148,8 +149,8 @@ async function published(
 }
 
 /** Answers those that are too large to be deltas: ingestion quarantines them, and they do not keep a repair from being made. */
-async function putAllAgain(world: World, ref: ShardRef, deltas: readonly string[]): Promise<Repair["left"]> {
-  const left: { delta: string; bytes: number }[] = [];
+async function putAllAgain(world: World, ref: ShardRef, deltas: readonly DeltaId[]): Promise<Repair["left"]> {
+  const left: { delta: DeltaId; bytes: number }[] = [];
   for (const delta of deltas) {
     const found = await readToPutAgain(world.store, deltaKey(ref, delta), delta);
     if (found.kind === "found") await putAgain(world, ref, delta, found.body);

@@ -20,12 +20,13 @@ import {
 } from "../../core/format/keys.ts";
 import { bounds } from "../../core/model/bounds.ts";
 import { corrupt, invalid, SiltstoneError } from "../../core/model/errors.ts";
+import { type DeltaId, deltaId } from "../../core/model/ids.ts";
 import { ulidFloor } from "../../core/model/ulid.ts";
 import type { DeletedObject, DeletedObjects, ObjectStore, World } from "../ports.ts";
 import { putDeletedBack } from "../shard/quarantine.ts";
 
 export interface DeletedDelta {
-  readonly delta: string;
+  readonly delta: DeltaId;
   readonly object: DeletedObject;
 }
 
@@ -43,7 +44,7 @@ export async function listDeleted(
   for await (const page of store.list(quarantinePrefix(shard))) for (const { key } of page) aside.add(key);
   const found: DeletedDelta[] = [];
   const prefix = deltaPrefix(shard);
-  const [first, limit] = [ulidFloor(sinceMs), ulidFloor(untilMs)];
+  const [first, limit] = [deltaId(ulidFloor(sinceMs)), deltaId(ulidFloor(untilMs))];
   // No delta has the very name of the floor: what is behind it is all.
   for await (const page of deleted.list(prefix, { startAfter: deltaKey(shard, first) })) {
     for (const object of page) {
@@ -66,7 +67,7 @@ export async function restoreDelta(
   deleted: DeletedObjects,
   shard: ShardRef,
   { delta, object }: DeletedDelta,
-): Promise<string> {
+): Promise<DeltaId> {
   const { key, bytes } = object;
   if (bytes > deltaBytesMax)
     throw corrupt(key, `it had ${bytes} bytes; a delta has at most ${deltaBytesMax}`);

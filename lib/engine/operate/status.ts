@@ -20,6 +20,7 @@ import {
 import { liveRowsUpperBound, snapshotBytes } from "../../core/format/manifest.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { SiltstoneError } from "../../core/model/errors.ts";
+import type { DeltaId } from "../../core/model/ids.ts";
 import { ulidTimeMs } from "../../core/model/ulid.ts";
 import { type Fault, Faults } from "../faults.ts";
 import type { Lease, ObjectStore, World } from "../ports.ts";
@@ -169,8 +170,8 @@ export async function stillWaiting(
   world: World,
   collection: Collection,
   shard: number,
-  deltas: ReadonlySet<string>,
-): Promise<string[]> {
+  deltas: ReadonlySet<DeltaId>,
+): Promise<DeltaId[]> {
   const { manifest } = await readHead(world.store, collection, shard);
   const listed = await listDeltas(world.store, manifest, manifest.watermark);
   return backlogOf(listed, manifest)

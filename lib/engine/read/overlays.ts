@@ -10,6 +10,7 @@ import { type ShardRef, shardName } from "../../core/format/keys.ts";
 import { bounds } from "../../core/model/bounds.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { SiltstoneError } from "../../core/model/errors.ts";
+import type { DeltaId } from "../../core/model/ids.ts";
 import type { Row } from "../../core/model/row.ts";
 import type { OpenSegment } from "../../segment/open-segment.ts";
 import type { World } from "../ports.ts";
@@ -36,7 +37,7 @@ const retriesMax = 32;
 const outrunVersions = 3;
 
 /** By delta, what one read has read of the backlog. */
-type KnownRows = Map<string, readonly Row[]>;
+type KnownRows = Map<DeltaId, readonly Row[]>;
 
 /** The backlog as a segment, for reads of the same view with the same backlog. */
 interface Overlay {
@@ -114,7 +115,7 @@ export class Overlays {
   }
 
   /** A view that holds exactly the given deltas, ingested or laid over. Of the rest of it holds what `fresh` says. */
-  async including(deltas: readonly string[], fresh: () => Promise<View>): Promise<View> {
+  async including(deltas: readonly DeltaId[], fresh: () => Promise<View>): Promise<View> {
     const read: KnownRows = new Map();
     for (let attempt = 0; attempt < attemptsMax; attempt++) {
       const { applied, version } = (this.#newest.current ?? (await this.#newest.refreshed())).manifest;
@@ -143,7 +144,7 @@ export class Overlays {
    * The view with the deltas over it; null when one of them is gone by now and the caller has to look again. What was read
    * by then is in `known`: looking again is quick, however small the batches are that a compactor takes meanwhile.
    */
-  async #overlaid(view: View, deltas: readonly string[], known: KnownRows): Promise<View | null> {
+  async #overlaid(view: View, deltas: readonly DeltaId[], known: KnownRows): Promise<View | null> {
     if (deltas.length === 0) return view;
     const key = deltas.join();
     if (this.#overlay?.key !== key || this.#overlay.view !== view) {
@@ -180,11 +181,11 @@ export class Overlays {
   }
 
   /** Which of the deltas, or of the names under which they were put again, are in the backlog; throws for one in quarantine. */
-  async #locate(deltas: readonly string[], known: KnownRows): Promise<string[]> {
-    const there: string[] = [];
+  async #locate(deltas: readonly DeltaId[], known: KnownRows): Promise<DeltaId[]> {
+    const there: DeltaId[] = [];
     let wanted = deltas;
     for (let hop = 0; wanted.length > 0 && hop < retriesMax; hop++) {
-      const gone: string[] = [];
+      const gone: DeltaId[] = [];
       for (const one of await readDeltas(this.#world, this.#collection, this.#ref, wanted)) {
         if ("error" in one) throw one.error;
         (one.kind === "rows" ? there : gone).push(one.delta);

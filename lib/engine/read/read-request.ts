@@ -7,6 +7,7 @@ import { decodeToken, namedDeltasMax, tooManyNamed } from "../../core/format/tok
 import type { Collection, Metric } from "../../core/model/collection.ts";
 import { invalid, SiltstoneError } from "../../core/model/errors.ts";
 import { type Filter, parseFilter } from "../../core/model/filter.ts";
+import type { DeltaId } from "../../core/model/ids.ts";
 import type { Metadata } from "../../core/model/row.ts";
 import { checkVector } from "../../core/model/vector.ts";
 
@@ -182,8 +183,8 @@ export function shardsToRead({ name, shards }: Collection, part: Part | undefine
 }
 
 /** Deltas that the tokens name, by shard. */
-export function tokensByShard(collection: Collection, tokens: readonly string[]): Map<number, string[]> {
-  const byShard = new Map<number, string[]>();
+export function tokensByShard(collection: Collection, tokens: readonly string[]): Map<number, DeltaId[]> {
+  const byShard = new Map<number, DeltaId[]>();
   let named = 0;
   for (const text of tokens) {
     const token = decodeToken(text);

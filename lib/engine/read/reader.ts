@@ -10,6 +10,7 @@ import type { Collection } from "../../core/model/collection.ts";
 import { invalid, SiltstoneError } from "../../core/model/errors.ts";
 import type { Filter } from "../../core/model/filter.ts";
 import { checkFilterCost } from "../../core/model/filter-cost.ts";
+import type { DeltaId } from "../../core/model/ids.ts";
 import { shardOf } from "../../core/model/shard-of.ts";
 import { mergeTopK } from "../../core/model/top-k.ts";
 import { ulidTimeMs } from "../../core/model/ulid.ts";
@@ -190,7 +191,7 @@ export class Reader implements Operations {
   readonly #view = (
     reader: ShardReader,
     { consistency = "eventual", maxAgeSeconds }: Freshness,
-    token: readonly string[] | undefined,
+    token: readonly DeltaId[] | undefined,
   ): Promise<View> => {
     if (consistency === "strong") return reader.strong();
     const maxAgeMs = (consistency === "bounded" ? maxAgeSeconds! : this.#options.refreshSeconds) * 1000;
@@ -202,7 +203,7 @@ export class Reader implements Operations {
   readonly #viewSoon = (
     reader: ShardReader,
     request: QueryRequest,
-    token: readonly string[] | undefined,
+    token: readonly DeltaId[] | undefined,
   ): Promise<SnapshotView> => {
     const { consistency = "eventual", id, filter, include, topK = topKDefault } = request;
     const isPlain = id === undefined && (filter ?? null) === null && !includesVectors(include);

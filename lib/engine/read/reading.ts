@@ -4,6 +4,7 @@
  */
 import type { Collection } from "../../core/model/collection.ts";
 import { isKind, type SiltstoneError } from "../../core/model/errors.ts";
+import type { DeltaId } from "../../core/model/ids.ts";
 import { asShortage } from "../../segment/files.ts";
 import type { World } from "../ports.ts";
 import type { Traffic } from "../traffic.ts";
@@ -29,7 +30,7 @@ export interface ReadingOptions {
 export type ViewOf<V, R> = (
   reader: ShardReader,
   request: R,
-  token: readonly string[] | undefined,
+  token: readonly DeltaId[] | undefined,
 ) => Promise<V>;
 export type Work<V, T> = (
   collection: Collection,

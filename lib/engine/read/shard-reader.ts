@@ -6,6 +6,7 @@
 import { type ShardRef, shardName } from "../../core/format/keys.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { isKind, isNewerFormat, SiltstoneError } from "../../core/model/errors.ts";
+import type { DeltaId } from "../../core/model/ids.ts";
 import { graphsHoldMs, refreshHoldMs } from "../../core/policy/time-bounds.ts";
 import type { OpenSegment } from "../../segment/open-segment.ts";
 import type { World } from "../ports.ts";
@@ -249,7 +250,7 @@ export class ShardReader {
   }
 
   /** A view that holds exactly the given deltas, ingested or laid over. Of the rest of it holds what `fresh` says. */
-  including(deltas: readonly string[], maxAgeMs: number, tolerant: boolean): Promise<View> {
+  including(deltas: readonly DeltaId[], maxAgeMs: number, tolerant: boolean): Promise<View> {
     return this.#overlays.including(deltas, () => this.fresh(maxAgeMs, tolerant));
   }
 

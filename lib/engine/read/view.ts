@@ -10,6 +10,7 @@ import type { Manifest } from "../../core/format/manifest.ts";
 import { bounds } from "../../core/model/bounds.ts";
 import { invalid } from "../../core/model/errors.ts";
 import type { Filter } from "../../core/model/filter.ts";
+import type { DeltaId } from "../../core/model/ids.ts";
 import { compareOrder, type RowOrder } from "../../core/model/row.ts";
 import { NewestWrites } from "../../segment/newest-writes.ts";
 import type { Alive, AnswerRow, OpenSegment } from "../../segment/open-segment.ts";
@@ -72,7 +73,7 @@ export class View implements SnapshotView {
   }
 
   /** This view with one more segment, of the backlog, over it. */
-  over(overlay: OpenSegment, deltas: readonly string[]): View {
+  over(overlay: OpenSegment, deltas: readonly DeltaId[]): View {
     return new View(this.manifest, [...this.segments, overlay], { overlaid: deltas, before: this });
   }
 

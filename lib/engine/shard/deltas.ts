@@ -2,12 +2,13 @@
 import pLimit from "p-limit";
 import { decodeDelta } from "../../core/format/delta.ts";
 import { type DeltaHeader, deltaBytesMax } from "../../core/format/delta-header.ts";
-import { deltaKey, deltaOfKey, deltaPrefix, type ShardRef } from "../../core/format/keys.ts";
+import { afterDelta, deltaKey, deltaOfKey, deltaPrefix, type ShardRef } from "../../core/format/keys.ts";
 import type { Manifest } from "../../core/format/manifest.ts";
 import { bounds } from "../../core/model/bounds.ts";
 import { rowProblem } from "../../core/model/check-records.ts";
 import { type Collection, tombstoneRetentionOf } from "../../core/model/collection.ts";
 import { isKind, isNewerFormat, type Problem, SiltstoneError } from "../../core/model/errors.ts";
+import type { DeltaId } from "../../core/model/ids.ts";
 import { shown } from "../../core/model/metadata.ts";
 import type { Row } from "../../core/model/row.ts";
 import { ulidTimeMs } from "../../core/model/ulid.ts";
@@ -37,22 +38,25 @@ export function tombstoneKeepMsOf(collection: Collection): number {
 }
 
 export interface ListedDelta {
-  readonly delta: string;
+  readonly delta: DeltaId;
   readonly bytes: number;
   /** When S3 says that it was written. */
   readonly modifiedMs: number;
 }
 
-/** What lies below the shard's deltas/ from the watermark on, oldest first. Throws `unavailable` for too many strangers. */
+/**
+ * What lies below the shard's deltas/ from the watermark (null: the very beginning) on, oldest first. Throws `unavailable`
+ * for too many strangers.
+ */
 export async function listDeltas(
   store: ObjectStore,
   shard: ShardRef,
-  watermark: string,
+  watermark: DeltaId | null,
   onStranger: OnStranger = ignoreStranger,
 ): Promise<ListedDelta[]> {
   const listed: ListedDelta[] = [];
   const see = strangersOfList(deltaPrefix(shard), onStranger);
-  for await (const page of store.list(deltaPrefix(shard), { startAfter: deltaKey(shard, watermark) })) {
+  for await (const page of store.list(deltaPrefix(shard), { startAfter: afterDelta(shard, watermark) })) {
     for (const { key, bytes, modifiedMs } of page) {
       const delta = deltaOfKey(shard, key);
       if (delta === null) see(key);
@@ -67,7 +71,7 @@ export async function listDeltas(
 export const isCut = (listed: readonly ListedDelta[]): boolean => listed.length >= bounds.listedDeltas;
 
 /** Where a cut LIST ends: what is newer was not looked at. Null when it was all. */
-export const endOf = (listed: readonly ListedDelta[]): string | null =>
+export const endOf = (listed: readonly ListedDelta[]): DeltaId | null =>
   isCut(listed) ? listed[listed.length - 1]!.delta : null;
 
 /**
@@ -80,19 +84,19 @@ export function backlogOf(listed: readonly ListedDelta[], manifest: Manifest): L
 }
 
 export type ReadDelta =
-  | { readonly kind: "rows"; readonly delta: string; readonly rows: Row[] }
+  | { readonly kind: "rows"; readonly delta: DeltaId; readonly rows: Row[] }
   /** Ingested, or put aside, since it was listed. */
-  | { readonly kind: "gone"; readonly delta: string }
-  | { readonly kind: "unreadable"; readonly delta: string; readonly error: SiltstoneError }
+  | { readonly kind: "gone"; readonly delta: DeltaId }
+  | { readonly kind: "unreadable"; readonly delta: DeltaId; readonly error: SiltstoneError }
   /** The store does not give it to us, or it is of a newer format: it may be whole, and stays where it is. */
-  | { readonly kind: "left"; readonly delta: string; readonly error: SiltstoneError };
+  | { readonly kind: "left"; readonly delta: DeltaId; readonly error: SiltstoneError };
 
 /** Reads and proves deltas, a bounded number at a time, in the given order. */
 export async function readDeltas(
   world: World,
   collection: Collection,
   shard: ShardRef,
-  deltas: readonly string[],
+  deltas: readonly DeltaId[],
 ): Promise<ReadDelta[]> {
   const limit = pLimit(readConcurrency);
   return Promise.all(deltas.map((delta) => limit(() => readDelta(world, collection, shard, delta))));
@@ -102,7 +106,7 @@ async function readDelta(
   world: World,
   collection: Collection,
   shard: ShardRef,
-  delta: string,
+  delta: DeltaId,
 ): Promise<ReadDelta> {
   const key = deltaKey(shard, delta);
   // Ids and values are for who reads the collection, and not for a log: they are the problems'.
@@ -150,7 +154,7 @@ export const entryProblem = ({ delta, bytes, modifiedMs }: ListedDelta): string 
 const tooLarge = (bytes: number): string => `it has ${bytes} bytes; a delta has at most ${deltaBytesMax}`;
 
 /** No clock that S3 accepts makes such a name: it would be listed, and win, for as long as its time has not come. */
-function tooEarly(delta: string, modifiedMs: number): string | null {
+function tooEarly(delta: DeltaId, modifiedMs: number): string | null {
   const aheadMs = ulidTimeMs(delta) - modifiedMs;
   return aheadMs > clockAllowanceMs ? `its name is ${ahead(aheadMs)} of when S3 got it` : null;
 }

@@ -7,6 +7,7 @@ import { decodeDelta, encodeDelta } from "../../core/format/delta.ts";
 import { deltaBytesMax } from "../../core/format/delta-header.ts";
 import type { ShardRef } from "../../core/format/keys.ts";
 import { SiltstoneError } from "../../core/model/errors.ts";
+import { type DeltaId, deltaId } from "../../core/model/ids.ts";
 import type { BoundedGetResult, ObjectStore, World } from "../ports.ts";
 import { putDelta } from "./put-delta.ts";
 
@@ -17,7 +18,7 @@ import { putDelta } from "./put-delta.ts";
 export async function readToPutAgain(
   store: ObjectStore,
   key: string,
-  delta: string,
+  delta: DeltaId,
 ): Promise<BoundedGetResult> {
   const first = await store.getBounded(key, deltaBytesMax);
   if (first.kind !== "found" || decoded(first.body, delta)) return first;
@@ -30,16 +31,16 @@ export async function readToPutAgain(
 export async function putAgain(
   world: Pick<World, "store" | "clock">,
   shard: ShardRef,
-  delta: string,
+  delta: DeltaId,
   body: Uint8Array,
-): Promise<string> {
-  const again = world.clock.ulid();
+): Promise<DeltaId> {
+  const again = deltaId(world.clock.ulid());
   await putDelta(world, shard, { delta: again, body: renamed(body, delta, again) });
   return again;
 }
 
 /** What cannot be read is put as it is: ingestion judges it, and says why. */
-function renamed(body: Uint8Array, delta: string, again: string): Uint8Array {
+function renamed(body: Uint8Array, delta: DeltaId, again: DeltaId): Uint8Array {
   const whole = decoded(body, delta);
   if (whole === null) return body;
   const { writtenAs = delta } = whole.header;
@@ -47,7 +48,7 @@ function renamed(body: Uint8Array, delta: string, again: string): Uint8Array {
   return writtenAs < again ? encodeDelta({ ...whole.header, writtenAs }, whole.rows) : body;
 }
 
-function decoded(body: Uint8Array, delta: string): ReturnType<typeof decodeDelta> | null {
+function decoded(body: Uint8Array, delta: DeltaId): ReturnType<typeof decodeDelta> | null {
   try {
     return decodeDelta(body, { key: delta, delta });
   } catch (error) {

@@ -9,6 +9,7 @@
 
 import { deltaKey, type ShardRef } from "../../core/format/keys.ts";
 import { SiltstoneError } from "../../core/model/errors.ts";
+import type { DeltaId } from "../../core/model/ids.ts";
 import { ulidTimeMs } from "../../core/model/ulid.ts";
 import { clockSetBackMaxMs, deltaPutMaxMs } from "../../core/policy/time-bounds.ts";
 import type { World } from "../ports.ts";
@@ -17,7 +18,7 @@ import type { World } from "../ports.ts";
 export async function putDelta(
   world: Pick<World, "store" | "clock">,
   shard: ShardRef,
-  { delta, body }: { readonly delta: string; readonly body: Uint8Array },
+  { delta, body }: { readonly delta: DeltaId; readonly body: Uint8Array },
 ): Promise<void> {
   const key = deltaKey(shard, delta);
   if (isFarFromNow(world, delta)) {
@@ -38,7 +39,7 @@ export async function putDelta(
   }
 }
 
-function isFarFromNow({ clock }: Pick<World, "clock">, delta: string): boolean {
+function isFarFromNow({ clock }: Pick<World, "clock">, delta: DeltaId): boolean {
   const passedMs = clock.nowMs() - ulidTimeMs(delta);
   return passedMs > deltaPutMaxMs || passedMs < -clockSetBackMaxMs;
 }

@@ -7,6 +7,7 @@
 import {
   deltaKey,
   quarantinedDeltaKey,
+  quarantinedOfKey,
   quarantinePrefix,
   quarantineReasonKey,
   type ShardRef,
@@ -22,6 +23,7 @@ import {
   isKind,
   SiltstoneError,
 } from "../../core/model/errors.ts";
+import { type DeltaId, deltaId } from "../../core/model/ids.ts";
 import { isUlid } from "../../core/model/ulid.ts";
 import type { ObjectStore, World } from "../ports.ts";
 import { putAgain, readToPutAgain } from "./put-again.ts";
@@ -29,7 +31,7 @@ import { putAgain, readToPutAgain } from "./put-again.ts";
 const reasonFormat = 1;
 
 export interface Quarantined {
-  readonly delta: string;
+  readonly delta: DeltaId;
   readonly reason: string;
   readonly bytes: number;
   readonly at: string;
@@ -45,7 +47,7 @@ export const quarantinedBytesMax = 32 * 1024 ** 3;
 export async function quarantine(
   world: World,
   shard: ShardRef,
-  { delta, error }: { readonly delta: string; readonly error: SiltstoneError },
+  { delta, error }: { readonly delta: DeltaId; readonly error: SiltstoneError },
 ): Promise<"moved" | "gone" | { readonly left: SiltstoneError }> {
   try {
     return (await moveToQuarantine(world, shard, delta, cutText(explained(error), errorTextBytesMax)))
@@ -58,7 +60,12 @@ export async function quarantine(
   }
 }
 
-async function moveToQuarantine(world: World, shard: ShardRef, delta: string, why: string): Promise<boolean> {
+async function moveToQuarantine(
+  world: World,
+  shard: ShardRef,
+  delta: DeltaId,
+  why: string,
+): Promise<boolean> {
   const { store, clock } = world;
   const key = deltaKey(shard, delta);
   const there = await store.head(key);
@@ -89,8 +96,8 @@ export async function listQuarantine(store: ObjectStore, shard: ShardRef): Promi
   const prefix = quarantinePrefix(shard);
   for await (const page of store.list(prefix)) {
     for (const { key, bytes } of page) {
-      const delta = key.slice(prefix.length).replace(/\.arrow$/, "");
-      if (!key.endsWith(".arrow") || !isUlid(delta)) continue;
+      const delta = quarantinedOfKey(shard, key);
+      if (delta === null || !key.endsWith(".arrow")) continue;
       const { reason, at } = (await readReason(store, shard, delta)) ?? unknown;
       found.push({ delta, reason, bytes, at });
     }
@@ -103,11 +110,11 @@ interface Reason {
   readonly reason: string;
   readonly at: string;
   /** The name under which the delta was put back. */
-  readonly retriedAs?: string;
+  readonly retriedAs?: DeltaId;
 }
 
 /** Null when there is no reason object. A damaged one counts as empty. */
-async function readReason(store: ObjectStore, shard: ShardRef, delta: string): Promise<Reason | null> {
+async function readReason(store: ObjectStore, shard: ShardRef, delta: DeltaId): Promise<Reason | null> {
   const key = quarantineReasonKey(shard, delta);
   const found = await store.getBounded(key, sealedBytesMax);
   if (found.kind === "absent") return null;
@@ -119,7 +126,9 @@ async function readReason(store: ObjectStore, shard: ShardRef, delta: string): P
     if (retriedAs === undefined) return { reason, at };
     // A reader goes by the name: it is proved. A reason alone may be of a time before seals.
     decodeSealed(found.body, key, reasonFormat);
-    return typeof retriedAs === "string" && isUlid(retriedAs) ? { reason, at, retriedAs } : unknown;
+    return typeof retriedAs === "string" && isUlid(retriedAs)
+      ? { reason, at, retriedAs: deltaId(retriedAs) }
+      : unknown;
   } catch {
     return unknown;
   }
@@ -132,7 +141,7 @@ const unknown: Reason = { reason: "unknown: why it was put aside is missing or d
  * The new delta is written first, then the reason names it, and only then the copy goes: a reader that looks for the old name finds
  * the copy, or the new name, at every moment. A crash in between leaves both; the same rows, twice, are one write.
  */
-export async function retryQuarantined(world: World, shard: ShardRef, delta: string): Promise<string> {
+export async function retryQuarantined(world: World, shard: ShardRef, delta: DeltaId): Promise<DeltaId> {
   const { store, clock } = world;
   const copyKey = quarantinedDeltaKey(shard, delta);
   const known = await readReason(store, shard, delta);
@@ -151,7 +160,7 @@ export async function retryQuarantined(world: World, shard: ShardRef, delta: str
 async function leaveTrace(
   { store, clock }: Pick<World, "store" | "clock">,
   shard: ShardRef,
-  { delta, retriedAs, reason }: { delta: string; retriedAs: string; reason: Reason },
+  { delta, retriedAs, reason }: { delta: DeltaId; retriedAs: DeltaId; reason: Reason },
 ): Promise<void> {
   const key = quarantineReasonKey(shard, delta);
   const retriedAt = new Date(clock.nowMs()).toISOString();
@@ -170,8 +179,8 @@ async function leaveTrace(
 export async function putDeletedBack(
   world: Pick<World, "store" | "clock">,
   shard: ShardRef,
-  { delta, body }: { readonly delta: string; readonly body: Uint8Array },
-): Promise<string> {
+  { delta, body }: { readonly delta: DeltaId; readonly body: Uint8Array },
+): Promise<DeltaId> {
   const retriedAs = await putAgain(world, shard, delta, body);
   const at = new Date(world.clock.nowMs()).toISOString();
   const reason = (await readReason(world.store, shard, delta)) ?? { reason: "deleted, and restored", at };
@@ -179,7 +188,7 @@ export async function putDeletedBack(
   return retriedAs;
 }
 
-async function putBack(world: World, shard: ShardRef, delta: string): Promise<string> {
+async function putBack(world: World, shard: ShardRef, delta: DeltaId): Promise<DeltaId> {
   const key = quarantinedDeltaKey(shard, delta);
   const found = await readToPutAgain(world.store, key, delta);
   switch (found.kind) {
@@ -204,8 +213,8 @@ async function putBack(world: World, shard: ShardRef, delta: string): Promise<st
 export async function whereabouts(
   store: ObjectStore,
   shard: ShardRef,
-  delta: string,
-): Promise<string | null> {
+  delta: DeltaId,
+): Promise<DeltaId | null> {
   const seen = await readReason(store, shard, delta);
   if (seen === null || seen.retriedAs !== undefined) return seen?.retriedAs ?? null;
   if ((await store.head(quarantinedDeltaKey(shard, delta))) !== null)

@@ -18,6 +18,7 @@ import { encodeToken } from "../../core/format/token.ts";
 import { checkRecords, type RecordsCall } from "../../core/model/check-records.ts";
 import { type Collection, checkEmbeddingVersion } from "../../core/model/collection.ts";
 import { invalid, isKind, type Problem, SiltstoneError } from "../../core/model/errors.ts";
+import { type DeltaId, deltaId } from "../../core/model/ids.ts";
 import { isPlainObject, shown } from "../../core/model/metadata.ts";
 import type { DeltaRow } from "../../core/model/row.ts";
 import { ulidTimeMs } from "../../core/model/ulid.ts";
@@ -48,7 +49,7 @@ export interface ProduceAnswer {
   /** Distinct ids. */
   readonly deleted: number;
   readonly rejected: readonly Problem[];
-  readonly deltas: readonly { readonly shard: number; readonly delta: string; readonly bytes: number }[];
+  readonly deltas: readonly { readonly shard: number; readonly delta: DeltaId; readonly bytes: number }[];
   /** False when the queue could not be told: the write is durable, and seen by the compactor's next LIST. */
   readonly notified: boolean;
 }
@@ -91,7 +92,7 @@ function outcome(rows: readonly DeltaRow[]): { written: number; deleted: number 
 }
 
 interface EncodedDelta extends ShardRef {
-  readonly delta: string;
+  readonly delta: DeltaId;
   readonly body: Uint8Array;
   readonly rows: number;
 }
@@ -102,7 +103,7 @@ function encoded(
   { shard, rows }: DeltaPart,
   producer: string,
 ): EncodedDelta {
-  const delta = world.clock.ulid();
+  const delta = deltaId(world.clock.ulid());
   const header = {
     collection: collection.name,
     collectionId: collection.id,

@@ -5,10 +5,11 @@ import fc from "fast-check";
 import { decodeDelta, encodeDelta } from "../../../lib/core/format/delta.ts";
 import type { DeltaHeader } from "../../../lib/core/format/delta-header.ts";
 import { isKind } from "../../../lib/core/model/errors.ts";
+import { deltaId } from "../../../lib/core/model/ids.ts";
 import type { DeltaRow } from "../../../lib/core/model/row.ts";
 import { goldenDeltaHeader, goldenDeltaRows } from "../../golden/content.ts";
 
-const delta = "01JD0000000000000000000001";
+const delta = deltaId("01JD0000000000000000000001");
 const at = { key: "notes/0/deltas/x.arrow", delta };
 const golden = readFileSync(join(import.meta.dirname, "../../golden/delta-v1.arrow"));
 /** Rows as they are read: of a delete, only that it is one. */

@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { checkRecords, rowProblem } from "../../../lib/core/model/check-records.ts";
 import { type Collection, newCollection } from "../../../lib/core/model/collection.ts";
 import { isKind } from "../../../lib/core/model/errors.ts";
+import { deltaId } from "../../../lib/core/model/ids.ts";
 import { encodeMetadata, metadataProblems } from "../../../lib/core/model/metadata.ts";
 import { vectorToBase64 } from "../../../lib/core/model/vector.ts";
 
@@ -351,7 +352,7 @@ test("rows of other writers are held to the same rules", () => {
   const row = {
     id: "a",
     version: 1,
-    delta: "",
+    delta: deltaId("0".repeat(26)),
     row: 3,
     vector: Float32Array.of(1, 2),
     document: null,

@@ -4,6 +4,7 @@ import { encodeDelta } from "../../../lib/core/format/delta.ts";
 import type { DeltaHeader } from "../../../lib/core/format/delta-header.ts";
 import { deltaKey } from "../../../lib/core/format/keys.ts";
 import { SiltstoneError } from "../../../lib/core/model/errors.ts";
+import { deltaId } from "../../../lib/core/model/ids.ts";
 import type { DeltaRow } from "../../../lib/core/model/row.ts";
 import { ulidFloor } from "../../../lib/core/model/ulid.ts";
 import { createCollection } from "../../../lib/engine/catalog/collections.ts";
@@ -32,7 +33,7 @@ async function prepare() {
     ...{ producer: "elsewhere", createdAtMs: world.clock.nowMs() },
   });
   const put = async (rows: readonly DeltaRow[], delta = world.clock.ulid()) => {
-    await world.store.put(deltaKey(ref, delta), encodeDelta(header(), rows));
+    await world.store.put(deltaKey(ref, deltaId(delta)), encodeDelta(header(), rows));
     return delta;
   };
   const write = async (id: string, document?: string) => {

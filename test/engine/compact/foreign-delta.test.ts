@@ -1,6 +1,7 @@
 /** Deltas from other hands: well-formed, and yet not what our producer would let through. */
 import { encodeDelta } from "../../../lib/core/format/delta.ts";
 import { deltaKey } from "../../../lib/core/format/keys.ts";
+import { deltaId } from "../../../lib/core/model/ids.ts";
 import { createCollection } from "../../../lib/engine/catalog/collections.ts";
 import { compact } from "../../../lib/engine/compact/compact.ts";
 import { listQuarantine } from "../../../lib/engine/shard/quarantine.ts";
@@ -25,7 +26,7 @@ test.each([
       fields: { year: "number" },
     });
     const put = async (rows: (typeof row)[]) => {
-      const delta = world.clock.ulid();
+      const delta = deltaId(world.clock.ulid());
       const header = {
         collection: "docs",
         collectionId: collection.id,

@@ -1,5 +1,6 @@
 /** LISTs do not walk over history: they begin at the watermark, or at a bound from it. What came late is found all the same. */
 import { deltaKey } from "../../../lib/core/format/keys.ts";
+import { deltaId } from "../../../lib/core/model/ids.ts";
 import { ulidFloor, ulidTimeMs } from "../../../lib/core/model/ulid.ts";
 import { createCollection } from "../../../lib/engine/catalog/collections.ts";
 import { collectGarbage } from "../../../lib/engine/compact/collect-garbage.ts";
@@ -82,7 +83,7 @@ test("a delta that comes late, however late, is put aside within a day and two h
     const late = ulidFloor(world.clock.nowMs() - hoursLate * hour);
     await write("now");
     for (let shard = 0; shard < 3; shard++)
-      await world.store.put(deltaKey({ ...ref, shard }, late), Buffer.from("late"));
+      await world.store.put(deltaKey({ ...ref, shard }, deltaId(late)), Buffer.from("late"));
     const startedMs = world.clock.nowMs();
     const left = () =>
       world.store.keys("docs/").filter((key) => key.includes(late) && key.includes("/deltas/"));
@@ -103,7 +104,7 @@ test("a run by hand finds a late delta at once, whatever the time of the day", a
     const { world, collection } = await busy();
     world.clock.advance(hours * hour);
     const late = ulidFloor(0);
-    await world.store.put(deltaKey(ref, late), Buffer.from("late"));
+    await world.store.put(deltaKey(ref, deltaId(late)), Buffer.from("late"));
     const { lateDeltas } = await collectGarbage(world, collection, 0, { thorough: true });
     expect(lateDeltas).toEqual([late]);
     expect(world.store.keys("docs/0/deltas/")).toEqual([]);

@@ -4,6 +4,7 @@
  */
 import { deltaBytesMax } from "../../../lib/core/format/delta-header.ts";
 import { deltaKey } from "../../../lib/core/format/keys.ts";
+import { deltaId } from "../../../lib/core/model/ids.ts";
 import { ulidTimeMs } from "../../../lib/core/model/ulid.ts";
 import { createCollection } from "../../../lib/engine/catalog/collections.ts";
 import { compact } from "../../../lib/engine/compact/compact.ts";
@@ -178,7 +179,7 @@ test("deleted deltas are listed by their time, and those that are there are not"
     world.clock.advance(hour);
     writes.push((await write("a", `${i}`)).delta);
   }
-  await world.store.delete(writes.slice(0, 3).map((delta) => deltaKey(ref, delta)));
+  await world.store.delete(writes.slice(0, 3).map((delta) => deltaKey(ref, deltaId(delta))));
   await world.store.put("docs/0/deltas/notes.txt", Buffer.from("mine"));
   await world.store.delete(["docs/0/deltas/notes.txt"]);
   const list = async (sinceMs: number, untilMs: number) =>
@@ -193,22 +194,22 @@ test("deleted deltas are listed by their time, and those that are there are not"
 test("a delta in quarantine is not restored: a retry puts it back", async () => {
   const { world, deleted, run } = await prepare();
   const delta = world.clock.ulid();
-  await world.store.put(deltaKey(ref, delta), Buffer.from("no arrow"));
+  await world.store.put(deltaKey(ref, deltaId(delta)), Buffer.from("no arrow"));
   await run();
   expect(await listQuarantine(world.store, ref)).toMatchObject([{ delta }]);
-  expect(world.store.bytes(deltaKey(ref, delta))).toBeNull();
+  expect(world.store.bytes(deltaKey(ref, deltaId(delta)))).toBeNull();
   expect(await listDeleted(world.store, deleted, ref, always)).toEqual([]);
 });
 
 test("a delta that is unreadable, too large or gone is reported as that, and nothing is put", async () => {
   const { world, deleted, run } = await prepare();
   const delta = world.clock.ulid();
-  const key = deltaKey(ref, delta);
+  const key = deltaKey(ref, deltaId(delta));
   await world.store.put(key, Buffer.from("no arrow"));
   await world.store.delete([key]);
   const [one] = await listDeleted(world.store, deleted, ref, always);
   await expect(restoreDelta(world, deleted, ref, one!)).rejects.toMatchObject({ kind: "corrupt" });
-  const large = { delta, object: { ...one!.object, bytes: deltaBytesMax + 1 } };
+  const large = { delta: deltaId(delta), object: { ...one!.object, bytes: deltaBytesMax + 1 } };
   await expect(restoreDelta(world, deleted, ref, large)).rejects.toMatchObject({ kind: "corrupt" });
   deleted.forget(key);
   await expect(restoreDelta(world, deleted, ref, one!)).rejects.toMatchObject({ kind: "notFound" });

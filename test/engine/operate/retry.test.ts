@@ -5,6 +5,7 @@
 import { decodeDelta } from "../../../lib/core/format/delta.ts";
 import { deltaKey, quarantinedDeltaKey, quarantineReasonKey } from "../../../lib/core/format/keys.ts";
 import { corrupt } from "../../../lib/core/model/errors.ts";
+import { deltaId } from "../../../lib/core/model/ids.ts";
 import { ulidFloor } from "../../../lib/core/model/ulid.ts";
 import { createCollection } from "../../../lib/engine/catalog/collections.ts";
 import { compact } from "../../../lib/engine/compact/compact.ts";
@@ -29,7 +30,10 @@ async function prepare(ordering: "arrival" | "source" = "arrival") {
     return { token: token!, delta: deltas[0]!.delta };
   };
   const aside = (delta: string) =>
-    quarantine(world, ref, { delta, error: corrupt(deltaKey(ref, delta), "a reason that goes away") });
+    quarantine(world, ref, {
+      delta: deltaId(delta),
+      error: corrupt(deltaKey(ref, deltaId(delta)), "a reason that goes away"),
+    });
   return { world, collection, write, aside };
 }
 const ingest = (world: World) =>
@@ -273,17 +277,17 @@ test.each(["arrival", "source"] as const)(
 
 test("a delta that cannot be read is put back as it is; a name from the future gives way to a new one", async () => {
   const { world, write, aside } = await prepare("source");
-  const bad = world.clock.ulid();
+  const bad = deltaId(world.clock.ulid());
   await world.store.put(deltaKey(ref, bad), Buffer.from("not an arrow file"));
   const { delta } = await write("a", "from tomorrow", 1);
   const future = `${ulidFloor(Date.UTC(2300, 0, 1)).slice(0, 25)}1`;
-  await world.store.copy(deltaKey(ref, delta), deltaKey(ref, future));
+  await world.store.copy(deltaKey(ref, delta), deltaKey(ref, deltaId(future)));
   await world.store.delete([deltaKey(ref, delta)]);
   await ingest(world);
   expect((await listQuarantine(world.store, ref)).map(({ delta }) => delta)).toEqual([bad, future]);
   const again = await retryQuarantined(world, ref, bad);
   expect(world.store.bytes(deltaKey(ref, again))!.toString()).toBe("not an arrow file");
-  const present = await retryQuarantined(world, ref, future);
+  const present = await retryQuarantined(world, ref, deltaId(future));
   const [report] = (await ingest(world)).shards;
   expect(report).toMatchObject({ ingest: { deltas: 1, quarantined: 1 } });
   expect(present < future).toBe(true);
@@ -358,6 +362,8 @@ test("a former name proves itself, and is never later than the name", async () =
     flipped[i]! ^= 1;
     expect(() => decodeDelta(flipped, at)).toThrow(/siltstone\.writtenAs is .* does not prove itself/);
   }
-  expect(() => decodeDelta(body, { key: "x", delta: ulidFloor(0) })).toThrow(/which is later than its name/);
+  expect(() => decodeDelta(body, { key: "x", delta: deltaId(ulidFloor(0)) })).toThrow(
+    /which is later than its name/,
+  );
   expect(world.store.bytes(quarantinedDeltaKey(ref, delta))).toBeNull();
 });

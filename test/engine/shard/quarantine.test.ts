@@ -1,6 +1,7 @@
 /** Putting aside: by a copy on the server, never at the price of a good delta or of its neighbours. */
 import { deltaBytesMax } from "../../../lib/core/format/delta-header.ts";
 import { deltaKey } from "../../../lib/core/format/keys.ts";
+import { deltaId } from "../../../lib/core/model/ids.ts";
 import { ulidFloor } from "../../../lib/core/model/ulid.ts";
 import { createCollection } from "../../../lib/engine/catalog/collections.ts";
 import { collectGarbage } from "../../../lib/engine/compact/collect-garbage.ts";
@@ -24,7 +25,7 @@ async function prepare() {
     return deltas[0]!.delta;
   };
   const foreign = async (body: Buffer) => {
-    const delta = world.clock.ulid();
+    const delta = deltaId(world.clock.ulid());
     await world.store.put(deltaKey(ref, delta), body);
     return delta;
   };
@@ -71,7 +72,7 @@ test("a delta that is too large by its LIST entry is put aside without a GET, an
   const large = await foreign(Buffer.alloc(deltaBytesMax + 1));
   await write("a");
   expect(await ingest(effects(world, watching))).toMatchObject({ ingest: { deltas: 1, quarantined: 1 } });
-  const late = ulidFloor(world.clock.nowMs() - 2 * hour);
+  const late = deltaId(ulidFloor(world.clock.nowMs() - 2 * hour));
   await world.store.put(deltaKey(ref, late), Buffer.alloc(10));
   const { lateDeltas } = await collectGarbage(effects(world, watching), collection, 0);
   expect(lateDeltas).toEqual([late]);
@@ -129,7 +130,7 @@ test.each<[string, (store: ObjectStore) => Partial<ObjectStore>]>([
         reason: expect.stringMatching(/has only 17 bytes; it could not be put aside: .* is not the copy/),
       },
     ]);
-    expect(world.store.bytes(deltaKey(ref, bad))).not.toBeNull();
+    expect(world.store.bytes(deltaKey(ref, deltaId(bad)))).not.toBeNull();
     expect(await ingest(world)).toMatchObject({ ingest: { quarantined: 1, pending: [], left: [] } });
     expect(world.store.bytes(`docs/0/quarantine/${bad}.arrow`)!.toString()).toBe("not an arrow file");
   },

@@ -3,6 +3,7 @@ import { type ProduceCall as ProducerCall, producerOver } from "../../../lib/cli
 import { decodeDelta } from "../../../lib/core/format/delta.ts";
 import { deltaBytesMax } from "../../../lib/core/format/delta-header.ts";
 import { SiltstoneError } from "../../../lib/core/model/errors.ts";
+import { deltaId } from "../../../lib/core/model/ids.ts";
 import { createCollection } from "../../../lib/engine/catalog/collections.ts";
 import { type ProduceCall, produce } from "../../../lib/engine/write/produce.ts";
 import { type EffectHook, effects } from "../../support/effects.ts";
@@ -17,7 +18,9 @@ beforeEach(() => {
 
 const deltaKeys = () => world.store.keys("docs/").filter((key) => key.includes("/deltas/"));
 const stored = () =>
-  deltaKeys().flatMap((key) => decodeDelta(world.store.bytes(key)!, { key, delta: key.slice(-32, -6) }).rows);
+  deltaKeys().flatMap(
+    (key) => decodeDelta(world.store.bytes(key)!, { key, delta: deltaId(key.slice(-32, -6)) }).rows,
+  );
 const short = (count: number, from = 0) =>
   Array.from({ length: count }, (_, i) => ({ id: `r${from + i}`, vector: [i, 1] }));
 
