@@ -17,6 +17,8 @@ import {
   refreshHoldMs,
   requestBounds,
   silentRequestMs,
+  surveyMs,
+  sweepMs,
   watermarkLagMs,
 } from "../../../lib/core/policy/time-bounds.ts";
 
@@ -54,6 +56,8 @@ test("a producer, a run of the compactor and its lease", () => {
     function: functionTimeoutMs.compactor,
     invocation: invocationBounds.answerMs,
   });
+  // A lease that its holder died with has run out before the next sweep; a survey for garbage comes after several.
+  expectOrder({ lease: leaseMs, sweep: sweepMs, survey: surveyMs });
   expectOrder({ margin: leaseMarginMs, extend: leaseExtendBelowMs, lease: leaseMs });
 });
 
