@@ -33,15 +33,36 @@ const unknownNames = new Set([
   "InvalidSignatureException",
 ]);
 const deniedNames = new Set(["AccessDenied", "AccessDeniedException", "Forbidden", "AccessDeniedFault"]);
+/** What is there lies in another region, or the region's name is none. */
+const regionNames = new Set(["PermanentRedirect", "AuthorizationHeaderMalformed", "IncorrectEndpoint"]);
+
+/** What a person has to do first when AWS refuses a call, whatever it was about. */
+export type Refusal = "denied" | "credentials" | "region" | "noStack";
+
+/** Why AWS refused what an error stands for; null for every other failure. */
+export function refusalOf(error: unknown): Refusal | null {
+  const cause = error instanceof SiltstoneError ? error.cause : error;
+  if (!(cause instanceof Error) || clockProblem(cause) !== null) return null;
+  const { name, message } = partsOf(cause);
+  if (regionProblem(cause) !== null) return "region";
+  if (credentialsProblem(name, message) !== null) return "credentials";
+  if (name === "ValidationError" && /^Stack .* does not exist$/.test(message)) return "noStack";
+  return isDenied(cause) ? "denied" : null;
+}
 
 export function failure(error: unknown, failed: FailedCall): SiltstoneError {
   if (error instanceof SiltstoneError) return error;
   const { name, message, status, attempts } = partsOf(error);
   const refused = status !== null && status >= 400 && status < 500 && status !== 408 && status !== 429;
-  // Without credentials nothing is sent. A later attempt's refusal says nothing of the first, which may have won.
-  const nothingHappened = name === "CredentialsProviderError" || (refused && attempts <= 1);
+  // Without credentials or a region nothing is sent. A later attempt's refusal says nothing of the first, which may have won.
+  const nothingHappened =
+    name === "CredentialsProviderError" || message === regionMissing || (refused && attempts <= 1);
   const kind = failed.writes && !nothingHappened ? "uncertain" : "unavailable";
-  const reason = clockProblem(error) ?? credentialsProblem(name, message) ?? deniedProblem(error, failed);
+  const reason =
+    clockProblem(error) ??
+    regionProblem(error) ??
+    credentialsProblem(name, message) ??
+    (isDenied(error) ? `access denied; the role needs ${failed.permission}` : null);
   const said = reason === null ? `${name}: ${message}` : `${reason} (${name}: ${message})`;
   const advice = kind === "uncertain" ? "; it may have happened" : "";
   return new SiltstoneError(kind, `${failed.call} ${failed.subject}: ${said}${advice}`, { cause: error });
@@ -72,10 +93,21 @@ function clockProblem(error: unknown): string | null {
   );
 }
 
-function deniedProblem(error: unknown, { permission }: FailedCall): string | null {
+function isDenied(error: unknown): boolean {
   const { name, status } = partsOf(error);
-  if (!deniedNames.has(name) && status !== 403) return null;
-  return `access denied; the role needs ${permission}`;
+  return deniedNames.has(name) || status === 403;
+}
+
+/** The SDK's own words, in an error without a name. */
+const regionMissing = "Region is missing";
+
+/** What is wrong with the region that was asked; null where it is nothing. Nothing happened. */
+function regionProblem(error: unknown): string | null {
+  const { name, message } = partsOf(error);
+  if (message === regionMissing) return "no region is set; say where the stage is deployed: AWS_REGION=…";
+  if (regionNames.has(name)) return "it is in another region; say which: AWS_REGION=…";
+  if (name !== "ENOTFOUND") return null;
+  return "AWS has no such address: is AWS_REGION spelled right, and is this machine online?";
 }
 
 /** What is wrong with who asks, rather than with what they may do; null where it is neither. Nothing happened. */

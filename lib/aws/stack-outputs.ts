@@ -2,7 +2,7 @@
 import { CloudFormationClient, DescribeStacksCommand } from "@aws-sdk/client-cloudformation";
 import { SiltstoneError } from "../core/model/errors.ts";
 import { requestBounds } from "../core/policy/time-bounds.ts";
-import { failure } from "./failure.ts";
+import { failure, refusalOf } from "./failure.ts";
 import { patience } from "./request-handler.ts";
 
 /** Output values by name. Throws `notFound` when there is no such stack in the account and region. */
@@ -15,8 +15,10 @@ export async function stackOutputs(stackName: string): Promise<Readonly<Record<s
       outputs.map(({ OutputKey, OutputValue }) => [OutputKey ?? "", OutputValue ?? ""]),
     );
   } catch (error) {
-    if (error instanceof Error && error.name === "ValidationError") {
-      throw new SiltstoneError("notFound", `stack ${stackName} does not exist in this account and region`);
+    if (refusalOf(error) === "noStack") {
+      const region = await client.config.region();
+      const message = `stack ${stackName} does not exist in ${region} of this account`;
+      throw new SiltstoneError("notFound", message, { cause: error });
     }
     throw failure(error, {
       call: "CloudFormation DescribeStacks",

@@ -63,7 +63,8 @@ async function deployedOutputs(stage: string): Promise<Readonly<Record<string, s
     if (!isKind(error, "notFound")) throw error;
     throw new SiltstoneError(
       "notFound",
-      `${error.message}; deploy it with \`npx cdk deploy -c stage=${stage}\``,
+      `${error.message}; if it is in another region say so (AWS_REGION=…), else deploy it with \`npx cdk deploy -c stage=${stage}\``,
+      { cause: error.cause },
     );
   }
 }

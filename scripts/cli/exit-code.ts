@@ -1,5 +1,6 @@
 /** Exit codes: scripts branch on them, so they never change (docs/cli.md). */
-import { type ErrorKind, unreachable } from "../../lib/core/model/errors.ts";
+import { refusalOf } from "../../lib/aws/failure.ts";
+import { type ErrorKind, type SiltstoneError, unreachable } from "../../lib/core/model/errors.ts";
 
 export const exitCodes = {
   ok: 0,
@@ -9,6 +10,10 @@ export const exitCodes = {
   conflict: 4,
   unavailable: 5,
   corrupt: 6,
+  denied: 7,
+  credentials: 8,
+  region: 9,
+  noStack: 10,
   interrupted: 130,
 } as const;
 export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
@@ -22,7 +27,17 @@ Exit codes:
   4    conflict: another process holds the lease, was faster, or took over
   5    unavailable: nothing answers, or nothing is published yet; try again
   6    corrupt: stored bytes are damaged, or verify found faults
+  7    AWS denied access: the credentials lack a right
+  8    there are no AWS credentials, AWS does not know them, or they have expired
+  9    the region is wrong, or not set
+  10   the stack of the stage does not exist in the account and region
   130  interrupted by Ctrl-C`;
+
+/** What AWS refuses is told apart by why: each of these takes something else to mend. */
+export const exitCodeOfError = (error: SiltstoneError): ExitCode => {
+  const refusal = refusalOf(error);
+  return refusal === null ? exitCodeOf(error.kind) : exitCodes[refusal];
+};
 
 export function exitCodeOf(kind: ErrorKind): ExitCode {
   switch (kind) {

@@ -2,9 +2,10 @@
  * The command line: arguments in, one outcome out, printed for people or as JSON, and an exit code.
  *
  * With --json, stdout has the machine's answer and nothing else, also when something failed:
- * {"error":{"kind","message","problems"}}. Progress and remarks go to stderr.
+ * {"error":{"kind","message","problems"}}, and "refusal" where AWS refused the call. Progress and remarks go to stderr.
  */
 import { Command, CommanderError, InvalidArgumentError } from "commander";
+import { type Refusal, refusalOf } from "../../lib/aws/failure.ts";
 import { isStage, stageRule } from "../../lib/contract/names.ts";
 import { cutText, errorTextBytesMax, SiltstoneError } from "../../lib/core/model/errors.ts";
 import manifest from "../../package.json" with { type: "json" };
@@ -12,7 +13,7 @@ import { addCollectionCommands } from "./collection-commands.ts";
 import { addCostCommand } from "./cost-command.ts";
 import { type Connect, localStage } from "./deployment.ts";
 import { addEraseCommand } from "./erase-command.ts";
-import { type ExitCode, exitCodeHelp, exitCodeOf, exitCodes } from "./exit-code.ts";
+import { type ExitCode, exitCodeHelp, exitCodeOfError, exitCodes } from "./exit-code.ts";
 import { addImportCommand } from "./import-command.ts";
 import { addLeaseCommands } from "./lease-commands.ts";
 import type { Outcome } from "./outcome.ts";
@@ -128,15 +129,18 @@ function print({ value, text, next = [] }: Outcome, json: boolean, stdout: Outpu
 function report(error: unknown, stage: string, json: boolean, around: Printing): ExitCode {
   const known = asKnown(error);
   const failure = known
-    ? { kind: known.kind, message: known.message, problems: known.problems }
+    ? { kind: known.kind, refusal: refusalOf(known), message: known.message, problems: known.problems }
     : {
         kind: "internal",
+        refusal: null,
         message: cutMiddle(error instanceof Error ? error.message : String(error)),
         problems: [],
       };
-  const exitCode = known ? exitCodeOf(known.kind) : exitCodes.failure;
+  const exitCode = known ? exitCodeOfError(known) : exitCodes.failure;
   if (json) {
-    around.stdout.write(`${JSON.stringify({ error: failure })}\n`);
+    const { refusal, ...others } = failure;
+    const error = { ...others, ...(refusal === null ? {} : { refusal }) };
+    around.stdout.write(`${JSON.stringify({ error })}\n`);
     return exitCode;
   }
   // Commander has printed its own.
@@ -147,7 +151,7 @@ function report(error: unknown, stage: string, json: boolean, around: Printing):
       id === undefined ? (index === undefined ? "" : `number ${index}: `) : `${JSON.stringify(id)}: `;
     around.stderr.write(`  ${which}${field} ${reason}\n`);
   }
-  const hint = hintFor(failure.kind, failure.message, stage);
+  const hint = hintFor(failure, stage);
   if (hint !== null) around.stderr.write(`→ ${hint}\n`);
   // A defect of ours: the stack says where.
   if (!known && error instanceof Error && error.stack) around.stderr.write(`${cutMiddle(error.stack)}\n`);
@@ -167,12 +171,17 @@ function cutMiddle(text: string): string {
   return isShort ? cutText(text, errorTextBytesMax) : cutText(text, part) + cutText(text.slice(-part), part);
 }
 
-const nothingAnswers = /ECONNREFUSED|local stack is not running|ECONNRESET|ENOTFOUND|TimeoutError/;
+const nothingAnswers = /ECONNREFUSED|local stack is not running|ECONNRESET|TimeoutError/;
 
-function hintFor(kind: string, message: string, stage: string): string | null {
+function hintFor(
+  { kind, refusal, message }: { kind: string; refusal: Refusal | null; message: string },
+  stage: string,
+): string | null {
   if (/`(silt|npx|npm|aws) /.test(message)) return null; // The message itself says what to do.
   if (stage === localStage && nothingAnswers.test(message)) return "start the local stack: `npm start`";
-  if (/Region is missing/.test(message)) return "say where the stage is deployed: AWS_REGION=eu-central-1";
+  if (refusal === "region") return "say where the stage is deployed, e.g. AWS_REGION=eu-central-1";
+  if (refusal === "denied")
+    return "the operator policy of docs/security.md has every right that this command line needs";
   switch (kind) {
     case "conflict":
       return "look again with `silt status`, then repeat the command";

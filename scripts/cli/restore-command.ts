@@ -6,6 +6,7 @@ import { isUlid, ulidTimeMs } from "../../lib/core/model/ulid.ts";
 import { type DeletedDelta, listDeleted, restoreDelta } from "../../lib/engine/operate/restore.ts";
 import { instant, type Opened, openCollection, shardOption, shardsOf } from "./arguments.ts";
 import { exitCodeOfFailures } from "./each-shard.ts";
+import { exitCodes } from "./exit-code.ts";
 import type { Outcome } from "./outcome.ts";
 import type { Runner } from "./runner.ts";
 import type { Session } from "./session.ts";
@@ -92,7 +93,7 @@ async function restore(
         ? ["repeating the command is safe: the same writes change nothing"]
         : []),
     ],
-    exitCode: exitCodeOfFailures(failed),
+    exitCode: failed.length === 0 && left > 0 ? exitCodes.interrupted : exitCodeOfFailures(failed),
   };
 }
 

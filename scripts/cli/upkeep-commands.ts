@@ -90,7 +90,8 @@ async function compact(
   } finally {
     progress.stop();
   }
-  return compactOutcome({ summary, runs, done: [...done.values()] });
+  const isInterrupted = session.interrupted.aborted && isUnfinished(summary);
+  return compactOutcome({ summary, runs, done: [...done.values()], isInterrupted });
 }
 
 /** A run in which a shard failed throws. */
@@ -114,10 +115,12 @@ function compactOutcome({
   summary,
   runs,
   done,
+  isInterrupted,
 }: {
   summary: RunSummary;
   runs: number;
   done: Done[];
+  isInterrupted: boolean;
 }): Outcome {
   const shards = done.map(({ last, ...counts }) => ({ ...last, ...counts }));
   const rows = shards.map((shard) => [
@@ -163,7 +166,7 @@ function compactOutcome({
     value: { ...summary, runs, shards },
     text,
     next,
-    exitCode: busy ? exitCodes.conflict : exitCodes.ok,
+    exitCode: isInterrupted ? exitCodes.interrupted : busy ? exitCodes.conflict : exitCodes.ok,
   };
 }
 
@@ -239,8 +242,9 @@ async function collect(
 ): Promise<Outcome> {
   const { world, collection } = await openCollection(session, name);
   const dryRun = options.dryRun === true;
+  const shards = shardsOf(collection, options.shard);
   const { done: reports, failed } = await eachShard(
-    shardsOf(collection, options.shard),
+    shards,
     async (shard) => ({
       shard,
       ...(await collectGarbage(world, collection, shard, { dryRun, thorough: true })),
@@ -250,6 +254,7 @@ async function collect(
   const size = reports.reduce((sum, report) => sum + report.bytes, 0);
   const objects = reports.reduce((sum, report) => sum + report.keys.length, 0);
   const busy = reports.some(({ outcome }) => outcome === "busy" || outcome === "conflict");
+  const isComplete = reports.length + failed.length === shards.length;
   const late = reports.reduce((sum, { lateDeltas }) => sum + lateDeltas.length, 0);
   const lines = reports.flatMap((report) => collectLines(name, report, dryRun));
   const failureLines = failed.map((one) => failureLine({ collection: name, shard: one.shard }, one));
@@ -267,7 +272,14 @@ async function collect(
         : []),
       ...(busy ? ["another process collects garbage or publishes: run it again in a moment"] : []),
     ],
-    exitCode: failed.length > 0 ? exitCodeOfFailures(failed) : busy ? exitCodes.conflict : exitCodes.ok,
+    exitCode:
+      failed.length > 0
+        ? exitCodeOfFailures(failed)
+        : !isComplete
+          ? exitCodes.interrupted
+          : busy
+            ? exitCodes.conflict
+            : exitCodes.ok,
   };
 }
 

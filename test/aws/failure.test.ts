@@ -3,7 +3,7 @@ import { createServer, type Server } from "node:http";
 import { DynamoDBClient, GetItemCommand } from "@aws-sdk/client-dynamodb";
 import { PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
 import { SendMessageCommand, SQSClient } from "@aws-sdk/client-sqs";
-import { failure } from "../../lib/aws/failure.ts";
+import { failure, refusalOf } from "../../lib/aws/failure.ts";
 import { listen } from "../../scripts/local/ports.ts";
 
 let server: Server;
@@ -94,10 +94,19 @@ test.each([
     unknown,
   ],
   ["sqs", 403, json("AccessDenied", "Access to the resource is denied."), denied],
+  [
+    "s3",
+    400,
+    xml("AuthorizationHeaderMalformed", "the region 'us-east-1' is wrong; expecting 'eu-west-1'"),
+    "it is in another region",
+  ],
 ] as const)("%s %i %s", async (call, status, body, said) => {
   const error = await meant(call, status, body);
   // Nothing happened, so a write is not uncertain.
   expect(error).toMatchObject({ kind: "unavailable", message: expect.stringContaining(said) });
+  expect(refusalOf(error)).toBe(
+    said === denied ? "denied" : said.includes("region") ? "region" : "credentials",
+  );
 });
 
 test("a call without credentials sends nothing, and its error says how to get some", () => {
