@@ -5,6 +5,7 @@ import type { Segment } from "../core/format/manifest.ts";
 import { Checksum, type RowSum } from "../core/format/row-checksum.ts";
 import type { Collection } from "../core/model/collection.ts";
 import { corrupt } from "../core/model/errors.ts";
+import type { SegmentId } from "../core/model/ids.ts";
 import { compareOrder, type Row, type RowOrder } from "../core/model/row.ts";
 import { ulidTimeMs } from "../core/model/ulid.ts";
 import { type VectorSpace, vectorProblem } from "../core/model/vector.ts";
@@ -113,8 +114,8 @@ export async function dropSuperseded(
   { winners, losers }: Folded,
   against: readonly MergeInput[],
   collection: Pick<Collection, "fields">,
-): Promise<Map<string, Compared>> {
-  const compared = new Map<string, Compared>();
+): Promise<Map<SegmentId, Compared>> {
+  const compared = new Map<SegmentId, Compared>();
   for (const { segment, folder } of against) {
     const db = await openCheckedRecords(join(folder, "records.db"), collection, segment);
     try {
@@ -161,7 +162,7 @@ export async function meetNeighbours(
   { winners, losers }: Folded,
   beforeMs: number,
   neighbours: AsyncIterable<Neighbour>,
-  compared: ReadonlyMap<string, Compared>,
+  compared: ReadonlyMap<SegmentId, Compared>,
 ): Promise<Met> {
   const ids = [...winners.keys()];
   const droppable = new Map<number, Place>();
@@ -169,7 +170,7 @@ export async function meetNeighbours(
     const place = winners.get(id)!;
     if (place.label === null && ulidTimeMs(place.delta) < beforeMs) droppable.set(i, place);
   }
-  const counted = new Map<string, number>();
+  const counted = new Map<SegmentId, number>();
   let hashes: IdHashes | null = null;
   for await (const { segment, clusters } of neighbours) {
     const deleted = compared.get(segment.id)?.deleted;

@@ -13,6 +13,7 @@
 import type { Segment } from "../core/format/manifest.ts";
 import { type RowSum, sumOf } from "../core/format/row-checksum.ts";
 import type { Collection } from "../core/model/collection.ts";
+import type { SegmentId } from "../core/model/ids.ts";
 import type { MergeLimits } from "../core/policy/merge-plan.ts";
 import type { Counts } from "../core/policy/staleness.ts";
 import type { Clustering } from "./clustering.ts";
@@ -32,7 +33,7 @@ import { type Checkpoint, MergeOutput } from "./merge-output.ts";
 import { writeClusters } from "./write-clusters.ts";
 
 export interface MergeOptions {
-  readonly id: string;
+  readonly id: SegmentId;
   readonly limits: Pick<MergeLimits, "flatRowsMax" | "deadShareMax" | "clusteredComponentsMin">;
   /** Tombstones whose delta was made before this are dropped, unless a neighbour may hold what they beat. 0 keeps all. */
   readonly dropTombstonesBeforeMs: number;

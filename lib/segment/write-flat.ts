@@ -3,6 +3,7 @@ import { open } from "node:fs/promises";
 import { join } from "node:path";
 import type { Segment } from "../core/format/manifest.ts";
 import type { Collection } from "../core/model/collection.ts";
+import type { SegmentId } from "../core/model/ids.ts";
 import type { Row } from "../core/model/row.ts";
 import { describeSegment, hashFiles, measureRows } from "./files.ts";
 import { RecordsWriter } from "./records-db.ts";
@@ -14,7 +15,7 @@ const vectorBatch = 512;
 export async function writeFlatSegment(
   folder: string,
   collection: Collection,
-  id: string,
+  id: SegmentId,
   rows: readonly Row[],
 ): Promise<Segment> {
   const vectors = await open(join(folder, "vectors.f32"), "wx");

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import type { Segment } from "../../lib/core/format/manifest.ts";
 import { addSums } from "../../lib/core/format/row-checksum.ts";
 import type { Collection, CollectionOptions } from "../../lib/core/model/collection.ts";
-import { deltaId } from "../../lib/core/model/ids.ts";
+import { deltaId, segmentId } from "../../lib/core/model/ids.ts";
 import type { Row } from "../../lib/core/model/row.ts";
 import { mergeLimits } from "../../lib/core/policy/merge-plan.ts";
 import { createCollection } from "../../lib/engine/catalog/collections.ts";
@@ -123,12 +123,12 @@ export async function addSegment(
     const [flatFolder, graphFolder] = [join(folder, "flat"), join(folder, "graph")];
     mkdirSync(flatFolder);
     mkdirSync(graphFolder);
-    const flat = await writeFlatSegment(flatFolder, collection, world.clock.ulid(), rows);
+    const flat = await writeFlatSegment(flatFolder, collection, segmentId(world.clock.ulid()), rows);
     const { segment } =
       kind === "flat"
         ? { segment: flat }
         : await mergeSegments(graphFolder, collection, [{ segment: flat, folder: flatFolder }], {
-            id: world.clock.ulid(),
+            id: segmentId(world.clock.ulid()),
             dropTombstonesBeforeMs: 0,
             limits: { ...mergeLimits, flatRowsMax: 0, clusteredComponentsMin: clustered ? 0 : far },
             checkpoint: async () => {},

@@ -14,7 +14,7 @@ import { encodeManifest, type Manifest } from "../../lib/core/format/manifest.ts
 import { encodePointer, pointerTo } from "../../lib/core/format/pointer.ts";
 import { encodeSealed } from "../../lib/core/format/sealed-json.ts";
 import { encodeToken } from "../../lib/core/format/token.ts";
-import { deltaId } from "../../lib/core/model/ids.ts";
+import { deltaId, segmentId } from "../../lib/core/model/ids.ts";
 import { ulidFloor } from "../../lib/core/model/ulid.ts";
 import { createCollection, deleteCollection } from "../../lib/engine/catalog/collections.ts";
 import { collectGarbage } from "../../lib/engine/compact/collect-garbage.ts";
@@ -162,7 +162,7 @@ test.each<[string, (world: MemoryWorld) => Promise<void>]>([
       db.exec("PRAGMA user_version = 2");
       db.close();
       const body = readFileSync(path);
-      const id = world.clock.ulid();
+      const id = segmentId(world.clock.ulid());
       const [, , , before] = key!.split("/");
       await world.store.put(key!.replace(before!, id), body);
       await world.store.put(

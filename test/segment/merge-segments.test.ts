@@ -7,8 +7,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import hnswlib from "#hnswlib";
 import type { Collection, Metric } from "../../lib/core/model/collection.ts";
-import { deltaId } from "../../lib/core/model/ids.ts";
+import { deltaId, segmentId } from "../../lib/core/model/ids.ts";
 import type { Row } from "../../lib/core/model/row.ts";
+import { ulidFloor } from "../../lib/core/model/ulid.ts";
 import { normalised } from "../../lib/core/model/vector.ts";
 import { mergeLimits } from "../../lib/core/policy/merge-plan.ts";
 import { clusterRows } from "../../lib/segment/clustering.ts";
@@ -47,7 +48,10 @@ const rowsOf = (first: number, limit: number, version: number): Row[] =>
 
 async function flat(collection: Collection, rows: readonly Row[]): Promise<MergeInput> {
   const path = folder();
-  return { folder: path, segment: await writeFlatSegment(path, collection, `flat-${folders}`, rows) };
+  return {
+    folder: path,
+    segment: await writeFlatSegment(path, collection, segmentId(ulidFloor(folders)), rows),
+  };
 }
 
 async function merged(
@@ -57,7 +61,7 @@ async function merged(
 ) {
   const path = folder();
   const { segment, grown } = await mergeSegments(path, collection, inputs, {
-    id: `merged-${folders}`,
+    id: segmentId(ulidFloor(folders)),
     limits: { ...mergeLimits, flatRowsMax: 0, clusteredComponentsMin: 0 },
     dropTombstonesBeforeMs: 0,
     checkpoint: async () => {},

@@ -10,7 +10,7 @@
  *   <collection>/<shard>/quarantine/<ulid>.{arrow,json}
  */
 import { invalid } from "../model/errors.ts";
-import { type DeltaId, deltaId } from "../model/ids.ts";
+import { type DeltaId, deltaId, type SegmentId, segmentId } from "../model/ids.ts";
 import { isUlid } from "../model/ulid.ts";
 
 export interface ShardRef {
@@ -38,7 +38,7 @@ export const afterDelta = (shard: ShardRef, delta: DeltaId | null): string =>
   delta === null ? deltaPrefix(shard) : deltaKey(shard, delta);
 
 export const segmentPrefix = (shard: ShardRef): string => `${shardPrefix(shard)}segments/`;
-export const segmentKey = (shard: ShardRef, segment: string, file: SegmentFile): string =>
+export const segmentKey = (shard: ShardRef, segment: SegmentId, file: SegmentFile): string =>
   `${segmentPrefix(shard)}${segment}/${file}`;
 
 export const manifestPrefix = (shard: ShardRef): string => `${shardPrefix(shard)}manifests/`;
@@ -67,11 +67,11 @@ export function manifestOfKey(shard: ShardRef, key: string): { version: number; 
   return match && isUlid(match[2]!) ? { version: Number(match[1]), commit: match[2]! } : null;
 }
 
-/** The segment ULID in the key of one of its files, or null. */
-export function segmentOfKey(shard: ShardRef, key: string): string | null {
+/** The segment in the key of one of its files, or null. */
+export function segmentOfKey(shard: ShardRef, key: string): SegmentId | null {
   for (const file of segmentFiles) {
     const segment = tail(key, segmentPrefix(shard), `/${file}`);
-    if (segment !== null && isUlid(segment)) return segment;
+    if (segment !== null && isUlid(segment)) return segmentId(segment);
   }
   return null;
 }

@@ -6,7 +6,7 @@
 import { bounds } from "../model/bounds.ts";
 import type { Collection } from "../model/collection.ts";
 import { corrupt } from "../model/errors.ts";
-import { type DeltaId, deltaId } from "../model/ids.ts";
+import { type DeltaId, deltaId, type SegmentId } from "../model/ids.ts";
 import { isUlid } from "../model/ulid.ts";
 import { type SegmentFile, type ShardRef, shardName } from "./keys.ts";
 import { addSums, equalSums, noRows, type RowSum } from "./row-checksum.ts";
@@ -25,8 +25,7 @@ export interface FileEntry {
 }
 
 export interface Segment {
-  /** ULID; also its folder. */
-  readonly id: string;
+  readonly id: SegmentId;
   /** `flat`: vectors.f32 + records.db, searched exactly. `hnsw`: index.hnsw as well, and clusters.bin when it is large. */
   readonly kind: "flat" | "hnsw";
   /** Rows with a vector. */

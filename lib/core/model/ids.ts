@@ -13,6 +13,11 @@ export type DeltaId = Branded<string, "DeltaId">;
 
 export const deltaId = (text: string): DeltaId => checkUlid("delta", text) as DeltaId;
 
+/** ULID of a segment; also its folder. */
+export type SegmentId = Branded<string, "SegmentId">;
+
+export const segmentId = (text: string): SegmentId => checkUlid("segment", text) as SegmentId;
+
 function checkUlid(field: string, text: string): string {
   if (typeof text === "string" && isUlid(text)) return text;
   throw invalid(`${field}: ${JSON.stringify(String(text).slice(0, 40))} is not a ULID`);

@@ -13,6 +13,7 @@
 
 import { isClustered, type Manifest, type Segment, segmentBytes } from "../format/manifest.ts";
 import { bounds } from "../model/bounds.ts";
+import type { SegmentId } from "../model/ids.ts";
 import { ulidTimeMs } from "../model/ulid.ts";
 
 export interface MergeLimits {
@@ -60,10 +61,9 @@ export function segmentRowsMax(dims: number, limits: MergeLimits = mergeLimits):
 }
 
 export interface MergePlan {
-  /** Ids. */
-  readonly inputs: readonly string[];
-  /** Ids of segments that supersede rows of the inputs, and stay as they are: such rows are left out. */
-  readonly against: readonly string[];
+  readonly inputs: readonly SegmentId[];
+  /** Segments that supersede rows of the inputs, and stay as they are: such rows are left out. */
+  readonly against: readonly SegmentId[];
   /** `flats`: many or large ones. `stale`: too much of a segment, or too long. `count`: to learn what they supersede. */
   readonly reason: "flats" | "stale" | "count";
 }
@@ -125,7 +125,7 @@ function supersededRows(manifest: Manifest, { stale, rows, tombstones }: Segment
 }
 
 /** What supersedes rows of a segment; where it has tombstones, also what may hold rows that they beat, and has no clusters.bin to ask. */
-function againstOf(segments: readonly Segment[], { id, stale, tombstones }: Segment): string[] {
+function againstOf(segments: readonly Segment[], { id, stale, tombstones }: Segment): SegmentId[] {
   const isRead = (one: Segment): boolean =>
     (stale?.by[one.id] ?? 0) > 0 || (tombstones > 0 && isSmallGraph(one));
   return idsOf(segments.filter((one) => one.id !== id && isRead(one)));
@@ -177,7 +177,7 @@ function planCount(
 const isCounted = (one: Segment, other: Segment): boolean =>
   one.stale?.by[other.id] !== undefined || other.stale?.by[one.id] !== undefined;
 
-const idsOf = (segments: readonly Segment[]): string[] => segments.map(({ id }) => id);
+const idsOf = (segments: readonly Segment[]): SegmentId[] => segments.map(({ id }) => id);
 
 /** Of flats, in this order, as many as one segment may hold; always the first. */
 function takeWhile(flats: readonly Segment[], rowsMax: number): Segment[] {

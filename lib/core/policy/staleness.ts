@@ -4,10 +4,11 @@
  * high costs one rebuild, after which the truth is known.
  */
 import type { Manifest, Segment, Staleness } from "../format/manifest.ts";
+import type { SegmentId } from "../model/ids.ts";
 import type { MergePlan } from "./merge-plan.ts";
 
 /** By segment: how many of its ids a merge's output has written again. */
-export type Counts = ReadonlyMap<string, number>;
+export type Counts = ReadonlyMap<SegmentId, number>;
 
 export interface MergedSegment {
   readonly plan: MergePlan;

@@ -27,7 +27,7 @@ import {
 import type { Manifest } from "../../core/format/manifest.ts";
 import type { Floor } from "../../core/format/pointer.ts";
 import type { Collection } from "../../core/model/collection.ts";
-import type { DeltaId } from "../../core/model/ids.ts";
+import type { DeltaId, SegmentId } from "../../core/model/ids.ts";
 import { ulidFloor } from "../../core/model/ulid.ts";
 import type { World } from "../ports.ts";
 import { type Head, readHead, readHeadIfPlaced } from "../shard/head.ts";
@@ -57,7 +57,7 @@ export interface CollectReport {
   readonly outcome: "done" | "nothing" | "busy" | "conflict";
   readonly versionsKept: number;
   readonly versionsCollected: readonly number[];
-  readonly segments: readonly string[];
+  readonly segments: readonly SegmentId[];
   readonly keys: readonly string[];
   readonly bytes: number;
   /** Deltas that appeared too late to be ingested, and were put aside. */
@@ -221,11 +221,11 @@ async function findGarbage(
   const wasPublished = new Set(
     collected.flatMap((manifest) => manifest.segments.map((segment) => segment.id)),
   );
-  const isGarbage = (segment: string): boolean =>
+  const isGarbage = (segment: SegmentId): boolean =>
     !live.has(segment) && (wasPublished.has(segment) || segment < oldest.ulid);
 
   const keys: string[] = [];
-  const segments = new Set<string>();
+  const segments = new Set<SegmentId>();
   let bytes = 0;
   for await (const page of world.store.list(segmentPrefix(ref))) {
     for (const entry of page) {

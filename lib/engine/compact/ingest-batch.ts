@@ -13,7 +13,7 @@ import { addSums, equalSums, type RowSum, sumOf } from "../../core/format/row-ch
 import type { Collection } from "../../core/model/collection.ts";
 import { corrupt, SiltstoneError } from "../../core/model/errors.ts";
 import { fold } from "../../core/model/fold.ts";
-import { type DeltaId, deltaId } from "../../core/model/ids.ts";
+import { type DeltaId, deltaId, segmentId } from "../../core/model/ids.ts";
 import type { Row } from "../../core/model/row.ts";
 import { ulidFloor, ulidTimeMs } from "../../core/model/ulid.ts";
 import { watermarkLagMs } from "../../core/policy/time-bounds.ts";
@@ -144,7 +144,7 @@ async function makeSegment(
   rows: readonly Row[],
 ) {
   const { kept, superseded } = fold(rows);
-  const segment = await writeFlatSegment(folder, collection, world.clock.ulid(), kept);
+  const segment = await writeFlatSegment(folder, collection, segmentId(world.clock.ulid()), kept);
   const retired = sumOf(superseded);
   checkConservation(shard, { cameIn: sumOf(rows), kept: segment.sum, retired });
   return { segment, retired };

@@ -15,6 +15,7 @@ import { isClustered, type Manifest, type Segment, segmentBytes } from "../../co
 import { addSums, equalSums, type RowSum } from "../../core/format/row-checksum.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { isKind, SiltstoneError } from "../../core/model/errors.ts";
+import { segmentId } from "../../core/model/ids.ts";
 import type { MergeLimits, MergePlan } from "../../core/policy/merge-plan.ts";
 import { mergedFiles } from "../../core/policy/resource-estimate.ts";
 import { segmentsAfter } from "../../core/policy/staleness.ts";
@@ -109,7 +110,7 @@ async function build(
   await rm(output, { recursive: true, force: true });
   await mkdir(output);
   const merged = await mergeSegments(output, collection, from.inputs, {
-    id: world.clock.ulid(),
+    id: segmentId(world.clock.ulid()),
     limits,
     anew: plan.reason === "stale",
     against: from.against,

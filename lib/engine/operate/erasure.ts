@@ -26,7 +26,7 @@ import {
 import type { Manifest, Segment } from "../../core/format/manifest.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { isKind, isNewerFormat } from "../../core/model/errors.ts";
-import type { DeltaId } from "../../core/model/ids.ts";
+import type { DeltaId, SegmentId } from "../../core/model/ids.ts";
 import { compareOrder, type Row } from "../../core/model/row.ts";
 import { ulidTimeMs } from "../../core/model/ulid.ts";
 import { mergeLimits } from "../../core/policy/merge-plan.ts";
@@ -145,9 +145,9 @@ class Survey {
   }
 
   /** Every segment of which there is an object, with what keeps it. */
-  async #heldSegments(head: Manifest): Promise<Map<string, Held>> {
+  async #heldSegments(head: Manifest): Promise<Map<SegmentId, Held>> {
     const { store } = this.#world;
-    const held = new Map<string, Held>();
+    const held = new Map<SegmentId, Held>();
     for await (const page of store.list(segmentPrefix(this.#ref))) {
       for (const { key } of page) {
         const id = segmentOfKey(this.#ref, key);
@@ -169,7 +169,7 @@ class Survey {
     return held;
   }
 
-  async #lookIntoSegment(id: string, { segment, isCurrent, by, goneByMs }: Held): Promise<void> {
+  async #lookIntoSegment(id: SegmentId, { segment, isCurrent, by, goneByMs }: Held): Promise<void> {
     const writes = await this.#recordsOf(id, segment);
     if (isCurrent) for (const write of writes ?? []) this.#see(write);
     const ids = writes === null ? [...this.#ids] : writes.filter((one) => !one.isDelete).map((one) => one.id);
@@ -184,7 +184,7 @@ class Survey {
   }
 
   /** Null when it cannot be read: it may hold anything. */
-  async #recordsOf(id: string, segment: Segment | null): Promise<Write[] | null> {
+  async #recordsOf(id: SegmentId, segment: Segment | null): Promise<Write[] | null> {
     const { store } = this.#world;
     return withFolder(async (folder) => {
       try {
@@ -310,7 +310,7 @@ function keeperOf(
   return { by: [name], isCurrent, goneByMs: goneByMs + surveyedMs };
 }
 
-function hold(held: Map<string, Held>, segment: Segment, keeper: Keeper): void {
+function hold(held: Map<SegmentId, Held>, segment: Segment, keeper: Keeper): void {
   const before = held.get(segment.id);
   // A name alone holds nothing.
   if (before === undefined) return;

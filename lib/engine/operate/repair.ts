@@ -16,7 +16,7 @@
  */
 
 import { deltaKey, manifestKey, pointerKey, type ShardRef } from "../../core/format/keys.ts";
-import { encodeManifest, type Manifest } from "../../core/format/manifest.ts";
+import { encodeManifest, type Manifest, type Segment } from "../../core/format/manifest.ts";
 import { encodePointer, type Floor, firstPointer, pointerTo } from "../../core/format/pointer.ts";
 import { sealedBytesMax } from "../../core/format/sealed-json.ts";
 import type { Collection } from "../../core/model/collection.ts";
@@ -131,7 +131,7 @@ async function published(
     new Set(manifests.flatMap(({ segments }) => segments.map(({ id }) => id)));
   const kept = named(before.filter(({ version }) => version >= floor.version));
   const givenUp = named(before.filter(({ version }) => version < floor.version));
-  const isSafe = ({ id }: { id: string }) => kept.has(id) || (id >= floor.ulid && !givenUp.has(id));
+  const isSafe = ({ id }: Segment) => kept.has(id) || (id >= floor.ulid && !givenUp.has(id));
   if (manifest.commit >= floor.ulid && manifest.segments.every(isSafe)) return manifest;
   const segments = [];
   for (const segment of manifest.segments)

@@ -9,6 +9,7 @@ import { type Segment, segmentBytes } from "../../core/format/manifest.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { isKind } from "../../core/model/errors.ts";
 import { fold } from "../../core/model/fold.ts";
+import type { SegmentId } from "../../core/model/ids.ts";
 import type { Row } from "../../core/model/row.ts";
 import { asShortage } from "../../segment/files.ts";
 import { OpenSegment } from "../../segment/open-segment.ts";
@@ -40,13 +41,13 @@ export class OpenSegments {
   readonly #ref: ShardRef;
   readonly #folder: string;
   readonly #descriptors: Descriptors;
-  readonly #open = new Map<string, OpenSegment>();
+  readonly #open = new Map<SegmentId, OpenSegment>();
   /** Those that are fetched now: `#bytes` counts them already. */
-  readonly #arriving = new Set<string>();
+  readonly #arriving = new Set<SegmentId>();
   #retired: OpenSegment[] = [];
   #bytes = 0;
   /** Those that were damaged when they were last fetched. */
-  readonly #damaged = new Set<string>();
+  readonly #damaged = new Set<SegmentId>();
   readonly #vectorsFetched = new WeakMap<OpenSegment, Promise<void>>();
   static #opened = 0;
 
@@ -91,7 +92,7 @@ export class OpenSegments {
   }
 
   /** Rows of the backlog become a segment just as the compactor would make them one, so that they are searched the same way. */
-  async openRows(id: string, rows: readonly Row[]): Promise<OpenSegment> {
+  async openRows(id: SegmentId, rows: readonly Row[]): Promise<OpenSegment> {
     const folder = join(this.#folder, id);
     try {
       await mkdir(folder, { recursive: true });

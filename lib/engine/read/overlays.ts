@@ -10,7 +10,7 @@ import { type ShardRef, shardName } from "../../core/format/keys.ts";
 import { bounds } from "../../core/model/bounds.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { SiltstoneError } from "../../core/model/errors.ts";
-import type { DeltaId } from "../../core/model/ids.ts";
+import { type DeltaId, segmentId } from "../../core/model/ids.ts";
 import type { Row } from "../../core/model/row.ts";
 import type { OpenSegment } from "../../segment/open-segment.ts";
 import type { World } from "../ports.ts";
@@ -169,7 +169,7 @@ export class Overlays {
       this.#comingBytes += addedBytes;
     });
     try {
-      return await this.#views.segments.openRows(this.#world.clock.ulid(), rows);
+      return await this.#views.segments.openRows(segmentId(this.#world.clock.ulid()), rows);
     } finally {
       this.#comingBytes -= addedBytes;
     }

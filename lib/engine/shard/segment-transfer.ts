@@ -10,6 +10,7 @@ import { type SegmentFile, type ShardRef, segmentKey } from "../../core/format/k
 import type { FileEntry, Segment } from "../../core/format/manifest.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { corrupt } from "../../core/model/errors.ts";
+import { segmentId } from "../../core/model/ids.ts";
 import { Clusters } from "../../segment/clusters.ts";
 import { withFolder } from "../../segment/files.ts";
 import type { ByteRange, ObjectStore, World } from "../ports.ts";
@@ -135,7 +136,7 @@ export async function uploadSegment(
 
 /** The same files under a new name. Throws `corrupt` when one is missing or damaged. */
 export async function copySegment(world: World, ref: ShardRef, segment: Segment): Promise<Segment> {
-  const copy = { ...segment, id: world.clock.ulid() };
+  const copy = { ...segment, id: segmentId(world.clock.ulid()) };
   await withFolder(async (folder) => {
     await fetchSegment(world.store, ref, segment, Object.keys(segment.files) as SegmentFile[], folder);
     await uploadSegment(world, ref, copy, folder);

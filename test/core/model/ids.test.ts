@@ -1,10 +1,12 @@
 /** Ids of several kinds look alike. The compiler keeps them apart (mixed-ids.ts); their constructors keep nonsense out. */
-import { deltaId } from "../../../lib/core/model/ids.ts";
+import { deltaId, segmentId } from "../../../lib/core/model/ids.ts";
 
 const ulid = "01J00000000000000000000001";
 
-test("an id keeps its text", () => {
-  for (const text of ["0".repeat(26), ulid, "7ZZZZZZZZZZZZZZZZZZZZZZZZZ"]) expect(deltaId(text)).toBe(text);
+const constructors = { delta: deltaId, segment: segmentId };
+
+test.each(Object.values(constructors))("an id keeps its text", (idOf) => {
+  for (const text of ["0".repeat(26), ulid, "7ZZZZZZZZZZZZZZZZZZZZZZZZZ"]) expect(idOf(text)).toBe(text);
 });
 
 test.each([
@@ -16,5 +18,6 @@ test.each([
   ulid.replace("J", "I"),
   "../secret",
 ])("%j is no id", (text) => {
-  expect(() => deltaId(text)).toThrow(`delta: ${JSON.stringify(text)} is not a ULID`);
+  for (const [field, idOf] of Object.entries(constructors))
+    expect(() => idOf(text)).toThrow(`${field}: ${JSON.stringify(text)} is not a ULID`);
 });

@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { emptyManifest, type Manifest, type Segment } from "../../../lib/core/format/manifest.ts";
 import { newCollection } from "../../../lib/core/model/collection.ts";
+import { segmentId } from "../../../lib/core/model/ids.ts";
 import { ulidFloor } from "../../../lib/core/model/ulid.ts";
 import {
   type MergePlan,
@@ -35,10 +36,10 @@ interface Shape {
   readonly dead: number;
 }
 
-function segmentOf(id: string, { isGraph, isClustered, rows, tombstones, dead }: Shape): Segment {
+function segmentOf(ulid: string, { isGraph, isClustered, rows, tombstones, dead }: Shape): Segment {
   const entry = { bytes: rows * collection.dims * 4, sha256: "0".repeat(64) };
   return {
-    ...{ id, rows, tombstones, minVersion: 0, maxVersion: 0 },
+    ...{ id: segmentId(ulid), rows, tombstones, minVersion: 0, maxVersion: 0 },
     kind: isGraph ? "hnsw" : "flat",
     slots: isGraph ? rows + dead : rows,
     sum: { rows: rows + tombstones, checksum: "0".repeat(32) },

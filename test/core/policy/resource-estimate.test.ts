@@ -3,6 +3,8 @@
 import { deltaBytesMax } from "../../../lib/core/format/delta-header.ts";
 import { emptyManifest, type Manifest, type Segment } from "../../../lib/core/format/manifest.ts";
 import { newCollection } from "../../../lib/core/model/collection.ts";
+import { type SegmentId, segmentId } from "../../../lib/core/model/ids.ts";
+import { ulidFloor } from "../../../lib/core/model/ulid.ts";
 import { mergeLimits, planMerge, segmentRowsMax } from "../../../lib/core/policy/merge-plan.ts";
 import { ingestEstimate, mergeEstimate, shortageOf } from "../../../lib/core/policy/resource-estimate.ts";
 
@@ -11,11 +13,14 @@ const recordBytes = 600;
 /** compactorMemoryMiB and compactorStorageMiB by default (lib/constructs/compaction.ts). */
 const byDefault = { memoryBytes: 3008 * 2 ** 20, diskBytes: 4096 * 2 ** 20 };
 
+const graphId = segmentId(ulidFloor(0));
+const flatId = (i: number): SegmentId => segmentId(ulidFloor(1 + i));
+
 /** A shard of one graph with as many dead nodes as a merge leaves, and flat segments to be added to it. */
 function shardOf(dims: number, { graph, flats }: { graph: number; flats: number[] }): Manifest {
   const collection = newCollection({ name: "docs", dims, metric: "cosine" }, "id", 0);
   const { M } = collection.index;
-  const segment = (id: string, kind: Segment["kind"], rows: number): Segment => {
+  const segment = (id: SegmentId, kind: Segment["kind"], rows: number): Segment => {
     const slots = kind === "flat" ? rows : Math.floor(rows / (1 - mergeLimits.deadShareMax));
     const entry = (bytes: number) => ({ bytes, sha256: "0".repeat(64) });
     const files = { "vectors.f32": entry(slots * dims * 4), "records.db": entry(rows * recordBytes) };
@@ -27,7 +32,7 @@ function shardOf(dims: number, { graph, flats }: { graph: number; flats: number[
   };
   return {
     ...emptyManifest(collection, 0),
-    segments: [segment("graph", "hnsw", graph), ...flats.map((rows, i) => segment(`flat${i}`, "flat", rows))],
+    segments: [segment(graphId, "hnsw", graph), ...flats.map((rows, i) => segment(flatId(i), "flat", rows))],
   };
 }
 
@@ -47,7 +52,7 @@ test.each([1, 16, 128, 200, 256, 300, 330, 384, 600, 768, 1024, 1536, 3072, 4096
       expect(shortageOf(mergeEstimate(manifest, plan), byDefault)).toBeNull();
     }
     const dead = shardOf(dims, { graph: rows, flats: [] });
-    const plan = { inputs: ["graph"], against: [], reason: "stale" } as const;
+    const plan = { inputs: [graphId], against: [], reason: "stale" } as const;
     expect(shortageOf(mergeEstimate(dead, plan), byDefault)).toBeNull();
   },
 );
@@ -61,8 +66,13 @@ test.each([1, 16, 128, 384, 1024, 4096])(
 
 test("needs are of the plan's inputs alone, and grow with every one of them", () => {
   const manifest = shardOf(384, { graph: 100_000, flats: [10_000, 20_000] });
-  const needOf = (...inputs: string[]) => mergeEstimate(manifest, { inputs, against: [], reason: "flats" });
-  const [small, more, all] = [needOf("flat0"), needOf("flat0", "flat1"), needOf("flat0", "flat1", "graph")];
+  const needOf = (...inputs: SegmentId[]) =>
+    mergeEstimate(manifest, { inputs, against: [], reason: "flats" });
+  const [small, more, all] = [
+    needOf(flatId(0)),
+    needOf(flatId(0), flatId(1)),
+    needOf(flatId(0), flatId(1), graphId),
+  ];
   expect(more.memoryBytes).toBeGreaterThan(small.memoryBytes);
   expect(all.memoryBytes).toBeGreaterThan(more.memoryBytes);
   expect(more.diskBytes).toBeGreaterThan(small.diskBytes);

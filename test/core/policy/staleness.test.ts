@@ -8,6 +8,7 @@ import {
   type Staleness,
 } from "../../../lib/core/format/manifest.ts";
 import { newCollection } from "../../../lib/core/model/collection.ts";
+import { segmentId } from "../../../lib/core/model/ids.ts";
 import { ulidFloor } from "../../../lib/core/model/ulid.ts";
 import { mergeLimits, planMerge } from "../../../lib/core/policy/merge-plan.ts";
 import { type MergedSegment, segmentsAfter } from "../../../lib/core/policy/staleness.ts";
@@ -30,7 +31,15 @@ function segment(days: number, shape: Shape): Segment {
   const { rows, kind = "hnsw", slots = rows, tombstones = 0, clustered = kind === "hnsw", stale } = shape;
   const entry = { bytes: slots * 384 * 4, sha256: "0".repeat(64) };
   return {
-    ...{ id: ulidFloor(nowMs - days * day), kind, rows, slots, tombstones, minVersion: 0, maxVersion: 0 },
+    ...{
+      id: segmentId(ulidFloor(nowMs - days * day)),
+      kind,
+      rows,
+      slots,
+      tombstones,
+      minVersion: 0,
+      maxVersion: 0,
+    },
     sum: { rows: rows + tombstones, checksum: "0".repeat(32) },
     files: {
       "vectors.f32": entry,

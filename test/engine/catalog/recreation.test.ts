@@ -5,6 +5,7 @@
 
 import type { Collection } from "../../../lib/core/model/collection.ts";
 import { SiltstoneError } from "../../../lib/core/model/errors.ts";
+import { segmentId } from "../../../lib/core/model/ids.ts";
 import { createCollection, deleteCollection } from "../../../lib/engine/catalog/collections.ts";
 import { collectGarbage } from "../../../lib/engine/compact/collect-garbage.ts";
 import { compact } from "../../../lib/engine/compact/compact.ts";
@@ -72,7 +73,9 @@ async function judge(world: MemoryWorld, collection: Collection, expected: strin
   await collectGarbage(world, collection, 0, { thorough: true });
   const { manifest } = await readHead(world.store, collection, 0);
   const named = new Set(manifest.segments.map(({ id }) => id));
-  const orphans = world.store.keys("docs/0/segments/").filter((key) => !named.has(key.split("/")[3]!));
+  const orphans = world.store
+    .keys("docs/0/segments/")
+    .filter((key) => !named.has(segmentId(key.split("/")[3]!)));
   expect(orphans).toEqual([]);
   expect(await idsIn(world)).toEqual([...expected, "y"]);
 }
