@@ -94,6 +94,8 @@ const rules: readonly Rule[] = [
       "scripts/cli",
       "scripts/end-with-parent.ts",
       "package.json",
+      // Its own build, in the package.
+      "dist/silt.cjs",
     ],
     packages: noCdk,
   },

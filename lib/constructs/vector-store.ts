@@ -200,8 +200,8 @@ function storeNameOf(store: VectorStore): string {
 }
 
 function handlerFolder(name: string, architecture: Architecture, given: string | undefined): string {
-  // Beside the compiled package: dist/lib/constructs and dist/lambdas/<architecture>.
-  const handlers = given ?? join(import.meta.dirname, "../../lambdas", architecture.name);
+  // In the package this is dist/esm or dist/cjs, and the bundles are in dist/lambdas/<architecture>.
+  const handlers = given ?? join(import.meta.dirname, "../lambdas", architecture.name);
   const folder = join(handlers, name);
   if (existsSync(join(folder, "handler.js"))) return folder;
   throw new Error(

@@ -78,8 +78,21 @@ function callerOf(
   };
 }
 
-/** One of the template's own: what AWS's managed policies say is not known here. */
+/** AWS's own policies that a function of the CDK's gets where its role is not said, as AWS documents them. */
+const managedByAws: Readonly<Record<string, unknown>> = {
+  "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole": {
+    Version: "2012-10-17",
+    Statement: {
+      Effect: "Allow",
+      Action: ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"],
+      Resource: "*",
+    },
+  },
+};
+
+/** One of the template's own, or of those above: what others say is not known here. */
 function managedPolicy(arn: string, logicalId: string, resources: readonly ResolvedResource[]): NamedPolicy {
+  if (Object.hasOwn(managedByAws, arn)) return { name: arn, document: managedByAws[arn] };
   const found = resources.find((one) => one.type === "AWS::IAM::ManagedPolicy" && one.ref === arn);
   if (found === undefined) throw new Error(`${logicalId}: the managed policy ${arn} is not in this template`);
   return { name: found.logicalId, document: found.properties.PolicyDocument };

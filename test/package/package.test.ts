@@ -1,0 +1,224 @@
+/**
+ * The package as a stranger gets it (PKG-1, PKG-2): packed, installed into an empty folder where there is no compiler, and used
+ * there from a project as `cdk init` makes it.
+ */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { InvokeCommand, LambdaClient } from "@aws-sdk/client-lambda";
+import { type LocalStack, startLocalStack } from "../../scripts/local/stack.ts";
+import type { Template } from "../../scripts/local/template.ts";
+import { Stranger } from "./stranger.ts";
+
+jest.setTimeout(240_000);
+const stranger = new Stranger();
+let stack: LocalStack | undefined;
+beforeAll(() => stranger.prepare());
+afterAll(async () => {
+  await stack?.stop();
+  stranger.remove();
+});
+
+const stackSource = `
+import { Stack, type StackProps } from 'aws-cdk-lib/core';
+import { Architecture, Runtime } from 'aws-cdk-lib/aws-lambda';
+import { NodejsFunction } from 'aws-cdk-lib/aws-lambda-nodejs';
+import type { Construct } from 'constructs';
+import { VectorStore } from 'siltstone/constructs';
+
+export class AppStack extends Stack {
+  constructor(scope: Construct, id: string, props?: StackProps) {
+    super(scope, id, props);
+    const architecture = process.arch === 'arm64' ? Architecture.ARM_64 : Architecture.X86_64;
+    const store = new VectorStore(this, 'Vectors', { stage: 'pr-7', architecture });
+    const upstream = new NodejsFunction(this, 'Upstream', {
+      entry: 'lambda/upstream.ts',
+      runtime: Runtime.NODEJS_24_X,
+      // The local stack has no AWS SDK of Lambda's own.
+      bundling: { bundleAwsSDK: true },
+    });
+    store.grantProduce(upstream, { collections: ['notes'] });
+  }
+}
+`;
+const upstreamSource = `
+import { createProducer, type ProduceCall, SiltstoneError } from 'siltstone/produce';
+
+const producer = createProducer();
+export const handler = async (call: ProduceCall): Promise<object> =>
+  producer.produce(call).catch((error: unknown) => {
+    if (error instanceof SiltstoneError) return { kind: error.kind };
+    throw error;
+  });
+`;
+const testSource = `
+import { App } from 'aws-cdk-lib/core';
+import { Template } from 'aws-cdk-lib/assertions';
+import { AppStack } from '../lib/app-stack';
+import { createProducer, SiltstoneError } from 'siltstone/produce';
+
+test('the store is in the stack', () => {
+  const app = new App({ context: { 'aws:cdk:bundling-stacks': [] } });
+  Template.fromStack(new AppStack(app, 'Test')).resourceCountIs('AWS::SQS::Queue', 2);
+});
+test('the client says what is missing', () => {
+  expect(() => createProducer()).toThrow(SiltstoneError);
+});
+`;
+/** Jest's own transform is @swc/jest there; here it is esbuild, which is installed. */
+const transformSource = `
+const { transformSync } = require('esbuild');
+module.exports = { process: (source, file) => ({
+  code: transformSync(source, { loader: 'ts', format: 'cjs', sourcefile: file }).code,
+}) };
+`;
+const moduleSource = `
+import { createProducer, type Producer } from 'siltstone/produce';
+import { VectorStore, type VectorStoreProps } from 'siltstone/constructs';
+const props: VectorStoreProps = { stage: 'dev' };
+const made: (() => Producer)[] = [createProducer];
+// @ts-expect-error no such prop
+const wrong: VectorStoreProps = { stages: 'dev' };
+console.log(typeof VectorStore, made.length, typeof props, typeof wrong);
+`;
+
+beforeAll(() => {
+  stranger.write("lib/app-stack.ts", stackSource);
+  stranger.write("lambda/upstream.ts", upstreamSource);
+  stranger.write("test/app.test.ts", testSource);
+  stranger.write("test/transform.cjs", transformSource);
+  stranger.write("module/package.json", '{"type":"module"}');
+  stranger.write("module/main.ts", moduleSource);
+  const config = stranger.read("jest.config.js");
+  expect(config).toContain("['@swc/jest']");
+  stranger.write("jest.config.js", config.replace("['@swc/jest']", "'<rootDir>/test/transform.cjs'"));
+});
+
+const packed = (path: string): string => stranger.read(join("node_modules/siltstone", path));
+
+test("its dependencies are what its code imports, and nothing of it is built or run at installation", () => {
+  const manifest = JSON.parse(packed("package.json")) as {
+    dependencies: object;
+    peerDependencies: object;
+    optionalDependencies?: object;
+    scripts: Record<string, string>;
+  };
+  const code = stranger.files.filter((path) => /^dist\/((esm|cjs)\/[^/]+\.js|silt\.cjs)$/.test(path));
+  expect(code).toHaveLength(5);
+  const imported = code.flatMap((path) =>
+    [...packed(path).matchAll(/(?:\bfrom|\brequire\(|\bimport\(|^import) ?"([^"./#][^"]*)"/gm)].map(
+      ([, name]) => name!,
+    ),
+  );
+  const packages = imported
+    .filter((name) => !/^(node:|os$|util$|readline$|events$)/.test(name))
+    .map((name) => (name.startsWith("@") ? name.split("/", 2).join("/") : name.split("/", 1)[0]));
+  const declared = [...Object.keys(manifest.dependencies), ...Object.keys(manifest.peerDependencies)];
+  expect([...new Set(packages)].sort()).toEqual(declared.sort());
+  expect(manifest.optionalDependencies).toBeUndefined();
+  for (const script of ["preinstall", "install", "postinstall", "prepare"])
+    expect(manifest.scripts).not.toHaveProperty(script);
+});
+
+test("it holds the handlers of both architectures, the addons, declarations for both kinds of module, and no source or test", () => {
+  for (const folder of ["x86_64", "arm64"])
+    for (const name of ["compactor/addon.node", "query/addon.node", "producer/handler.js"])
+      expect(stranger.files).toContain(`dist/lambdas/${folder}/${name}`);
+  for (const variant of ["linux-x64", "linux-x64-v3", "linux-arm64"])
+    expect(stranger.files).toContain(`native/${variant}/addon.node`);
+  expect(stranger.files.filter((path) => /(?<!\.d)\.ts$|^test\/|^native\/.*\.(cc|h)$/.test(path))).toEqual(
+    [],
+  );
+  const declarations = (kind: string) =>
+    stranger.files.filter((path) => path.startsWith(`dist/${kind}/types/`)).map((path) => path.slice(8));
+  expect(declarations("esm")).toEqual(declarations("cjs"));
+  const bytes = stranger.files.reduce((sum, path) => sum + Buffer.byteLength(packed(path)), 0);
+  expect(bytes).toBeLessThan(25e6);
+});
+
+test("the project compiles, as CommonJS and as a module", async () => {
+  const config = JSON.parse(stranger.read("tsconfig.json")) as { compilerOptions: object };
+  const compilerOptions = { ...config.compilerOptions, skipLibCheck: false };
+  stranger.write("tsconfig.strict.json", JSON.stringify({ ...config, compilerOptions, include: ["module"] }));
+  await stranger.run("node", ["node_modules/typescript/bin/tsc"]);
+  await stranger.run("node", ["node_modules/typescript/bin/tsc", "-p", "tsconfig.strict.json"]);
+});
+
+test("jest runs there, and so does a module", async () => {
+  const jestProgram = "node_modules/jest/bin/jest.js";
+  await stranger.run("node", [jestProgram, "--silent"], { CDK_VALIDATION: "false" });
+  const program =
+    "import('siltstone/constructs').then(async (a) => console.log(typeof a.VectorStore, typeof (await import('siltstone/produce')).createProducer))";
+  expect(await stranger.run("node", ["-e", program])).toBe("function function\n");
+});
+
+describe("deployed", () => {
+  const silt = (...args: string[]) =>
+    stranger.run("node", [stranger.bin("silt"), ...args, "--json"], {
+      SILTSTONE_STATE_DIR: join(stranger.folder, "state"),
+    });
+  const write = async (call: object) => {
+    const lambda = new LambdaClient({
+      region: stack!.region,
+      endpoint: stack!.endpoints.lambda,
+      credentials: { accessKeyId: "local", secretAccessKey: "local" },
+    });
+    const name = stack!.functions.find((one) => one.includes("Upstream"))!;
+    const answer = await lambda.send(
+      new InvokeCommand({ FunctionName: name, Payload: JSON.stringify(call) }),
+    );
+    lambda.destroy();
+    const said = JSON.parse(answer.Payload!.transformToString());
+    if (answer.FunctionError !== undefined) throw new Error(JSON.stringify(said));
+    return said;
+  };
+
+  beforeAll(async () => {
+    const out = join(stranger.folder, "cdk.out");
+    // Its app is started by tsx there; here by Node, from what esbuild makes of it.
+    const esbuild = ["node_modules/esbuild/bin/esbuild", "bin/app.ts", "--bundle", "--packages=external"];
+    await stranger.run("node", [...esbuild, "--platform=node", "--outfile=app.js", "--log-level=error"]);
+    await stranger.run("node", ["app.js"], {
+      CDK_OUTDIR: out,
+      CDK_CONTEXT_JSON: JSON.stringify({ "aws:cdk:enable-asset-metadata": true }),
+      CDK_VALIDATION: "false",
+    });
+    const template = JSON.parse(readFileSync(join(out, "AppStack.template.json"), "utf8")) as Template;
+    const codeFolders = Object.fromEntries(
+      Object.entries(template.Resources).flatMap(([id, resource]) => {
+        const folder = (resource as { Metadata?: Record<string, string> }).Metadata?.["aws:asset:path"];
+        return folder === undefined ? [] : [[id, join(out, folder)]];
+      }),
+    );
+    stack = await startLocalStack({
+      stackName: "AppStack",
+      template,
+      codeFolders,
+      stateDir: join(stranger.folder, "state"),
+      ports: { s3: 0, sqs: 0, dynamodb: 0, lambda: 0, functionUrl: 0 },
+      scheduleEveryMs: null,
+    });
+  });
+
+  test("an upstream Lambda that bundles the client writes, and its `silt` compacts and queries", async () => {
+    await silt("collection", "create", "notes", "--dims", "3");
+    await silt("collection", "create", "others", "--dims", "3");
+    const records = [
+      { id: "a", vector: [1, 0, 0], document: "first" },
+      { id: "b", vector: [0, 1, 0] },
+    ];
+    expect(await write({ collection: "notes", records })).toMatchObject({ written: 2, notified: true });
+    // What its grant does not name.
+    expect(await write({ collection: "others", records })).toMatchObject({ kind: "notFound" });
+    expect(JSON.parse(await silt("compact", "notes"))).toMatchObject({ failed: 0 });
+    const found = JSON.parse(await silt("query", "notes", "--vector", "[1,0.1,0]"));
+    expect(found).toMatchObject({ snapshotVersion: 1 });
+    expect(found.results.map(({ id }: { id: string }) => id)).toEqual(["a", "b"]);
+    // It opens segments with the addon that came with it.
+    expect(JSON.parse(await silt("verify", "notes"))).toMatchObject({ ok: true });
+  });
+
+  test("its `silt` says what is wrong, by exit code", async () => {
+    await expect(silt("count", "nothing")).rejects.toThrow('"kind":"notFound"');
+    await expect(silt("count", "notes", "--stage", "Moon")).rejects.toThrow('"kind":"invalid"');
+  });
+});
