@@ -14,7 +14,7 @@ import { encodeManifest, type Manifest } from "../../lib/core/format/manifest.ts
 import { encodePointer, pointerTo } from "../../lib/core/format/pointer.ts";
 import { encodeSealed } from "../../lib/core/format/sealed-json.ts";
 import { encodeToken } from "../../lib/core/format/token.ts";
-import { deltaId, segmentId } from "../../lib/core/model/ids.ts";
+import { commitId, deltaId, segmentId } from "../../lib/core/model/ids.ts";
 import { ulidFloor } from "../../lib/core/model/ulid.ts";
 import { createCollection, deleteCollection } from "../../lib/engine/catalog/collections.ts";
 import { collectGarbage } from "../../lib/engine/compact/collect-garbage.ts";
@@ -129,7 +129,7 @@ async function publishNewer(world: MemoryWorld, change: (manifest: Manifest) => 
     ...manifest,
     version: manifest.version + 1,
     parent: { version: manifest.version, commit: manifest.commit },
-    commit: world.clock.ulid(),
+    commit: commitId(world.clock.ulid()),
   });
   const moved = pointerTo(next, pointer.floor);
   await world.store.put(moved.manifest!, encodeManifest(next));

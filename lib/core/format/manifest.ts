@@ -6,7 +6,7 @@
 import { bounds } from "../model/bounds.ts";
 import type { Collection } from "../model/collection.ts";
 import { corrupt } from "../model/errors.ts";
-import { type DeltaId, deltaId, type SegmentId } from "../model/ids.ts";
+import { type CommitId, commitId, type DeltaId, deltaId, type SegmentId } from "../model/ids.ts";
 import { isUlid } from "../model/ulid.ts";
 import { type SegmentFile, type ShardRef, shardName } from "./keys.ts";
 import { addSums, equalSums, noRows, type RowSum } from "./row-checksum.ts";
@@ -58,8 +58,8 @@ export interface Manifest {
   readonly collectionId: string;
   readonly shard: number;
   readonly version: number;
-  readonly commit: string;
-  readonly parent: { readonly version: number; readonly commit: string } | null;
+  readonly commit: CommitId;
+  readonly parent: { readonly version: number; readonly commit: CommitId } | null;
   readonly epoch: number;
   /** What made this version. */
   readonly cause: "create" | "ingest" | "merge" | "rollback";
@@ -87,7 +87,7 @@ export const emptyManifest = (collection: Collection, shard: number): Manifest =
   collectionId: collection.id,
   shard,
   version: 0,
-  commit: collection.id,
+  commit: commitId(collection.id),
   parent: null,
   epoch: 0,
   cause: "create",

@@ -5,6 +5,7 @@
 import { createHash } from "node:crypto";
 import type { Collection } from "../model/collection.ts";
 import { corrupt } from "../model/errors.ts";
+import type { CommitId } from "../model/ids.ts";
 import { isUlid } from "../model/ulid.ts";
 import { manifestKey, type ShardRef, shardName } from "./keys.ts";
 import { emptyManifest, encodeManifest, isVersion, type Manifest } from "./manifest.ts";
@@ -18,7 +19,7 @@ export interface Pointer {
   readonly collectionId: string;
   readonly shard: number;
   readonly version: number;
-  readonly commit: string;
+  readonly commit: CommitId;
   readonly epoch: number;
   /** Key of the current manifest; null at version 0, which has none. */
   readonly manifest: string | null;

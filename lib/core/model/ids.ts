@@ -18,6 +18,11 @@ export type SegmentId = Branded<string, "SegmentId">;
 
 export const segmentId = (text: string): SegmentId => checkUlid("segment", text) as SegmentId;
 
+/** ULID of one attempt to publish a version; version 0 has its collection's. */
+export type CommitId = Branded<string, "CommitId">;
+
+export const commitId = (text: string): CommitId => checkUlid("commit", text) as CommitId;
+
 function checkUlid(field: string, text: string): string {
   if (typeof text === "string" && isUlid(text)) return text;
   throw invalid(`${field}: ${JSON.stringify(String(text).slice(0, 40))} is not a ULID`);

@@ -17,7 +17,7 @@ import {
 import { emptyManifest, type Manifest } from "../../core/format/manifest.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { corrupt, isKind } from "../../core/model/errors.ts";
-import { type DeltaId, deltaId } from "../../core/model/ids.ts";
+import { type CommitId, type DeltaId, deltaId } from "../../core/model/ids.ts";
 import { isUlid } from "../../core/model/ulid.ts";
 import type { World } from "../ports.ts";
 import { listPins, type ManifestName, readManifest } from "../shard/history.ts";
@@ -58,7 +58,7 @@ export async function surveyCandidates(
   ref: ShardRef,
   { names, newest }: { names: readonly ManifestName[]; newest: readonly Manifest[] },
 ): Promise<{ candidates: Candidate[]; waiting: ReadonlySet<DeltaId> }> {
-  const parents = new Map<string, Manifest>();
+  const parents = new Map<CommitId, Manifest>();
   for (const { parent } of newest) {
     if (parent?.version === 0) parents.set(parent.commit, emptyManifest(collection, ref.shard));
     const name = names.find(({ commit }) => commit === parent?.commit);
@@ -70,7 +70,7 @@ export async function surveyCandidates(
   for await (const page of world.store.list(segmentPrefix(ref)))
     for (const { key, bytes } of page) files.set(key, bytes);
 
-  const appliedBefore = ({ parent }: Manifest) => parents.get(parent?.commit ?? "")?.applied ?? [];
+  const appliedBefore = ({ parent }: Manifest) => (parent && parents.get(parent.commit)?.applied) ?? [];
   const added = (manifest: Manifest) => without(manifest.applied, appliedBefore(manifest));
   const gone = newest.flatMap(added).filter((delta) => !waiting.has(delta) && !aside.has(delta));
   const pinned = await pinnedCommits(world, ref);
@@ -96,7 +96,7 @@ export async function surveyCandidates(
 }
 
 /** Only a published version is ever pinned. A damaged pin says nothing, and does not keep a repair from being made. */
-async function pinnedCommits(world: World, ref: ShardRef): Promise<Set<string>> {
+async function pinnedCommits(world: World, ref: ShardRef): Promise<Set<CommitId>> {
   try {
     return new Set((await listPins(world.store, ref)).map(({ commit }) => commit));
   } catch (error) {

@@ -21,7 +21,7 @@ import { encodePointer, type Floor, firstPointer, pointerTo } from "../../core/f
 import { sealedBytesMax } from "../../core/format/sealed-json.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { isKind, SiltstoneError } from "../../core/model/errors.ts";
-import type { DeltaId } from "../../core/model/ids.ts";
+import { type CommitId, commitId, type DeltaId } from "../../core/model/ids.ts";
 import { ulidFloor } from "../../core/model/ulid.ts";
 import type { World } from "../ports.ts";
 import { readHead } from "../shard/head.ts";
@@ -47,7 +47,7 @@ export interface Repair {
   /** What the choice was made from, for people. */
   readonly candidates: readonly {
     readonly version: number;
-    readonly commit: string;
+    readonly commit: CommitId;
     readonly missingDeltas: number;
     readonly missingFiles: number;
   }[];
@@ -139,7 +139,7 @@ async function published(
   const anew: Manifest = {
     ...manifest,
     segments,
-    commit: world.clock.ulid(),
+    commit: commitId(world.clock.ulid()),
     createdAt: new Date(world.clock.nowMs()).toISOString(),
   };
   const key = manifestKey(ref, anew.version, anew.commit);

@@ -11,6 +11,7 @@ import type { Manifest } from "../../core/format/manifest.ts";
 import type { Pointer } from "../../core/format/pointer.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { isKind, isNewerFormat } from "../../core/model/errors.ts";
+import type { CommitId } from "../../core/model/ids.ts";
 import type { ObjectStore } from "../ports.ts";
 import { fitsCollection } from "../shard/head.ts";
 import { commitTimeMs, listManifests, type ManifestName, readManifest } from "../shard/history.ts";
@@ -47,7 +48,7 @@ export async function* versionsBefore(
 }
 
 /** Commits of the manifests' parents; null when one of them cannot be read: then it may be any. */
-function parentsOf(manifests: readonly (Manifest | null)[]): ReadonlySet<string> | null {
+function parentsOf(manifests: readonly (Manifest | null)[]): ReadonlySet<CommitId> | null {
   const commits = manifests.map((manifest) => manifest?.parent?.commit);
   const known = commits.filter((commit) => commit !== undefined);
   return known.length === commits.length && known.length > 0 ? new Set(known) : null;

@@ -12,6 +12,7 @@ import {
 import { decodeManifest, type Manifest, manifestBytesMax } from "../../core/format/manifest.ts";
 import { decodeSealed, encodeSealed, sealedBytesMax } from "../../core/format/sealed-json.ts";
 import { corrupt, isKind, isNewerFormat, SiltstoneError } from "../../core/model/errors.ts";
+import type { CommitId } from "../../core/model/ids.ts";
 import { ulidTimeMs } from "../../core/model/ulid.ts";
 import type { ObjectStore, World } from "../ports.ts";
 import type { Head } from "./head.ts";
@@ -19,12 +20,12 @@ import { ignoreStranger, type OnStranger } from "./strangers.ts";
 
 export interface ManifestName {
   readonly version: number;
-  readonly commit: string;
+  readonly commit: CommitId;
 }
 export interface Pin {
   readonly name: string;
   readonly version: number;
-  readonly commit: string;
+  readonly commit: CommitId;
   readonly createdAt: string;
 }
 

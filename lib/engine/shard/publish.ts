@@ -18,6 +18,7 @@ import { encodePointer, type Floor, pointerTo } from "../../core/format/pointer.
 import { bounds } from "../../core/model/bounds.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { isKind, SiltstoneError } from "../../core/model/errors.ts";
+import { commitId } from "../../core/model/ids.ts";
 import type { World } from "../ports.ts";
 import { type Head, readHead } from "./head.ts";
 import { readManifest } from "./history.ts";
@@ -75,7 +76,7 @@ function successor(head: Head, change: Change, world: World): Manifest {
     ...change,
     version: manifest.version + 1,
     parent: { version: manifest.version, commit: manifest.commit },
-    commit: world.clock.ulid(),
+    commit: commitId(world.clock.ulid()),
     createdAt: new Date(world.clock.nowMs()).toISOString(),
   };
   if (next.segments.length > bounds.segments) throw tooManySegments(next);

@@ -1,9 +1,9 @@
 /** Ids of several kinds look alike. The compiler keeps them apart (mixed-ids.ts); their constructors keep nonsense out. */
-import { deltaId, segmentId } from "../../../lib/core/model/ids.ts";
+import { commitId, deltaId, segmentId } from "../../../lib/core/model/ids.ts";
 
 const ulid = "01J00000000000000000000001";
 
-const constructors = { delta: deltaId, segment: segmentId };
+const constructors = { delta: deltaId, segment: segmentId, commit: commitId };
 
 test.each(Object.values(constructors))("an id keeps its text", (idOf) => {
   for (const text of ["0".repeat(26), ulid, "7ZZZZZZZZZZZZZZZZZZZZZZZZZ"]) expect(idOf(text)).toBe(text);

@@ -18,7 +18,7 @@ const flatId = (i: number): SegmentId => segmentId(ulidFloor(1 + i));
 
 /** A shard of one graph with as many dead nodes as a merge leaves, and flat segments to be added to it. */
 function shardOf(dims: number, { graph, flats }: { graph: number; flats: number[] }): Manifest {
-  const collection = newCollection({ name: "docs", dims, metric: "cosine" }, "id", 0);
+  const collection = newCollection({ name: "docs", dims, metric: "cosine" }, ulidFloor(0), 0);
   const { M } = collection.index;
   const segment = (id: SegmentId, kind: Segment["kind"], rows: number): Segment => {
     const slots = kind === "flat" ? rows : Math.floor(rows / (1 - mergeLimits.deadShareMax));

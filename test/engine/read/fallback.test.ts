@@ -7,6 +7,7 @@ import { manifestKey } from "../../../lib/core/format/keys.ts";
 import { decodeManifest, encodeManifest } from "../../../lib/core/format/manifest.ts";
 import { decodePointer, encodePointer } from "../../../lib/core/format/pointer.ts";
 import type { Collection } from "../../../lib/core/model/collection.ts";
+import { commitId } from "../../../lib/core/model/ids.ts";
 import { createCollection } from "../../../lib/engine/catalog/collections.ts";
 import { compact } from "../../../lib/engine/compact/compact.ts";
 import { merge } from "../../../lib/engine/compact/merge.ts";
@@ -180,7 +181,7 @@ test("a version below the floor serves no read", async () => {
 async function leaveUnpublished(world: MemoryWorld, version: number): Promise<void> {
   const read = (key: string) => decodeManifest(world.store.bytes(key)!, key, { collection: name, shard: 0 });
   const [first, published] = [1, version].map((one) => read(manifestOf(world, one)));
-  const commit = world.clock.ulid();
+  const commit = commitId(world.clock.ulid());
   const lost = { ...first!, version, commit, parent: published!.parent };
   await world.store.put(manifestKey(lost, version, commit), encodeManifest(lost));
 }
