@@ -28,12 +28,14 @@ export interface Synthesis {
 
 /**
  * The same stack without the CDK command line, with handlers bundled for this machine: what the local AWS stack
- * provisions. `outDir` gets the cloud assembly; `given` is the context that `cdk -c` would give.
+ * provisions. `outDir` gets the cloud assembly; `given` is the context that `cdk -c` would give; `add` puts more into the stack,
+ * as a user's own app does.
  */
 export async function synthesize(
   stage: string,
   outDir: string,
   given: Readonly<Record<string, string>> = {},
+  add: (store: VectorStore) => void = () => {},
 ): Promise<Synthesis> {
   // The CDK's own template checks take longer than all the rest; `cdk synth` runs them.
   process.env.CDK_VALIDATION ??= "false";
@@ -44,7 +46,7 @@ export async function synthesize(
     analyticsReporting: false,
     treeMetadata: false,
   });
-  await addStack(app, stage, "host");
+  add(await addStack(app, stage, "host"));
   const template = app.synth().getStackByName(stackName(stage)).template as CloudFormationTemplate;
   const codeFolders: Record<string, string> = {};
   for (const [logicalId, { Metadata }] of Object.entries(template.Resources)) {
@@ -55,7 +57,11 @@ export async function synthesize(
 }
 
 /** Adds the stack to an app, with its handlers bundled for the architecture. */
-export async function addStack(app: App, stage: string, architecture: BundleArchitecture): Promise<void> {
+export async function addStack(
+  app: App,
+  stage: string,
+  architecture: BundleArchitecture,
+): Promise<VectorStore> {
   const handlersFolder = bundleFolder(architecture);
   await bundleLambdas({ architecture, outDir: handlersFolder });
   const stack = new Stack(app, stackName(stage), {
@@ -63,7 +69,7 @@ export async function addStack(app: App, stage: string, architecture: BundleArch
     terminationProtection: stageKindOf(stage) === "prod",
   });
   const isArm = architecture === "arm64" || (architecture === "host" && process.arch === "arm64");
-  new VectorStore(stack, "VectorStore", {
+  return new VectorStore(stack, "VectorStore", {
     stage,
     architecture: isArm ? Architecture.ARM_64 : Architecture.X86_64,
     handlersFolder,

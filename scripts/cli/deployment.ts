@@ -8,6 +8,7 @@ import { awsWorld } from "../../lib/aws/aws-world.ts";
 import { FunctionCaller } from "../../lib/aws/function-caller.ts";
 import { s3Client } from "../../lib/aws/s3-client.ts";
 import { S3DeletedObjects } from "../../lib/aws/s3-deleted-objects.ts";
+import { type DeadLetters, SqsDeadLetters } from "../../lib/aws/sqs-dead-letters.ts";
 import { stackOutputs } from "../../lib/aws/stack-outputs.ts";
 import { type FunctionName, functions, storeOutputs } from "../../lib/contract/functions.ts";
 import { stackName } from "../../lib/contract/names.ts";
@@ -24,6 +25,7 @@ export interface Deployment {
   readonly world: World;
   /** What was deleted from its bucket. */
   readonly deleted: DeletedObjects;
+  readonly deadLetters: DeadLetters;
   /** Invokes one of the functions. Throws what the function threw. */
   call(called: FunctionName, event: object): Promise<unknown>;
 }
@@ -40,17 +42,18 @@ export const connect: Connect = async (stage) => {
     if (value) return value;
     throw new SiltstoneError("unavailable", `${stage}: its stack has no output ${key}; deploy it again`);
   };
-  const world = awsWorld({
+  const names = {
     bucket: name(storeOutputs.bucket),
     table: name(storeOutputs.table),
     queueUrl: name(storeOutputs.queueUrl),
     deadLetterQueueUrl: name(storeOutputs.deadLetterQueueUrl),
-  });
+  };
   const caller = new FunctionCaller();
   return {
     stage,
-    world,
-    deleted: new S3DeletedObjects(s3Client(requestBounds.person), name(storeOutputs.bucket)),
+    world: awsWorld(names),
+    deleted: new S3DeletedObjects(s3Client(requestBounds.person), names.bucket),
+    deadLetters: new SqsDeadLetters(names),
     call: (called, event) =>
       caller.call(name(functions[called].output), event, { writes: functions[called].writes }),
   };

@@ -12,6 +12,7 @@ import manifest from "../../package.json" with { type: "json" };
 import { addCollectionCommands } from "./collection-commands.ts";
 import { addCostCommand } from "./cost-command.ts";
 import { type Connect, localStage } from "./deployment.ts";
+import { addDlqCommands } from "./dlq-commands.ts";
 import { addEraseCommand } from "./erase-command.ts";
 import { type ExitCode, exitCodeHelp, exitCodeOfError, exitCodes } from "./exit-code.ts";
 import { addImportCommand } from "./import-command.ts";
@@ -73,6 +74,7 @@ export async function runCommandLine(argv: readonly string[], given: Surrounding
   addLeaseCommands(program, run);
   addQuarantineCommands(program, run);
   addRestoreCommand(program, run);
+  addDlqCommands(program, run);
   addCostCommand(program, run);
   try {
     await program.parseAsync(argv, { from: "user" });

@@ -52,7 +52,7 @@ export function createServers(options: ServersOptions): Readonly<Record<ServiceN
     faultInjection,
     access: plan.access,
   });
-  const sqs = script("sqs-main.ts", { port: ports.sqs, region, access: plan.access });
+  const sqs = script("sqs/main.ts", { port: ports.sqs, region, access: plan.access });
   return {
     s3: server("s3", s3, (settings) => provisionBuckets(settings, plan.buckets)),
     sqs: server("sqs", sqs, (settings) => provisionQueues(settings, plan.queues)),

@@ -14,6 +14,7 @@ import { Reader } from "../../lib/engine/read/reader.ts";
 import { produce } from "../../lib/engine/write/produce.ts";
 import type { Deployment } from "../../scripts/cli/deployment.ts";
 import { runCommandLine } from "../../scripts/cli/program.ts";
+import { MemoryDeadLetters } from "../support/memory/dead-letters.ts";
 import { MemoryDeletedObjects } from "../support/memory/deleted-objects.ts";
 import { type MemoryWorld, memoryWorld } from "../support/memory/world.ts";
 
@@ -30,11 +31,13 @@ const collector = (write: (text: string) => void) => ({ write });
 export class MemoryCli {
   readonly world: MemoryWorld;
   readonly deleted: MemoryDeletedObjects;
+  readonly deadLetters: MemoryDeadLetters;
   readonly #reader: Reader;
 
   constructor(world = memoryWorld()) {
     this.world = world;
     this.deleted = new MemoryDeletedObjects(world.store);
+    this.deadLetters = new MemoryDeadLetters(world);
     this.#reader = new Reader(world, { refreshSeconds: 0, cacheBytesMax: 1e9, traffic: world.traffic });
   }
 
@@ -52,6 +55,7 @@ export class MemoryCli {
         stage,
         world: this.world,
         deleted: this.deleted,
+        deadLetters: this.deadLetters,
         call: (role, event) => this.#call(role, event),
       }),
       stdin,

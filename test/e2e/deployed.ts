@@ -9,6 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { InvokeCommand, LambdaClient } from "@aws-sdk/client-lambda";
 import { type Message, ReceiveMessageCommand, SendMessageCommand, SQSClient } from "@aws-sdk/client-sqs";
 import { type AwsWorld, awsWorld } from "../../lib/aws/aws-world.ts";
+import type { VectorStore } from "../../lib/constructs/vector-store.ts";
 import { functions, storeOutputs } from "../../lib/contract/functions.ts";
 import { type Synthesis, synthesize } from "../../scripts/build/synthesize.ts";
 import type { FunctionDefinition } from "../../scripts/local/lambda/function.ts";
@@ -39,13 +40,15 @@ export class Deployed {
   stack!: LocalStack;
   world!: AwsWorld;
 
-  /** Starts it, or starts it again over the same state. `scheduleEveryMs`: null without schedules. */
-  async start(scheduleEveryMs: number | null, { queryGroups = 1 } = {}): Promise<void> {
+  /** Starts it, or starts it again over the same state. `scheduleEveryMs`: null without schedules. `add`: more of the stack. */
+  async start(
+    scheduleEveryMs: number | null,
+    { queryGroups = 1, add }: { queryGroups?: number; add?: (store: VectorStore) => void } = {},
+  ): Promise<void> {
+    const context = { queryGroups: String(queryGroups) };
     const synthesis =
       this.#syntheses.get(queryGroups) ??
-      (await synthesize("dev", join(this.#folder, `cdk.out-${queryGroups}`), {
-        queryGroups: String(queryGroups),
-      }));
+      (await synthesize("dev", join(this.#folder, `cdk.out-${queryGroups}`), context, add));
     this.#syntheses.set(queryGroups, synthesis);
     this.stack = await startLocalStack({
       ...synthesis,

@@ -177,7 +177,7 @@ test("dynalite, where dynoxide is not, guards its port too", async () => {
 test("the scripts start no server without the guard", () => {
   const servers = [
     "s3/server.ts",
-    "sqs-main.ts",
+    "sqs/main.ts",
     "dynalite-main.ts",
     "guarded-proxy.ts",
     "lambda/invoke-api.ts",

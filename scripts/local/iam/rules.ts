@@ -14,7 +14,7 @@ export interface ResolvedResource {
   readonly properties: Readonly<Record<string, unknown>>;
 }
 
-/** The access keys that a function's sandboxes are given, and that a service uses that works by a role. */
+/** The access keys that a function's sandboxes are given, and that who works by another role has: a service, or a person. */
 export const accessKeyOfFunction = (functionName: string): string => `function.${functionName}`;
 export const accessKeyOfRole = (arn: string): string => `role.${arn.slice(arn.lastIndexOf("/") + 1)}`;
 
@@ -46,10 +46,22 @@ export function accessRules(resources: readonly ResolvedResource[], account: str
     const { RoleArn } = properties.Target as { RoleArn?: unknown };
     return [accessKeyOfRole(String(RoleArn)), caller(logicalId, RoleArn, ref)] as const;
   });
+  // What people of the account may assume: an operator's.
+  const people = of("AWS::IAM::Role")
+    .filter(({ properties }) => isForTheAccount(properties, account))
+    .map((role) => [accessKeyOfRole(role.arn), callerOf(role, "person", resources, account)] as const);
   return {
-    callers: Object.fromEntries([...functions, ...schedules]),
+    callers: Object.fromEntries([...functions, ...schedules, ...people]),
     resources: Object.fromEntries(resourcePolicies(resources, account)),
   };
+}
+
+function isForTheAccount({ AssumeRolePolicyDocument }: ResolvedResource["properties"], account: string) {
+  const { Statement } = (AssumeRolePolicyDocument ?? {}) as { Statement?: unknown };
+  return listOf(Statement ?? []).some((statement) => {
+    const { Effect, Principal } = statement as { Effect: string; Principal?: { AWS?: unknown } };
+    return Effect === "Allow" && Principal?.AWS === `arn:aws:iam::${account}:root`;
+  });
 }
 
 function callerOf(

@@ -1,5 +1,5 @@
 /**
- * The little XML that S3 speaks: documents are written from nested values, and the four flat request documents
+ * The little XML that S3 and SQS's query protocol speak: documents are written from nested values, and the four flat request documents
  * (delete list, completed parts, versioning, location) are read by element name.
  */
 
@@ -9,10 +9,10 @@ export interface XmlElement {
   readonly [name: string]: XmlContent | readonly string[];
 }
 
-const namespace = "http://s3.amazonaws.com/doc/2006-03-01/";
+const s3Namespace = "http://s3.amazonaws.com/doc/2006-03-01/";
 
-/** A whole document with S3's namespace on its root. */
-export function xmlDocument(root: string, content: XmlElement): string {
+/** A whole document with the service's namespace on its root. */
+export function xmlDocument(root: string, content: XmlElement, namespace = s3Namespace): string {
   return `<?xml version="1.0" encoding="UTF-8"?>\n<${root} xmlns="${namespace}">${children(content)}</${root}>`;
 }
 

@@ -30,7 +30,7 @@ export class MemoryQueue implements DeltaQueue {
   bodies(): string[] {
     return this.#messages.map((message) => message.body);
   }
-  get deadLetters(): readonly { readonly body: string; readonly reason: string }[] {
+  get deadLetters(): { readonly body: string; readonly reason: string }[] {
     return this.#deadLetters;
   }
 

@@ -1,0 +1,59 @@
+/**
+ * What a person needs who operates a store by the command line, and nothing else: every command of `silt --stage` works under
+ * it. Attach it to a role, a group or a permission set:
+ *
+ *     role.addManagedPolicy(new OperatorPolicy(stack, "Operator", { store }));
+ *
+ * It may change and delete whatever the store holds; it may not change the store itself: no function, policy or setting.
+ */
+import { Stack } from "aws-cdk-lib";
+import { ManagedPolicy, type PolicyStatement } from "aws-cdk-lib/aws-iam";
+import type { Construct } from "constructs";
+import { allowing } from "./handler-function.ts";
+import type { VectorStore } from "./vector-store.ts";
+
+export interface OperatorPolicyProps {
+  readonly store: VectorStore;
+}
+
+export class OperatorPolicy extends ManagedPolicy {
+  constructor(scope: Construct, id: string, { store }: OperatorPolicyProps) {
+    super(scope, id, {
+      description: `Operates the Siltstone store ${store.node.path} by its command line`,
+      statements: statementsFor(store),
+    });
+  }
+}
+
+function statementsFor({ storage, ingestion, compaction, query }: VectorStore): PolicyStatement[] {
+  const { bucket, table } = storage;
+  const functions = [ingestion.function, compaction.function, query.function, ...query.groupFunctions];
+  return [
+    allowing(["cloudformation:DescribeStacks"], [Stack.of(compaction).stackId]),
+    allowing(["s3:ListBucket", "s3:ListBucketVersions"], [bucket.bucketArn]),
+    allowing(
+      ["s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"],
+      [bucket.arnForObjects("*")],
+    ),
+    allowing(["dynamodb:GetItem", "dynamodb:UpdateItem"], [table.tableArn]),
+    allowing(["sqs:SendMessage", "sqs:GetQueueAttributes"], [ingestion.queue.queueArn]),
+    allowing(
+      [
+        "sqs:ReceiveMessage",
+        "sqs:DeleteMessage",
+        "sqs:ChangeMessageVisibility",
+        "sqs:GetQueueAttributes",
+        "sqs:PurgeQueue",
+      ],
+      [ingestion.deadLetterQueue.queueArn],
+    ),
+    allowing(
+      ["lambda:InvokeFunction", "lambda:GetFunctionConfiguration"],
+      functions.map(({ functionArn }) => functionArn),
+    ),
+    allowing(
+      ["logs:FilterLogEvents"],
+      functions.map(({ logGroup }) => logGroup.logGroupArn),
+    ),
+  ];
+}

@@ -1,0 +1,125 @@
+/**
+ * What an engineer on call runs, over the local stack, whose IAM judges every call of it: under the operator policy, and no
+ * other right.
+ */
+import { Stack } from "aws-cdk-lib";
+import { AccountRootPrincipal, Role } from "aws-cdk-lib/aws-iam";
+import { OperatorPolicy } from "../../lib/constructs/operator-policy.ts";
+import { connect } from "../../scripts/cli/deployment.ts";
+import { runCommandLine } from "../../scripts/cli/program.ts";
+import { accessKeyOfRole } from "../../scripts/local/iam/rules.ts";
+import { Deployed, dims, vectorOf } from "../e2e/deployed.ts";
+
+jest.setTimeout(120_000);
+const deployed = new Deployed();
+const roles = { operator: "siltstone-operator", stranger: "siltstone-stranger" } as const;
+
+beforeAll(async () => {
+  await deployed.start(null, {
+    add: (store) => {
+      const stack = Stack.of(store);
+      const person = (name: string) =>
+        new Role(stack, name, { roleName: name, assumedBy: new AccountRootPrincipal() });
+      person(roles.operator).addManagedPolicy(new OperatorPolicy(stack, "Operators", { store }));
+      person(roles.stranger);
+    },
+  });
+  process.env.SILTSTONE_STATE_DIR = deployed.stateDir;
+});
+afterAll(async () => {
+  await deployed.stop();
+  deployed.remove();
+});
+
+/** One call of the command line by somebody who has that role. */
+async function siltAs(role: string, args: readonly string[], interrupted = new AbortController().signal) {
+  const said = { out: "", err: "" };
+  const owner = process.env.AWS_ACCESS_KEY_ID;
+  const code = await runCommandLine(args, {
+    connect: async (stage) => {
+      const deployment = await connect(stage);
+      process.env.AWS_ACCESS_KEY_ID = accessKeyOfRole(`role/${role}`);
+      return deployment;
+    },
+    stdin: (async function* () {})(),
+    stdout: { write: (text) => (said.out += text) },
+    stderr: { write: (text) => (said.err += text) },
+    interrupted,
+  });
+  process.env.AWS_ACCESS_KEY_ID = owner;
+  return { code, ...said };
+}
+const silt = (...args: string[]) => siltAs(roles.operator, args);
+
+/** The JSON answer of a call that must succeed. */
+// biome-ignore lint/suspicious/noExplicitAny: answers are JSON, and matched by the tests
+async function answer(...args: string[]): Promise<any> {
+  const said = await silt(...args, "--json");
+  if (said.code !== 0) throw new Error(`silt ${args.join(" ")}: ${said.code} ${said.out} ${said.err}`);
+  return JSON.parse(said.out);
+}
+
+const put = (...records: object[]) => deployed.answer("producer", { collection: "docs", records });
+const record = (n: number, document = `text ${n}`) => ({ id: `r${n}`, vector: vectorOf(n), document });
+
+test("an operator makes a collection and compacts it; a stranger is refused, and told what is missing", async () => {
+  await answer("collection", "create", "docs", "--dims", String(dims));
+  await put(record(1));
+  expect(await answer("compact", "docs")).toMatchObject({ pending: 0 });
+  expect(await siltAs(roles.stranger, ["status"])).toMatchObject({
+    code: 7,
+    err: expect.stringContaining("s3:ListBucket"),
+  });
+});
+
+describe("dead letters", () => {
+  const ids = (listed: { messages: { id: string }[] }) => listed.messages.map(({ id }) => id);
+
+  test("are listed with their reasons, shown, sent again, and deleted when that is confirmed", async () => {
+    expect(await silt("dlq", "list")).toMatchObject({ code: 0, out: "the dead-letter queue is empty\n" });
+    for (let n = 0; n < 12; n++) await deployed.send(`nonsense ${n}`);
+    expect(await answer("compact")).toMatchObject({ messages: { deadLettered: 12 } });
+    const listed = await answer("dlq", "list");
+    expect(listed).toMatchObject({ count: 12 });
+    expect(listed.messages).toHaveLength(12);
+    expect(listed.messages[0]).toMatchObject({
+      reason: "the message is not JSON",
+      sentAt: expect.any(String),
+    });
+    const { out } = await silt("dlq", "list", "--limit", "3");
+    expect(out).toMatch(/^ID +SENT +REASON +MESSAGE\n/);
+    expect(out).toContain("3 of 12");
+    expect(out).toContain("→ one in full: silt dlq show ");
+
+    const [first] = listed.messages;
+    expect(await answer("dlq", "show", first.id)).toMatchObject({ id: first.id, body: first.body });
+    expect(await silt("dlq", "show", "none")).toMatchObject({ code: 3 });
+
+    expect(await answer("dlq", "redrive", first.id, "--dry-run")).toMatchObject({
+      dryRun: true,
+      missing: [],
+    });
+    expect(await answer("dlq", "list")).toMatchObject({ count: 12 });
+    expect(await answer("dlq", "redrive", first.id)).toMatchObject({ redriven: [{ id: first.id }] });
+    expect(await answer("dlq", "list")).toMatchObject({ count: 11 });
+    // The compactor still makes no sense of it, and it comes back under a new name.
+    expect(await answer("compact")).toMatchObject({ messages: { deadLettered: 1 } });
+    expect(ids(await answer("dlq", "list"))).not.toContain(first.id);
+    expect(await silt("dlq", "redrive", first.id)).toMatchObject({ code: 3 });
+    expect((await answer("dlq", "redrive", "--all")).redriven).toHaveLength(12);
+    expect(await answer("dlq", "list")).toMatchObject({ count: 0 });
+    expect(await answer("compact")).toMatchObject({ messages: { deadLettered: 12 } });
+
+    expect((await silt("dlq", "purge")).out).toContain("→ to do it: silt dlq purge --confirm local");
+    expect(await answer("dlq", "purge", "--dry-run", "--confirm", "local")).toMatchObject({ purged: false });
+    expect(await silt("dlq", "purge", "--confirm", "prod")).toMatchObject({ code: 2 });
+    expect(await answer("dlq", "list")).toMatchObject({ count: 12 });
+    expect(await answer("dlq", "purge", "--confirm", "local")).toMatchObject({ purged: true, count: 12 });
+    expect(await answer("dlq", "list")).toMatchObject({ count: 0, messages: [] });
+  });
+
+  test("say which: ids or all, and not both", async () => {
+    expect(await silt("dlq", "redrive")).toMatchObject({ code: 2 });
+    expect(await silt("dlq", "redrive", "a", "--all")).toMatchObject({ code: 2 });
+  });
+});
