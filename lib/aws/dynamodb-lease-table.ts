@@ -17,6 +17,7 @@ import {
 } from "@aws-sdk/lib-dynamodb";
 import { table } from "../contract/names.ts";
 import { corrupt, SiltstoneError } from "../core/model/errors.ts";
+import { type Epoch, epoch, isVersion } from "../core/model/ids.ts";
 import { isLeaseHeld } from "../core/policy/time-bounds.ts";
 import type { Lease, LeaseTable } from "../engine/ports.ts";
 import { failure } from "./failure.ts";
@@ -25,7 +26,7 @@ import { failure } from "./failure.ts";
 const acquireAttemptsMax = 5;
 
 interface LeaseRow {
-  readonly epoch: number;
+  readonly epoch: Epoch;
   readonly owner: string | null;
   readonly expiresAtMs: number;
 }
@@ -41,7 +42,7 @@ export class DynamoDbLeaseTable implements LeaseTable {
 
   async acquire(
     name: string,
-    request: { owner: string; leaseMs: number; nowMs: number; epochAbove?: number },
+    request: { owner: string; leaseMs: number; nowMs: number; epochAbove?: Epoch },
   ): Promise<{ kind: "acquired"; lease: Lease } | { kind: "held"; by: Lease }> {
     let wanted: Lease | null = null;
     for (let attempt = 0; attempt < acquireAttemptsMax; attempt++) {
@@ -55,7 +56,7 @@ export class DynamoDbLeaseTable implements LeaseTable {
       wanted = {
         name,
         owner: request.owner,
-        epoch: Math.max(row?.epoch ?? 0, request.epochAbove ?? 0) + 1,
+        epoch: epoch(Math.max(row?.epoch ?? 0, request.epochAbove ?? 0) + 1),
         expiresAtMs: request.nowMs + request.leaseMs,
       };
       if (await this.#swap(row, wanted)) return { kind: "acquired", lease: wanted };
@@ -84,7 +85,7 @@ export class DynamoDbLeaseTable implements LeaseTable {
     return row && leaseOf(name, row);
   }
 
-  async forceRelease(name: string, expected: { owner: string; epoch: number }): Promise<boolean> {
+  async forceRelease(name: string, expected: { owner: string; epoch: Epoch }): Promise<boolean> {
     return this.#update(name, {
       ...ifHeldBy(expected, { ":expires": 0 }),
       UpdateExpression: "SET expiresAtMs = :expires REMOVE #owner",
@@ -145,13 +146,13 @@ export class DynamoDbLeaseTable implements LeaseTable {
   async #row(name: string): Promise<LeaseRow | null> {
     const item = await this.#get(name, "lease");
     if (!item) return null;
-    const { epoch, expiresAtMs, owner = null } = item;
+    const { expiresAtMs, owner = null } = item;
     if (
-      Number.isSafeInteger(epoch) &&
+      isVersion(item.epoch) &&
       Number.isFinite(expiresAtMs) &&
       (owner === null || typeof owner === "string")
     ) {
-      return { epoch, expiresAtMs, owner } as LeaseRow;
+      return { epoch: item.epoch, expiresAtMs, owner } as LeaseRow;
     }
     throw corrupt(
       `lease ${name} in table ${this.#table}`,
@@ -182,7 +183,7 @@ const keyOf = (name: string, kind: "lease" | "note"): Record<string, string> => 
   [table.sortKey]: kind,
 });
 
-const ifHeldBy = (holder: { owner: string; epoch: number }, values: Record<string, number>) => ({
+const ifHeldBy = (holder: { owner: string; epoch: Epoch }, values: Record<string, number>) => ({
   ConditionExpression: "#owner = :owner AND epoch = :epoch",
   ExpressionAttributeNames: { "#owner": "owner" },
   ExpressionAttributeValues: { ...values, ":owner": holder.owner, ":epoch": holder.epoch },

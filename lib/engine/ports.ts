@@ -6,6 +6,7 @@
  * call was a read, `uncertain` when a write may have happened.
  */
 import type { SiltstoneError } from "../core/model/errors.ts";
+import type { Epoch } from "../core/model/ids.ts";
 
 /**
  * Objects by key, strongly consistent: a read or list that begins after a write was answered sees it.
@@ -122,7 +123,7 @@ export interface LeaseTable {
   /** Takes the lease when it is not held any more (isLeaseHeld); `epochAbove` raises the next epoch above a known one. */
   acquire(
     name: string,
-    request: { owner: string; leaseMs: number; nowMs: number; epochAbove?: number },
+    request: { owner: string; leaseMs: number; nowMs: number; epochAbove?: Epoch },
   ): Promise<{ kind: "acquired"; lease: Lease } | { kind: "held"; by: Lease }>;
   /** Extends a lease that `lease.owner` still holds in `lease.epoch`; null when another holder has it by now. */
   extend(lease: Lease, request: { leaseMs: number; nowMs: number }): Promise<Lease | null>;
@@ -130,7 +131,7 @@ export interface LeaseTable {
   release(lease: Lease): Promise<void>;
   read(name: string): Promise<Lease | null>;
   /** Takes the lease from exactly the owner and epoch named; false when they no longer hold it. */
-  forceRelease(name: string, expected: { owner: string; epoch: number }): Promise<boolean>;
+  forceRelease(name: string, expected: { owner: string; epoch: Epoch }): Promise<boolean>;
   /**
    * A small record kept beside the leases: the last run of a shard, for people, and what a run is about to do, so that the
    * next one knows what it died of (lib/engine/compact/attempts.ts). What is published never depends on one.
@@ -141,7 +142,7 @@ export interface LeaseTable {
 export interface Lease {
   readonly name: string;
   readonly owner: string;
-  readonly epoch: number;
+  readonly epoch: Epoch;
   readonly expiresAtMs: number;
 }
 

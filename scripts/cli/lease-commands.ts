@@ -1,6 +1,7 @@
 /** silt lease show | release */
 import { type Command, Option } from "commander";
 import { invalid, SiltstoneError } from "../../lib/core/model/errors.ts";
+import { type Epoch, epoch } from "../../lib/core/model/ids.ts";
 import { type LeaseKind, leaseKinds, leaseName, shardLeases } from "../../lib/engine/operate/status.ts";
 import { integer, oneShard, openCollection, shardOption, shardsOf } from "./arguments.ts";
 import { eachShard, exitCodeOfFailures, failureLine } from "./each-shard.ts";
@@ -84,7 +85,7 @@ async function show(session: Session, name: string, options: { shard?: number })
 const releaseCommand = (
   name: string,
   shard: number,
-  lease: { kind: LeaseKind; owner: string; epoch: number },
+  lease: { kind: LeaseKind; owner: string; epoch: Epoch },
 ): string =>
   `silt lease release ${name} --shard ${shard} --kind ${lease.kind} --owner ${lease.owner} --epoch ${lease.epoch}`;
 
@@ -118,11 +119,11 @@ async function release(session: Session, name: string, options: ReleaseOptions):
 function expectedHolder(
   options: ReleaseOptions,
   name: string,
-  holder: { owner: string; epoch: number; kind: LeaseKind },
+  holder: { owner: string; epoch: Epoch; kind: LeaseKind },
   shard: number,
-): { owner: string; epoch: number } {
-  const { owner, epoch, confirm } = options;
-  if (owner !== undefined && epoch !== undefined) return { owner, epoch };
-  if (owner === undefined && epoch === undefined && confirm === name) return holder;
+): { owner: string; epoch: Epoch } {
+  const { owner, confirm } = options;
+  if (owner !== undefined && options.epoch !== undefined) return { owner, epoch: epoch(options.epoch) };
+  if (owner === undefined && options.epoch === undefined && confirm === name) return holder;
   throw invalid(`say whose lease you take; it is held now by: \`${releaseCommand(name, shard, holder)}\``);
 }

@@ -14,6 +14,7 @@ import { DynamoDbLeaseTable } from "../../lib/aws/dynamodb-lease-table.ts";
 import { S3ObjectStore } from "../../lib/aws/s3-object-store.ts";
 import { SqsDeltaQueue } from "../../lib/aws/sqs-delta-queue.ts";
 import type { SiltstoneError } from "../../lib/core/model/errors.ts";
+import { epoch } from "../../lib/core/model/ids.ts";
 import { Traffic } from "../../lib/engine/traffic.ts";
 import { listen } from "../../scripts/local/ports.ts";
 
@@ -54,7 +55,7 @@ const queue = () => {
 };
 const leases = () =>
   new DynamoDbLeaseTable(DynamoDBDocumentClient.from(new DynamoDBClient({ ...one, endpoint })), "table");
-const lease = { name: "a/0", owner: "me", epoch: 1, expiresAtMs: 1_000 };
+const lease = { name: "a/0", owner: "me", epoch: epoch(1), expiresAtMs: 1_000 };
 const message = { receipt: "r", body: "b" };
 
 const writes: Readonly<Record<string, () => Promise<unknown>>> = {

@@ -6,7 +6,16 @@
 import { bounds } from "../model/bounds.ts";
 import type { Collection } from "../model/collection.ts";
 import { corrupt } from "../model/errors.ts";
-import { type CommitId, commitId, type DeltaId, deltaId, type SegmentId } from "../model/ids.ts";
+import {
+  type CommitId,
+  commitId,
+  type DeltaId,
+  deltaId,
+  type Epoch,
+  epoch,
+  isVersion,
+  type SegmentId,
+} from "../model/ids.ts";
 import { isUlid } from "../model/ulid.ts";
 import { type SegmentFile, type ShardRef, shardName } from "./keys.ts";
 import { addSums, equalSums, noRows, type RowSum } from "./row-checksum.ts";
@@ -60,7 +69,7 @@ export interface Manifest {
   readonly version: number;
   readonly commit: CommitId;
   readonly parent: { readonly version: number; readonly commit: CommitId } | null;
-  readonly epoch: number;
+  readonly epoch: Epoch;
   /** What made this version. */
   readonly cause: "create" | "ingest" | "merge" | "rollback";
   readonly createdAt: string;
@@ -89,7 +98,7 @@ export const emptyManifest = (collection: Collection, shard: number): Manifest =
   version: 0,
   commit: commitId(collection.id),
   parent: null,
-  epoch: 0,
+  epoch: epoch(0),
   cause: "create",
   createdAt: collection.createdAt,
   dims: collection.dims,
@@ -119,12 +128,6 @@ export function decodeManifest(bytes: Uint8Array, key: string, shard: ShardRef):
   if (fault !== null) throw corrupt(key, fault);
   return value;
 }
-
-/**
- * A version, or an epoch: they grow by one with a publication and a lease, so that no history reaches thirteen digits (a
- * thousand a second take 31 years). Manifests' keys have twelve.
- */
-export const isVersion = (value: number): boolean => isCount(value) && value < 1e12;
 
 /** What is wrong with a manifest by itself; null when nothing is. */
 export function faultOf(manifest: Manifest): string | null {

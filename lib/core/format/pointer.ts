@@ -5,10 +5,10 @@
 import { createHash } from "node:crypto";
 import type { Collection } from "../model/collection.ts";
 import { corrupt } from "../model/errors.ts";
-import type { CommitId } from "../model/ids.ts";
+import { type CommitId, type Epoch, isVersion } from "../model/ids.ts";
 import { isUlid } from "../model/ulid.ts";
 import { manifestKey, type ShardRef, shardName } from "./keys.ts";
-import { emptyManifest, encodeManifest, isVersion, type Manifest } from "./manifest.ts";
+import { emptyManifest, encodeManifest, type Manifest } from "./manifest.ts";
 import { decodeSealed, encodeSealed } from "./sealed-json.ts";
 
 export const pointerFormat = 1;
@@ -20,7 +20,7 @@ export interface Pointer {
   readonly shard: number;
   readonly version: number;
   readonly commit: CommitId;
-  readonly epoch: number;
+  readonly epoch: Epoch;
   /** Key of the current manifest; null at version 0, which has none. */
   readonly manifest: string | null;
   readonly manifestSha256: string | null;

@@ -23,6 +23,23 @@ export type CommitId = Branded<string, "CommitId">;
 
 export const commitId = (text: string): CommitId => checkUlid("commit", text) as CommitId;
 
+/** Of a lease's holdings; of a version, the one that its ingestion had. Integer, 0 to 10^12 − 1. */
+export type Epoch = Branded<number, "Epoch">;
+
+export const epoch = (value: number): Epoch => checkVersion("epoch", value) as Epoch;
+
+/**
+ * A version, or an epoch: they grow by one with a publication and a lease, so that no history reaches thirteen digits (a
+ * thousand a second take 31 years). Manifests' keys have twelve.
+ */
+export const isVersion = (value: unknown): boolean =>
+  Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) < 1e12;
+
+function checkVersion(field: string, value: number): number {
+  if (isVersion(value)) return value;
+  throw invalid(`${field}: ${String(value).slice(0, 40)} is not an integer from 0 to 999999999999`);
+}
+
 function checkUlid(field: string, text: string): string {
   if (typeof text === "string" && isUlid(text)) return text;
   throw invalid(`${field}: ${JSON.stringify(String(text).slice(0, 40))} is not a ULID`);

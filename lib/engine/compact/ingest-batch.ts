@@ -13,7 +13,7 @@ import { addSums, equalSums, type RowSum, sumOf } from "../../core/format/row-ch
 import type { Collection } from "../../core/model/collection.ts";
 import { corrupt, SiltstoneError } from "../../core/model/errors.ts";
 import { fold } from "../../core/model/fold.ts";
-import { type DeltaId, deltaId, segmentId } from "../../core/model/ids.ts";
+import { type DeltaId, deltaId, type Epoch, segmentId } from "../../core/model/ids.ts";
 import type { Row } from "../../core/model/row.ts";
 import { ulidFloor, ulidTimeMs } from "../../core/model/ulid.ts";
 import { watermarkLagMs } from "../../core/policy/time-bounds.ts";
@@ -203,7 +203,7 @@ function ingestChange(
     retired: RowSum;
     ingested: RowSum;
     deltas: readonly DeltaId[];
-    epoch: number;
+    epoch: Epoch;
     batch: Batch;
     nowMs: number;
   },

@@ -3,6 +3,7 @@
  * safe; that is the pointer's If-Match. Still, a holder that slept past its lease stops before it publishes.
  */
 import { SiltstoneError } from "../../core/model/errors.ts";
+import { type Epoch, epoch } from "../../core/model/ids.ts";
 import { leaseExtendBelowMs, leaseMarginMs, leaseMs } from "../../core/policy/time-bounds.ts";
 import type { Lease, World } from "../ports.ts";
 
@@ -16,7 +17,7 @@ export class HeldLease {
   }
 
   /** Null when another holder has it. */
-  static async acquire(world: World, name: string, epochAbove = 0): Promise<HeldLease | null> {
+  static async acquire(world: World, name: string, epochAbove = epoch(0)): Promise<HeldLease | null> {
     const nowMs = world.clock.nowMs();
     const result = await world.leases.acquire(name, {
       owner: world.clock.ulid(),
@@ -27,7 +28,7 @@ export class HeldLease {
     return result.kind === "acquired" ? new HeldLease(world, result.lease) : null;
   }
 
-  get epoch(): number {
+  get epoch(): Epoch {
     return this.#lease.epoch;
   }
 

@@ -1,4 +1,5 @@
 /** The contract of LeaseTable, for every implementation. Each test uses a lease name of its own. */
+import { type Epoch, epoch } from "../../../lib/core/model/ids.ts";
 import type { Lease, LeaseTable } from "../../../lib/engine/ports.ts";
 
 const racers = 50;
@@ -18,7 +19,7 @@ export function leaseTableContract(
       shard = `${made.namesBelow}shard-${++tests}`;
     });
 
-    const take = async (owner: string, nowMs: number, epochAbove?: number): Promise<Lease> => {
+    const take = async (owner: string, nowMs: number, epochAbove?: Epoch): Promise<Lease> => {
       const answer = await leases.acquire(shard, {
         owner,
         leaseMs,
@@ -106,10 +107,10 @@ export function leaseTableContract(
       const fourth = await take("c", 2_001);
       epochs.push(fourth.epoch);
       await leases.release(fourth);
-      epochs.push((await take("d", 2_002, 41)).epoch, (await take("e", 4_000, 7)).epoch);
+      epochs.push((await take("d", 2_002, epoch(41))).epoch, (await take("e", 4_000, epoch(7))).epoch);
       expect(epochs).toEqual([1, 2, 3, 4, 42, 43]);
       expect(
-        (await leases.acquire(`${shard}-new`, { owner: "a", leaseMs, nowMs: 0, epochAbove: 9 })).kind,
+        (await leases.acquire(`${shard}-new`, { owner: "a", leaseMs, nowMs: 0, epochAbove: epoch(9) })).kind,
       ).toBe("acquired");
       expect((await leases.read(`${shard}-new`))?.epoch).toBe(10);
     });
@@ -117,7 +118,7 @@ export function leaseTableContract(
     test("a force-release takes it from exactly the owner and epoch named", async () => {
       const lease = await take("a", 0);
       expect(await leases.forceRelease(shard, { owner: "b", epoch: lease.epoch })).toBe(false);
-      expect(await leases.forceRelease(shard, { owner: "a", epoch: lease.epoch + 1 })).toBe(false);
+      expect(await leases.forceRelease(shard, { owner: "a", epoch: epoch(lease.epoch + 1) })).toBe(false);
       expect(await leases.forceRelease(`${shard}-none`, lease)).toBe(false);
       expect(await leases.read(shard)).toEqual(lease);
       expect(await leases.forceRelease(shard, lease)).toBe(true);
@@ -126,7 +127,7 @@ export function leaseTableContract(
     });
 
     test(`one of ${racers} racers gets the lease, round after round, each time in a higher epoch`, async () => {
-      let epoch = 0;
+      let last = 0;
       for (let round = 0; round < 3; round++) {
         const answers = await Promise.all(
           Array.from({ length: racers }, (_, i) =>
@@ -135,9 +136,9 @@ export function leaseTableContract(
         );
         const winners = answers.flatMap((answer) => (answer.kind === "acquired" ? [answer.lease] : []));
         expect(winners).toHaveLength(1);
-        expect(winners[0]!.epoch).toBe(epoch + 1);
+        expect(winners[0]!.epoch).toBe(last + 1);
         for (const answer of answers) if (answer.kind === "held") expect(answer.by).toEqual(winners[0]);
-        epoch = winners[0]!.epoch;
+        last = winners[0]!.epoch;
       }
     });
 

@@ -3,11 +3,19 @@
  * accepts one of these lines, the directive above it is the error.
  */
 import { deltaKey, manifestKey, segmentKey } from "../../../lib/core/format/keys.ts";
-import type { CommitId, DeltaId, SegmentId } from "../../../lib/core/model/ids.ts";
+import { encodeManifest, type Manifest } from "../../../lib/core/format/manifest.ts";
+import type { CommitId, DeltaId, Epoch, SegmentId } from "../../../lib/core/model/ids.ts";
 
 const shard = { collection: "docs", shard: 0 };
 
-export function mixedIds(text: string, delta: DeltaId, segment: SegmentId, commit: CommitId): void {
+interface Ids {
+  readonly delta: DeltaId;
+  readonly segment: SegmentId;
+  readonly commit: CommitId;
+  readonly epoch: Epoch;
+}
+
+export function mixedIds(text: string, { delta, segment, commit, epoch }: Ids, manifest: Manifest): void {
   // @ts-expect-error: a text is a delta's id when its constructor has seen it
   deltaKey(shard, text);
   // @ts-expect-error: a segment is no delta
@@ -22,4 +30,8 @@ export function mixedIds(text: string, delta: DeltaId, segment: SegmentId, commi
   manifestKey(shard, 1, segment);
   // @ts-expect-error: a commit is no segment
   segmentKey(shard, commit, "records.db");
+  // @ts-expect-error: a number is an epoch when its constructor has seen it
+  encodeManifest({ ...manifest, epoch: 1 });
+  // @ts-expect-error: an epoch and one is a number
+  encodeManifest({ ...manifest, epoch: epoch + 1 });
 }

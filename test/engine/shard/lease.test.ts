@@ -1,4 +1,5 @@
 /** CMP-2: a holder that was paused past its lease can neither go on nor take the lease back. */
+import { epoch } from "../../../lib/core/model/ids.ts";
 import { leaseMs } from "../../../lib/core/policy/time-bounds.ts";
 import { HeldLease } from "../../../lib/engine/shard/lease.ts";
 import { memoryWorld } from "../../support/memory/world.ts";
@@ -30,6 +31,6 @@ test("a lease that another took is not extended, and its epoch is the higher one
 
 test("the epoch is above what the pointer has seen, also when the table was lost", async () => {
   const world = memoryWorld();
-  const lease = (await HeldLease.acquire(world, "ingest/x/0", 41))!;
+  const lease = (await HeldLease.acquire(world, "ingest/x/0", epoch(41)))!;
   expect(lease.epoch).toBe(42);
 });

@@ -2,11 +2,12 @@
  * The lease table in memory. A row is never removed, only its holder: the epoch has to outlive release and
  * force-release.
  */
+import { type Epoch, epoch } from "../../../lib/core/model/ids.ts";
 import { isLeaseHeld } from "../../../lib/core/policy/time-bounds.ts";
 import type { Lease, LeaseTable } from "../../../lib/engine/ports.ts";
 
 interface LeaseRow {
-  epoch: number;
+  epoch: Epoch;
   /** Null after a release. */
   owner: string | null;
   expiresAtMs: number;
@@ -19,12 +20,12 @@ export class MemoryLeases implements LeaseTable {
 
   async acquire(
     name: string,
-    request: { owner: string; leaseMs: number; nowMs: number; epochAbove?: number },
+    request: { owner: string; leaseMs: number; nowMs: number; epochAbove?: Epoch },
   ): Promise<{ kind: "acquired"; lease: Lease } | { kind: "held"; by: Lease }> {
-    const row = this.#rows.get(name) ?? { epoch: 0, owner: null, expiresAtMs: 0 };
+    const row = this.#rows.get(name) ?? { epoch: epoch(0), owner: null, expiresAtMs: 0 };
     if (row.owner !== null && isLeaseHeld(row.expiresAtMs, request))
       return { kind: "held", by: leaseOf(name, row, row.owner) };
-    row.epoch = Math.max(row.epoch, request.epochAbove ?? 0) + 1;
+    row.epoch = epoch(Math.max(row.epoch, request.epochAbove ?? 0) + 1);
     row.owner = request.owner;
     row.expiresAtMs = request.nowMs + request.leaseMs;
     this.#rows.set(name, row);
@@ -47,7 +48,7 @@ export class MemoryLeases implements LeaseTable {
     return row && row.owner !== null ? leaseOf(name, row, row.owner) : null;
   }
 
-  async forceRelease(name: string, expected: { owner: string; epoch: number }): Promise<boolean> {
+  async forceRelease(name: string, expected: { owner: string; epoch: Epoch }): Promise<boolean> {
     const row = this.#held(name, expected);
     if (row) row.owner = null;
     return row !== null;
@@ -67,7 +68,7 @@ export class MemoryLeases implements LeaseTable {
     return text === undefined ? null : (JSON.parse(text) as Record<string, unknown>);
   }
 
-  #held(name: string, by: { owner: string; epoch: number }): LeaseRow | null {
+  #held(name: string, by: { owner: string; epoch: Epoch }): LeaseRow | null {
     const row = this.#rows.get(name);
     return row && row.owner === by.owner && row.epoch === by.epoch ? row : null;
   }
