@@ -1,5 +1,5 @@
 /**
- * What a command acts upon: the local stack, or a deployed stage. Both are found by their stack outputs, and reached
+ * What a command acts upon: the local stack, or a deployed store. Both are found by their stack outputs, and reached
  * through the same AWS SDK clients; only the endpoints differ.
  */
 import { readFileSync } from "node:fs";
@@ -11,16 +11,13 @@ import { S3DeletedObjects } from "../../lib/aws/s3-deleted-objects.ts";
 import { type DeadLetters, SqsDeadLetters } from "../../lib/aws/sqs-dead-letters.ts";
 import { stackOutputs } from "../../lib/aws/stack-outputs.ts";
 import { type FunctionName, functions, storeOutputs } from "../../lib/contract/functions.ts";
-import { stackName } from "../../lib/contract/names.ts";
 import { isKind, SiltstoneError } from "../../lib/core/model/errors.ts";
 import { requestBounds } from "../../lib/core/policy/time-bounds.ts";
 import type { DeletedObjects, World } from "../../lib/engine/ports.ts";
-
-/** The stage that is none: the stack on this machine. */
-export const localStage = "local";
+import type { StoreChoice } from "./store-choice.ts";
 
 export interface Deployment {
-  /** Of a deployed store, or `local`. */
+  /** Of a deployed store, `local`, or what `--stack` was given. */
   readonly stage: string;
   readonly world: World;
   /** What was deleted from its bucket. */
@@ -29,14 +26,14 @@ export interface Deployment {
   /** Invokes one of the functions. Throws what the function threw. */
   call(called: FunctionName, event: object): Promise<unknown>;
 }
-export type Connect = (stage: string) => Promise<Deployment>;
+export type Connect = (store: StoreChoice) => Promise<Deployment>;
 
 /** Folder of the local stack's state; `npm start` keeps it in the project. */
 const stateDirVariable = "SILTSTONE_STATE_DIR";
 const defaultStateDir = join(import.meta.dirname, "../../.siltstone");
 
-export const connect: Connect = async (stage) => {
-  const outputs = stage === localStage ? useLocalStack() : await deployedOutputs(stage);
+export const connect: Connect = async ({ name: stage, stack, deployment }) => {
+  const outputs = stack === null ? useLocalStack() : await deployedOutputs(stack, deployment);
   const name = (key: string): string => {
     const value = outputs[key];
     if (value) return value;
@@ -59,14 +56,14 @@ export const connect: Connect = async (stage) => {
   };
 };
 
-async function deployedOutputs(stage: string): Promise<Readonly<Record<string, string>>> {
+async function deployedOutputs(stack: string, deployment: string): Promise<Readonly<Record<string, string>>> {
   try {
-    return await stackOutputs(stackName(stage));
+    return await stackOutputs(stack, storeOutputs.bucket);
   } catch (error) {
     if (!isKind(error, "notFound")) throw error;
     throw new SiltstoneError(
       "notFound",
-      `${error.message}; if it is in another region say so (AWS_REGION=…), else deploy it with \`npx cdk deploy -c stage=${stage}\``,
+      `${error.message}; if it is in another region say so (AWS_REGION=…), else deploy it with ${deployment}`,
       { cause: error.cause },
     );
   }

@@ -4,14 +4,13 @@
  * With --json, stdout has the machine's answer and nothing else, also when something failed:
  * {"error":{"kind","message","problems"}}, and "refusal" where AWS refused the call. Progress and remarks go to stderr.
  */
-import { Command, CommanderError, InvalidArgumentError } from "commander";
+import { Command, CommanderError } from "commander";
 import { type Refusal, refusalOf } from "../../lib/aws/failure.ts";
-import { isStage, stageRule } from "../../lib/contract/names.ts";
 import { cutText, errorTextBytesMax, SiltstoneError } from "../../lib/core/model/errors.ts";
 import manifest from "../../package.json" with { type: "json" };
 import { addCollectionCommands } from "./collection-commands.ts";
 import { addCostCommand } from "./cost-command.ts";
-import { type Connect, localStage } from "./deployment.ts";
+import type { Connect } from "./deployment.ts";
 import { addDlqCommands } from "./dlq-commands.ts";
 import { addEraseCommand } from "./erase-command.ts";
 import { type ExitCode, exitCodeHelp, exitCodeOfError, exitCodes } from "./exit-code.ts";
@@ -28,6 +27,7 @@ import type { Runner } from "./runner.ts";
 import { type InputStream, type OutputStream, Session } from "./session.ts";
 import { addSnapshotCommands } from "./snapshot-commands.ts";
 import { addStatusCommand } from "./status-command.ts";
+import { chosenStore, localStage, type StoreOptions, stackVariable } from "./store-choice.ts";
 import { addUpkeepCommands } from "./upkeep-commands.ts";
 
 export interface Surroundings {
@@ -51,12 +51,12 @@ export async function runCommandLine(argv: readonly string[], given: Surrounding
   const run: Runner =
     (work) =>
     async (...args) => {
-      const { stage } = program.opts<{ stage: string }>();
+      const store = chosenStore(program.opts<StoreOptions>(), process.env);
       const session = new Session({
         ...around,
         terminal: given.stderr,
         json,
-        connect: () => around.connect(stage),
+        connect: () => around.connect(store),
       });
       const outcome = await work(session, ...args);
       print(outcome, json, around.stdout);
@@ -82,14 +82,18 @@ export async function runCommandLine(argv: readonly string[], given: Surrounding
   } catch (error) {
     // Asked-for help and version come as errors with exit code 0; they are printed already.
     if (error instanceof CommanderError && error.exitCode === 0) return exitCodes.ok;
-    return report(error, program.opts<{ stage?: string }>().stage ?? localStage, json, around);
+    return report(error, isLocal(program.opts<StoreOptions>()), json, around);
   }
 }
 
 function describe(program: Command, around: Printing, json: boolean): void {
   program
     .description("Siltstone's command line: collections, records, queries, and what keeps them in order")
-    .option("--stage <stage>", "the local stack, or a deployed stage", stageName, localStage)
+    .option("--stage <stage>", `a deployed stage, or ${localStage}, the default: the stack on this machine`)
+    .option(
+      "--stack <stack>",
+      `any stack with a store, by its name or by a tag, KEY=VALUE (${stackVariable})`,
+    )
     .option("--json", "print the result as one line of JSON", false)
     .version(manifest.version)
     .exitOverride()
@@ -106,7 +110,7 @@ function describe(program: Command, around: Printing, json: boolean): void {
       `${exitCodeHelp}
 
 Start:
-  $ npm start                                  the local stack, which --stage local needs
+  $ npm start                                  the local stack, where no store is named
   $ silt collection create docs --embedder lexical
   $ silt import docs --records notes.jsonl --wait
   $ silt query docs --text "how are deltas ingested"
@@ -114,10 +118,8 @@ Start:
     );
 }
 
-function stageName(name: string): string {
-  if (name === localStage || isStage(name)) return name;
-  throw new InvalidArgumentError(`It must be ${localStage}, or a stage's name: ${stageRule}.`);
-}
+const isLocal = ({ stage = localStage, stack = process.env[stackVariable] }: StoreOptions): boolean =>
+  stage === localStage && !stack;
 
 function print({ value, text, next = [] }: Outcome, json: boolean, stdout: OutputStream): void {
   if (json) {
@@ -128,7 +130,7 @@ function print({ value, text, next = [] }: Outcome, json: boolean, stdout: Outpu
   for (const line of next) stdout.write(`→ ${line}\n`);
 }
 
-function report(error: unknown, stage: string, json: boolean, around: Printing): ExitCode {
+function report(error: unknown, local: boolean, json: boolean, around: Printing): ExitCode {
   const known = asKnown(error);
   const failure = known
     ? { kind: known.kind, refusal: refusalOf(known), message: known.message, problems: known.problems }
@@ -153,7 +155,7 @@ function report(error: unknown, stage: string, json: boolean, around: Printing):
       id === undefined ? (index === undefined ? "" : `number ${index}: `) : `${JSON.stringify(id)}: `;
     around.stderr.write(`  ${which}${field} ${reason}\n`);
   }
-  const hint = hintFor(failure, stage);
+  const hint = hintFor(failure, local);
   if (hint !== null) around.stderr.write(`→ ${hint}\n`);
   // A defect of ours: the stack says where.
   if (!known && error instanceof Error && error.stack) around.stderr.write(`${cutMiddle(error.stack)}\n`);
@@ -177,10 +179,10 @@ const nothingAnswers = /ECONNREFUSED|local stack is not running|ECONNRESET|Timeo
 
 function hintFor(
   { kind, refusal, message }: { kind: string; refusal: Refusal | null; message: string },
-  stage: string,
+  local: boolean,
 ): string | null {
   if (/`(silt|npx|npm|aws) /.test(message)) return null; // The message itself says what to do.
-  if (stage === localStage && nothingAnswers.test(message)) return "start the local stack: `npm start`";
+  if (local && nothingAnswers.test(message)) return "start the local stack: `npm start`";
   if (refusal === "region") return "say where the stage is deployed, e.g. AWS_REGION=eu-central-1";
   if (refusal === "denied")
     return "the operator policy of docs/security.md has every right that this command line needs";

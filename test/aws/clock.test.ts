@@ -116,7 +116,7 @@ describe.each([
     let err = "";
     const code = await runCommandLine(["import", "docs", "--records", file], {
       // An import asks no more of it.
-      connect: async (stage) => ({ stage, world }) as Deployment,
+      connect: async ({ name: stage }) => ({ stage, world }) as Deployment,
       stdin: (async function* () {})(),
       stdout: { write: () => undefined },
       stderr: { write: (text) => (err += text) },

@@ -51,7 +51,7 @@ export class MemoryCli {
     const stdin = new PassThrough();
     stdin.end(options.stdin ?? "");
     const code = await runCommandLine(args, {
-      connect: async (stage): Promise<Deployment> => ({
+      connect: async ({ name: stage }): Promise<Deployment> => ({
         stage,
         world: this.world,
         deleted: this.deleted,

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { InvokeCommand, LambdaClient } from "@aws-sdk/client-lambda";
 import { type LocalStack, startLocalStack } from "../../scripts/local/stack.ts";
 import type { Template } from "../../scripts/local/template.ts";
+import { CloudFormationServer } from "../support/cloudformation.ts";
 import { Stranger } from "./stranger.ts";
 
 jest.setTimeout(240_000);
@@ -152,9 +153,12 @@ test("jest runs there, and so does a module", async () => {
 });
 
 describe("deployed", () => {
+  const cloudFormation = new CloudFormationServer();
   const silt = (...args: string[]) =>
     stranger.run("node", [stranger.bin("silt"), ...args, "--json"], {
-      SILTSTONE_STATE_DIR: join(stranger.folder, "state"),
+      ...stack!.environment,
+      AWS_ENDPOINT_URL_CLOUDFORMATION: cloudFormation.endpoint,
+      SILTSTONE_STACK: "AppStack",
     });
   const write = async (call: object) => {
     const lambda = new LambdaClient({
@@ -197,7 +201,10 @@ describe("deployed", () => {
       ports: { s3: 0, sqs: 0, dynamodb: 0, lambda: 0, functionUrl: 0 },
       scheduleEveryMs: null,
     });
+    await cloudFormation.start();
+    cloudFormation.stacks = [{ name: "AppStack", outputs: stack.outputs }];
   });
+  afterAll(() => cloudFormation.stop());
 
   test("an upstream Lambda that bundles the client writes, and its `silt` compacts and queries", async () => {
     await silt("collection", "create", "notes", "--dims", "3");
@@ -219,6 +226,6 @@ describe("deployed", () => {
 
   test("its `silt` says what is wrong, by exit code", async () => {
     await expect(silt("count", "nothing")).rejects.toThrow('"kind":"notFound"');
-    await expect(silt("count", "notes", "--stage", "Moon")).rejects.toThrow('"kind":"invalid"');
+    await expect(silt("count", "notes", "--stack", "Moon")).rejects.toThrow('"refusal":"noStack"');
   });
 });

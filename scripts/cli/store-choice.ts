@@ -1,0 +1,46 @@
+/** Which store a command acts upon: the local stack, a stage, or whatever stack a store is in. */
+import { isStage, stackName, stageRule } from "../../lib/contract/names.ts";
+import { invalid } from "../../lib/core/model/errors.ts";
+
+/** The stage that is none: the stack on this machine. */
+export const localStage = "local";
+/** What `--stack` is where neither it nor `--stage` is said. */
+export const stackVariable = "SILTSTONE_STACK";
+
+export interface StoreChoice {
+  /** As it is shown: local, the stage, or what `--stack` was given. */
+  readonly name: string;
+  /** A stack's name, or a tag of it as KEY=VALUE; null for the local stack. */
+  readonly stack: string | null;
+  /** How the stack comes to be, for who has none. */
+  readonly deployment: string;
+}
+
+export interface StoreOptions {
+  readonly stage?: string;
+  readonly stack?: string;
+}
+
+/** Throws `invalid`. */
+export function chosenStore(options: StoreOptions, variables: NodeJS.ProcessEnv): StoreChoice {
+  if (options.stage !== undefined && options.stack !== undefined)
+    throw invalid("--stage and --stack: both name a store; give one of them");
+  const inVariable = options.stage === undefined ? variables[stackVariable] : undefined;
+  const stack = options.stack ?? (inVariable === "" ? undefined : inVariable);
+  if (stack !== undefined) return ofStack(stack, options.stack === undefined ? stackVariable : "--stack");
+  const stage = options.stage ?? localStage;
+  if (stage === localStage) return { name: localStage, stack: null, deployment: "`npm start`" };
+  if (!isStage(stage)) throw invalid(`--stage: must be ${localStage}, or ${stageRule}, got ${shown(stage)}`);
+  return { name: stage, stack: stackName(stage), deployment: `\`npx cdk deploy -c stage=${stage}\`` };
+}
+
+const namePattern = /^[A-Za-z][A-Za-z0-9-]{0,127}$/;
+const tagPattern = /^[^=]{1,128}=.{0,256}$/s;
+
+function ofStack(stack: string, from: string): StoreChoice {
+  if (!namePattern.test(stack) && !tagPattern.test(stack))
+    throw invalid(`${from}: must be a stack's name, or a tag of it as KEY=VALUE, got ${shown(stack)}`);
+  return { name: stack, stack, deployment: "`cdk deploy`" };
+}
+
+const shown = (text: string): string => JSON.stringify(text.slice(0, 200));
