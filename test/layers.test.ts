@@ -44,7 +44,7 @@ const rules: readonly Rule[] = [
     project: [...catalog, "lib/engine/operate"],
     packages: /^(node:.*|p-limit)$/,
   },
-  { folder: "lib/embedding", project: [...core, "lib/embedding"], packages: none },
+  { folder: "lib/embedding", project: ["lib/contract", ...core, "lib/embedding"], packages: none },
   {
     folder: "lib/import",
     project: [...core, "lib/embedding", ...ports, "lib/engine/write", "lib/import"],
@@ -52,10 +52,14 @@ const rules: readonly Rule[] = [
   },
   {
     folder: "lib/aws",
-    project: [...engine, "lib/aws"],
+    project: [...engine, "lib/embedding", "lib/aws"],
     packages: noCdk,
   },
-  { folder: "lib/clients", project: [...engine, "lib/embedding", "lib/aws", "lib/clients"], packages: none },
+  {
+    folder: "lib/clients",
+    project: [...engine, "lib/embedding", "lib/aws", "lib/clients"],
+    packages: /^node:(http|net)$/,
+  },
   {
     folder: "lib/constructs",
     project: [
@@ -91,6 +95,7 @@ const rules: readonly Rule[] = [
       "lib/embedding",
       "lib/import",
       "lib/aws",
+      "lib/clients",
       "scripts/cli",
       "scripts/end-with-parent.ts",
       "package.json",

@@ -4,6 +4,7 @@
  */
 import { awsWorld } from "../../lib/aws/aws-world.ts";
 import { shareDescriptors } from "../../lib/aws/descriptors.ts";
+import { embeddingWorld } from "../../lib/aws/embedding-world.ts";
 import { parseEnvironment } from "../../lib/aws/environment.ts";
 import { FunctionCaller } from "../../lib/aws/function-caller.ts";
 import { lambdaHandler } from "../../lib/aws/lambda-handler.ts";
@@ -16,7 +17,9 @@ import {
   readMarginMs,
   requestBounds,
 } from "../../lib/core/policy/time-bounds.ts";
-import { embedQuery } from "../../lib/embedding/collection-embedder.ts";
+import { type EmbeddingCost, embedQuery } from "../../lib/embedding/collection-embedder.ts";
+import { queryEmbedders } from "../../lib/embedding/profile-embedders.ts";
+import { parseProviders } from "../../lib/embedding/provider-access.ts";
 import { FanOut } from "../../lib/engine/read/fan-out.ts";
 import type { Operations } from "../../lib/engine/read/operations.ts";
 import type { Provenance } from "../../lib/engine/read/read-request.ts";
@@ -31,6 +34,11 @@ const { sockets, files } = shareDescriptors();
 const world = awsWorld(environment, { ...requestBounds.query, sockets });
 const isFront = groupFunctions.length > 0;
 const reads: Operations = isFront ? fanOut() : reader();
+const providers = parseProviders(process.env, stage);
+const profiles = queryEmbedders({
+  ...embeddingWorld(providers, environment.table),
+  onFirstUse: (profile) => service.log("info", "embedding profile", { ...profile }),
+});
 /** Collections that this process has answered from: the first answer of each is the cold one. */
 const warm = new Set<string>();
 
@@ -77,7 +85,7 @@ const silent = (waitMs: number): SiltstoneError =>
 async function answerOf({ op, call }: QueryEvent, remainingMs: number): Promise<object> {
   switch (op) {
     case "query":
-      return reads.query(embedQuery(call), remainingMs);
+      return queried(call, remainingMs);
     case "get":
       return reads.get(call, remainingMs);
     case "count":
@@ -91,6 +99,19 @@ async function answerOf({ op, call }: QueryEvent, remainingMs: number): Promise<
     default:
       return unreachable(op);
   }
+}
+
+async function queried(
+  call: Extract<QueryEvent, { op: "query" }>["call"],
+  remainingMs: number,
+): Promise<object> {
+  let embedding: EmbeddingCost | undefined;
+  const onCost = (cost: EmbeddingCost): void => {
+    embedding = cost;
+  };
+  const asked = embedQuery(call, { profiles, waitMs: remainingMs, onCost });
+  const answer = await reads.query(asked, remainingMs);
+  return embedding === undefined ? answer : { ...answer, embedding };
 }
 
 /** A call is counted once: where it was asked, not in each group; loading segments, where that is done. */

@@ -23,6 +23,10 @@ export const env = {
    * 64 characters take 3,120 of the 4,096 bytes that Lambda has for a function's variables; the others take less than 700.
    */
   groupFunctions: "SILTSTONE_QUERY_GROUP_FUNCTIONS",
+  /** How the stage reaches its providers of embeddings, as JSON (lib/embedding/provider-access.ts). */
+  providers: "SILTSTONE_PROVIDERS",
+  /** Single values of that, changed for one function by hand; outside the stage dev only to approved ones. */
+  providerOverrides: "SILTSTONE_PROVIDER_OVERRIDES",
 } as const;
 
 /** Environment variables that the constructs' grants set on a user's own function, beside those of `env`. */

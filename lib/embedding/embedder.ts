@@ -1,13 +1,24 @@
 /**
- * The port: texts become vectors. Writers, imports and queries all go through it, so that a text has the same vector
+ * The port: texts become vectors. Writers, imports, jobs and queries all go through it, so that a text has the same vector
  * wherever it is embedded.
  */
 export type Purpose = "document" | "query";
 
 export interface Embedder {
   /**
-   * A vector of the collection's dims for each text, in their order. Throws `invalid` when a text cannot be embedded: then
-   * no text has a vector.
+   * A vector of the collection's dims for each text, in their order. Throws `invalid` when a text cannot be embedded, and
+   * `unavailable` when the provider does not answer within `waitMs`, or gives what are no vectors: then no text has a vector.
    */
-  embed(texts: readonly string[], purpose: Purpose): Promise<Float32Array[]>;
+  embed(texts: readonly string[], purpose: Purpose, options?: EmbedOptions): Promise<Embedded>;
+}
+
+export interface EmbedOptions {
+  /** How long limits, retries and the provider may take. @default 20,000 */
+  readonly waitMs?: number;
+}
+
+export interface Embedded {
+  readonly vectors: readonly Float32Array[];
+  /** As the provider counts them; null where it says nothing, or nobody was asked. */
+  readonly tokens: number | null;
 }

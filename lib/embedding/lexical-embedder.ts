@@ -49,7 +49,7 @@ const excessMarksPattern = /(\p{M}{30})\p{M}+/gu;
 
 /** Queries are embedded as documents are. */
 export const lexicalEmbedder = (dims: number): Embedder => ({
-  embed: async (texts) => texts.map((text) => lexicalVector(text, dims)),
+  embed: async (texts) => ({ vectors: texts.map((text) => lexicalVector(text, dims)), tokens: null }),
 });
 
 /** A vector of length 1. Throws `invalid` when the text is too long, or has no letter and no digit. */

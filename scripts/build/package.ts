@@ -18,7 +18,11 @@ const root = join(import.meta.dirname, "../..");
 const dist = join(root, "dist");
 
 /** By the names of the package's exports. */
-export const entries = { constructs: "lib/constructs/index.ts", produce: "lib/clients/producer.ts" } as const;
+export const entries = {
+  constructs: "lib/constructs/index.ts",
+  produce: "lib/clients/producer.ts",
+  "fake-provider": "lib/clients/fake-provider.ts",
+} as const;
 const commandLine = { silt: "scripts/cli/main.ts" } as const;
 
 async function main(): Promise<void> {

@@ -26,19 +26,19 @@ import {
 import { shardStatus } from "../../lib/engine/operate/status.ts";
 import { integer, openCollection, shardsOf } from "./arguments.ts";
 import { exitCodeOfFailures } from "./each-shard.ts";
+import { addEmbedderOptions, type EmbedderOptions, embedderOf } from "./embedder-options.ts";
 import type { Outcome } from "./outcome.ts";
 import type { Runner } from "./runner.ts";
 import type { Session } from "./session.ts";
 import { bytes, moment, pairs, plural, table } from "./text.ts";
 
-interface CreateOptions {
+interface CreateOptions extends EmbedderOptions {
   readonly dims?: number;
   readonly metric: Metric;
   readonly field?: Readonly<Record<string, FieldType>>;
   readonly shards?: number;
   readonly ordering?: Ordering;
   readonly tombstoneRetention?: TombstoneRetention;
-  readonly embedder?: "lexical";
   readonly embeddingVersion?: string;
   readonly indexM?: number;
   readonly efConstruction?: number;
@@ -49,10 +49,12 @@ export function addCollectionCommands(program: Command, run: Runner): void {
   const collection = program
     .command("collection")
     .description("create, list, describe and delete collections");
-  collection
-    .command("create")
-    .description("create a collection; its configuration never changes afterwards")
-    .argument("<name>")
+  addEmbedderOptions(
+    collection
+      .command("create")
+      .description("create a collection; its configuration never changes afterwards")
+      .argument("<name>"),
+  )
     .option(
       "--dims <n>",
       `dimensions of a vector (with --embedder lexical: ${lexicalDims})`,
@@ -76,7 +78,6 @@ export function addCollectionCommands(program: Command, run: Runner): void {
       `days after which deletes are forgotten, or never (default: ${tombstoneDaysDefault})`,
       tombstoneRetention,
     )
-    .addOption(new Option("--embedder <name>", "embed texts with the built-in embedder").choices(["lexical"]))
     .option("--embedding-version <text>", "names the embedding model; writes of another one are refused")
     .option("--index-m <n>", "links of a node in the graph", integer(4, 64))
     .option("--ef-construction <n>", "candidates while the graph is built", integer(16, 1000))
@@ -121,7 +122,7 @@ async function create(session: Session, name: string, options: CreateOptions): P
     shards: options.shards,
     ordering: options.ordering,
     tombstoneRetention: options.tombstoneRetention,
-    embedder: options.embedder,
+    embedder: embedderOf(options),
     embeddingVersion: options.embeddingVersion,
     index: {
       ...(indexM === undefined ? {} : { M: indexM }),
@@ -140,7 +141,7 @@ const configuration = (collection: Collection): string =>
   pairs({
     dims: collection.dims,
     metric: collection.metric,
-    embedding: `${collection.embeddingVersion}${collection.embedder ? ` (embedder ${collection.embedder})` : ""}`,
+    embedding: `${collection.embeddingVersion} (${embedderText(collection)})`,
     fields: fieldList(collection),
     shards: collection.shards,
     ordering: collection.ordering,
@@ -149,6 +150,13 @@ const configuration = (collection: Collection): string =>
     created: moment(collection.createdAt),
     id: collection.id,
   });
+
+function embedderText({ embedder }: Collection): string {
+  if (embedder === null) return "vectors are given";
+  if (embedder === "lexical") return "embedder lexical";
+  const { provider, model, inputTokensMax } = embedder;
+  return `embedder ${provider}/${model}, texts of at most ${plural(inputTokensMax, "token")}`;
+}
 
 const deletesText = (retention: TombstoneRetention): string =>
   retention === "never" ? "never forgotten" : `forgotten after ${plural(retention, "day")}`;

@@ -28,6 +28,7 @@ import { type InputStream, type OutputStream, Session } from "./session.ts";
 import { addSnapshotCommands } from "./snapshot-commands.ts";
 import { addStatusCommand } from "./status-command.ts";
 import { chosenStore, localStage, type StoreOptions, stackVariable } from "./store-choice.ts";
+import { addTextCommands } from "./text-commands.ts";
 import { addUpkeepCommands } from "./upkeep-commands.ts";
 
 export interface Surroundings {
@@ -75,6 +76,7 @@ export async function runCommandLine(argv: readonly string[], given: Surrounding
   addQuarantineCommands(program, run);
   addRestoreCommand(program, run);
   addDlqCommands(program, run);
+  addTextCommands(program, run);
   addCostCommand(program, run);
   try {
     await program.parseAsync(argv, { from: "user" });

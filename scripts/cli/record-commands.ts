@@ -1,12 +1,10 @@
 /** silt put | delete | get | count: through the functions, as users' code goes. */
-import { createReadStream } from "node:fs";
 import { type Command, Option } from "commander";
 import { checkJsonBounds } from "../../lib/aws/json-text.ts";
-import { invalid, SiltstoneError } from "../../lib/core/model/errors.ts";
+import { invalid } from "../../lib/core/model/errors.ts";
 import { embedMissing } from "../../lib/embedding/collection-embedder.ts";
 import type { Provenance, ReadRecord } from "../../lib/engine/read/read-request.ts";
 import type { ProduceAnswer } from "../../lib/engine/write/produce.ts";
-import { decodeUtf8, faultyLine, foreignFormat, markBytes, unreadable } from "../../lib/import/input-text.ts";
 import {
   type FreshnessOptions,
   filterOption,
@@ -18,6 +16,7 @@ import {
 import { exitCodes } from "./exit-code.ts";
 import type { Outcome } from "./outcome.ts";
 import { inputBytesMax, putRecords } from "./put-parts.ts";
+import { readText } from "./read-text.ts";
 import type { Runner } from "./runner.ts";
 import type { Session } from "./session.ts";
 import { duration, excerpt, plural } from "./text.ts";
@@ -70,53 +69,16 @@ export const includeOption = (): Option =>
   );
 
 async function put(session: Session, name: string, options: { file?: string }): Promise<Outcome> {
-  const { file } = options;
-  const bytes = file === undefined ? await readStdin(session) : await readInput(file);
-  const records = parseRecords(textOf(bytes, file === undefined ? "standard input" : `--file: ${file}`));
+  const records = parseRecords(await readRecordsText(session, options.file));
   const { deployment, collection } = await openCollection(session, name);
   const whole = await Promise.all(records.map((record) => embedMissing(collection, record)));
   return written(name, await putRecords(deployment, collection, whole));
 }
 
-function readStdin(session: Session): Promise<Buffer> {
-  if (session.stdin.isTTY === true) throw invalid("pipe the records into `silt put`, or give --file PATH");
-  return readBounded(session.stdin);
+function readRecordsText(session: Session, path: string | undefined): Promise<string> {
+  const more = `one put takes at most ${inputBytesMax} bytes; for more: \`silt import NAME --records FILE.jsonl\``;
+  return readText(session, { path, option: "--file", bytesMax: inputBytesMax, more });
 }
-
-/** A device may have no end, and says no size. */
-async function readBounded(stream: AsyncIterable<Buffer | string>): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of stream) {
-    const bytes = Buffer.from(chunk);
-    size += bytes.length;
-    if (size > inputBytesMax) throw tooLarge();
-    chunks.push(bytes);
-  }
-  return Buffer.concat(chunks);
-}
-
-const readInput = (path: string): Promise<Buffer> =>
-  readBounded(createReadStream(path) as AsyncIterable<Buffer>).catch((error: unknown) => {
-    if (error instanceof SiltstoneError) throw error;
-    return unreadable("--file", path)(error);
-  });
-
-function textOf(bytes: Buffer, source: string): string {
-  const problem = foreignFormat(bytes);
-  if (problem !== null) throw invalid(`${source} ${problem}`);
-  const text = decodeUtf8(bytes.subarray(markBytes(bytes)));
-  if (text === null)
-    throw invalid(
-      `${source} is not UTF-8 in line ${faultyLine(bytes)}; nothing was written. Convert it with \`iconv\``,
-    );
-  return text;
-}
-
-const tooLarge = (): Error =>
-  invalid(
-    `one put takes at most ${inputBytesMax} bytes; for more: \`silt import NAME --records FILE.jsonl\``,
-  );
 
 /** One object, a list, or an object a line. What is nested deeper than a call may be is not made a text again. */
 function parseRecords(text: string): unknown[] {

@@ -47,7 +47,7 @@ export async function documentRecords(root: string): Promise<DocumentRecord[]> {
     return markdownPassages(text).map((passage, chunk) => pieceOf(file, passage, chunk));
   });
   const texts = pieces.map(({ document, metadata }) => `${metadata.heading}\n${document}`);
-  const vectors = await lexicalEmbedder(dims).embed(texts, "document");
+  const { vectors } = await lexicalEmbedder(dims).embed(texts, "document");
   return pieces.map((piece, i) => ({ ...piece, vector: vectorToBase64(vectors[i]!) }));
 }
 

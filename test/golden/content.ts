@@ -48,4 +48,16 @@ export const goldenCollections: Readonly<Record<string, Collection>> = {
   "collection-v1.json": golden({}),
   "collection-v2.json": golden({ tombstoneRetention: 90 }),
   "collection-v2-never.json": golden({ tombstoneRetention: "never" }),
+  "collection-v2-profile.json": golden({
+    embedder: {
+      provider: "jina",
+      model: "jina-embeddings-v3",
+      documentPrefix: "passage: ",
+      queryPrefix: "Frage: ",
+      inputTokensMax: 8_192,
+      bytesPerToken: 2.5,
+      shortened: true,
+      normalise: false,
+    },
+  }),
 };

@@ -3,12 +3,19 @@
  * change any of it, make another collection and move an alias.
  */
 
+import {
+  completeProfile,
+  type EmbeddingProfile,
+  type ProfileOptions,
+  profileProblems,
+} from "./embedding-profile.ts";
 import { invalid, type Problem } from "./errors.ts";
 import { shown } from "./metadata.ts";
 
 /**
- * 1: tombstones are kept for 30 days. 2: for as long as `tombstoneRetention` says; code that reads 1 alone would forget deletes, or
- * take deltas that are too old, and leaves such a collection alone. Written is the lowest that says it.
+ * 1: tombstones are kept for 30 days, and texts are embedded by the built-in embedder or by nobody. 2: tombstones for as long as
+ * `tombstoneRetention` says, texts by an embedding profile; code that reads 1 alone would forget deletes, or take deltas that
+ * are too old, and leaves such a collection alone. Written is the lowest that says it.
  */
 export const collectionFormat = 2;
 export const metrics = ["cosine", "l2", "ip"] as const;
@@ -44,8 +51,8 @@ export interface Collection {
   readonly metric: Metric;
   /** Names the embedding space. Every delta carries it; another one is refused. */
   readonly embeddingVersion: string;
-  /** The embedder that text queries go through, where the collection has a built-in one. */
-  readonly embedder: "lexical" | null;
+  /** What texts are embedded with: the built-in embedder, a provider by a profile (format 2), or nothing. */
+  readonly embedder: "lexical" | EmbeddingProfile | null;
   readonly index: IndexParameters;
   /** Declared filterable metadata fields. */
   readonly fields: Readonly<Record<string, FieldType>>;
@@ -60,6 +67,8 @@ export interface Collection {
 export const tombstoneRetentionOf = ({ tombstoneRetention }: Collection): TombstoneRetention =>
   tombstoneRetention ?? tombstoneDaysDefault;
 
+const embeddingVersionMax = 128;
+const versionPattern = new RegExp(`^[\\x21-\\x7e]{1,${embeddingVersionMax}}$`);
 const namePattern = /^[a-z0-9][a-z0-9._-]{0,62}$/;
 const fieldPattern = /^[A-Za-z][A-Za-z0-9_]{0,62}$/;
 
@@ -82,7 +91,7 @@ export interface CollectionOptions {
   readonly dims: number;
   readonly metric: Metric;
   readonly embeddingVersion?: string | undefined;
-  readonly embedder?: "lexical" | null | undefined;
+  readonly embedder?: "lexical" | ProfileOptions | null | undefined;
   readonly index?: Partial<IndexParameters> | undefined;
   readonly fields?: Readonly<Record<string, FieldType>> | undefined;
   readonly shards?: number | undefined;
@@ -94,20 +103,22 @@ export interface CollectionOptions {
 /** Completes and checks the configuration of a new collection. Throws `invalid`, naming every wrong field. */
 export function newCollection(options: CollectionOptions, id: string, createdAtMs: number): Collection {
   const { tombstoneRetention = tombstoneDaysDefault } = options;
-  const isDefault = tombstoneRetention === tombstoneDaysDefault;
+  const embedder = completeEmbedder(options.embedder ?? null);
+  const isFormat1 =
+    tombstoneRetention === tombstoneDaysDefault && (embedder === null || embedder === "lexical");
   const collection: Collection = {
-    format: isDefault ? 1 : collectionFormat,
+    format: isFormat1 ? 1 : collectionFormat,
     name: checkCollectionName(options.name),
     id,
     dims: options.dims,
     metric: options.metric,
-    embeddingVersion: options.embeddingVersion ?? (options.embedder ? `${options.embedder}-1` : "1"),
-    embedder: options.embedder ?? null,
+    embeddingVersion: options.embeddingVersion ?? spaceOf(embedder, options.dims),
+    embedder,
     index: { ...defaultIndex, ...options.index },
     fields: { ...options.fields },
     shards: options.shards ?? 1,
     ordering: options.ordering ?? "arrival",
-    ...(isDefault ? {} : { tombstoneRetention }),
+    ...(isFormat1 ? {} : { tombstoneRetention }),
     createdAt: new Date(createdAtMs).toISOString(),
   };
   const problems = collectionProblems(collection);
@@ -118,6 +129,15 @@ export function newCollection(options: CollectionOptions, id: string, createdAtM
     );
   }
   return collection;
+}
+
+const completeEmbedder = (given: "lexical" | ProfileOptions | null): Collection["embedder"] =>
+  given === null || typeof given === "string" ? given : completeProfile(given);
+
+function spaceOf(embedder: Collection["embedder"], dims: number): string {
+  if (embedder === null) return "1";
+  if (typeof embedder === "string") return `${embedder}-1`;
+  return `${embedder.provider}/${embedder.model}@${dims}`.slice(0, embeddingVersionMax);
 }
 
 /** Whether a call may go to the collection: it names the collection's embedding space, or no space. */
@@ -173,14 +193,13 @@ export function collectionProblems(collection: Collection): Problem[] {
     bad("tombstoneRetention", "is not a field of format 1");
   if (collection.format === 2 && retention !== "never")
     integer("tombstoneRetention", retention, 1, tombstoneDaysMax);
-  if (
-    typeof collection.embeddingVersion !== "string" ||
-    !/^[\x21-\x7e]{1,128}$/.test(collection.embeddingVersion)
-  ) {
-    bad("embeddingVersion", "must be 1 to 128 printable ASCII characters without spaces");
+  if (typeof collection.embeddingVersion !== "string" || !versionPattern.test(collection.embeddingVersion)) {
+    bad("embeddingVersion", `must be 1 to ${embeddingVersionMax} printable ASCII characters without spaces`);
   }
-  if (collection.embedder !== null && collection.embedder !== "lexical") {
-    bad("embedder", `must be lexical or null, got ${JSON.stringify(collection.embedder)}`);
+  const { embedder } = collection;
+  if (embedder !== null && embedder !== "lexical") {
+    problems.push(...profileProblems(embedder, "embedder"));
+    if (collection.format === 1) bad("embedder", "has a profile, which format 1 does not");
   }
   const { createdAt } = collection;
   if (typeof createdAt !== "string" || Number.isNaN(Date.parse(createdAt))) bad("createdAt", "is not a time");

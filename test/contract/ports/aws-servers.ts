@@ -24,6 +24,7 @@ import {
 } from "@aws-sdk/client-sqs";
 import { DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
 import { DynamoDbLeaseTable } from "../../../lib/aws/dynamodb-lease-table.ts";
+import { DynamoDbLimitTable } from "../../../lib/aws/dynamodb-limit-table.ts";
 import { SqsDeltaQueue } from "../../../lib/aws/sqs-delta-queue.ts";
 import { table } from "../../../lib/contract/names.ts";
 import { localCredentials } from "../aws-target.ts";
@@ -107,6 +108,7 @@ export function queueMaker(endpoint: string | null): {
 export interface LeaseTableUnderTest {
   readonly tableName: string;
   readonly leases: DynamoDbLeaseTable;
+  readonly limits: DynamoDbLimitTable;
   /** The same table in the hands of a process to which `happens` happens once, right after its next read. */
   readonly interrupted: (happens: () => Promise<unknown>) => DynamoDbLeaseTable;
   readonly close: () => Promise<void>;
@@ -134,6 +136,7 @@ export async function leaseTable(endpoint: string | null): Promise<LeaseTableUnd
     client.destroy();
   };
   const leases = new DynamoDbLeaseTable(DynamoDBDocumentClient.from(client), TableName);
+  const limits = new DynamoDbLimitTable(DynamoDBDocumentClient.from(client), TableName);
   const interrupted = (happens: () => Promise<unknown>) => {
     const other = new DynamoDBClient(endpoint ? { endpoint, ...localConfiguration } : {});
     let waits = true;
@@ -151,7 +154,7 @@ export async function leaseTable(endpoint: string | null): Promise<LeaseTableUnd
     );
     return new DynamoDbLeaseTable(DynamoDBDocumentClient.from(other), TableName);
   };
-  return { tableName: TableName, leases, interrupted, close };
+  return { tableName: TableName, leases, limits, interrupted, close };
 }
 
 async function startServer(command: string, args: string[], port: number): Promise<RunningServer> {

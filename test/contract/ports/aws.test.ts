@@ -27,6 +27,7 @@ import {
 } from "./aws-servers.ts";
 import { clockContract } from "./clock.ts";
 import { leaseTableContract } from "./leases.ts";
+import { limitTableContract } from "./limits.ts";
 import { objectStoreContract } from "./object-store.ts";
 import { deltaQueueContract } from "./queue.ts";
 
@@ -126,6 +127,7 @@ describe.each(providers.filter(({ queue }) => !queue))("$name", ({ name, start }
     await server?.stop();
   });
   leaseTableContract(name, async () => ({ leases: made!.leases, namesBelow: "" }));
+  limitTableContract(name, async () => made!.limits);
 
   const leaseMs = 1_000;
   const late = { owner: "b", leaseMs, nowMs: 50_000 };

@@ -1,7 +1,9 @@
 /** The contracts of the ports over the world in memory. */
+import { MemoryLimitTable } from "../../embedding/fake-world.ts";
 import { memoryWorld } from "../../support/memory/world.ts";
 import { clockContract } from "./clock.ts";
 import { leaseTableContract } from "./leases.ts";
+import { limitTableContract } from "./limits.ts";
 import { objectStoreContract } from "./object-store.ts";
 import { deltaQueueContract } from "./queue.ts";
 
@@ -22,6 +24,8 @@ deltaQueueContract("memory", async () => {
 });
 
 leaseTableContract("memory", async () => ({ leases: memoryWorld().leases, namesBelow: "" }));
+
+limitTableContract("memory", async () => new MemoryLimitTable());
 
 clockContract("memory", () => memoryWorld().clock);
 
