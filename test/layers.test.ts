@@ -48,7 +48,7 @@ const rules: readonly Rule[] = [
   {
     folder: "lib/import",
     project: [...core, "lib/embedding", ...ports, "lib/engine/write", "lib/import"],
-    packages: /^node:.*$/,
+    packages: /^(node:.*|apache-arrow|hyparquet.*|pg)$/,
   },
   {
     folder: "lib/aws",

@@ -1,85 +1,207 @@
 /**
- * A line of JSONL becomes a record of the producer: the id, text, vector and version fields are taken out, and every
- * other field is metadata. What the engine would refuse is left for it to refuse; only what it cannot see is judged here.
+ * The rows of a source become deltas through the library, not through the producer function, whose calls are limited to 6 MB.
+ *
+ *  1. Pages are read one by one, their rows shaped and gathered into batches of bounded rows, numbers and characters.
+ *  2. Each batch is one call of produce(); it is durable when that answers, and only then is the place behind it kept. A bad
+ *     row goes to the rejects file, the others go on.
+ *
+ * Ids are the source's, or derived from it alone, so running it again writes the same rows again and adds none: an interrupted
+ * import is resumed by repeating it, from its checkpoint where there is one.
  */
+import { callRowsMax } from "../core/model/check-records.ts";
 import type { Collection } from "../core/model/collection.ts";
-import { SiltstoneError } from "../core/model/errors.ts";
-import { isPlainObject, shown } from "../core/model/metadata.ts";
-import { embedText } from "../embedding/collection-embedder.ts";
+import type { DeltaId } from "../core/model/ids.ts";
+import { type ProduceAnswer, type ProduceWorld, produce } from "../engine/write/produce.ts";
+import type { CheckpointFile } from "./checkpoint-file.ts";
+import { IdSet } from "./id-set.ts";
+import type { RejectsFile } from "./rejects-file.ts";
+import { type RowFault, type Shape, type ShapedRecord, shapeRow } from "./shape-row.ts";
+import { type Cursor, type ImportSource, pageRowsMax, type SourceItem } from "./source.ts";
 
-export interface RowFields {
-  readonly idField: string;
-  readonly textField: string;
-  /** Only for collections with ordering source. */
-  readonly versionField?: string | undefined;
+/** Rows of one delta, roughly: large enough to be cheap, small enough to be ingested in good time. */
+const rowsPerShard = 2_000;
+/** Numbers held in one batch: 32 MB of vectors. */
+const batchComponents = 8_000_000;
+/** Of documents and metadata of one batch, which is held in memory whole, and encoded. */
+const batchCharsMax = 64 * 1024 * 1024;
+/** Of a record beside them: its id, and the names of its parts. */
+const ownChars = 128;
+
+/** What of a source is imported, and as what. */
+export interface Selection {
+  readonly source: ImportSource;
+  readonly shape: Shape;
+  /** Only the rows of this namespace. */
+  readonly namespace: string | null;
+  /** Only the first so many lines (rows that are passed over included). */
+  readonly limit: number | null;
 }
 
-export interface RowFault {
-  readonly id?: string;
-  readonly field: string;
-  readonly reason: string;
+export interface ImportOptions {
+  readonly rejects: RejectsFile;
+  readonly checkpoint: CheckpointFile;
+  /** Told after each page. */
+  readonly onProgress: (
+    progress: { done: number; all: number } | null,
+    lines: number,
+    written: number,
+  ) => void;
+  /** Aborted: no more pages are read, and what was read is written. */
+  readonly interrupted: AbortSignal;
 }
-export type ParsedRow =
-  | { readonly kind: "record"; readonly record: Readonly<Record<string, unknown>> }
-  | { readonly kind: "faulty"; readonly fault: RowFault };
 
-/** `vector` is the row's of --vectors; undefined when the line has to bring its own. */
-export async function parseRow(
+export interface Imported {
+  readonly lines: number;
+  /** Lines of an earlier run, which this one went on behind. */
+  readonly resumedAt: number;
+  /** Rows: one for each line that was taken, whether or not a later one has its id. */
+  readonly written: number;
+  /** Rows whose id an earlier row had, and which replace it. */
+  readonly repeated: number;
+  readonly deltas: readonly { readonly shard: number; readonly delta: DeltaId }[];
+}
+
+/** Throws `invalid` when the source cannot be read as what it is said to be, and what produce() throws for a whole call. */
+export async function importRows(
+  world: ProduceWorld,
   collection: Collection,
-  text: string,
-  fields: RowFields,
-  vector?: Float32Array,
-): Promise<ParsedRow> {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    return faulty({ field: "line", reason: `is not JSON: ${(error as Error).message}` });
-  }
-  if (!isPlainObject(value))
-    return faulty({ field: "line", reason: `must be a JSON object, got ${shown(value)}` });
-  const { [fields.idField]: rawId, [fields.textField]: document, ...rest } = value;
-  const id = typeof rawId === "number" && Number.isSafeInteger(rawId) ? String(rawId) : rawId;
-  const named = typeof id === "string" ? { id } : {};
-  const version = fields.versionField === undefined ? undefined : take(rest, fields.versionField);
-  const own = take(rest, "vector");
-  if (own != null && vector !== undefined) {
-    return faulty({ ...named, field: "vector", reason: "is in the line and in --vectors" });
-  }
-  const found = vector ?? own ?? (await embedded(collection, document));
-  if (found instanceof SiltstoneError)
-    return faulty({ ...named, field: fields.textField, reason: found.message });
-  const metadata = Object.fromEntries(Object.entries(rest).filter(([, one]) => one !== null));
-  return {
-    kind: "record",
-    record: {
-      ...(id === undefined ? {} : { id }),
-      ...(found == null ? {} : { vector: found }),
-      ...(document == null ? {} : { document }),
-      ...(Object.keys(metadata).length === 0 ? {} : { metadata }),
-      ...(version === undefined ? {} : { version }),
-    },
+  selection: Selection,
+  { rejects, checkpoint, onProgress, interrupted }: ImportOptions,
+): Promise<Imported> {
+  const { source, limit } = selection;
+  const before = checkpoint.read();
+  const writer = new BatchWriter(world, collection, rejects, before?.written ?? 0);
+  const ids = new IdSet();
+  let [lines, repeated] = [before?.lines ?? 0, 0];
+  let cursor: Cursor | null = before?.cursor ?? null;
+  const flush = async () => {
+    await writer.flush();
+    const { written } = writer;
+    if (cursor !== null)
+      checkpoint.write({ cursor, lines, written, rejects: { rows: rejects.rows, bytes: rejects.bytes } });
   };
-}
-
-const faulty = (fault: RowFault): ParsedRow => ({ kind: "faulty", fault });
-
-function take(from: Record<string, unknown>, field: string): unknown {
-  const value = from[field];
-  delete from[field];
-  return value;
-}
-
-/** Null where the collection has no embedder, or the row no text: the engine then reports the missing vector. */
-async function embedded(
-  collection: Collection,
-  document: unknown,
-): Promise<Float32Array | SiltstoneError | null> {
-  if (typeof document !== "string") return null;
-  try {
-    return await embedText(collection, document, "document");
-  } catch (error) {
-    if (error instanceof SiltstoneError) return error;
-    throw error;
+  for await (const page of source.pages(cursor)) {
+    if (interrupted.aborted) break;
+    const isLast = limit !== null && lines + page.items.length >= limit;
+    for (const item of isLast ? page.items.slice(0, limit - lines) : page.items) {
+      lines += 1;
+      if ("blank" in item) continue;
+      if (!isIn(item, selection.namespace)) continue;
+      const found = await recordOf(collection, selection, item, lines - 1);
+      if (found.kind === "faulty") {
+        rejects.add(item.at, [found.fault], found.record);
+        continue;
+      }
+      const { id } = found.record;
+      const isNew = typeof id !== "string" || ids.add(id);
+      if (!isNew && !source.repeatsReplace) {
+        rejects.add(item.at, [repeatOf(id)], found.record);
+        continue;
+      }
+      if (!isNew) repeated += 1;
+      await writer.add(item.at, found.record);
+    }
+    if (isLast) {
+      onProgress({ done: lines, all: lines }, lines, writer.written);
+      break;
+    }
+    cursor = page.cursor;
+    if (writer.isFull) await flush();
+    onProgress(limit === null ? page.progress : { done: lines, all: limit }, lines, writer.written);
   }
+  await flush();
+  if (!interrupted.aborted) checkpoint.remove();
+  return { lines, resumedAt: before?.lines ?? 0, written: writer.written, repeated, deltas: writer.deltas };
+}
+
+/** Whether an item is of the namespace asked for, or none is. A fault has none: it is reported whatever is asked for. */
+export const isIn = (item: SourceItem, namespace: string | null): boolean =>
+  namespace === null || !("row" in item) || (item.row.namespace ?? "") === namespace;
+
+export const repeatOf = (id: string): RowFault => ({
+  id,
+  field: "id",
+  reason:
+    "is the id of an earlier row of the source, which was taken; choose one namespace, or tell them apart by --derive-ids",
+});
+
+/** The record of an item, or what is wrong with it and what there is of it. */
+export async function recordOf(
+  collection: Collection,
+  { shape }: Pick<Selection, "shape">,
+  item: Exclude<SourceItem, { blank: true }>,
+  number: number,
+): Promise<
+  | { readonly kind: "record"; readonly record: ShapedRecord }
+  | { readonly kind: "faulty"; readonly fault: RowFault; readonly record: unknown }
+> {
+  return "row" in item
+    ? shapeRow(collection, shape, item.row, number)
+    : { kind: "faulty", fault: item.fault, record: item.text };
+}
+
+/** Gathers records into calls of produce(); what such a call refuses is traced back to its line. */
+class BatchWriter {
+  written: number;
+  readonly deltas: { shard: number; delta: DeltaId }[] = [];
+  readonly #world: ProduceWorld;
+  readonly #collection: Collection;
+  readonly #rejects: RejectsFile;
+  readonly #rowsMax: number;
+  #records: ShapedRecord[] = [];
+  #places: string[] = [];
+  #chars = 0;
+
+  constructor(world: ProduceWorld, collection: Collection, rejects: RejectsFile, written: number) {
+    this.#world = world;
+    this.#collection = collection;
+    this.#rejects = rejects;
+    this.written = written;
+    this.#rowsMax = Math.min(
+      rowsPerShard * collection.shards,
+      Math.floor(batchComponents / collection.dims),
+      callRowsMax - pageRowsMax,
+    );
+  }
+
+  /** Asked at the end of a page: a checkpoint is behind whole pages. */
+  get isFull(): boolean {
+    return this.#records.length >= this.#rowsMax;
+  }
+
+  async add(at: string, record: ShapedRecord): Promise<void> {
+    const { document, metadata, vector } = record;
+    const chars = ownChars + charsOf(document) + charsOf(metadata) + charsOf(vector);
+    if (this.#chars + chars > batchCharsMax) await this.flush();
+    this.#records.push(record);
+    this.#places.push(at);
+    this.#chars += chars;
+  }
+
+  async flush(): Promise<void> {
+    if (this.#records.length === 0) return;
+    const [records, places] = [this.#records, this.#places];
+    this.#records = [];
+    this.#places = [];
+    this.#chars = 0;
+    const { name, embeddingVersion } = this.#collection;
+    const call = { collection: name, embeddingVersion, records, onInvalid: "skip", producer: "silt import" };
+    const answer: ProduceAnswer = await produce(this.#world, call);
+    const faults = Map.groupBy(answer.rejected, ({ index }) => index ?? 0);
+    this.written += records.length - faults.size;
+    this.deltas.push(...answer.deltas.map(({ shard, delta }) => ({ shard, delta })));
+    for (const [index, found] of faults) this.#rejects.add(places[index]!, found, records[index]);
+  }
+}
+
+function charsOf(value: unknown): number {
+  if (typeof value === "string") return value.length;
+  if (typeof value !== "object" || value === null) return 16;
+  if (ArrayBuffer.isView(value)) return 0;
+  if (Array.isArray(value)) {
+    return typeof value[0] === "number"
+      ? value.length * 8
+      : value.reduce<number>((sum, one) => sum + charsOf(one), 0);
+  }
+  return Object.entries(value).reduce((sum, [key, one]) => sum + key.length + charsOf(one), 0);
 }

@@ -5,6 +5,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { awsWorld } from "../../lib/aws/aws-world.ts";
+import { S3BucketFiles } from "../../lib/aws/bucket-files.ts";
 import { FunctionCaller } from "../../lib/aws/function-caller.ts";
 import { s3Client } from "../../lib/aws/s3-client.ts";
 import { S3DeletedObjects } from "../../lib/aws/s3-deleted-objects.ts";
@@ -14,6 +15,7 @@ import { type FunctionName, functions, storeOutputs } from "../../lib/contract/f
 import { isKind, SiltstoneError } from "../../lib/core/model/errors.ts";
 import { requestBounds } from "../../lib/core/policy/time-bounds.ts";
 import type { DeletedObjects, World } from "../../lib/engine/ports.ts";
+import type { BucketFiles } from "../../lib/import/inputs.ts";
 import type { StoreChoice } from "./store-choice.ts";
 
 export interface Deployment {
@@ -23,6 +25,8 @@ export interface Deployment {
   /** What was deleted from its bucket. */
   readonly deleted: DeletedObjects;
   readonly deadLetters: DeadLetters;
+  /** What lies in any bucket, for import and export. */
+  readonly bucketFiles: BucketFiles;
   /** Invokes one of the functions. Throws what the function threw. */
   call(called: FunctionName, event: object): Promise<unknown>;
 }
@@ -51,6 +55,7 @@ export const connect: Connect = async ({ name: stage, stack, deployment }) => {
     world: awsWorld(names),
     deleted: new S3DeletedObjects(s3Client(requestBounds.person), names.bucket),
     deadLetters: new SqsDeadLetters(names),
+    bucketFiles: new S3BucketFiles(s3Client(requestBounds.person)),
     call: (called, event) =>
       caller.call(name(functions[called].output), event, { writes: functions[called].writes }),
   };

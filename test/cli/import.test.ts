@@ -101,18 +101,50 @@ test("bad rows are listed with line, id, field and reason; the good ones go on",
   const rejects = readFileSync(path, "utf8").trim().split("\n");
   expect(
     rejects
-      .map((line) => JSON.parse(line) as object)
-      .sort((a, b) => (a as { line: number }).line - (b as { line: number }).line),
+      .map((line) => JSON.parse(line) as { at: string; problems: object[] })
+      .sort((a, b) => Number(a.at.slice(5)) - Number(b.at.slice(5))),
   ).toEqual([
-    { line: 2, field: "line", reason: expect.stringContaining("not JSON") },
-    { line: 3, id: "short", field: "vector", reason: `has 2 values instead of ${dims}` },
-    { line: 4, field: "id", reason: "is missing" },
-    { line: 5, id: "nested", field: "metadata.where", reason: expect.stringContaining("got an object") },
-    { line: 6, id: "kind", field: "metadata.kind", reason: expect.stringContaining("declared as string") },
-    { line: 8, field: "line", reason: expect.stringContaining("must be a JSON object") },
-    { line: 10, field: "line", reason: "the line is not UTF-8" },
+    {
+      at: "line 2",
+      problems: [{ field: "line", reason: expect.stringContaining("not JSON") }],
+      record: "{not json",
+    },
+    {
+      at: "line 3",
+      id: "short",
+      problems: [{ field: "vector", reason: `has 2 values instead of ${dims}` }],
+      record: { id: "short", vector: [1, 2] },
+    },
+    { at: "line 4", problems: [{ field: "id", reason: "is missing" }], record: { vector } },
+    {
+      at: "line 5",
+      id: "nested",
+      problems: [{ field: "metadata.where", reason: expect.stringContaining("got an object") }],
+      record: { id: "nested", vector, metadata: { where: { city: "x" } } },
+    },
+    {
+      at: "line 6",
+      id: "kind",
+      problems: [{ field: "metadata.kind", reason: expect.stringContaining("declared as string") }],
+      record: { id: "kind", vector, metadata: { kind: 7 } },
+    },
+    {
+      at: "line 8",
+      problems: [{ field: "line", reason: expect.stringContaining("must be a JSON object") }],
+      record: "[1]",
+    },
+    { at: "line 10", problems: [{ field: "line", reason: "the line is not UTF-8" }], record: null },
   ]);
   expect((await cli.run(["get", "docs", "42", "good", "--consistency", "strong"])).code).toBe(0);
+
+  // Those that were mended are imported from the rejects file itself.
+  const mended = rejects.map((line) => JSON.parse(line) as { id?: string; record: { metadata?: object } });
+  const kind = mended.find(({ id }) => id === "kind")!;
+  kind.record.metadata = { kind: "seven" };
+  write("mended.jsonl", JSON.stringify(kind));
+  expect((await cli.run(["import", "docs", "--from", "records:mended.jsonl"])).code).toBe(0);
+  const got = await cli.run(["get", "docs", "kind", "--consistency", "strong", "--json"]);
+  expect(got.json()).toMatchObject({ records: [{ id: "kind", metadata: { kind: "seven" } }] });
 
   write("bad.jsonl", `${rows[0]}\n`);
   expect((await cli.run(["import", "docs", "--records", "bad.jsonl"])).code).toBe(0);

@@ -14,6 +14,7 @@ import { Reader } from "../../lib/engine/read/reader.ts";
 import { produce } from "../../lib/engine/write/produce.ts";
 import type { Deployment } from "../../scripts/cli/deployment.ts";
 import { runCommandLine } from "../../scripts/cli/program.ts";
+import { MemoryBucketFiles } from "../support/memory/bucket-files.ts";
 import { MemoryDeadLetters } from "../support/memory/dead-letters.ts";
 import { MemoryDeletedObjects } from "../support/memory/deleted-objects.ts";
 import { type MemoryWorld, memoryWorld } from "../support/memory/world.ts";
@@ -32,6 +33,7 @@ export class MemoryCli {
   readonly world: MemoryWorld;
   readonly deleted: MemoryDeletedObjects;
   readonly deadLetters: MemoryDeadLetters;
+  readonly bucketFiles = new MemoryBucketFiles();
   readonly #reader: Reader;
 
   constructor(world = memoryWorld()) {
@@ -56,6 +58,7 @@ export class MemoryCli {
         world: this.world,
         deleted: this.deleted,
         deadLetters: this.deadLetters,
+        bucketFiles: this.bucketFiles,
         call: (role, event) => this.#call(role, event),
       }),
       stdin,

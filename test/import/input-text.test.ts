@@ -65,7 +65,7 @@ describe.each(["standard input", "--file"])("silt put from %s", (from) => {
   });
 });
 
-test("import takes the same: a byte order mark, and no other encoding", async () => {
+test("import takes the same: a byte order mark, and no other encoding; of vectors no other file", async () => {
   writeFileSync("marked.jsonl", `\ufeff${asImport}\n`);
   expect(await cli.run(["import", "docs", "--records", "marked.jsonl"])).toMatchObject({ code: 0 });
   writeFileSync(
@@ -74,14 +74,9 @@ test("import takes the same: a byte order mark, and no other encoding", async ()
   );
   const latin = await cli.run(["import", "docs", "--records", "latin.jsonl", "--json"]);
   expect({ code: latin.code, ...latin.json() }).toMatchObject({ code: 1, written: 1, rejected: 1 });
-  for (const [content, said] of [
-    [gzipSync(asImport), "gunzip"],
-    [Buffer.from(`\ufeff${asImport}`, "utf16le"), "UTF-16"],
-  ] as const) {
-    writeFileSync("odd.jsonl", content);
-    const refused = await cli.run(["import", "docs", "--records", "odd.jsonl"]);
-    expect(refused).toMatchObject({ code: 2, err: expect.stringContaining(said) });
-  }
+  writeFileSync("odd.jsonl", Buffer.from(`\ufeff${asImport}`, "utf16le"));
+  const refused = await cli.run(["import", "docs", "--records", "odd.jsonl"]);
+  expect(refused).toMatchObject({ code: 2, err: expect.stringContaining("UTF-16") });
   writeFvecs("v.fvecs", [vectorOf(1, dims)]);
   writeFileSync("z.fvecs", gzipSync(Buffer.from("x")));
   const vectors = await cli.run(["import", "docs", "--records", "marked.jsonl", "--vectors", "z.fvecs"]);

@@ -1,0 +1,56 @@
+/** KIND:LOCATION becomes an import source: a new one is a line in `kinds`. */
+import { invalid } from "../core/model/errors.ts";
+import { type InputFile, type Inputs, openInputs } from "./inputs.ts";
+import type { ImportSource } from "./source.ts";
+import { ArrowFiles } from "./sources/arrow.ts";
+import { CsvFiles } from "./sources/csv.ts";
+import { FixedRows } from "./sources/fixed-rows.ts";
+import { JsonLines, recordJsonLines } from "./sources/jsonl.ts";
+import { ParquetFiles } from "./sources/parquet.ts";
+
+/** What sources may need of where the command runs. */
+export interface SourceWorld extends Inputs {
+  /** Where keys and passwords come from. */
+  readonly environment: Readonly<Record<string, string | undefined>>;
+}
+
+interface Kind {
+  readonly location: string;
+  open(world: SourceWorld, location: string): Promise<ImportSource>;
+}
+
+const ofFiles = (
+  extensions: readonly string[],
+  open: (files: readonly InputFile[]) => ImportSource | Promise<ImportSource>,
+): Kind => ({
+  location: `a file, a folder, s3://BUCKET/PREFIX, or - (${extensions.join(", ")})`,
+  async open(world, location) {
+    const files = await openInputs(world, location, extensions);
+    try {
+      return await open(files);
+    } catch (error) {
+      for (const file of files) await file.close();
+      throw error;
+    }
+  },
+});
+
+export const kinds: Readonly<Record<string, Kind>> = {
+  jsonl: ofFiles([".jsonl", ".ndjson"], (files) => new JsonLines(files)),
+  records: ofFiles([".jsonl", ".ndjson"], recordJsonLines),
+  csv: ofFiles([".csv", ".tsv"], (files) => new CsvFiles(files)),
+  fvecs: ofFiles([".fvecs"], (files) => new FixedRows(files, "fvecs")),
+  npy: ofFiles([".npy"], (files) => new FixedRows(files, "npy")),
+  parquet: ofFiles([".parquet"], (files) => ParquetFiles.open(files)),
+  arrow: ofFiles([".arrow", ".arrows", ".feather"], ArrowFiles.open),
+};
+
+export async function openSource(world: SourceWorld, from: string): Promise<ImportSource> {
+  const colon = from.indexOf(":");
+  const [kind, location] = [from.slice(0, colon), from.slice(colon + 1)];
+  if (colon > 0 && location !== "" && Object.hasOwn(kinds, kind)) return kinds[kind]!.open(world, location);
+  const known = Object.keys(kinds).join(", ");
+  throw invalid(
+    `--from: say KIND:LOCATION, where the kind is one of ${known}; got ${JSON.stringify(from.slice(0, 80))}`,
+  );
+}

@@ -1,0 +1,141 @@
+/**
+ * silt import --verify: the source is read a second time, shaped as the import shapes it, and compared with what the query
+ * function answers for its ids, strongly consistent: vectors bit by bit, documents, metadata. Rows that the import rejects are
+ * no difference; of an id that comes several times the last row counts where rows replace each other, else the first.
+ */
+import { checkRecords } from "../../lib/core/model/check-records.ts";
+import type { Collection } from "../../lib/core/model/collection.ts";
+import { encodeMetadata } from "../../lib/core/model/metadata.ts";
+import type { DeltaRow } from "../../lib/core/model/row.ts";
+import type { ReadRecord } from "../../lib/engine/read/read-request.ts";
+import { IdSet } from "../../lib/import/id-set.ts";
+import { isIn, recordOf, type Selection } from "../../lib/import/import-rows.ts";
+import type { Deployment } from "./deployment.ts";
+import type { Session } from "./session.ts";
+import { plural } from "./text.ts";
+
+/** Numbers of the vectors that one call is asked for: at 20 bytes each they stay below what a function answers. */
+const componentsMax = 100_000;
+/** Characters of documents and metadata, likewise. */
+const charsMax = 1_000_000;
+const rowsMax = 500;
+const examplesMax = 5;
+
+export interface Verified {
+  readonly equal: number;
+  readonly differing: number;
+  readonly lines: readonly string[];
+}
+
+export async function verifyImported(
+  session: Session,
+  collection: Collection,
+  selection: Selection,
+): Promise<Verified> {
+  const progress = session.progress("verify");
+  const comparison = new Comparison(await session.open(), collection);
+  try {
+    for await (const page of rowsAgain(collection, selection)) {
+      if (session.interrupted.aborted) break;
+      for (const row of page.rows) await comparison.add(row, selection.source.repeatsReplace);
+      const { done, all } = page.progress ?? { done: 0, all: 0 };
+      progress.update(done, all, `${comparison.equal} rows are equal, ${comparison.differing.size} differ`);
+    }
+    await comparison.compare();
+  } finally {
+    progress.stop();
+  }
+  const { equal, differing } = comparison;
+  const said =
+    differing.size === 0
+      ? `verified: ${plural(equal, "row")} of the source are in the collection, with equal vectors, documents and metadata`
+      : `VERIFIED: ${plural(differing.size, "row")} differ or are missing, ${equal} are equal`;
+  const examples = [...differing].slice(0, examplesMax);
+  return {
+    equal,
+    differing: differing.size,
+    lines: [said, ...examples.map(([id, difference]) => `  ${JSON.stringify(id)}: ${difference}`)],
+  };
+}
+
+/** The rows that the import would write, page by page. */
+async function* rowsAgain(collection: Collection, selection: Selection) {
+  const { source, namespace, limit } = selection;
+  let lines = 0;
+  for await (const { items, progress } of source.pages(null)) {
+    const rows: DeltaRow[] = [];
+    for (const item of limit === null ? items : items.slice(0, limit - lines)) {
+      lines += 1;
+      if ("blank" in item || !isIn(item, namespace)) continue;
+      const shaped = await recordOf(collection, selection, item, lines - 1);
+      if (shaped.kind === "faulty") continue;
+      rows.push(...checkRecords(collection, { records: [shaped.record], onInvalid: "skip" }, 0).rows);
+    }
+    yield { rows, progress };
+    if (lines === limit) return;
+  }
+}
+
+class Comparison {
+  equal = 0;
+  /** What is different, by id. */
+  readonly differing = new Map<string, string>();
+  readonly #deployment: Deployment;
+  readonly #collection: Collection;
+  readonly #ids = new IdSet();
+  #batch = new Map<string, DeltaRow>();
+  #chars = 0;
+
+  constructor(deployment: Deployment, collection: Collection) {
+    this.#deployment = deployment;
+    this.#collection = collection;
+  }
+
+  async add(row: DeltaRow, replaces: boolean): Promise<void> {
+    if (!this.#ids.add(row.id)) {
+      if (!replaces) return;
+      // What was said of the row that this one replaces is taken back.
+      if (!this.#batch.has(row.id) && !this.differing.delete(row.id)) this.equal -= 1;
+    }
+    this.#batch.set(row.id, row);
+    this.#chars += (row.document?.length ?? 0) + (row.metadata?.length ?? 0);
+    const rows = this.#batch.size;
+    const components = rows * this.#collection.dims;
+    if (rows >= rowsMax || components >= componentsMax || this.#chars >= charsMax) await this.compare();
+  }
+
+  async compare(): Promise<void> {
+    if (this.#batch.size === 0) return;
+    const found = await recordsOf(this.#deployment, this.#collection, [...this.#batch.keys()]);
+    for (const row of this.#batch.values()) {
+      const difference = differenceOf(row, found.get(row.id));
+      if (difference === null) this.equal += 1;
+      else this.differing.set(row.id, difference);
+    }
+    this.#batch = new Map();
+    this.#chars = 0;
+  }
+}
+
+async function recordsOf(
+  deployment: Deployment,
+  { name }: Collection,
+  ids: readonly string[],
+): Promise<Map<string, ReadRecord>> {
+  const include = ["document", "metadata", "vector"];
+  const call = { op: "get", collection: name, ids, include, consistency: "strong" };
+  const { records } = (await deployment.call("query", call)) as { records: readonly ReadRecord[] };
+  return new Map(records.map((record) => [record.id, record]));
+}
+
+/** Null where the record is what the row says. */
+function differenceOf(row: DeltaRow, found: ReadRecord | undefined): string | null {
+  if (found === undefined) return "is missing";
+  const { vector, document, metadata } = found;
+  const given = row.vector!;
+  const component = given.findIndex((value, i) => value !== Math.fround(vector?.[i] ?? Number.NaN));
+  if (vector?.length !== given.length || component >= 0) return `its vector differs at ${component}`;
+  if ((document ?? null) !== row.document) return "its document differs";
+  const texts = metadata == null ? null : encodeMetadata(metadata);
+  return texts === row.metadata ? null : "its metadata differs";
+}
