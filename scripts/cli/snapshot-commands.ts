@@ -2,6 +2,7 @@
 import type { Command } from "commander";
 import { pinKey } from "../../lib/core/format/keys.ts";
 import { SiltstoneError } from "../../lib/core/model/errors.ts";
+import { type SnapshotVersion, snapshotVersion, versionMax } from "../../lib/core/model/ids.ts";
 import { repairPointer } from "../../lib/engine/operate/repair.ts";
 import { rollback } from "../../lib/engine/operate/rollback.ts";
 import { readHead } from "../../lib/engine/shard/head.ts";
@@ -15,7 +16,7 @@ import type { Session } from "./session.ts";
 import { diff, inspect, listVersions, type ShardOptions } from "./snapshot-views.ts";
 import { plural } from "./text.ts";
 
-const version = integer(0, Number.MAX_SAFE_INTEGER);
+const version = (text: string) => snapshotVersion(integer(0, versionMax)(text));
 
 export function addSnapshotCommands(program: Command, run: Runner): void {
   const snapshot = program.command("snapshot").description("the kept versions of a collection's shards");
@@ -43,7 +44,7 @@ export function addSnapshotCommands(program: Command, run: Runner): void {
 async function pin(
   session: Session,
   name: string,
-  wanted: number,
+  wanted: SnapshotVersion,
   options: ShardOptions & { as?: string },
 ): Promise<Outcome> {
   const { world, collection } = await openCollection(session, name);
@@ -88,7 +89,7 @@ async function removePin(
 async function goBack(
   session: Session,
   name: string,
-  wanted: number,
+  wanted: SnapshotVersion,
   options: ShardOptions,
 ): Promise<Outcome> {
   const { world, collection } = await openCollection(session, name);

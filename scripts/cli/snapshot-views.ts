@@ -1,5 +1,6 @@
 /** silt snapshot list | inspect | diff: a *history* is what is kept of one shard's versions, newest first, with its pins. */
 import { type Manifest, segmentBytes, snapshotBytes } from "../../lib/core/format/manifest.ts";
+import type { SnapshotVersion } from "../../lib/core/model/ids.ts";
 import { readHead } from "../../lib/engine/shard/head.ts";
 import {
   listManifests,
@@ -23,7 +24,7 @@ export interface ShardOptions {
 interface History {
   readonly chain: readonly Manifest[];
   readonly pins: readonly Pin[];
-  readonly current: number;
+  readonly current: SnapshotVersion;
 }
 
 async function historyOf({ world, collection }: Opened, shard: number): Promise<History> {
@@ -44,7 +45,7 @@ async function historyOf({ world, collection }: Opened, shard: number): Promise<
 const pinNames = (pins: readonly Pin[], { version: of }: Manifest): string[] =>
   pins.filter((pin) => pin.version === of).map((pin) => pin.name);
 
-function versionOf(history: History, collection: string, shard: number, wanted: number): Manifest {
+function versionOf(history: History, collection: string, shard: number, wanted: SnapshotVersion): Manifest {
   const found = history.chain.find((manifest) => manifest.version === wanted);
   if (found) return found;
   throw noVersion({ collection, shard }, wanted, history.chain);
@@ -100,7 +101,7 @@ export async function listVersions(session: Session, name: string, options: Shar
 export async function inspect(
   session: Session,
   name: string,
-  wanted: number | undefined,
+  wanted: SnapshotVersion | undefined,
   options: ShardOptions,
 ): Promise<Outcome> {
   const opened = await openCollection(session, name);
@@ -139,8 +140,8 @@ export async function inspect(
 export async function diff(
   session: Session,
   name: string,
-  from: number,
-  to: number,
+  from: SnapshotVersion,
+  to: SnapshotVersion,
   options: ShardOptions,
 ): Promise<Outcome> {
   const opened = await openCollection(session, name);

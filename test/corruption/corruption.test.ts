@@ -7,6 +7,7 @@ import { decodeManifest, encodeManifest } from "../../lib/core/format/manifest.t
 import { encodeSealed } from "../../lib/core/format/sealed-json.ts";
 import type { Collection } from "../../lib/core/model/collection.ts";
 import { SiltstoneError } from "../../lib/core/model/errors.ts";
+import { snapshotVersion } from "../../lib/core/model/ids.ts";
 import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import { collectGarbage } from "../../lib/engine/compact/collect-garbage.ts";
 import { compact } from "../../lib/engine/compact/compact.ts";
@@ -97,7 +98,10 @@ async function prepare(): Promise<Scene> {
   await put(world, name, 60, 4);
   await world.store.put(`${name}/0/deltas/${world.clock.ulid()}.arrow`, Buffer.from("not a delta"));
   await ingest(world);
-  await pinVersion(world, () => readHead(world.store, collection, 0), { name: "kept", version: 2 });
+  await pinVersion(world, () => readHead(world.store, collection, 0), {
+    name: "kept",
+    version: snapshotVersion(2),
+  });
   await put(world, name, 64, 3);
   await put(world, other, 300, 3);
   const { manifest, pointer } = await readHead(world.store, collection, 0);

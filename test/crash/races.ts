@@ -1,5 +1,6 @@
 /** What others do while an operation sleeps. */
 
+import { snapshotVersion } from "../../lib/core/model/ids.ts";
 import { repairPointer } from "../../lib/engine/operate/repair.ts";
 import { rollback } from "../../lib/engine/operate/rollback.ts";
 import { readCollection, readHead } from "../../lib/engine/shard/head.ts";
@@ -23,13 +24,13 @@ const ingest = ({ world }: Scene) => ingestAll(world);
 const merge = ({ world }: Scene) => mergeAll(world);
 const collect = ({ world }: Scene) => collectAll(world);
 const back = async ({ world }: Scene) => {
-  await rollback(world, await readCollection(world.store, name), 0, 1);
+  await rollback(world, await readCollection(world.store, name), 0, snapshotVersion(1));
 };
 const pin = async ({ world, oracle }: Scene) => {
   const collection = await readCollection(world.store, name);
   const made = await pinVersion(world, () => readHead(world.store, collection, 0), {
     name: "race",
-    version: 1,
+    version: snapshotVersion(1),
   });
   oracle.pins.set(made.name, { shard: `${name}/0`, version: made.version });
 };

@@ -5,7 +5,7 @@
 
 import { deltaKey } from "../../lib/core/format/keys.ts";
 import type { Collection } from "../../lib/core/model/collection.ts";
-import { deltaId } from "../../lib/core/model/ids.ts";
+import { deltaId, snapshotVersion } from "../../lib/core/model/ids.ts";
 import type { MergeLimits } from "../../lib/core/policy/merge-plan.ts";
 import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import { collectGarbage } from "../../lib/engine/compact/collect-garbage.ts";
@@ -218,7 +218,7 @@ export const scenarios: readonly Scenario[] = [
     races: true,
     prepare: twoVersions,
     run: async (world) => {
-      await rollback(world, await collectionOf(world), 0, 1);
+      await rollback(world, await collectionOf(world), 0, snapshotVersion(1));
     },
   },
   {
@@ -226,7 +226,7 @@ export const scenarios: readonly Scenario[] = [
     races: true,
     prepare: oldVersions,
     run: async (world) => {
-      await rollback(world, await collectionOf(world), 0, 3);
+      await rollback(world, await collectionOf(world), 0, snapshotVersion(3));
     },
   },
   {
@@ -244,7 +244,7 @@ export const scenarios: readonly Scenario[] = [
       scene.memory.clock.advance(2 * hour);
     },
     run: async (world) => {
-      await rollback(world, await collectionOf(world), 0, 1);
+      await rollback(world, await collectionOf(world), 0, snapshotVersion(1));
     },
   },
   {
@@ -260,7 +260,7 @@ export const scenarios: readonly Scenario[] = [
       await ingestAll(scene.world);
     },
     run: async (world) => {
-      await rollback(world, await collectionOf(world), 0, 1);
+      await rollback(world, await collectionOf(world), 0, snapshotVersion(1));
     },
   },
   {
@@ -312,7 +312,7 @@ export const scenarios: readonly Scenario[] = [
 async function pinVersionOne(world: World, scene: Scene): Promise<void> {
   const collection = await collectionOf(world);
   const head = () => readHead(world.store, collection, 0);
-  const pin = await pinVersion(world, head, { name: "kept", version: 1 });
+  const pin = await pinVersion(world, head, { name: "kept", version: snapshotVersion(1) });
   scene.oracle.pins.set(pin.name, { shard: `${name}/0`, version: pin.version });
 }
 

@@ -14,7 +14,7 @@ import { encodeManifest, type Manifest } from "../../lib/core/format/manifest.ts
 import { encodePointer, pointerTo } from "../../lib/core/format/pointer.ts";
 import { encodeSealed } from "../../lib/core/format/sealed-json.ts";
 import { encodeToken } from "../../lib/core/format/token.ts";
-import { commitId, deltaId, segmentId } from "../../lib/core/model/ids.ts";
+import { commitId, deltaId, segmentId, snapshotVersion } from "../../lib/core/model/ids.ts";
 import { ulidFloor } from "../../lib/core/model/ulid.ts";
 import { createCollection, deleteCollection } from "../../lib/engine/catalog/collections.ts";
 import { collectGarbage } from "../../lib/engine/compact/collect-garbage.ts";
@@ -127,7 +127,7 @@ async function publishNewer(world: MemoryWorld, change: (manifest: Manifest) => 
   const { manifest, pointer } = await readHead(world.store, collection, 0);
   const next = change({
     ...manifest,
-    version: manifest.version + 1,
+    version: snapshotVersion(manifest.version + 1),
     parent: { version: manifest.version, commit: manifest.commit },
     commit: commitId(world.clock.ulid()),
   });
@@ -207,7 +207,7 @@ test.each<[string, (world: MemoryWorld) => Promise<void>]>([
     await started.close();
     if (what !== "a records.db") {
       expect((await run(world, true)).shards).toMatchObject([{ error: newer }]);
-      await expect(rollback(world, collection, 0, 1)).rejects.toMatchObject(newer);
+      await expect(rollback(world, collection, 0, snapshotVersion(1))).rejects.toMatchObject(newer);
       await expect(collectGarbage(world, collection, 0)).rejects.toMatchObject(newer);
       expect(world.store.keys().map((key) => [key, world.store.bytes(key)])).toEqual(before);
     }

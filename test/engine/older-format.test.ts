@@ -6,6 +6,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
+import { snapshotVersion } from "../../lib/core/model/ids.ts";
 import { mergeLimits } from "../../lib/core/policy/merge-plan.ts";
 import { collectGarbage } from "../../lib/engine/compact/collect-garbage.ts";
 import { compact } from "../../lib/engine/compact/compact.ts";
@@ -106,7 +107,7 @@ test("the shard goes on: deltas are ingested, segments merged, garbage collected
   await expectRecords(there, [...all, 62], "eventual");
 
   // Version 2 is there for its pin alone.
-  await rollback(world, collection, 0, 2);
+  await rollback(world, collection, 0, snapshotVersion(2));
   expect((await reader.count({ collection: name })).count).toBe(60);
   await world.store.delete([`${name}/0/pointer.json`]);
   await repairPointer(world, collection, 0);

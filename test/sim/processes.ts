@@ -3,7 +3,7 @@
 import { deltaKey, pointerKey } from "../../lib/core/format/keys.ts";
 import type { Collection } from "../../lib/core/model/collection.ts";
 import { type ErrorKind, SiltstoneError } from "../../lib/core/model/errors.ts";
-import { deltaId } from "../../lib/core/model/ids.ts";
+import { deltaId, snapshotVersion } from "../../lib/core/model/ids.ts";
 import { collectGarbage } from "../../lib/engine/compact/collect-garbage.ts";
 import { compact } from "../../lib/engine/compact/compact.ts";
 import { merge } from "../../lib/engine/compact/merge.ts";
@@ -175,7 +175,10 @@ async function operatorRound(scene: Scene, world: ActorWorld, chance: Chance): P
     case 1: {
       const pin = `pin-${oracle.tick()}`;
       const made = await expecting({ scene, world }, kinds, () =>
-        pinVersion(world, () => readHead(world.store, collection, shard), { name: pin, version }),
+        pinVersion(world, () => readHead(world.store, collection, shard), {
+          name: pin,
+          version: snapshotVersion(version),
+        }),
       );
       oracle.count(made ? "pinned" : "not pinned");
       if (made) oracle.pins.set(pin, { shard: name, version: made.version });
@@ -192,7 +195,9 @@ async function operatorRound(scene: Scene, world: ActorWorld, chance: Chance): P
     case 3: {
       const pinned = [...oracle.pins.values()].filter((pin) => pin.shard === name);
       const target = pinned.length > 0 && chance.hits(0.5) ? chance.pick(pinned).version : version;
-      const done = await expecting({ scene, world }, kinds, () => rollback(world, collection, shard, target));
+      const done = await expecting({ scene, world }, kinds, () =>
+        rollback(world, collection, shard, snapshotVersion(target)),
+      );
       if (done === null) return;
       oracle.count("rollback");
       const fault = rollbackFault(oracle, world, { shard: name, wanted: target, answer: done });

@@ -10,7 +10,16 @@
  *   <collection>/<shard>/quarantine/<ulid>.{arrow,json}
  */
 import { invalid } from "../model/errors.ts";
-import { type CommitId, commitId, type DeltaId, deltaId, type SegmentId, segmentId } from "../model/ids.ts";
+import {
+  type CommitId,
+  commitId,
+  type DeltaId,
+  deltaId,
+  type SegmentId,
+  type SnapshotVersion,
+  segmentId,
+  snapshotVersion,
+} from "../model/ids.ts";
 import { isUlid } from "../model/ulid.ts";
 
 export interface ShardRef {
@@ -42,7 +51,7 @@ export const segmentKey = (shard: ShardRef, segment: SegmentId, file: SegmentFil
   `${segmentPrefix(shard)}${segment}/${file}`;
 
 export const manifestPrefix = (shard: ShardRef): string => `${shardPrefix(shard)}manifests/`;
-export const manifestKey = (shard: ShardRef, version: number, commit: CommitId): string =>
+export const manifestKey = (shard: ShardRef, version: SnapshotVersion, commit: CommitId): string =>
   `${manifestPrefix(shard)}${String(version).padStart(versionDigits, "0")}-${commit}.json`;
 
 export const pinPrefix = (shard: ShardRef): string => `${shardPrefix(shard)}pins/`;
@@ -62,9 +71,14 @@ export function deltaOfKey(shard: ShardRef, key: string): DeltaId | null {
 }
 
 /** Version and commit of a manifest's key, or null when the key is not a manifest's. */
-export function manifestOfKey(shard: ShardRef, key: string): { version: number; commit: CommitId } | null {
+export function manifestOfKey(
+  shard: ShardRef,
+  key: string,
+): { version: SnapshotVersion; commit: CommitId } | null {
   const match = /^(\d{12})-([0-9A-Z]{26})$/.exec(tail(key, manifestPrefix(shard), ".json") ?? "");
-  return match && isUlid(match[2]!) ? { version: Number(match[1]), commit: commitId(match[2]!) } : null;
+  return match && isUlid(match[2]!)
+    ? { version: snapshotVersion(Number(match[1])), commit: commitId(match[2]!) }
+    : null;
 }
 
 /** The segment in the key of one of its files, or null. */

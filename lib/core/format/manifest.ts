@@ -15,6 +15,8 @@ import {
   epoch,
   isVersion,
   type SegmentId,
+  type SnapshotVersion,
+  snapshotVersion,
 } from "../model/ids.ts";
 import { isUlid } from "../model/ulid.ts";
 import { type SegmentFile, type ShardRef, shardName } from "./keys.ts";
@@ -66,9 +68,9 @@ export interface Manifest {
   readonly collection: string;
   readonly collectionId: string;
   readonly shard: number;
-  readonly version: number;
+  readonly version: SnapshotVersion;
   readonly commit: CommitId;
-  readonly parent: { readonly version: number; readonly commit: CommitId } | null;
+  readonly parent: { readonly version: SnapshotVersion; readonly commit: CommitId } | null;
   readonly epoch: Epoch;
   /** What made this version. */
   readonly cause: "create" | "ingest" | "merge" | "rollback";
@@ -95,7 +97,7 @@ export const emptyManifest = (collection: Collection, shard: number): Manifest =
   collection: collection.name,
   collectionId: collection.id,
   shard,
-  version: 0,
+  version: snapshotVersion(0),
   commit: commitId(collection.id),
   parent: null,
   epoch: epoch(0),

@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import type { Collection } from "../model/collection.ts";
 import { corrupt } from "../model/errors.ts";
-import { type CommitId, type Epoch, isVersion } from "../model/ids.ts";
+import { type CommitId, type Epoch, isVersion, type SnapshotVersion, snapshotVersion } from "../model/ids.ts";
 import { isUlid } from "../model/ulid.ts";
 import { manifestKey, type ShardRef, shardName } from "./keys.ts";
 import { emptyManifest, encodeManifest, type Manifest } from "./manifest.ts";
@@ -18,7 +18,7 @@ export interface Pointer {
   readonly collection: string;
   readonly collectionId: string;
   readonly shard: number;
-  readonly version: number;
+  readonly version: SnapshotVersion;
   readonly commit: CommitId;
   readonly epoch: Epoch;
   /** Key of the current manifest; null at version 0, which has none. */
@@ -31,7 +31,7 @@ export interface Pointer {
 
 export interface Floor {
   /** Versions below it may be gone, unless pinned: nothing rolls back there. */
-  readonly version: number;
+  readonly version: SnapshotVersion;
   /** Unpublished segments and manifests with a smaller ULID may be gone: nothing publishes them. */
   readonly ulid: string;
   /** Counts garbage collection runs, so that each one changes the pointer, and with it every writer's If-Match. */
@@ -40,7 +40,11 @@ export interface Floor {
 
 export function firstPointer(collection: Collection, shard: number): Pointer {
   return {
-    ...pointerTo(emptyManifest(collection, shard), { version: 0, ulid: "0".repeat(26), generation: 0 }),
+    ...pointerTo(emptyManifest(collection, shard), {
+      version: snapshotVersion(0),
+      ulid: "0".repeat(26),
+      generation: 0,
+    }),
     manifest: null,
     manifestSha256: null,
   };

@@ -1,6 +1,6 @@
 /**
  * Ids and numbers that must not be mixed. Each has a type of its own, and one constructor, which throws on what cannot be one:
- * decoders call it for what they read, and whoever makes a new one from the clock's ULID or from an earlier number.
+ * decoders call it for what they read, and writers for what they make of the clock's ULID or an earlier number.
  */
 import { invalid } from "./errors.ts";
 import { isUlid } from "./ulid.ts";
@@ -28,16 +28,24 @@ export type Epoch = Branded<number, "Epoch">;
 
 export const epoch = (value: number): Epoch => checkVersion("epoch", value) as Epoch;
 
+/** Of a version of a shard; 0 is the empty one. Integer, 0 to 10^12 − 1. */
+export type SnapshotVersion = Branded<number, "SnapshotVersion">;
+
+export const snapshotVersion = (value: number): SnapshotVersion =>
+  checkVersion("version", value) as SnapshotVersion;
+
 /**
- * A version, or an epoch: they grow by one with a publication and a lease, so that no history reaches thirteen digits (a
- * thousand a second take 31 years). Manifests' keys have twelve.
+ * The largest version and epoch: they grow by one with a publication and a lease, and a thousand a second take 31 years to get
+ * there. Manifests' keys have twelve digits.
  */
+export const versionMax = 1e12 - 1;
+
 export const isVersion = (value: unknown): boolean =>
-  Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) < 1e12;
+  Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= versionMax;
 
 function checkVersion(field: string, value: number): number {
   if (isVersion(value)) return value;
-  throw invalid(`${field}: ${String(value).slice(0, 40)} is not an integer from 0 to 999999999999`);
+  throw invalid(`${field}: ${String(value).slice(0, 40)} is not an integer from 0 to ${versionMax}`);
 }
 
 function checkUlid(field: string, text: string): string {

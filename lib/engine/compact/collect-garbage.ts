@@ -27,7 +27,7 @@ import {
 import type { Manifest } from "../../core/format/manifest.ts";
 import type { Floor } from "../../core/format/pointer.ts";
 import type { Collection } from "../../core/model/collection.ts";
-import type { DeltaId, SegmentId } from "../../core/model/ids.ts";
+import { type DeltaId, type SegmentId, type SnapshotVersion, snapshotVersion } from "../../core/model/ids.ts";
 import { ulidFloor } from "../../core/model/ulid.ts";
 import type { World } from "../ports.ts";
 import { type Head, readHead, readHeadIfPlaced } from "../shard/head.ts";
@@ -56,7 +56,7 @@ export interface CollectReport {
   /** `conflict`: the pointer kept moving; the next run collects. */
   readonly outcome: "done" | "nothing" | "busy" | "conflict";
   readonly versionsKept: number;
-  readonly versionsCollected: readonly number[];
+  readonly versionsCollected: readonly SnapshotVersion[];
   readonly segments: readonly SegmentId[];
   readonly keys: readonly string[];
   readonly bytes: number;
@@ -132,7 +132,7 @@ async function keptSince(
   const isIdle = chain.length > 1 && hasAge(chain[0]!, retention, nowMs);
   const pointerMs = isIdle ? await pointerWrittenMs(world, chain[0]!) : nowMs;
   return {
-    version: oldestKept(chain, retention, { nowMs, pointerMs }),
+    version: snapshotVersion(oldestKept(chain, retention, { nowMs, pointerMs })),
     ulid: ulidFloor(nowMs - retention.orphanMs),
   };
 }
@@ -165,7 +165,7 @@ async function raiseOnNewest(
 }
 
 const higherFloor = (now: Floor, wanted: Kept): Floor => ({
-  version: Math.max(now.version, wanted.version),
+  version: snapshotVersion(Math.max(now.version, wanted.version)),
   // biome-ignore lint/complexity/useMathMinMax: ULIDs are text
   ulid: wanted.ulid > now.ulid ? wanted.ulid : now.ulid,
   generation: now.generation + 1,

@@ -21,7 +21,13 @@ import { encodePointer, type Floor, firstPointer, pointerTo } from "../../core/f
 import { sealedBytesMax } from "../../core/format/sealed-json.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { isKind, SiltstoneError } from "../../core/model/errors.ts";
-import { type CommitId, commitId, type DeltaId } from "../../core/model/ids.ts";
+import {
+  type CommitId,
+  commitId,
+  type DeltaId,
+  type SnapshotVersion,
+  snapshotVersion,
+} from "../../core/model/ids.ts";
 import { ulidFloor } from "../../core/model/ulid.ts";
 import type { World } from "../ports.ts";
 import { readHead } from "../shard/head.ts";
@@ -39,14 +45,14 @@ import {
 
 export interface Repair {
   readonly outcome: "intact" | "repaired";
-  readonly version: number;
+  readonly version: SnapshotVersion;
   /** Files that the version names and that are missing: then it cannot be read, and a rollback to an older one can help. */
   readonly missingFiles: number;
   /** Objects in the place of deltas that were to be put again, which are not those deltas: they were left as they are. */
   readonly left: readonly { readonly delta: DeltaId; readonly bytes: number }[];
   /** What the choice was made from, for people. */
   readonly candidates: readonly {
-    readonly version: number;
+    readonly version: SnapshotVersion;
     readonly commit: CommitId;
     readonly missingDeltas: number;
     readonly missingFiles: number;
@@ -69,14 +75,14 @@ export async function repairPointer(
   const newest = await newestManifests(world, collection, ref, names);
   if (newest.length === 0) {
     await placePointer(world, ref, encodePointer(firstPointer(collection, shard)));
-    return { outcome: "repaired", version: 0, missingFiles: 0, left: [], candidates: [] };
+    return { outcome: "repaired", version: snapshotVersion(0), missingFiles: 0, left: [], candidates: [] };
   }
   const { candidates, waiting } = await surveyCandidates(world, collection, ref, { names, newest });
   const best = chooseCandidate(ref, candidates);
   const chain = await inferredChain(world, newest, names);
   const nowMs = world.clock.nowMs();
   const floor: Floor = {
-    version: Math.min(best.manifest.version, highestFloor(chain, retention, nowMs)),
+    version: snapshotVersion(Math.min(best.manifest.version, highestFloor(chain, retention, nowMs))),
     ulid: ulidFloor(nowMs + skewMaxMs - retention.orphanMs),
     generation: nowMs,
   };

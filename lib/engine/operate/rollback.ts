@@ -10,6 +10,7 @@ import { type ShardRef, shardName } from "../../core/format/keys.ts";
 import type { Manifest, Segment } from "../../core/format/manifest.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { isKind, SiltstoneError } from "../../core/model/errors.ts";
+import type { SnapshotVersion } from "../../core/model/ids.ts";
 import type { World } from "../ports.ts";
 import { type Head, readHead } from "../shard/head.ts";
 import { listManifests, listPins, noVersion, publishedChain, readManifest } from "../shard/history.ts";
@@ -19,7 +20,7 @@ import { copySegment } from "../shard/segment-transfer.ts";
 
 export interface Rollback {
   /** The version that has the content now: the one made here, or the current one when that had it already. */
-  readonly version: number;
+  readonly version: SnapshotVersion;
   readonly outcome: "done" | "current";
 }
 
@@ -28,7 +29,7 @@ export async function rollback(
   world: World,
   collection: Collection,
   shard: number,
-  version: number,
+  version: SnapshotVersion,
 ): Promise<Rollback> {
   const ref: ShardRef = { collection: collection.name, shard };
   const first = await readHead(world.store, collection, shard);
@@ -68,7 +69,7 @@ export async function rollback(
 }
 
 /** A published version whose manifest is still there, or a pinned one. */
-async function keptVersion(world: World, head: Head, version: number): Promise<Manifest> {
+async function keptVersion(world: World, head: Head, version: SnapshotVersion): Promise<Manifest> {
   const names = await listManifests(world.store, head.manifest);
   const chain = await publishedChain(world.store, head, names);
   const inChain = chain.find((manifest) => manifest.version === version && version > 0);

@@ -34,7 +34,7 @@ export async function* versionsBefore(
 ): AsyncGenerator<Fallback> {
   const least = Math.max(above + 1, pointer.floor.version, pointer.version - versionsMax, 1);
   if (least >= pointer.version) return;
-  const byVersion = Map.groupBy(await listManifests(store, pointer), ({ version }) => version);
+  const byVersion = Map.groupBy(await listManifests(store, pointer), ({ version }): number => version);
   let parents = parentsOf([damaged]);
   let newestUntilMs = commitTimeMs(pointer);
   for (let version = pointer.version - 1; version >= least; version--) {

@@ -12,19 +12,19 @@ import {
 import { decodeManifest, type Manifest, manifestBytesMax } from "../../core/format/manifest.ts";
 import { decodeSealed, encodeSealed, sealedBytesMax } from "../../core/format/sealed-json.ts";
 import { corrupt, isKind, isNewerFormat, SiltstoneError } from "../../core/model/errors.ts";
-import type { CommitId } from "../../core/model/ids.ts";
+import type { CommitId, SnapshotVersion } from "../../core/model/ids.ts";
 import { ulidTimeMs } from "../../core/model/ulid.ts";
 import type { ObjectStore, World } from "../ports.ts";
 import type { Head } from "./head.ts";
 import { ignoreStranger, type OnStranger } from "./strangers.ts";
 
 export interface ManifestName {
-  readonly version: number;
+  readonly version: SnapshotVersion;
   readonly commit: CommitId;
 }
 export interface Pin {
   readonly name: string;
-  readonly version: number;
+  readonly version: SnapshotVersion;
   readonly commit: CommitId;
   readonly createdAt: string;
 }
@@ -153,7 +153,7 @@ function decodePin(body: Buffer, key: string): Pin {
 export async function pinVersion(
   world: World,
   readHead: () => Promise<Head>,
-  request: { name: string; version: number },
+  request: { name: string; version: SnapshotVersion },
 ): Promise<Pin> {
   const head = await readHead();
   const shard = head.manifest;
@@ -195,7 +195,11 @@ async function isOnChain(world: World, head: Head, { commit }: ManifestName): Pr
 export const unpin = (store: ObjectStore, shard: ShardRef, name: string): Promise<void> =>
   store.delete([pinKey(shard, name)]);
 
-export function noVersion(shard: ShardRef, version: number, chain: readonly Manifest[]): SiltstoneError {
+export function noVersion(
+  shard: ShardRef,
+  version: SnapshotVersion,
+  chain: readonly Manifest[],
+): SiltstoneError {
   const kept = chain.map((manifest) => manifest.version).filter((kept) => kept > 0);
   const range =
     kept.length === 0 ? "nothing is published yet" : `kept: ${kept[kept.length - 1]} to ${kept[0]}`;

@@ -18,7 +18,7 @@ import { encodePointer, type Floor, pointerTo } from "../../core/format/pointer.
 import { bounds } from "../../core/model/bounds.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { isKind, SiltstoneError } from "../../core/model/errors.ts";
-import { commitId } from "../../core/model/ids.ts";
+import { commitId, snapshotVersion } from "../../core/model/ids.ts";
 import type { World } from "../ports.ts";
 import { type Head, readHead } from "./head.ts";
 import { readManifest } from "./history.ts";
@@ -74,7 +74,7 @@ function successor(head: Head, change: Change, world: World): Manifest {
   const next: Manifest = {
     ...manifest,
     ...change,
-    version: manifest.version + 1,
+    version: snapshotVersion(manifest.version + 1),
     parent: { version: manifest.version, commit: manifest.commit },
     commit: commitId(world.clock.ulid()),
     createdAt: new Date(world.clock.nowMs()).toISOString(),

@@ -1,5 +1,5 @@
 /** Ids of several kinds look alike. The compiler keeps them apart (mixed-ids.ts); their constructors keep nonsense out. */
-import { commitId, deltaId, epoch, segmentId } from "../../../lib/core/model/ids.ts";
+import { commitId, deltaId, epoch, segmentId, snapshotVersion } from "../../../lib/core/model/ids.ts";
 
 const ulid = "01J00000000000000000000001";
 
@@ -22,7 +22,7 @@ test.each([
     expect(() => idOf(text)).toThrow(`${field}: ${JSON.stringify(text)} is not a ULID`);
 });
 
-const numbers = { epoch };
+const numbers = { epoch, version: snapshotVersion };
 
 test.each(Object.values(numbers))("a number of a history keeps its value", (numberOf) => {
   for (const value of [0, 1, 999_999_999_999]) expect(numberOf(value)).toBe(value);

@@ -5,7 +5,7 @@
 
 import type { Collection } from "../../../lib/core/model/collection.ts";
 import { SiltstoneError } from "../../../lib/core/model/errors.ts";
-import { segmentId } from "../../../lib/core/model/ids.ts";
+import { segmentId, snapshotVersion } from "../../../lib/core/model/ids.ts";
 import { createCollection, deleteCollection } from "../../../lib/engine/catalog/collections.ts";
 import { collectGarbage } from "../../../lib/engine/compact/collect-garbage.ts";
 import { compact } from "../../../lib/engine/compact/compact.ts";
@@ -33,9 +33,9 @@ const operations: Readonly<Record<string, (world: World, collection: Collection)
   compact: ingestRun,
   merge: (world, collection) => merge(world, collection, 0, { deadlineMs: 9e15 }),
   collect: (world, collection) => collectGarbage(world, collection, 0),
-  rollback: (world, collection) => rollback(world, collection, 0, 1),
+  rollback: (world, collection) => rollback(world, collection, 0, snapshotVersion(1)),
   pin: (world, collection) =>
-    pinVersion(world, () => readHead(world.store, collection, 0), { name: "p", version: 2 }),
+    pinVersion(world, () => readHead(world.store, collection, 0), { name: "p", version: snapshotVersion(2) }),
 };
 
 /** Two versions, and deltas that wait. */

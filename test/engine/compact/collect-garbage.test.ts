@@ -1,4 +1,5 @@
 /** SNP-4: garbage collection beside a writer that publishes faster than a shard is surveyed. */
+import { snapshotVersion } from "../../../lib/core/model/ids.ts";
 import { mergeLimits } from "../../../lib/core/policy/merge-plan.ts";
 import { createCollection } from "../../../lib/engine/catalog/collections.ts";
 import { collectGarbage } from "../../../lib/engine/compact/collect-garbage.ts";
@@ -92,7 +93,7 @@ test("a rollback that wins the pointer first keeps what it brought back", async 
   const beside = effects(world, async ({ operation, key }, moment) => {
     if (lost || moment !== "before" || operation !== "put" || !key.endsWith("pointer.json")) return undefined;
     lost = true;
-    await rollback(world, collection, 0, 1);
+    await rollback(world, collection, 0, snapshotVersion(1));
     return undefined;
   });
   const report = await collectGarbage(beside, collection, 0, { retention });

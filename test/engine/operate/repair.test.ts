@@ -3,6 +3,7 @@
 import { deltaBytesMax } from "../../../lib/core/format/delta-header.ts";
 import { encodeSealed } from "../../../lib/core/format/sealed-json.ts";
 import type { Collection } from "../../../lib/core/model/collection.ts";
+import { snapshotVersion } from "../../../lib/core/model/ids.ts";
 import { createCollection } from "../../../lib/engine/catalog/collections.ts";
 import { collectGarbage } from "../../../lib/engine/compact/collect-garbage.ts";
 import { compact } from "../../../lib/engine/compact/compact.ts";
@@ -94,8 +95,10 @@ describe("a repaired shard keeps what was kept", () => {
     expect(manifests(world)).toEqual(before);
     expect(await versionsOf(world, collection)).toEqual([3, 2, 1]);
     const head = () => readHead(world.store, collection, 0);
-    expect(await pinVersion(world, head, { name: "two", version: 2 })).toMatchObject({ version: 2 });
-    expect(await rollback(world, collection, 0, 1)).toEqual({ outcome: "done", version: 4 });
+    expect(await pinVersion(world, head, { name: "two", version: snapshotVersion(2) })).toMatchObject({
+      version: 2,
+    });
+    expect(await rollback(world, collection, 0, snapshotVersion(1))).toEqual({ outcome: "done", version: 4 });
     expect(await idsIn(world)).toEqual(["a"]);
     await unharmed(world, collection);
   });
@@ -103,7 +106,10 @@ describe("a repaired shard keeps what was kept", () => {
   test("a pin of the version before is no reason to go back to it: a reader that has seen the newest goes on", async () => {
     const { world, collection } = await made();
     await publish(world, "a", "b", "c", "d");
-    await pinVersion(world, () => readHead(world.store, collection, 0), { name: "four", version: 4 });
+    await pinVersion(world, () => readHead(world.store, collection, 0), {
+      name: "four",
+      version: snapshotVersion(4),
+    });
     const reader = new Reader(world, { refreshSeconds: 0, cacheBytesMax: 1e9, traffic: world.traffic });
     await merge(world, collection, 0, { deadlineMs: world.clock.nowMs() + hour, limits });
     const strong = { collection: "docs", consistency: "strong" } as const;
@@ -154,7 +160,9 @@ describe("a repaired shard keeps what was kept", () => {
         await lose(world);
         await repairPointer(world, collection, 0);
         // It would be the collector's to delete.
-        await expect(pinVersion(world, head, { name: "one", version: 1 })).rejects.toThrow(/kept/);
+        await expect(pinVersion(world, head, { name: "one", version: snapshotVersion(1) })).rejects.toThrow(
+          /kept/,
+        );
       },
     );
     expect((await collectGarbage(sleeper, collection, 0)).versionsCollected).toEqual([1]);
@@ -172,7 +180,7 @@ describe("a repaired shard keeps what was kept", () => {
     await repairPointer(world, collection, 0);
     const { pointer: repaired } = await readHead(world.store, collection, 0);
     expect(repaired.floor.version).toBeGreaterThan(1);
-    expect(await rollback(world, collection, 0, 1)).toMatchObject({ outcome: "done" });
+    expect(await rollback(world, collection, 0, snapshotVersion(1))).toMatchObject({ outcome: "done" });
     expect(await idsIn(world)).toEqual(["a"]);
     const { manifest } = await readHead(world.store, collection, 0);
     expect(manifest.segments[0]!.id > repaired.floor.ulid).toBe(true);
@@ -229,7 +237,7 @@ describe("the version that a repair chooses", () => {
     await lose(world);
     expect(await repairPointer(world, collection, 0)).toMatchObject({ version: 2, missingFiles: 1 });
     expect((await verify(world, collection, 0)).faults).toHaveLength(1);
-    expect(await rollback(world, collection, 0, 1)).toMatchObject({ outcome: "done" });
+    expect(await rollback(world, collection, 0, snapshotVersion(1))).toMatchObject({ outcome: "done" });
     expect(await idsIn(world)).toEqual(["a"]);
   });
 
@@ -299,12 +307,17 @@ describe("those who sleep over it", () => {
     const head = () => readHead(world.store, collection, 0);
     const { commit } = (await head()).manifest;
     const slow = asleep(world, isPut("pins/"), () => loseAndRepair(world, collection));
-    const pin = pinVersion(slow, () => readHead(slow.store, collection, 0), { name: "four", version: 4 });
+    const pin = pinVersion(slow, () => readHead(slow.store, collection, 0), {
+      name: "four",
+      version: snapshotVersion(4),
+    });
     await expect(pin).rejects.toMatchObject({ kind: "notFound" });
     expect((await head()).manifest).toMatchObject({ version: 4, cause: "merge" });
     expect((await head()).manifest.commit).not.toBe(commit);
     expect(world.store.keys("docs/0/pins/")).toEqual([]);
-    expect(await pinVersion(world, head, { name: "four", version: 4 })).toMatchObject({ version: 4 });
+    expect(await pinVersion(world, head, { name: "four", version: snapshotVersion(4) })).toMatchObject({
+      version: 4,
+    });
     // And a pin is a proof: what it names is not published anew.
     const { commit: pinned } = (await head()).manifest;
     world.clock.advance(26 * hour);
@@ -323,7 +336,7 @@ describe("those who sleep over it", () => {
         // A rollback that is made just before the ingestion publishes, and is never published itself.
         if (moment === "before" && isPut("pointer.json")(effect)) {
           world.clock.advance(3 * minute);
-          await rollback(dying(world), collection, 0, 1).catch(() => {});
+          await rollback(dying(world), collection, 0, snapshotVersion(1)).catch(() => {});
         }
         if (moment === "before" && effect.operation === "delete" && effect.port === "store") {
           expect((await readHead(world.store, collection, 0)).manifest.cause).toBe("ingest");

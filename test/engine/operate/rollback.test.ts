@@ -1,5 +1,6 @@
 /** SNP-6, ROL-4: what a rollback reports of itself, whatever other processes do. */
 import type { Collection } from "../../../lib/core/model/collection.ts";
+import { snapshotVersion } from "../../../lib/core/model/ids.ts";
 import { createCollection } from "../../../lib/engine/catalog/collections.ts";
 import { compact } from "../../../lib/engine/compact/compact.ts";
 import { rollback } from "../../../lib/engine/operate/rollback.ts";
@@ -43,11 +44,11 @@ test("another process's rollback of the same epoch is not reported as one's own,
   const epochs: number[] = [];
   const slow = atPointer(world, "before", async () => {
     world.leases.lose();
-    await rollback(world, collection, 0, 2);
+    await rollback(world, collection, 0, snapshotVersion(2));
     epochs.push((await readHead(world.store, collection, 0)).manifest.epoch);
     return undefined;
   });
-  const done = await rollback(slow, collection, 0, 1);
+  const done = await rollback(slow, collection, 0, snapshotVersion(1));
   const { manifest } = await readHead(world.store, collection, 0);
   expect(manifest.epoch).toBe(epochs[0]); // Else this test shows nothing.
   expect(done).toEqual({ outcome: "done", version: 5 });
@@ -62,7 +63,7 @@ test("another process's ingestion of the same epoch is not reported as a rollbac
     await publish(world, "d");
     return undefined;
   });
-  expect(await rollback(slow, collection, 0, 1)).toEqual({ outcome: "done", version: 5 });
+  expect(await rollback(slow, collection, 0, snapshotVersion(1))).toEqual({ outcome: "done", version: 5 });
   expect(await rowsOf(world, collection)).toBe(1);
 });
 
@@ -74,13 +75,19 @@ test("a rollback that landed unnoticed is reported with its own version, and not
     await publish(world, "e");
     return { kind: "answer", value: { kind: "preconditionFailed" } };
   });
-  expect(await rollback(unnoticed, collection, 0, 1)).toEqual({ outcome: "done", version: 4 });
+  expect(await rollback(unnoticed, collection, 0, snapshotVersion(1))).toEqual({
+    outcome: "done",
+    version: 4,
+  });
   expect((await readHead(world.store, collection, 0)).manifest.version).toBe(6);
   expect(await rowsOf(world, collection)).toBe(3);
 });
 
 test("to the current version changes nothing, and says so", async () => {
   const { world, collection } = await threeVersions();
-  expect(await rollback(world, collection, 0, 3)).toEqual({ outcome: "current", version: 3 });
+  expect(await rollback(world, collection, 0, snapshotVersion(3))).toEqual({
+    outcome: "current",
+    version: 3,
+  });
   expect((await readHead(world.store, collection, 0)).manifest.version).toBe(3);
 });

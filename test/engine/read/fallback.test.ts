@@ -7,7 +7,7 @@ import { manifestKey } from "../../../lib/core/format/keys.ts";
 import { decodeManifest, encodeManifest } from "../../../lib/core/format/manifest.ts";
 import { decodePointer, encodePointer } from "../../../lib/core/format/pointer.ts";
 import type { Collection } from "../../../lib/core/model/collection.ts";
-import { commitId } from "../../../lib/core/model/ids.ts";
+import { commitId, snapshotVersion } from "../../../lib/core/model/ids.ts";
 import { createCollection } from "../../../lib/engine/catalog/collections.ts";
 import { compact } from "../../../lib/engine/compact/compact.ts";
 import { merge } from "../../../lib/engine/compact/merge.ts";
@@ -170,7 +170,7 @@ test("a version below the floor serves no read", async () => {
   const { world, file } = await fourVersions();
   await flip(world, file("hnsw", "index.hnsw"));
   const pointer = decodePointer(world.store.bytes(pointerKey)!, pointerKey, { collection: name, shard: 0 });
-  const floor = { ...pointer.floor, version: 3, generation: 1 };
+  const floor = { ...pointer.floor, version: snapshotVersion(3), generation: 1 };
   await world.store.put(pointerKey, encodePointer({ ...pointer, floor }));
   const reader = cold(world);
   await expect(reader.count({ collection: name })).rejects.toMatchObject({ kind: "corrupt" });
@@ -178,7 +178,8 @@ test("a version below the floor serves no read", async () => {
 });
 
 /** A manifest of a version that lost its race: it was never published. It has the rows of version 1. */
-async function leaveUnpublished(world: MemoryWorld, version: number): Promise<void> {
+async function leaveUnpublished(world: MemoryWorld, of: number): Promise<void> {
+  const version = snapshotVersion(of);
   const read = (key: string) => decodeManifest(world.store.bytes(key)!, key, { collection: name, shard: 0 });
   const [first, published] = [1, version].map((one) => read(manifestOf(world, one)));
   const commit = commitId(world.clock.ulid());

@@ -1,4 +1,5 @@
 /** A view is swapped, or pushed out of the cache, while a read of it has not ended: its segments stay open, and on disk, until it has. */
+import { snapshotVersion } from "../../../lib/core/model/ids.ts";
 import { createCollection } from "../../../lib/engine/catalog/collections.ts";
 import { compact } from "../../../lib/engine/compact/compact.ts";
 import { merge } from "../../../lib/engine/compact/merge.ts";
@@ -112,7 +113,7 @@ test("the end of a query takes nothing from a rollback that brought its segment 
   const { world, collection, publish, reader, first, release } = await queryInTheMiddle();
   await publish(5, 6, 7, 8);
   await reader.count({ collection: "docs" });
-  await rollback(world, collection, 0, 2);
+  await rollback(world, collection, 0, snapshotVersion(2));
   expect(shown(await reader.query(question))).toEqual(nearest);
   release();
   expect(shown(await first)).toEqual(nearest);
