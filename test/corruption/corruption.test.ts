@@ -17,6 +17,7 @@ import { Reader } from "../../lib/engine/read/reader.ts";
 import { readHead } from "../../lib/engine/shard/head.ts";
 import { pinVersion } from "../../lib/engine/shard/history.ts";
 import { listQuarantine } from "../../lib/engine/shard/quarantine.ts";
+import { fetchClusters } from "../../lib/engine/shard/segment-transfer.ts";
 import { produce } from "../../lib/engine/write/produce.ts";
 import { random } from "../support/memory/clock.ts";
 import { type MemoryWorld, memoryWorld } from "../support/memory/world.ts";
@@ -225,6 +226,27 @@ test.each(["clusters.bin", "vectors.f32 of a graph"] as const)(
     expect(byGraphs).toBeGreaterThan(5);
   },
 );
+
+test("clusters.bin: a bit that flipped in an inverted list, in its labels or its codes, is found before anything is scored by it", async () => {
+  const { world, files, collection } = scene;
+  const { manifest } = await readHead(world.store, collection, 0);
+  const segment = manifest.segments.find(({ kind }) => kind === "hnsw")!;
+  const clusters = await fetchClusters(world.store, { collection: name, shard: 0 }, segment, collection);
+  // A segment as small as this one is read in all of its lists.
+  const [start, limit] = [clusters.listRange(0).start, clusters.listRange(clusters.shape.groups - 1).limit];
+  const bytes = Buffer.from(world.store.bytes(files["clusters.bin"])!);
+  const step = Math.max(1, Math.floor((limit - start) / 60));
+  for (let place = start; place < limit; place += step) {
+    const flipped = Buffer.from(bytes);
+    flipped[place]! ^= 0x40;
+    await damaged(files["clusters.bin"], flipped, async () => {
+      const fresh = reader(world);
+      const { cold } = await fresh.query(question);
+      expect({ place, cold }).toEqual({ place, cold: undefined });
+      await fresh.close();
+    });
+  }
+});
 
 test.each(read)("%s: flipped, cut or emptied, it is refused by name", async (kind) => {
   const key = scene.files[kind];

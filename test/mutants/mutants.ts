@@ -1437,7 +1437,7 @@ export const mutants: readonly Mutant[] = [
     edits: [
       { search: `if (!hash("sha256", bytes, "buffer").equals(sha256))`, replace: "if (bytes.length < 0)" },
     ],
-    test: "test/corruption",
+    test: "test/corruption/corruption.test.ts",
   },
   {
     name: "repair replaces a pointer that is there again",
