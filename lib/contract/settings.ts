@@ -59,7 +59,7 @@ export const settings = {
     max: 300,
     default: 5,
     variable: "SILTSTONE_REFRESH_SECONDS",
-    description: "Age at which a cached view looks for a newer version.",
+    description: "Age at which a cached view looks for a newer version, behind the answers.",
   },
   cacheBytesMax: {
     min: 2 ** 20,

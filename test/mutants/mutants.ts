@@ -471,6 +471,23 @@ export const mutants: readonly Mutant[] = [
     test: "test/engine/read/fallback.test.ts",
   },
   {
+    name: "a view of any age answers while the next one is on its way",
+    file: "lib/engine/read/shard-reader.ts",
+    edits: [
+      {
+        search: "!this.#isWithin(checkedAtMs, boundMs)",
+        replace: "!(refreshing !== null || this.#isWithin(checkedAtMs, boundMs))",
+      },
+    ],
+    test: "test/engine/read/behind.test.ts",
+  },
+  {
+    name: "what a refresh behind an answer met is told to nobody",
+    file: "lib/engine/read/shard-reader.ts",
+    edits: [{ search: "        this.#isRefused = true;\n", replace: "" }],
+    test: "test/engine/read/behind.test.ts",
+  },
+  {
     name: "a refresh holds up an answer for as long as it takes",
     file: "lib/engine/read/shard-reader.ts",
     edits: [

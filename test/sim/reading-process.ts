@@ -4,6 +4,7 @@
  */
 import { bounds } from "../../lib/core/model/bounds.ts";
 import { SiltstoneError } from "../../lib/core/model/errors.ts";
+import { loadBehindMs } from "../../lib/core/policy/time-bounds.ts";
 import type {
   Consistency,
   Freshness,
@@ -98,7 +99,11 @@ export class ReadingProcess implements Actor {
       collection: collection.name,
       isPlain,
       consistency,
-      maxAgeMs: maxAgeSeconds * 1000,
+      // The refresh is behind the answer of an eventual read that names no token.
+      maxAgeMs:
+        consistency === "eventual" && given.length === 0
+          ? loadBehindMs(maxAgeSeconds * 1000)
+          : maxAgeSeconds * 1000,
       tokens: given.flatMap(({ deltas }) => deltas),
       cacheBytesMax: this.#cacheBytesMax,
       process: this.#world.process,

@@ -20,7 +20,17 @@
 /** Lambda ends a call of the function after this long, and the process with it. */
 export const functionTimeoutMs = { producer: 30_000, query: 30_000, compactor: 900_000 } as const;
 
-/** An eventual answer that has a view waits this long for a newer one. */
+/**
+ * An eventual answer takes the view that there is, and the next one is looked for behind it, while the last check is younger
+ * than this: the interval at which a check is due and as much again, 30 s at most, by the clock when the call came. With an
+ * interval of 0 no answer does.
+ */
+export const refreshBehindMs = (refreshMs: number): number => refreshMs + Math.min(30_000, refreshMs);
+/** So much longer while the look-up or the files of a newer version are on their way, whose size decides how long that takes. */
+export const loadBehindMs = (refreshMs: number): number =>
+  refreshBehindMs(refreshMs) + Math.min(60_000, 12 * refreshMs);
+
+/** An eventual answer whose view is older waits this long for a newer one. */
 export const refreshHoldMs = 2_000;
 
 /**

@@ -194,6 +194,8 @@ export class Reader implements Operations {
     token: readonly DeltaId[] | undefined,
   ): Promise<View> => {
     if (consistency === "strong") return reader.strong();
+    if (consistency === "eventual" && token === undefined)
+      return reader.eventual(this.#options.refreshSeconds * 1000);
     const maxAgeMs = (consistency === "bounded" ? maxAgeSeconds! : this.#options.refreshSeconds) * 1000;
     const tolerant = consistency === "eventual";
     return token ? reader.including(token, maxAgeMs, tolerant) : reader.fresh(maxAgeMs, tolerant);

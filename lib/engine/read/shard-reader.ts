@@ -7,7 +7,7 @@ import { type ShardRef, shardName } from "../../core/format/keys.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { isKind, isNewerFormat, SiltstoneError } from "../../core/model/errors.ts";
 import type { DeltaId } from "../../core/model/ids.ts";
-import { graphsHoldMs, refreshHoldMs } from "../../core/policy/time-bounds.ts";
+import { graphsHoldMs, loadBehindMs, refreshBehindMs, refreshHoldMs } from "../../core/policy/time-bounds.ts";
 import type { OpenSegment } from "../../segment/open-segment.ts";
 import type { World } from "../ports.ts";
 import { readCollection } from "../shard/head.ts";
@@ -39,6 +39,10 @@ export class ShardReader {
   readonly #overlays: Overlays;
   /** When it could not be found out whether what serves is the newest. */
   #failedAtMs = Number.NEGATIVE_INFINITY;
+  /** A refresh that no answer waits for. */
+  #behind: Promise<void> | null = null;
+  /** The last such refresh met what no older view excuses: the next call meets it itself. */
+  #isRefused = false;
   /** When graphs were last waited for in vain. */
   #waitedAtMs = Number.NEGATIVE_INFINITY;
   #readers = 0;
@@ -126,6 +130,37 @@ export class ShardReader {
     return this.#newest.refreshed();
   }
 
+  /**
+   * The view for an eventual read. One older than the refresh interval still answers at once, while it is refreshed behind the
+   * answer, up to the bounds that refreshBehindMs and loadBehindMs state; then it is waited for as `fresh` does. The age is
+   * judged when the call comes: a refresh that was frozen with its process renews nothing.
+   */
+  async eventual(refreshMs: number): Promise<View> {
+    const { current, checkedAtMs, fault, refreshing } = this.#newest;
+    if (current === null || this.#isWithin(this.#triedAtMs, refreshMs)) return this.fresh(refreshMs, true);
+    const isComing = refreshing !== null && fault === null;
+    const boundMs = isComing ? loadBehindMs(refreshMs) : refreshBehindMs(refreshMs);
+    if (this.#isRefused || !this.#isWithin(checkedAtMs, boundMs)) {
+      this.#isRefused = false;
+      return this.fresh(refreshMs, true);
+    }
+    this.#refreshBehind();
+    return current;
+  }
+
+  #refreshBehind(): void {
+    if (this.#behind !== null || this.#newest.refreshing !== null) return;
+    this.#behind = this.#newestOrOlder().then(
+      () => {
+        this.#behind = null;
+      },
+      () => {
+        this.#behind = null;
+        this.#isRefused = true;
+      },
+    );
+  }
+
   /** When what serves was last checked, or could not be. */
   get #triedAtMs(): number {
     return Math.max(this.#newest.checkedAtMs, this.#failedAtMs);
@@ -180,7 +215,7 @@ export class ShardReader {
 
   /** As `fresh`, for a query that can do without graphs: while the first view is being fetched, a cold one. */
   async soon(maxAgeMs: number): Promise<SnapshotView> {
-    if (this.#newest.current !== null) return this.fresh(maxAgeMs, true);
+    if (this.#newest.current !== null) return this.eventual(maxAgeMs);
     const overdue = await this.#overdue(maxAgeMs);
     if (overdue !== null) return overdue;
     let offer: ColdOffer | null;

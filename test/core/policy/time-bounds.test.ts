@@ -13,7 +13,9 @@ import {
   leaseExtendBelowMs,
   leaseMarginMs,
   leaseMs,
+  loadBehindMs,
   readMarginMs,
+  refreshBehindMs,
   refreshHoldMs,
   requestBounds,
   silentRequestMs,
@@ -45,6 +47,19 @@ test("a query: the hold, a request, a read, the groups, the answer, the function
   expect(refreshHoldMs).toBeLessThanOrEqual(2_000);
   // Who waited for graphs in vain is answered from clusters, which takes a second.
   expect(graphsHoldMs + 5_000).toBeLessThanOrEqual(query - readMarginMs);
+});
+
+test("an answer that waits for no refresh: not beyond these ages, and none at an interval of 0", () => {
+  const ages = [0, 1, 5, 300].map((seconds) => [
+    refreshBehindMs(seconds * 1000),
+    loadBehindMs(seconds * 1000),
+  ]);
+  expect(ages).toEqual([
+    [0, 0],
+    [2_000, 14_000],
+    [10_000, 70_000],
+    [330_000, 390_000],
+  ]);
 });
 
 test("a producer, a run of the compactor and its lease", () => {
