@@ -398,8 +398,8 @@ export const mutants: readonly Mutant[] = [
     name: "strong read forgives a vanished delta",
     file: "lib/engine/read/overlays.ts",
     edits: [
-      { search: "      if (!deltas.every((delta) => known.has(delta))) return null;\n", replace: "" },
-      { search: "known.get(delta)!", replace: "known.get(delta) ?? []" },
+      { search: "    if (!deltas.every((delta) => known.has(delta))) return null;\n", replace: "" },
+      { search: "known.get(delta)!.rows", replace: "known.get(delta)?.rows ?? []" },
     ],
   },
   {
@@ -556,7 +556,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "what is laid over a view is not counted",
-    file: "lib/engine/read/overlays.ts",
+    file: "lib/engine/read/laid-over.ts",
     edits: [
       {
         search: "await this.#views.takeSpace({ viewBytes, addedBytes }, () => {",
@@ -967,17 +967,38 @@ export const mutants: readonly Mutant[] = [
     "const outrunVersions = 3_000;",
   ),
   mutant(
-    "the overlay's cache is keyed by count and newest delta",
-    "lib/engine/read/overlays.ts",
-    "const key = deltas.join();",
-    "const key = [deltas.length, deltas.at(-1)].join();",
+    "a piece of a backlog is kept for one of its deltas",
+    "lib/engine/read/laid-over.ts",
+    "deltas.every(isWanted)",
+    "deltas.some(isWanted)",
   ),
-  mutant(
-    "the overlay's cache is keyed by its oldest and newest delta",
-    "lib/engine/read/overlays.ts",
-    "const key = deltas.join();",
-    "const key = [deltas[0], deltas.at(-1)].join();",
-  ),
+  {
+    name: "a strong read shares a round that has begun",
+    file: "lib/engine/read/overlays.ts",
+    edits: [
+      {
+        search: "        this.#waiting = null;\n        return this.#strong();",
+        replace: "        return this.#strong().finally(() => (this.#waiting = null));",
+      },
+    ],
+    test: "test/engine/read/growing-overlay.test.ts",
+  },
+  {
+    name: "what was read of a backlog is good for ever",
+    file: "lib/engine/read/overlays.ts",
+    edits: [
+      { search: " && nowMs <= (this.#backlog.get(delta)?.goodUntilMs ?? nowMs)", replace: " && nowMs >= 0" },
+    ],
+    test: "test/engine/read/growing-overlay.test.ts",
+  },
+  {
+    name: "rows of a backlog that are kept are not counted",
+    file: "lib/engine/read/overlays.ts",
+    edits: [
+      { search: "this.#backlogBytes += laidOverBytes(read.rows);", replace: "this.#backlogBytes += 0;" },
+    ],
+    test: "test/engine/read/growing-overlay.test.ts",
+  },
   mutant(
     "a strong read shows what came too late to be acknowledged",
     "lib/engine/shard/deltas.ts",
@@ -1189,8 +1210,8 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "a view takes over what died of segments that it has no more",
     "lib/engine/read/view.ts",
-    "if (added.length > addedMax || segments.length - added.length < this.segments.length) return null;",
-    "if (added.length > addedMax) return null;",
+    "if (added.length > addedMost || segments.length - added.length < this.segments.length) return null;",
+    "if (added.length > addedMost) return null;",
   ),
   mutant(
     "what other segments supersede is not counted",

@@ -32,7 +32,7 @@ export const bounds: Bounds = {
   listedDeltas: 16_000,
   appliedDeltas: 20_000,
   batchDeltas: 2_000,
-  overlaidDeltas: 500,
+  overlaidDeltas: 8_000,
   lateDeltas: 1_000,
   piledFlats: 64,
   comparedPairs: 64,

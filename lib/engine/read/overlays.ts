@@ -2,7 +2,8 @@
  * Views of a shard with the backlog laid over them, for reads that promise writes.
  *
  * Strong reads LIST the deltas first and read the pointer second: a delta that vanished before the LIST was committed
- * before it, so the pointer read later covers it.
+ * before it, so the pointer read later covers it. What they have read of the backlog is kept while it is listed: the next one
+ * reads only what is new, and lays only that over its view anew (laid-over.ts).
  */
 
 import pLimit from "p-limit";
@@ -10,14 +11,13 @@ import { type ShardRef, shardName } from "../../core/format/keys.ts";
 import { bounds } from "../../core/model/bounds.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { SiltstoneError } from "../../core/model/errors.ts";
-import { type DeltaId, segmentId } from "../../core/model/ids.ts";
-import type { Row } from "../../core/model/row.ts";
-import type { OpenSegment } from "../../segment/open-segment.ts";
+import type { DeltaId } from "../../core/model/ids.ts";
 import type { World } from "../ports.ts";
-import { backlogOf, isCut, listDeltas, readDeltas } from "../shard/deltas.ts";
+import { backlogOf, type DeltaRows, isCut, isInBacklogOf, listDeltas, readDeltas } from "../shard/deltas.ts";
 import { whereabouts } from "../shard/quarantine.ts";
+import { LaidOver } from "./laid-over.ts";
 import type { NewestVersion } from "./newest-version.ts";
-import { heldBytes, laidOverBytes } from "./open-segments.ts";
+import { laidOverBytes } from "./open-segments.ts";
 import type { ShardViews } from "./shard-views.ts";
 import type { SnapshotView } from "./snapshot-view.ts";
 import type { View } from "./view.ts";
@@ -36,25 +36,25 @@ const retriesMax = 32;
  */
 const outrunVersions = 3;
 
-/** By delta, what one read has read of the backlog. */
-type KnownRows = Map<DeltaId, readonly Row[]>;
-
-/** The backlog as a segment, for reads of the same view with the same backlog. */
-interface Overlay {
-  readonly view: View;
-  readonly key: string;
-  readonly segment: OpenSegment;
-}
+/** By delta, what was read of the backlog. */
+type KnownRows = Map<DeltaId, DeltaRows>;
 
 export class Overlays {
   readonly #world: World;
   readonly #collection: Collection;
   readonly #ref: ShardRef;
-  readonly #views: ShardViews;
   readonly #newest: NewestVersion;
-  #overlay: Overlay | null = null;
-  /** Bytes of the backlog's rows that are becoming a segment. */
-  #comingBytes = 0;
+  /** What strong reads have read of the backlog: a delta never changes, so that the next one reads only what is new. */
+  readonly #backlog: KnownRows = new Map();
+  #backlogBytes = 0;
+  /** The backlog, and the deltas of tokens, laid over a view. */
+  readonly #whole: LaidOver;
+  readonly #named: LaidOver;
+  /** The view under which they were last looked through. */
+  #keptOver: View | null = null;
+  /** Strong reads take turns: those that wait for the one under way share the next. */
+  #running: Promise<unknown> = Promise.resolve();
+  #waiting: Promise<View> | null = null;
   /** Views with deltas laid over them: while these were read, another call may have refreshed the reader. */
   readonly #laidOverAtMs = new WeakMap<SnapshotView, number>();
 
@@ -66,31 +66,58 @@ export class Overlays {
     this.#world = world;
     this.#collection = collection;
     this.#ref = { collection: collection.name, shard };
-    this.#views = views;
     this.#newest = newest;
+    this.#whole = new LaidOver(views, world.clock);
+    this.#named = new LaidOver(views, world.clock);
   }
 
   /** Of the deltas that are laid over a view, or will be. */
   get bytes(): number {
-    return (this.#overlay === null ? 0 : heldBytes([this.#overlay.segment.segment])) + this.#comingBytes;
+    return this.#whole.bytes + this.#named.bytes + this.#backlogBytes;
   }
-  /** Of those that are not open yet. */
-  get comingBytes(): number {
-    return this.#comingBytes;
+  /** Of those that are no open segments: rows in memory. */
+  get rowBytes(): number {
+    return this.#whole.comingBytes + this.#named.comingBytes + this.#backlogBytes;
   }
   /** When what lies under the deltas of a view was last known to be the newest; null of a view without any. */
   asOfMsOf(view: SnapshotView): number | null {
     return this.#laidOverAtMs.get(view) ?? null;
   }
 
-  /** Retires the deltas that lie over another view than this one: they are most likely ingested by now. */
+  /** Lets go of the deltas that are part of this view; of all, where there is none. */
   keepOver(view: View | null): void {
-    if (this.#overlay?.view !== view) this.#dropOverlay();
+    if (view !== null && this.#keptOver === view) return;
+    this.#keptOver = view;
+    const isWaiting = view === null ? () => false : isInBacklogOf(view.manifest);
+    this.#forget(isWaiting);
+    this.#named.keepOnly(isWaiting);
+    this.#whole.leaveView();
+    this.#named.leaveView();
+  }
+
+  #forget(isWanted: (delta: DeltaId) => boolean): void {
+    this.#whole.keepOnly(isWanted);
+    for (const [delta, { rows }] of this.#backlog) {
+      if (isWanted(delta)) continue;
+      this.#backlog.delete(delta);
+      this.#backlogBytes -= laidOverBytes(rows);
+    }
   }
 
   /** A view that holds every write that was acknowledged before the call. */
-  async strong(): Promise<View> {
-    const known: KnownRows = new Map();
+  strong(): Promise<View> {
+    if (this.#waiting === null) {
+      const turn = this.#running.then(() => {
+        this.#waiting = null;
+        return this.#strong();
+      });
+      this.#waiting = turn;
+      this.#running = turn.catch(() => {});
+    }
+    return this.#waiting;
+  }
+
+  async #strong(): Promise<View> {
     for (let attempt = 0; attempt < attemptsMax; attempt++) {
       // A LIST from the very beginning would walk over the delete markers of all that was ever ingested.
       const { watermark, version } = (this.#newest.current ?? (await this.#newest.refreshed())).manifest;
@@ -104,14 +131,21 @@ export class Overlays {
       if (isCut(listed)) continue;
       if (pending.length > 0 && view.manifest.version >= version + outrunVersions) continue;
       const asOfMs = this.#newest.asOfMs;
-      const over = await this.#overlaid(
+      const over = await this.#overBacklog(
         view,
         pending.map(({ delta }) => delta),
-        known,
       );
       if (over !== null) return this.#remembered(over, view, asOfMs);
     }
     throw this.#outrun();
+  }
+
+  /** What is not listed any more, or too old by now to be applied, is forgotten; the latter is read again, and judged. */
+  #overBacklog(view: View, deltas: readonly DeltaId[]): Promise<View | null> {
+    const listed = new Set(deltas);
+    const nowMs = this.#world.clock.nowMs();
+    this.#forget((delta) => listed.has(delta) && nowMs <= (this.#backlog.get(delta)?.goodUntilMs ?? nowMs));
+    return this.#overlaid(view, deltas, this.#backlog, this.#whole);
   }
 
   /** A view that holds exactly the given deltas, ingested or laid over. Of the rest of it holds what `fresh` says. */
@@ -129,7 +163,7 @@ export class Overlays {
       const waiting = there.filter((delta) => !ingested.has(delta));
       if (waiting.length > 0 && view.manifest.version >= version + outrunVersions) continue;
       const asOfMs = this.#newest.asOfMs;
-      const over = await this.#overlaid(view, waiting, read);
+      const over = await this.#overlaid(view, waiting, read, this.#named);
       if (over !== null) return this.#remembered(over, view, asOfMs);
     }
     throw this.#outrun();
@@ -144,40 +178,22 @@ export class Overlays {
    * The view with the deltas over it; null when one of them is gone by now and the caller has to look again. What was read
    * by then is in `known`: looking again is quick, however small the batches are that a compactor takes meanwhile.
    */
-  async #overlaid(view: View, deltas: readonly DeltaId[], known: KnownRows): Promise<View | null> {
+  async #overlaid(
+    view: View,
+    deltas: readonly DeltaId[],
+    known: KnownRows,
+    laidOver: LaidOver,
+  ): Promise<View | null> {
     if (deltas.length === 0) return view;
-    const key = deltas.join();
-    if (this.#overlay?.key !== key || this.#overlay.view !== view) {
-      const unread = deltas.filter((delta) => !known.has(delta));
-      for (const read of await readDeltas(this.#world, this.#collection, this.#ref, unread)) {
-        if ("error" in read) throw read.error;
-        if (read.kind === "rows") known.set(read.delta, read.rows);
-      }
-      if (!deltas.every((delta) => known.has(delta))) return null;
-      const rows = deltas.flatMap((delta) => known.get(delta)!);
-      const segment = await this.#layOver(view, rows);
-      this.#dropOverlay();
-      this.#overlay = { view, key, segment };
+    const unread = deltas.filter((delta) => !known.has(delta));
+    for (const read of await readDeltas(this.#world, this.#collection, this.#ref, unread)) {
+      if ("error" in read) throw read.error;
+      if (read.kind !== "rows") continue;
+      known.set(read.delta, read);
+      if (known === this.#backlog) this.#backlogBytes += laidOverBytes(read.rows);
     }
-    return view.over(this.#overlay.segment, deltas);
-  }
-
-  async #layOver(view: View, rows: readonly Row[]): Promise<OpenSegment> {
-    const addedBytes = laidOverBytes(rows);
-    const viewBytes = heldBytes(view.manifest.segments) + addedBytes;
-    await this.#views.takeSpace({ viewBytes, addedBytes }, () => {
-      this.#comingBytes += addedBytes;
-    });
-    try {
-      return await this.#views.segments.openRows(segmentId(this.#world.clock.ulid()), rows);
-    } finally {
-      this.#comingBytes -= addedBytes;
-    }
-  }
-
-  #dropOverlay(): void {
-    if (this.#overlay !== null) this.#views.segments.retire(this.#overlay.segment);
-    this.#overlay = null;
+    if (!deltas.every((delta) => known.has(delta))) return null;
+    return laidOver.over(view, deltas, (delta) => known.get(delta)!.rows);
   }
 
   /** Which of the deltas, or of the names under which they were put again, are in the backlog; throws for one in quarantine. */
@@ -189,7 +205,7 @@ export class Overlays {
       for (const one of await readDeltas(this.#world, this.#collection, this.#ref, wanted)) {
         if ("error" in one) throw one.error;
         (one.kind === "rows" ? there : gone).push(one.delta);
-        if (one.kind === "rows") known.set(one.delta, one.rows);
+        if (one.kind === "rows") known.set(one.delta, one);
       }
       const limit = pLimit(looksAtOnce);
       const found = gone.map((delta) => limit(() => whereabouts(this.#world.store, this.#ref, delta)));

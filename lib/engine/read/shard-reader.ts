@@ -94,7 +94,7 @@ export class ShardReader {
   /** Of everything that is open or on its way. */
   get openBytes(): number {
     const coldBytes = this.#newest.cold.offer?.view.bytes ?? 0;
-    return this.#views.openBytes + coldBytes + this.#overlays.comingBytes;
+    return this.#views.openBytes + coldBytes + this.#overlays.rowBytes;
   }
   get isIdle(): boolean {
     return this.#readers === 0;

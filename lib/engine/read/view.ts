@@ -69,12 +69,14 @@ export class View implements SnapshotView {
     this.manifest = manifest;
     this.segments = segments;
     this.overlaid = overlaid;
-    this.#alive = (before === null ? null : before.#aliveWith(segments)) ?? aliveIn(segments);
+    // Pieces of a backlog are few, and come one by one: what was compared is remembered.
+    const addedMost = overlaid.length > 0 ? segments.length : addedMax;
+    this.#alive = (before === null ? null : before.#aliveWith(segments, addedMost)) ?? aliveIn(segments);
   }
 
-  /** This view with one more segment, of the backlog, over it. */
-  over(overlay: OpenSegment, deltas: readonly DeltaId[]): View {
-    return new View(this.manifest, [...this.segments, overlay], { overlaid: deltas, before: this });
+  /** This view with segments of the backlog over it. */
+  over(laidOver: readonly OpenSegment[], deltas: readonly DeltaId[]): View {
+    return new View(this.manifest, [...this.segments, ...laidOver], { overlaid: deltas, before: this });
   }
 
   get segmentCount(): number {
@@ -119,9 +121,9 @@ export class View implements SnapshotView {
   }
 
   /** What is alive in this view's segments and a few more; null where that is not what they are. */
-  #aliveWith(segments: readonly OpenSegment[]): Map<OpenSegment, Alive> | null {
+  #aliveWith(segments: readonly OpenSegment[], addedMost: number): Map<OpenSegment, Alive> | null {
     const added = segments.filter((segment) => !this.#alive.has(segment));
-    if (added.length > addedMax || segments.length - added.length < this.segments.length) return null;
+    if (added.length > addedMost || segments.length - added.length < this.segments.length) return null;
     const alive = new Map(this.#alive);
     for (const segment of added) {
       let own: Alive = segment.held;

@@ -79,12 +79,23 @@ export const endOf = (listed: readonly ListedDelta[]): DeltaId | null =>
  * acknowledged: no compactor ingests it, so no reader may read it either.
  */
 export function backlogOf(listed: readonly ListedDelta[], manifest: Manifest): ListedDelta[] {
-  const applied = new Set(manifest.applied);
-  return listed.filter(({ delta }) => delta > manifest.watermark && !applied.has(delta));
+  const isInBacklog = isInBacklogOf(manifest);
+  return listed.filter(({ delta }) => isInBacklog(delta));
 }
 
+/** The same of a name alone. */
+export function isInBacklogOf(manifest: Manifest): (delta: DeltaId) => boolean {
+  const applied = new Set(manifest.applied);
+  return (delta) => delta > manifest.watermark && !applied.has(delta);
+}
+
+export interface DeltaRows {
+  readonly rows: readonly Row[];
+  /** Until then it is within the horizon, and may be applied. */
+  readonly goodUntilMs: number;
+}
 export type ReadDelta =
-  | { readonly kind: "rows"; readonly delta: DeltaId; readonly rows: Row[] }
+  | ({ readonly kind: "rows"; readonly delta: DeltaId } & DeltaRows)
   /** Ingested, or put aside, since it was listed. */
   | { readonly kind: "gone"; readonly delta: DeltaId }
   | { readonly kind: "unreadable"; readonly delta: DeltaId; readonly error: SiltstoneError }
@@ -124,19 +135,17 @@ async function readDelta(
     try {
       const { header, rows } = decodeDelta(found.body, { key, delta });
       const madeMs = ulidTimeMs(header.writtenAs ?? delta);
+      const oldestMs = Math.min(header.createdAtMs, madeMs);
+      const beyondMs = horizonMsOf(collection);
       const fault =
         tooEarly(delta, found.modifiedMs) ??
         misfit(collection, shard, header) ??
         misfitVersion(collection, rows, Math.min(madeMs, found.modifiedMs)) ??
         // A clock that was set in between must not make it old (lib/core/policy/time-bounds.ts).
-        tooOld(
-          Math.min(header.createdAtMs, madeMs),
-          Math.min(askedMs, world.clock.nowMs()),
-          horizonMsOf(collection),
-        );
+        tooOld(oldestMs, Math.min(askedMs, world.clock.nowMs()), beyondMs);
       if (fault !== null) return unreadable(fault);
       const problem = misfitRow(collection, rows);
-      if (problem === null) return { kind: "rows", delta, rows };
+      if (problem === null) return { kind: "rows", delta, rows, goodUntilMs: oldestMs + beyondMs };
       const [part] = problem.field.split(".");
       return unreadable(`row ${problem.index} breaks a rule of its collection: its ${part}`, [problem]);
     } catch (error) {
