@@ -1,4 +1,5 @@
 /** QRY-10: strong reads read of the backlog what is new to them, however much waits, and lay over exactly what waits. */
+import { snapshotVersion } from "../../../lib/core/model/ids.ts";
 import { createCollection } from "../../../lib/engine/catalog/collections.ts";
 import { compact } from "../../../lib/engine/compact/compact.ts";
 import { rollback } from "../../../lib/engine/operate/rollback.ts";
@@ -88,7 +89,7 @@ test("a delta that a rollback took back is not shown by what a reader still has 
   await put("b");
   expect((await reader.count(strong)).count).toBe(3);
   await ingest();
-  await rollback(world, configuration, 0, 1);
+  await rollback(world, configuration, 0, snapshotVersion(1));
   await put("c");
   expect(await reader.count(strong)).toMatchObject({ count: 2, deltasOverlaid: 1 });
   await reader.close();
