@@ -18,7 +18,7 @@ constexpr size_t head_bytes = 96;
 constexpr size_t piece_bytes = 512 << 10;
 /** 2^64 nodes of M 2 have 64 layers. */
 constexpr int layers_max = 64;
-/** The largest squared norm that a vector may have (lib/core/vector.ts). */
+/** The largest squared norm that a vector may have (lib/core/model/vector.ts). */
 constexpr float squared_norm_max = 8.507059e37f * 1.0001f;
 /** What rounding makes of a squared norm of 1, and more. */
 constexpr float unit_slack = 0.001f;
