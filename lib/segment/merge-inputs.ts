@@ -11,8 +11,9 @@ import { ulidTimeMs } from "../core/model/ulid.ts";
 import { type VectorSpace, vectorProblem } from "../core/model/vector.ts";
 import type { Counts } from "../core/policy/staleness.ts";
 import { openCheckedRecords } from "./check-records.ts";
-import { type Clusters, idHash } from "./clusters.ts";
+import type { Clusters } from "./clusters.ts";
 import { Opened, VectorFile } from "./files.ts";
+import { idHash } from "./id-hash.ts";
 import {
   type StoredRow,
   type StoredTombstone,

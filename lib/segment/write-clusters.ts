@@ -12,8 +12,10 @@ import type { Collection, Metric } from "../core/model/collection.ts";
 import { normalise } from "../core/model/vector.ts";
 import { type BucketEntry, encodeBucket } from "./cluster-buckets.ts";
 import type { Clustering } from "./clustering.ts";
-import { bucketOfHash, bucketsFor, Clusters, encodeInvertedList, idHash } from "./clusters.ts";
+import { bucketsFor, Clusters } from "./clusters.ts";
 import { hashFile, Opened, shortageIn, VectorFile } from "./files.ts";
+import { bucketOfHash, idHash } from "./id-hash.ts";
+import { encodeInvertedList } from "./inverted-list.ts";
 import { arraysOf, openRecords, type StoredTombstone, storedTombstones } from "./records-db.ts";
 
 /** A cluster of more rows (the same vector very often, say) becomes several inverted lists, as each is fetched whole. */

@@ -1076,19 +1076,19 @@ export const mutants: readonly Mutant[] = [
   ),
   mutant(
     "shadows computed from one side only",
-    "lib/segment/open-segment.ts",
+    "lib/segment/shadowed-rows.ts",
     "if (smallDies && labelSmall !== null) inSmall.push(labelSmall);",
     "if (smallDies && labelSmall !== null && small === null) inSmall.push(labelSmall);",
   ),
   mutant(
     "a delete does not shadow",
-    "lib/segment/open-segment.ts",
-    `        ["rows", "tombstones"],\n        ["tombstones", "rows"],\n`,
+    "lib/segment/shadowed-rows.ts",
+    `      ["rows", "tombstones"],\n      ["tombstones", "rows"],\n`,
     "",
   ),
   {
     name: "equally near rows are cut by their places in a segment",
-    file: "lib/segment/open-segment.ts",
+    file: "lib/segment/vector-search.ts",
     edits: [
       {
         search: "if (this.#ranks === null && hits[wanted]?.distance === hits[wanted - 1]!.distance) {",
@@ -1977,7 +1977,7 @@ export const mutants: readonly Mutant[] = [
   ),
   mutant(
     "vectors of a flat segment are searched as they come",
-    "lib/segment/open-segment.ts",
+    "lib/segment/vector-search.ts",
     "if (problem !== null) throw corrupt(path, `row ${start / dims} ${problem}`);",
     "",
     forgedRecords,
@@ -2005,7 +2005,7 @@ export const mutants: readonly Mutant[] = [
   ),
   mutant(
     "numbers of clusters.bin are whatever they say",
-    "lib/segment/clusters.ts",
+    "lib/segment/inverted-list.ts",
     "if (!allFinite(scales) || !allFinite(squaredDistances))",
     "if (rows < 0)",
     forgedRecords,

@@ -20,7 +20,6 @@ import {
   quarantinedDeltaKey,
   type ShardRef,
   segmentKey,
-  segmentOfKey,
   segmentPrefix,
 } from "../../core/format/keys.ts";
 import type { Manifest, Segment } from "../../core/format/manifest.ts";
@@ -30,41 +29,26 @@ import type { DeltaId, SegmentId } from "../../core/model/ids.ts";
 import { compareOrder, type Row } from "../../core/model/row.ts";
 import { ulidTimeMs } from "../../core/model/ulid.ts";
 import { mergeLimits } from "../../core/policy/merge-plan.ts";
-import { surveyMs } from "../../core/policy/time-bounds.ts";
 import { openCheckedRecords } from "../../segment/check-records.ts";
 import { withFolder } from "../../segment/files.ts";
 import { type Write, writesOf } from "../../segment/records-db.ts";
 import type { World } from "../ports.ts";
 import { tombstoneKeepMsOf } from "../shard/deltas.ts";
 import { readHead } from "../shard/head.ts";
-import {
-  commitTimeMs,
-  listManifests,
-  listPins,
-  nameOf,
-  publishedChain,
-  readManifest,
-} from "../shard/history.ts";
 import { listQuarantine } from "../shard/quarantine.ts";
-import { defaultRetention, goneMs } from "../shard/retention.ts";
 import { fetchSegment } from "../shard/segment-transfer.ts";
+import { type Held, heldSegments, surveyedMs, versionGoneMs, whenErased } from "./held-segments.ts";
 
 const dayMs = 24 * 60 * 60_000;
 /** Read whole into memory; a larger records.db of a segment that no version names counts as one that cannot be read. */
 const unnamedBytesMax = 1024 ** 3;
 
-/** Until a collector comes round to an idle shard. */
-const surveyedMs = 2 * surveyMs;
-const versionGoneMs = goneMs(defaultRetention);
 /**
  * So long after a delete was acknowledged no object holds what was written before: its row is counted as stale, the segment is
  * rebuilt without it, the last version with the old one grows old; and a day for the compactor to get round to each. Pins
  * and quarantine keep it for longer, and only they do.
  */
 export const erasedMs = mergeLimits.uncountedMsMax + mergeLimits.staleMsMax + versionGoneMs + dayMs;
-
-/** What readers see goes with the deletion. */
-const whenErased = Number.POSITIVE_INFINITY;
 
 export interface Trace {
   /** The object; of a segment the folder. */
@@ -94,13 +78,6 @@ export async function findTraces(
   return new Survey(world, collection, { collection: collection.name, shard }, ids).run();
 }
 
-interface Held {
-  readonly segment: Segment | null;
-  readonly isCurrent: boolean;
-  readonly by: string[];
-  goneByMs: number | null;
-}
-
 class Survey {
   readonly #world: World;
   readonly #collection: Collection;
@@ -118,7 +95,7 @@ class Survey {
 
   async run(): Promise<Erasure> {
     const head = (await readHead(this.#world.store, this.#collection, this.#ref.shard)).manifest;
-    const held = await this.#heldSegments(head);
+    const held = await heldSegments(this.#world, this.#ref, head);
     for (const [id, one] of held) await this.#lookIntoSegment(id, one);
     await this.#lookIntoDeltas(head);
     await this.#lookIntoQuarantine();
@@ -142,31 +119,6 @@ class Survey {
     // A forgotten tombstone was made longer ago than they are kept.
     if (write === undefined) return nowMs - tombstoneKeepMsOf(this.#collection);
     return write.isDelete ? ulidTimeMs(write.delta) : nowMs;
-  }
-
-  /** Every segment of which there is an object, with what keeps it. */
-  async #heldSegments(head: Manifest): Promise<Map<SegmentId, Held>> {
-    const { store } = this.#world;
-    const held = new Map<SegmentId, Held>();
-    for await (const page of store.list(segmentPrefix(this.#ref))) {
-      for (const { key } of page) {
-        const id = segmentOfKey(this.#ref, key);
-        if (id === null || held.has(id)) continue;
-        const goneByMs = ulidTimeMs(id) + defaultRetention.orphanMs + surveyedMs;
-        held.set(id, { segment: null, isCurrent: false, by: [], goneByMs });
-      }
-    }
-    const names = await listManifests(store, this.#ref);
-    const chain = await publishedChain(store, { manifest: head }, names);
-    const pins = await listPins(store, this.#ref);
-    const place = new Map(chain.map((manifest, i) => [nameOf(manifest), i]));
-    for (const name of names) {
-      const i = place.get(nameOf(name)) ?? null;
-      const manifest = i === null ? await readManifest(store, this.#ref, name) : chain[i]!;
-      const pinned = pins.filter((pin) => nameOf(pin) === nameOf(name)).map((pin) => pin.name);
-      for (const segment of manifest.segments) hold(held, segment, keeperOf(manifest, { chain, i, pinned }));
-    }
-    return held;
   }
 
   async #lookIntoSegment(id: SegmentId, { segment, isCurrent, by, goneByMs }: Held): Promise<void> {
@@ -274,57 +226,6 @@ class Survey {
     const known = this.#newest.get(write.id);
     if (known === undefined || compareOrder(write, known) > 0) this.#newest.set(write.id, write);
   }
-}
-
-interface Keeper {
-  readonly by: readonly string[];
-  readonly isCurrent: boolean;
-  readonly goneByMs: number | null;
-}
-
-/** What keeps a manifest, and with it its segments; `i` is its place in the chain of published versions. */
-function keeperOf(
-  manifest: Manifest,
-  {
-    chain,
-    i,
-    pinned,
-  }: { readonly chain: readonly Manifest[]; readonly i: number | null; readonly pinned: readonly string[] },
-): Keeper {
-  const isCurrent = i === 0;
-  const name = isCurrent ? "the current version" : `version ${manifest.version}`;
-  const pins = pinned.map((pin) => `pin ${pin}`);
-  if (isCurrent || pins.length > 0)
-    return { by: [name, ...pins], isCurrent, goneByMs: pins.length > 0 ? null : whenErased };
-  // One that a crash left, or that was pinned before the chain ended.
-  if (i === null)
-    return {
-      by: [name],
-      isCurrent,
-      goneByMs: commitTimeMs(manifest) + defaultRetention.orphanMs + surveyedMs,
-    };
-  const goneByMs =
-    i === 1
-      ? commitTimeMs(chain[0]!) + versionGoneMs
-      : commitTimeMs(chain[i - 2]!) + defaultRetention.keptMsMax;
-  return { by: [name], isCurrent, goneByMs: goneByMs + surveyedMs };
-}
-
-function hold(held: Map<SegmentId, Held>, segment: Segment, keeper: Keeper): void {
-  const before = held.get(segment.id);
-  // A name alone holds nothing.
-  if (before === undefined) return;
-  const isFirst = before.segment === null;
-  const goneByMs =
-    keeper.goneByMs === null || before.goneByMs === null
-      ? null
-      : Math.max(keeper.goneByMs, isFirst ? 0 : before.goneByMs);
-  held.set(segment.id, {
-    segment,
-    isCurrent: keeper.isCurrent || before.isCurrent,
-    by: [...before.by, ...keeper.by],
-    goneByMs,
-  });
 }
 
 /** Null when it cannot be read. */

@@ -11,7 +11,8 @@ import { corrupt } from "../../core/model/errors.ts";
 import type { RowOrder } from "../../core/model/row.ts";
 import { vectorProblem } from "../../core/model/vector.ts";
 import { type ClusterRecord, decodeBucket } from "../../segment/cluster-buckets.ts";
-import type { Clusters, NearRow } from "../../segment/clusters.ts";
+import type { Clusters } from "../../segment/clusters.ts";
+import type { NearRow } from "../../segment/inverted-list.ts";
 import type { ObjectStore } from "../ports.ts";
 import { fetchClusters, fetchRange } from "../shard/segment-transfer.ts";
 

@@ -13,7 +13,8 @@ import type { Filter } from "../../core/model/filter.ts";
 import type { DeltaId } from "../../core/model/ids.ts";
 import { compareOrder, type RowOrder } from "../../core/model/row.ts";
 import { NewestWrites } from "../../segment/newest-writes.ts";
-import type { Alive, AnswerRow, OpenSegment } from "../../segment/open-segment.ts";
+import type { AnswerRow, OpenSegment } from "../../segment/open-segment.ts";
+import type { Alive } from "../../segment/vector-search.ts";
 import type { Found, Hit, SearchOptions, SnapshotView } from "./snapshot-view.ts";
 
 /** A live row of an open segment, which is read when it goes into an answer. */

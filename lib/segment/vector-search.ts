@@ -1,0 +1,153 @@
+/**
+ * The nearest of a segment's rows: by its graph where that is cheaper than exact search and finds enough, exactly otherwise
+ * (search-cost.ts). Equally near rows are told apart by their ids.
+ */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Segment } from "../core/format/manifest.ts";
+import type { Collection } from "../core/model/collection.ts";
+import { corrupt } from "../core/model/errors.ts";
+import { normalised, vectorProblem } from "../core/model/vector.ts";
+import { exactRows, type Graph, type Hit } from "./graph.ts";
+import { efFor, efsBeforeExact, visitsMax } from "./search-cost.ts";
+
+/** The rows of a segment that are alive in a view. */
+export interface Alive {
+  readonly rows: number;
+  /** A byte for each label, 1 where it is alive; null when every slot of the segment is. */
+  readonly bytes: Uint8Array | null;
+}
+
+interface Query {
+  readonly query: Float32Array;
+  readonly k: number;
+}
+
+export class VectorSearch {
+  readonly #collection: Collection;
+  readonly #segment: Segment;
+  readonly #graph: Graph | null;
+  /** Packed, of unit length for cosine: flat segments only. */
+  readonly #vectors: Float32Array | null;
+  readonly #readRanks: () => Uint32Array;
+  /** Each label's place in the order of ids; null until a query needs it. */
+  #ranks: Uint32Array | null = null;
+
+  /** Throws `corrupt` when the vectors of a flat segment are not what the manifest says. */
+  constructor(
+    folder: string,
+    collection: Collection,
+    segment: Segment,
+    { graph, readRanks }: { readonly graph: Graph | null; readonly readRanks: () => Uint32Array },
+  ) {
+    this.#collection = collection;
+    this.#segment = segment;
+    this.#graph = graph;
+    this.#readRanks = readRanks;
+    this.#vectors = graph === null ? residentVectors(folder, collection, segment.slots) : null;
+  }
+
+  close(): void {
+    this.#graph?.close();
+  }
+
+  /**
+   * The k nearest live rows, nearest first, equally near ones in the order of their ids; fewer only when there are fewer.
+   * `query` is of unit length for cosine. `labels` (ascending, live) restricts the search.
+   */
+  nearest(query: Float32Array, k: number, alive: Alive, labels: Uint32Array | null): Hit[] {
+    const rows = labels?.length ?? alive.rows;
+    const wanted = Math.min(k, rows);
+    if (wanted === 0) return [];
+    // Ids are looked at only where the cut goes through rows that are equally near, which one more than wanted tells.
+    const asked = { query, k: Math.min(wanted + 1, rows) };
+    const hits = this.#find(asked, alive, labels);
+    if (this.#ranks === null && hits[wanted]?.distance === hits[wanted - 1]!.distance) {
+      this.#ranks = this.#readRanks();
+      return this.#find(asked, alive, labels).slice(0, wanted);
+    }
+    return hits.slice(0, wanted);
+  }
+
+  #find(asked: Query, alive: Alive, labels: Uint32Array | null): Hit[] {
+    return (
+      (this.#graph === null
+        ? null
+        : labels === null
+          ? this.#byGraph(this.#graph, asked, alive)
+          : this.#matchesByGraph(this.#graph, asked, alive, labels)) ?? this.#exactly(asked, alive, labels)
+    );
+  }
+
+  /** Null where exact search should answer. */
+  #byGraph(graph: Graph, { query, k }: Query, { rows, bytes }: Alive): Hit[] | null {
+    const ef = efFor(k, this.#collection.index.efSearch);
+    const visits = visitsMax(rows);
+    // Dead rows are walked through, and not counted.
+    if ((ef * this.#segment.slots) / rows > visits) return null;
+    const asked = { k, ef, visitsMax: visits, accepted: bytes, ranks: this.#ranks };
+    const hits = graph.search(query, asked);
+    // After much deleting, a search now and then finds fewer than there are.
+    return hits?.length === k ? hits : null;
+  }
+
+  /** Of a graph's `labels`, what it finds anyway, as long as enough of that is among them. */
+  #matchesByGraph(graph: Graph, { query, k }: Query, { bytes }: Alive, labels: Uint32Array): Hit[] | null {
+    const { slots } = this.#segment;
+    const search = { wanted: k, matching: labels.length, slots, efSearch: this.#collection.index.efSearch };
+    for (const ef of efsBeforeExact(search)) {
+      const asked = { k: ef, ef, visitsMax: visitsMax(slots), accepted: bytes, ranks: this.#ranks };
+      const hits = graph.search(query, asked);
+      if (hits === null) return null;
+      const matches = hits.filter(({ label }) => holds(labels, label));
+      if (matches.length >= k) return matches.slice(0, k);
+    }
+    return null;
+  }
+
+  #exactly({ query, k }: Query, { bytes }: Alive, labels: Uint32Array | null): Hit[] {
+    const ranks = this.#ranks;
+    if (this.#graph !== null) return this.#graph.exact(query, { k, ranks }, labels ?? this.#labelsIn(bytes));
+    const scanned = labels ?? (bytes === null ? null : this.#labelsIn(bytes));
+    return exactRows(this.#vectors!, this.#collection.metric, { query, k, ranks, labels: scanned });
+  }
+
+  #labelsIn(bytes: Uint8Array | null): Uint32Array {
+    const all = Uint32Array.from({ length: this.#segment.slots }, (_, label) => label);
+    return bytes === null ? all : all.filter((label) => bytes[label] === 1);
+  }
+
+  /** As searches see it: of unit length for cosine. */
+  vector(label: number): Float32Array {
+    const { dims } = this.#collection;
+    return this.#graph?.row(label) ?? this.#vectors!.slice(label * dims, (label + 1) * dims);
+  }
+}
+
+/** Whether `labels`, ascending, has this one. */
+function holds(labels: Uint32Array, label: number): boolean {
+  let [start, limit] = [0, labels.length];
+  while (start < limit) {
+    const middle = (start + limit) >>> 1;
+    if (labels[middle]! < label) start = middle + 1;
+    else limit = middle;
+  }
+  return labels[start] === label;
+}
+
+function residentVectors(folder: string, collection: Collection, slots: number): Float32Array {
+  const { dims, metric } = collection;
+  const path = join(folder, "vectors.f32");
+  const bytes = readFileSync(path);
+  if (bytes.length !== slots * dims * 4)
+    throw corrupt(path, `it has ${bytes.length} bytes for ${slots} × ${dims}`);
+  const vectors = new Float32Array(bytes.buffer, bytes.byteOffset, slots * dims);
+  const searched = metric === "cosine" ? new Float32Array(vectors.length) : vectors;
+  for (let start = 0; start < vectors.length; start += dims) {
+    const vector = vectors.subarray(start, start + dims);
+    const problem = vectorProblem(collection, vector);
+    if (problem !== null) throw corrupt(path, `row ${start / dims} ${problem}`);
+    if (metric === "cosine") searched.set(normalised(vector), start);
+  }
+  return searched;
+}
