@@ -6,6 +6,7 @@ import { listCollections } from "../../lib/engine/catalog/collections.ts";
 import { runNote } from "../../lib/engine/compact/run-summary.ts";
 import { Faults } from "../../lib/engine/faults.ts";
 import { type ShardStatus, shardStatus } from "../../lib/engine/operate/status.ts";
+import type { World } from "../../lib/engine/ports.ts";
 import { Strangers, seeBesideShards } from "../../lib/engine/shard/strangers.ts";
 import { openCollection, shardsOf } from "./arguments.ts";
 import { unreadableAdvice, unreadableOf } from "./collection-commands.ts";
@@ -15,6 +16,11 @@ import type { Runner } from "./runner.ts";
 import type { Session } from "./session.ts";
 import { adviceFor, adviceForRun, adviceForStrangers } from "./status-advice.ts";
 import { bytes, duration, moment, table } from "./text.ts";
+
+const head = [
+  ...["SHARD", "VERSION", "PUBLISHED", "SEGMENTS", "ROWS", "SIZE"],
+  ...["BACKLOG", "OLDEST", "QUARANTINE", "LEASE", "LAST RUN"],
+];
 
 /** Shards looked at side by side. */
 const concurrency = 8;
@@ -31,9 +37,8 @@ export function addStatusCommand(program: Command, run: Runner): void {
     .action(run(status));
 }
 
-async function status(session: Session, name: string | undefined): Promise<Outcome> {
-  const deployment = await session.open();
-  const { world } = deployment;
+/** What there is of one collection, or of all. */
+async function lookAround(session: Session, world: World, name: string | undefined) {
   const { collections, unreadable, strangers } =
     name === undefined
       ? await listCollections(world.store)
@@ -55,19 +60,19 @@ async function status(session: Session, name: string | undefined): Promise<Outco
     );
   await Promise.all(collections.map((collection) => limit(() => seeBeside(collection))));
   faults.throwUnexpected();
+  return { collections, unreadable, shards, lastRun, faults: faults.list, strangers: seen.found };
+}
+
+async function status(session: Session, name: string | undefined): Promise<Outcome> {
+  const { stage, world } = await session.open();
+  const { collections, unreadable, ...found } = await lookAround(session, world, name);
+  const { shards, lastRun, faults, strangers } = found;
   if (collections.length + unreadable.length === 0) {
     return {
-      value: {
-        environment: deployment.stage,
-        lastRun,
-        shards,
-        unreadable: [],
-        strangers: seen.found,
-        advice: [],
-      },
+      value: { environment: stage, lastRun, shards, unreadable: [], strangers, advice: [] },
       text: "there are no collections",
       next: [
-        ...adviceForStrangers(seen.found),
+        ...adviceForStrangers(strangers),
         "make one: silt collection create docs --dims 384 --metric cosine",
       ],
     };
@@ -75,40 +80,27 @@ async function status(session: Session, name: string | undefined): Promise<Outco
   const nowMs = world.clock.nowMs();
   const advice = [
     ...unreadable.map(unreadableAdvice),
-    ...faults.list.map(({ part, message }) => `${part} cannot be read: ${message}`),
+    ...faults.map(({ part, message }) => `${part} cannot be read: ${message}`),
     ...adviceForRun(lastRun, new Set(unreadable.map((one) => `collection ${one.name}`))),
     ...shards.flatMap(adviceFor),
-    ...adviceForStrangers(seen.found),
+    ...adviceForStrangers(strangers),
   ];
   const wrong = [
     ...unreadable.map(({ error }) => error),
-    ...faults.list,
+    ...faults,
     ...shards.flatMap((shard) => shard.faults),
-  ];
-  const head = [
-    "SHARD",
-    "VERSION",
-    "PUBLISHED",
-    "SEGMENTS",
-    "ROWS",
-    "SIZE",
-    "BACKLOG",
-    "OLDEST",
-    "QUARANTINE",
-    "LEASE",
-    "LAST RUN",
   ];
   return {
     value: {
-      environment: deployment.stage,
+      environment: stage,
       lastRun,
       shards,
       unreadable: unreadable.map(unreadableOf),
-      strangers: seen.found,
+      strangers,
       advice,
     },
     text: [
-      `${deployment.stage}, ${moment(new Date(nowMs).toISOString())}; compactor: ${runText(lastRun, nowMs)}`,
+      `${stage}, ${moment(new Date(nowMs).toISOString())}; compactor: ${runText(lastRun, nowMs)}`,
       "",
       table(head, [
         ...shards.map((shard) => rowOf(shard, nowMs)),

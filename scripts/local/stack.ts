@@ -10,6 +10,7 @@
  */
 import type { ChildProcess } from "node:child_process";
 import { mkdirSync } from "node:fs";
+import type { Server } from "node:http";
 import { join } from "node:path";
 import { createDynamoDbProxy, dynamoDbCommand } from "./dynamodb.ts";
 import { Guardian } from "./guardian.ts";
@@ -86,6 +87,8 @@ export async function startLocalStack(options: LocalStackOptions): Promise<Local
   }
 }
 
+const urlAt = (port: number): string => `http://127.0.0.1:${port}`;
+
 /** Starts everything in order; `started` gets what ends each part, also when a later one fails. */
 async function startParts(
   options: LocalStackOptions,
@@ -101,22 +104,19 @@ async function startParts(
     sqs: await freePort(ports.sqs),
     dynamodb: await freePort(ports.dynamodb),
   };
-  const services = {
-    s3: `http://127.0.0.1:${taken.s3}`,
-    sqs: `http://127.0.0.1:${taken.sqs}`,
-    dynamodb: `http://127.0.0.1:${taken.dynamodb}`,
-  };
+  const services = { s3: urlAt(taken.s3), sqs: urlAt(taken.sqs), dynamodb: urlAt(taken.dynamodb) };
   const urlPorts = await holdUrlPorts(template, ports.functionUrl);
   started.push(async () => {
     for (const held of urlPorts.values()) await held.release();
   });
-  const urlOf = ({ port }: HeldPort) => `http://127.0.0.1:${port}/`;
   const plan = planStack({
     stackName,
     template,
     codeFolders,
     region,
-    functionUrls: Object.fromEntries([...urlPorts].map(([logicalId, held]) => [logicalId, urlOf(held)])),
+    functionUrls: Object.fromEntries(
+      [...urlPorts].map(([logicalId, held]) => [logicalId, `${urlAt(held.port)}/`]),
+    ),
     sqsEndpoint: services.sqs,
   });
   const watch = (child: ChildProcess) => guardian.watch(child);
@@ -125,13 +125,7 @@ async function startParts(
   const { faultInjection } = options;
   const servers = createServers({ stateDir, region, plan, ports: taken, dynamodb, faultInjection, watch });
   started.push(...Object.values(servers).map((server) => () => server.stop()));
-  const proxy = createDynamoDbProxy(dynamodb, access, region);
-  if ((await listen(proxy, taken.dynamodb)) !== taken.dynamodb)
-    throw new Error(`The port ${taken.dynamodb} was taken while the stack started; start it again.`);
-  started.push(async () => {
-    proxy.closeAllConnections();
-    proxy.close();
-  });
+  started.push(await startProxy(createDynamoDbProxy(dynamodb, access, region), taken.dynamodb));
   await Promise.all(Object.values(servers).map((server) => server.start()));
   const lambda = await LambdaHost.start({
     port: ports.lambda,
@@ -157,25 +151,45 @@ async function startParts(
   writeState(stateDir, state);
   if (options.scheduleEveryMs !== null) lambda.startSchedules(plan.schedules, options.scheduleEveryMs);
   return {
-    endpoints: state.endpoints,
+    ...describe(state, plan),
+    lambda,
+    pid: (service) => servers[service].pid,
+    setFaultInjection: (faultInjection) => sendFaultInjection(services.s3, faultInjection),
+  };
+}
+
+/** Answers what stops it. */
+async function startProxy(proxy: Server, port: number): Promise<() => Promise<void>> {
+  if ((await listen(proxy, port)) !== port)
+    throw new Error(`The port ${port} was taken while the stack started; start it again.`);
+  return async () => {
+    proxy.closeAllConnections();
+    proxy.close();
+  };
+}
+
+/** What callers of a running stack need to know of it. */
+function describe(
+  { region, endpoints, outputs, functionUrls }: LocalState,
+  plan: StackPlan,
+): Omit<LocalStack, "stop" | "lambda" | "pid" | "setFaultInjection"> {
+  return {
+    endpoints,
     region,
-    outputs: state.outputs,
-    functionUrls: state.functionUrls,
+    outputs,
+    functionUrls,
     functions: plan.functions.map(({ name }) => name),
     buckets: plan.buckets.map(({ name }) => name),
     tables: plan.tables.map(({ name }) => name),
     queues: plan.queues.map(({ url }) => url),
-    lambda,
     environment: {
-      ...endpointVariables(services),
-      AWS_ENDPOINT_URL_LAMBDA: lambda.endpoint,
+      ...endpointVariables(endpoints),
+      AWS_ENDPOINT_URL_LAMBDA: endpoints.lambda,
       AWS_REGION: region,
       AWS_DEFAULT_REGION: region,
       AWS_ACCESS_KEY_ID: "local",
       AWS_SECRET_ACCESS_KEY: "local",
     },
-    pid: (service) => servers[service].pid,
-    setFaultInjection: (faultInjection) => sendFaultInjection(services.s3, faultInjection),
   };
 }
 

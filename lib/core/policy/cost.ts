@@ -114,7 +114,8 @@ export const shardsOf = ({ vectors, dims }: Workload): number =>
 export const queryGroups = (workload: Workload): number =>
   Math.max(1, Math.ceil((workload.vectors * rowBytes(workload)) / functionCacheBytesMax));
 
-export function monthlyCost(workload: Workload): CostLine[] {
+/** What the store does in a month, by what it is charged for. */
+function monthlyUse(workload: Workload) {
   const { vectors, writes, queries, ingestSeconds } = workload;
   const stored = vectors * (rowBytes(workload) + clusterBytes(workload));
   const shards = shardsOf(workload);
@@ -131,7 +132,6 @@ export function monthlyCost(workload: Workload): CostLine[] {
   const upkeepLooks = turns(upkeepRuns, busyUpkeeps, sweepSeconds);
   const surveys = Math.max(0, (secondsOfMonth / surveySeconds) * shards - busyUpkeeps);
   const merged = writes * rowBytes(workload) * measured.writeAmplification;
-  const perGbSecond = prices[workload.architecture === "arm" ? "lambdaGbSecondArm" : "lambdaGbSecondX86"];
   const coldBytes = vectors * residentRowBytes(workload);
   const groups = queryGroups(workload);
   // Of all groups together, and of the function that asks them and waits.
@@ -158,6 +158,18 @@ export function monthlyCost(workload: Workload): CostLine[] {
     workload.coldStarts * (coldBytes / partBytes + 3 * shards);
   const insertSeconds =
     ((writes * measured.insertionsPerRow) / measured.insertRowsPerSecond) * (workload.dims / 384);
+  return {
+    ...{ stored, calls, deltas, runs, upkeepRuns, busyRuns, busyUpkeeps, surveys },
+    ...{ coldBytes, groups, queryGb, puts, lists, gets, insertSeconds },
+  };
+}
+
+export function monthlyCost(workload: Workload): CostLine[] {
+  const { stored, calls, deltas, runs, upkeepRuns, busyRuns, busyUpkeeps, surveys, ...use } =
+    monthlyUse(workload);
+  const { coldBytes, groups, queryGb, puts, lists, gets, insertSeconds } = use;
+  const { queries } = workload;
+  const perGbSecond = prices[workload.architecture === "arm" ? "lambdaGbSecondArm" : "lambdaGbSecondX86"];
   const lambdaSeconds = (what: string, gb: number, seconds: number, invocations: number): CostLine => ({
     service: "Lambda",
     what,

@@ -15,20 +15,19 @@ export interface S3Operation {
   readonly copySource?: { readonly bucket: string; readonly key: string };
 }
 
+const bucketArn = (bucket: string): string => `arn:aws:s3:::${bucket}`;
 const objectArn = (bucket: string, key: string): string => `arn:aws:s3:::${bucket}/${key}`;
 
 export function askedOfS3(request: S3Operation): Asked[] {
   const { operation, bucket, key, query, headers } = request;
   const ofBucket = (action: string, context = {}): Asked => ({
     action,
-    resource: `arn:aws:s3:::${bucket}`,
+    resource: bucketArn(bucket),
     context,
   });
-  const ofObject = (action: string, context = {}): Asked => ({
-    action,
-    resource: objectArn(bucket, key),
-    context,
-  });
+  const ofObject = (action: string, context = {}): Asked => {
+    return { action, resource: objectArn(bucket, key), context };
+  };
   const versioned = (action: string): string => (query.has("versionId") ? `${action}Version` : action);
   switch (operation) {
     case "GetObject":
@@ -58,16 +57,13 @@ export function askedOfS3(request: S3Operation): Asked[] {
       return [ofBucket("s3:ListBucketMultipartUploads")];
     case "HeadBucket":
       return [ofBucket("s3:ListBucket")];
+    // Rights of their own names.
     case "GetBucketLocation":
-      return [ofBucket("s3:GetBucketLocation")];
     case "GetBucketVersioning":
-      return [ofBucket("s3:GetBucketVersioning")];
     case "PutBucketVersioning":
-      return [ofBucket("s3:PutBucketVersioning")];
     case "CreateBucket":
-      return [ofBucket("s3:CreateBucket")];
     case "DeleteBucket":
-      return [ofBucket("s3:DeleteBucket")];
+      return [ofBucket(`s3:${operation}`)];
     case "ListBuckets":
       return [{ action: "s3:ListAllMyBuckets", resource: "arn:aws:s3:::*" }];
     default:
