@@ -3,6 +3,8 @@ import { invalid } from "../core/model/errors.ts";
 import { type InputFile, type Inputs, openInputs } from "./inputs.ts";
 import type { ImportSource } from "./source.ts";
 import { ArrowFiles } from "./sources/arrow.ts";
+import { ChromaFolder } from "./sources/chroma-folder.ts";
+import { ChromaServer } from "./sources/chroma-server.ts";
 import { CsvFiles } from "./sources/csv.ts";
 import { FixedRows } from "./sources/fixed-rows.ts";
 import { JsonLines, recordJsonLines } from "./sources/jsonl.ts";
@@ -12,6 +14,8 @@ import { ParquetFiles } from "./sources/parquet.ts";
 export interface SourceWorld extends Inputs {
   /** Where keys and passwords come from. */
   readonly environment: Readonly<Record<string, string | undefined>>;
+  /** What is whole will do, where a source is damaged. */
+  readonly incomplete: boolean;
 }
 
 interface Kind {
@@ -35,6 +39,18 @@ const ofFiles = (
   },
 });
 
+const isUrl = (location: string): boolean => /^https?:\/\//.test(location);
+
+const chroma: Kind = {
+  location: "a persistent directory, or http://HOST:PORT; #COLLECTION behind it where there are several",
+  async open({ environment, incomplete }, location) {
+    if (isUrl(location)) return new ChromaServer(location, environment);
+    const at = location.indexOf("#");
+    const [folder, name] = at < 0 ? [location, null] : [location.slice(0, at), location.slice(at + 1)];
+    return ChromaFolder.open(folder, name, { incomplete });
+  },
+};
+
 export const kinds: Readonly<Record<string, Kind>> = {
   jsonl: ofFiles([".jsonl", ".ndjson"], (files) => new JsonLines(files)),
   records: ofFiles([".jsonl", ".ndjson"], recordJsonLines),
@@ -43,6 +59,7 @@ export const kinds: Readonly<Record<string, Kind>> = {
   npy: ofFiles([".npy"], (files) => new FixedRows(files, "npy")),
   parquet: ofFiles([".parquet"], (files) => ParquetFiles.open(files)),
   arrow: ofFiles([".arrow", ".arrows", ".feather"], ArrowFiles.open),
+  chroma,
 };
 
 export async function openSource(world: SourceWorld, from: string): Promise<ImportSource> {

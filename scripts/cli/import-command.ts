@@ -45,6 +45,7 @@ export interface ImportArguments {
   readonly deriveIds?: string;
   readonly namespace?: string;
   readonly limit?: number;
+  readonly incomplete?: boolean;
   readonly wait?: boolean;
   readonly verify?: boolean;
 }
@@ -84,6 +85,7 @@ export function addImportCommand(program: Command, run: Runner): void {
     )
     .option("--namespace <text>", "only the rows of this namespace")
     .option("--limit <n>", "only the first n lines", integer(1, Number.MAX_SAFE_INTEGER))
+    .option("--incomplete", "of a damaged source, import what is whole; the rest goes to the rejects file")
     .option("--wait", "until everything written is ingested, and seen by every reader")
     .option("--verify", "then read the source again, and compare it with what the collection answers")
     .addHelpText("after", `\nKinds:\n${locations.join("\n")}`)
@@ -94,6 +96,7 @@ async function runImport(session: Session, name: string, options: ImportArgument
   const world: SourceWorld = {
     stdin: session.stdin,
     environment: process.env,
+    incomplete: options.incomplete ?? false,
     bucketFiles: async () => (await session.open()).bucketFiles,
   };
   // What cannot be read is an error before AWS is asked.

@@ -44,6 +44,7 @@ const bucketFiles = new MemoryBucketFiles();
 const world = {
   stdin: (async function* () {})() as AsyncIterable<Buffer>,
   environment: {},
+  incomplete: false,
   bucketFiles: async () => bucketFiles,
 };
 const open = (from: string, stdin: AsyncIterable<Buffer> = world.stdin) =>
