@@ -4,6 +4,7 @@ import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import { planted } from "../hostile/planted.ts";
 import { compacting } from "./compacting.ts";
 import { Deployed, dims, eventually, vectorOf } from "./deployed.ts";
+import { numbers } from "./numbers.ts";
 import { planting } from "./planting.ts";
 import { producing, secrets } from "./producing.ts";
 import { querying } from "./querying.ts";
@@ -26,6 +27,7 @@ test("an empty store is compacted without complaint", async () => {
 describe("producing", () => producing(deployed));
 describe("compacting", () => compacting(deployed));
 describe("values that no log may show", () => planting(deployed));
+describe("numbers", () => numbers(deployed));
 describe("querying", () => querying(deployed));
 
 test("every metric is emitted, and no log shows an id, a vector, a text or metadata, in lines below 4 KB", () => {
