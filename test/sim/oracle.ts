@@ -23,7 +23,17 @@ import { clockAllowanceMs } from "../../lib/core/policy/time-bounds.ts";
 import type { Retention } from "../../lib/engine/shard/retention.ts";
 import type { MemoryClock } from "../support/memory/clock.ts";
 import type { MemoryObjectStore } from "../support/memory/object-store.ts";
-import { contentOf, filesOf, moveFault, newest, noVersion, type Published, parseKey } from "./published.ts";
+import {
+  contentOf,
+  filesOf,
+  inferredChain,
+  type ManifestPut,
+  moveFault,
+  newest,
+  noVersion,
+  type Published,
+  parseKey,
+} from "./published.ts";
 import { SegmentContents } from "./segment-content.ts";
 import { differenceOf, foldWrites, liveDocuments, type Write } from "./writes.ts";
 
@@ -101,6 +111,8 @@ interface ShardTruth {
   lostFloor: number;
   /** When it was last there again. */
   restoredAt: number;
+  /** Every manifest that was put, published or not. */
+  readonly manifests: ManifestPut[];
 }
 
 export class Oracle {
@@ -138,8 +150,13 @@ export class Oracle {
     for (const [delta, known] of this.deltas) copy.deltas.set(delta, { ...known });
     for (const [name, pin] of this.pins) copy.pins.set(name, pin);
     for (const [name, truth] of this.shards) {
-      const { versions, byCommit, ...rest } = truth;
-      copy.shards.set(name, { ...rest, versions: new Map(versions), byCommit: new Map(byCommit) });
+      const { versions, byCommit, manifests, ...rest } = truth;
+      copy.shards.set(name, {
+        ...rest,
+        versions: new Map(versions),
+        byCommit: new Map(byCommit),
+        manifests: manifests.map((one) => ({ ...one })),
+      });
     }
     return copy;
   }
@@ -196,6 +213,7 @@ export class Oracle {
       lostAt: 0,
       lostFloor: 0,
       restoredAt: 0,
+      manifests: [],
     };
     this.shards.set(name, known);
     return known;
@@ -224,8 +242,10 @@ export class Oracle {
     if (kind === "deltas") this.#deltaWritten(shard, name.replace(".arrow", ""), body);
     if (kind === "pointer.json") this.#pointerWritten(shard, body);
     if (kind === "manifests") {
-      const segment = newest(JSON.parse(body.toString("utf8")) as Manifest);
+      const { version, commit, parent, ...manifest } = JSON.parse(body.toString("utf8")) as Manifest;
+      const segment = newest(manifest);
       this.#proposals.set(segment, (this.#proposals.get(segment) ?? 0) + 1);
+      this.shard(shard).manifests.push({ version, commit, parent: parent?.commit ?? null, goneAt: null });
     }
     if (kind === "quarantine" && name.endsWith(".arrow"))
       this.#quarantined(shard, name.replace(".arrow", ""));
@@ -248,6 +268,7 @@ export class Oracle {
     const { shard, kind, name } = parseKey(key);
     if (kind === "deltas") this.#deltaDeleted(shard, name.replace(".arrow", ""));
     if (kind === "segments" || kind === "manifests") this.#versionFileDeleted(shard, key);
+    if (kind === "manifests") this.#manifestDeleted(shard, name);
     if (kind === "quarantine" && name.endsWith(".arrow")) this.#quarantineDeleted(shard, key);
     if (kind === "pointer.json") {
       const truth = this.shard(shard);
@@ -455,10 +476,8 @@ export class Oracle {
     const known = truth.byCommit.get(pointer.commit);
     const fault = before && moveFault(before, pointer, known !== undefined);
     if (fault) this.violate(`the pointer of ${shard} ${fault} (I2)`);
-    // A repair that met damage gives up what lies behind it (lib/engine/operate/repair.ts); garbage collection goes by the rule all the same.
-    const mayGiveUp = before === null && [...this.#flips.values()].some((at) => at > truth.lostAt);
-    if (!mayGiveUp && pointer.floor.version > (before?.floor.version ?? 0))
-      this.#checkFloor(shard, truth, pointer);
+    if (before === null) this.#checkRepairedFloor(shard, truth, pointer);
+    else if (pointer.floor.version > before.floor.version) this.#checkFloor(shard, pointer);
     const next = known ?? this.#publish(shard, pointer);
     if (next === null) return;
     truth.current = next;
@@ -468,22 +487,47 @@ export class Oracle {
       for (const delta of this.lost()) this.violate(`the repaired pointer loses delta ${delta}`);
   }
 
-  /**
-   * The floor rises over no version that retention keeps: the last ones, and what was current not long ago.
-   */
-  #checkFloor(shard: string, { versions }: ShardTruth, { version, floor }: Pointer): void {
-    if (this.retention === null) return;
+  /** The floor rises over no version that retention keeps: the last ones, and what was current not long ago. */
+  #checkFloor(shard: string, { version, floor }: Pointer): void {
+    const fault = this.#keptFault(shard, floor.version - 1, version);
+    if (fault !== null)
+      this.violate(`${shard}: the floor rose to ${floor.version} at version ${version}${fault} (I8)`);
+  }
+
+  /** Why a version may not be given up yet by who sees that one as the current; null when it may. Version 0 is nothing. */
+  #keptFault(shard: string, given: number, current: number): string | null {
+    if (this.retention === null || given < 1) return null;
     const { versionsKept, keptMs, keptMsMax } = this.retention;
-    const next = versions.get(floor.version);
-    const ageMs = this.nowMs() - (next?.atMs ?? 0);
+    // A repair may have published the successor anew, and never goes back behind it.
+    const [superseding] = this.allOf(shard, given + 1);
+    const ageMs = this.nowMs() - (superseding?.atMs ?? 0);
+    if (ageMs < keptMs - 2 * skewMaxMs) return `, and version ${given} was current ${ageMs} ms ago`;
     const isOld = ageMs >= keptMsMax - 2 * skewMaxMs;
-    if (version - floor.version + 1 < Math.min(version, versionsKept) && !isOld)
-      this.violate(`${shard}: the floor rose to ${floor.version} at version ${version} (I8)`);
-    // Version 0 is nothing, and no rollback goes to it.
-    if (floor.version > 1 && ageMs < keptMs - 2 * skewMaxMs)
-      this.violate(
-        `${shard}: the floor rose over version ${floor.version - 1}, current ${ageMs} ms ago (I8)`,
-      );
+    return current - given < Math.min(current, versionsKept) && !isOld ? `, and keeps too few` : null;
+  }
+
+  /**
+   * A repair infers the floor (docs/protocol.md, "Repair"): it is no lower than the lost one, and no higher than the rule says
+   * of the manifests that it may have found, by a clock that is ahead by as much as clocks may be, and half an hour later.
+   */
+  #checkRepairedFloor(shard: string, truth: ShardTruth, { floor }: Pointer): void {
+    const what = `${shard}: the floor was ${truth.lostFloor}, and was repaired to ${floor.version}`;
+    if (floor.version < truth.lostFloor) this.violate(`${what} (I2)`);
+    // A repair that met damage gives up what lies behind it (lib/engine/operate/repair.ts).
+    const metDamage = [...this.#flips.values()].some((at) => at > truth.lostAt);
+    if (this.retention === null || metDamage || floor.version <= Math.max(1, truth.lostFloor)) return;
+    const { versionsKept, keptMs, keptMsMax } = this.retention;
+    const aheadMs = this.nowMs() + 3 * skewMaxMs;
+    const chain = inferredChain(truth);
+    const at = chain.findIndex(({ version }) => version === floor.version);
+    const ageMs = (i: number) => (i < 0 ? 0 : aheadMs - ulidTimeMs(chain[i]!.commit));
+    // The version below the floor: by the commit of the second after it, or of the first where that is old enough.
+    const givenUpMs = at >= 0 && ageMs(at) >= keptMsMax ? ageMs(at) : ageMs(at - 1);
+    const isForNumber = floor.version <= (chain[0]?.version ?? 0) - versionsKept;
+    if (givenUpMs < (isForNumber ? keptMs : keptMsMax))
+      this.violate(`${what}, over a version that was superseded ${givenUpMs} ms ago at most (I8)`);
+    if (truth.manifests.filter(({ version }) => version === chain[0]!.version).length > 1)
+      this.count("floor repaired higher beside rival manifests");
   }
 
   #publish(shard: string, pointer: Pointer): Published | null {
@@ -585,6 +629,18 @@ export class Oracle {
     if (versions.get(version)?.commit !== commit) return false;
     for (const pin of this.pins.values()) if (pin.shard === shard && pin.version === version) return true;
     return version >= (pointer?.floor.version ?? lostFloor);
+  }
+
+  /** By the rule of retention, also where a repair has put the floor higher. */
+  #manifestDeleted(shard: string, name: string): void {
+    const truth = this.shard(shard);
+    const put = truth.manifests.find(({ commit }) => name.includes(commit));
+    if (put === undefined) return;
+    put.goneAt = this.#now;
+    const { version } = put;
+    if (truth.versions.get(version)?.commit !== put.commit || truth.current === null) return;
+    const fault = this.#keptFault(shard, version, truth.current.version);
+    if (fault !== null) this.violate(`${shard}: the manifest of version ${version} was deleted${fault} (I8)`);
   }
 
   #versionFileDeleted(shard: string, key: string): void {

@@ -15,6 +15,39 @@ export interface Published {
   readonly atMs: number;
 }
 
+/** A manifest's object, published or not. */
+export interface ManifestPut {
+  readonly version: number;
+  readonly commit: string;
+  readonly parent: string | null;
+  /** When it was deleted. */
+  goneAt: number | null;
+}
+
+/**
+ * What the repair of a lost pointer infers the floor from, newest first: the oldest of the newest version's manifests, whether it
+ * was published or not, and those before it by parent, of all that were there since the pointer was lost.
+ */
+export function inferredChain({
+  manifests,
+  lostAt,
+}: {
+  readonly manifests: readonly ManifestPut[];
+  readonly lostAt: number;
+}): ManifestPut[] {
+  const there = manifests.filter(({ goneAt }) => goneAt === null || goneAt > lostAt);
+  const version = Math.max(0, ...there.map((one) => one.version));
+  const rivals = there.filter((one) => one.version === version);
+  const chain: ManifestPut[] = [];
+  let next = rivals.length === 0 ? undefined : rivals.reduce((a, b) => (a.commit < b.commit ? a : b));
+  while (next !== undefined) {
+    chain.push(next);
+    const { parent }: ManifestPut = next;
+    next = there.find(({ commit }) => commit === parent);
+  }
+  return chain;
+}
+
 /** What is wrong with a pointer's move; null when nothing is. `isKnown`: its commit was published before. */
 export function moveFault(before: Pointer, after: Pointer, isKnown: boolean): string | null {
   if (after.version < before.version) return `went back from version ${before.version} to ${after.version}`;
@@ -54,7 +87,7 @@ export const contentOf = ({ segments, ledger }: Manifest): string =>
   JSON.stringify([ledger, ...segments.map(({ kind, sum, files }) => [kind, sum, files])]);
 
 /** The segment that a manifest was written for. */
-export const newest = (manifest: Manifest): string => manifest.segments.at(-1)?.id ?? "";
+export const newest = (manifest: Pick<Manifest, "segments">): string => manifest.segments.at(-1)?.id ?? "";
 
 export function parseKey(key: string): { shard: string; kind: string; name: string } {
   const [collection, shard, kind = "", ...rest] = key.split("/");
