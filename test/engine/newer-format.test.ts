@@ -9,8 +9,15 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { Table, tableFromIPC, tableToIPC } from "apache-arrow";
 import { encodeCollection } from "../../lib/core/format/collection-json.ts";
-import { collectionKey, deltaKey, pinKey, pointerKey } from "../../lib/core/format/keys.ts";
-import { encodeManifest, type Manifest } from "../../lib/core/format/manifest.ts";
+import {
+  collectionKey,
+  deltaKey,
+  pinKey,
+  pointerKey,
+  type SegmentFile,
+  segmentKey,
+} from "../../lib/core/format/keys.ts";
+import { encodeManifest, type FileEntry, type Manifest } from "../../lib/core/format/manifest.ts";
 import { encodePointer, pointerTo } from "../../lib/core/format/pointer.ts";
 import { encodeSealed } from "../../lib/core/format/sealed-json.ts";
 import { encodeToken } from "../../lib/core/format/token.ts";
@@ -19,6 +26,7 @@ import { ulidFloor } from "../../lib/core/model/ulid.ts";
 import { createCollection, deleteCollection } from "../../lib/engine/catalog/collections.ts";
 import { collectGarbage } from "../../lib/engine/compact/collect-garbage.ts";
 import { compact } from "../../lib/engine/compact/compact.ts";
+import { merge } from "../../lib/engine/compact/merge.ts";
 import { summarizeRun } from "../../lib/engine/compact/run-summary.ts";
 import { repairPointer } from "../../lib/engine/operate/repair.ts";
 import { rollback } from "../../lib/engine/operate/rollback.ts";
@@ -34,6 +42,11 @@ import { type MemoryWorld, memoryWorld } from "../support/memory/world.ts";
 const name = "docs";
 const ref = { collection: name, shard: 0 };
 const hour = 3_600_000;
+/** A merge makes a graph of more than 20 rows, with clusters. */
+const limits = {
+  ...{ flatSegmentsMax: 1, flatRowsMax: 20, growth: 1, deadShareMax: 0.25, staleMsMax: 1e15 },
+  ...{ uncountedMsMax: 1e15, segmentComponentsMax: 1e9, clusteredComponentsMin: 1, segmentWeightMax: 1e9 },
+};
 const newer = {
   kind: "unavailable",
   message: expect.stringMatching(
@@ -121,22 +134,53 @@ test("a delta of a newer format waits: others are ingested past it, it is never 
   await reader.close();
 });
 
+const nextOf = (manifest: Manifest, { clock }: World): Manifest => ({
+  ...manifest,
+  version: snapshotVersion(manifest.version + 1),
+  parent: { version: manifest.version, commit: manifest.commit },
+  commit: commitId(clock.ulid()),
+});
+
 /** Publishes a version that newer code has made: everything in order, but for the number. */
 async function publishNewer(world: MemoryWorld, change: (manifest: Manifest) => Manifest): Promise<void> {
   const collection = (await createCollection(world, { name, dims: 2, metric: "l2" })).collection;
   const { manifest, pointer } = await readHead(world.store, collection, 0);
-  const next = change({
-    ...manifest,
-    version: snapshotVersion(manifest.version + 1),
-    parent: { version: manifest.version, commit: manifest.commit },
-    commit: commitId(world.clock.ulid()),
-  });
+  const next = change(nextOf(manifest, world));
   const moved = pointerTo(next, pointer.floor);
   await world.store.put(moved.manifest!, encodeManifest(next));
   await world.store.put(pointerKey(ref), encodePointer(moved));
 }
 
-test.each<[string, (world: MemoryWorld) => Promise<void>]>([
+/**
+ * Publishes the newest segment under a new name, with one file as newer code might have written it. Where its layout is not told
+ * by a number in the file, `more` has the manifest's.
+ */
+async function publishFile(
+  world: MemoryWorld,
+  file: SegmentFile,
+  change: (body: Buffer) => { body: Buffer; head?: FileEntry },
+  more: object = {},
+): Promise<string> {
+  const { collection } = await createCollection(world, { name, dims: 2, metric: "l2" });
+  const { manifest } = await readHead(world.store, collection, 0);
+  const before = manifest.segments.at(-1)!;
+  const id = segmentId(world.clock.ulid());
+  for (const one of Object.keys(before.files) as SegmentFile[])
+    await world.store.put(segmentKey(ref, id, one), world.store.bytes(segmentKey(ref, before.id, one))!);
+  const { body, head } = change(world.store.bytes(segmentKey(ref, before.id, file)) ?? Buffer.alloc(0));
+  const key = segmentKey(ref, id, file);
+  await world.store.put(key, body);
+  const files = { ...before.files, [file]: { ...entryOf(body), ...(head && { head }) } };
+  const segments = [...manifest.segments.slice(0, -1), { ...before, id, files }];
+  await publishNewer(world, (next) => ({ ...next, segments, ...more }) as Manifest);
+  return key;
+}
+const entryOf = (body: Buffer): FileEntry => ({
+  bytes: body.length,
+  sha256: createHash("sha256").update(body).digest("hex"),
+});
+
+test.each<[string, (world: MemoryWorld) => Promise<unknown>]>([
   [
     "a manifest",
     (world) => publishNewer(world, (manifest) => ({ ...manifest, format: 2 }) as unknown as Manifest),
@@ -154,30 +198,26 @@ test.each<[string, (world: MemoryWorld) => Promise<void>]>([
   ],
   [
     "a records.db",
+    (world) =>
+      publishFile(world, "records.db", (body) => {
+        const path = join(mkdtempSync(join(tmpdir(), "newer-")), "records.db");
+        writeFileSync(path, body);
+        const db = new DatabaseSync(path);
+        db.exec("PRAGMA user_version = 2");
+        db.close();
+        return { body: readFileSync(path) };
+      }),
+  ],
+  // These two have no number of their own: the manifest that names them has a higher one.
+  [
+    "a vectors.f32",
+    (world) =>
+      publishFile(world, "vectors.f32", (body) => ({ body: body.subarray(body.length / 2) }), { format: 2 }),
+  ],
+  [
+    "an index.hnsw",
     async (world) => {
-      const [key] = world.store.keys(`${name}/0/segments/`).filter((one) => one.endsWith("records.db"));
-      const path = join(mkdtempSync(join(tmpdir(), "newer-")), "records.db");
-      writeFileSync(path, world.store.bytes(key!)!);
-      const db = new DatabaseSync(path);
-      db.exec("PRAGMA user_version = 2");
-      db.close();
-      const body = readFileSync(path);
-      const id = segmentId(world.clock.ulid());
-      const [, , , before] = key!.split("/");
-      await world.store.put(key!.replace(before!, id), body);
-      await world.store.put(
-        `${name}/0/segments/${id}/vectors.f32`,
-        world.store.bytes(`${name}/0/segments/${before}/vectors.f32`)!,
-      );
-      const entry = { bytes: body.length, sha256: createHash("sha256").update(body).digest("hex") };
-      await publishNewer(world, (manifest) => ({
-        ...manifest,
-        segments: manifest.segments.map((segment) =>
-          segment.id === before
-            ? { ...segment, id, files: { ...segment.files, "records.db": entry } }
-            : segment,
-        ),
-      }));
+      await publishFile(world, "index.hnsw", () => ({ body: Buffer.from("another graph") }), { format: 2 });
     },
   ],
 ])(
@@ -215,6 +255,43 @@ test.each<[string, (world: MemoryWorld) => Promise<void>]>([
     await reader.close();
   },
 );
+
+test("a clusters.bin of a newer format costs cold answers alone: reads and merges go on without it, and verify says why", async () => {
+  const world = memoryWorld();
+  const { collection } = await createCollection(world, { name, dims: 2, metric: "l2" });
+  const write = async (first: number, count: number) => {
+    const records = Array.from({ length: count }, (_, i) => ({
+      id: `r${first + i}`,
+      vector: [first + i, 1],
+    }));
+    await produce(world, { collection: name, records });
+    await run(world);
+  };
+  const mergeAll = () => merge(world, collection, 0, { deadlineMs: world.clock.nowMs() + hour, limits });
+  await write(0, 40);
+  await mergeAll();
+  const [segment] = (await readHead(world.store, collection, 0)).manifest.segments;
+  const headBytes = segment!.files["clusters.bin"]!.head!.bytes;
+  const key = await publishFile(world, "clusters.bin", (body) => {
+    const text = body.toString("latin1").replace('"format":1', '"format":2');
+    const changed = Buffer.from(text, "latin1");
+    return { body: changed, head: entryOf(changed.subarray(0, headBytes)) };
+  });
+  const newest = Buffer.from(world.store.bytes(key)!);
+
+  const reader = cold(world);
+  const request = { collection: name, vector: [7, 1], topK: 2 };
+  const answer = await reader.query(request);
+  expect(answer.results.map(({ id }) => id)).toEqual(["r7", "r6"]);
+  expect([answer.cold, answer.warning]).toEqual([undefined, undefined]);
+  for (let i = 0; i < 3; i++) await write(40 + i, 1);
+  expect(await mergeAll()).toMatchObject({ outcome: "done" });
+  expect(await count(reader, { consistency: "strong" })).toBe(43);
+  await expect(verify(world, collection, 0)).rejects.toMatchObject(newer);
+  expect(await listQuarantine(world.store, ref)).toEqual([]);
+  expect(world.store.bytes(key)).toEqual(newest);
+  await reader.close();
+});
 
 test("a lost pointer is not repaired past a manifest of a newer format", async () => {
   const { world, collection, write } = await prepare();

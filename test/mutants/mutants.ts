@@ -1710,6 +1710,17 @@ export const mutants: readonly Mutant[] = [
     test: "test/engine/newer-format.test.ts",
   },
   {
+    name: "a clusters.bin of a newer format stops every merge",
+    file: "lib/engine/compact/merge-step.ts",
+    edits: [
+      {
+        search: 'if (!isKind(error, "corrupt") && !isNewerFormat(error)) throw error;',
+        replace: 'if (!isKind(error, "corrupt")) throw error;',
+      },
+    ],
+    test: "test/engine/newer-format.test.ts",
+  },
+  {
     name: "a flipped byte makes a newer format",
     file: "lib/core/format/delta.ts",
     edits: [

@@ -14,7 +14,7 @@ import { type SegmentFile, type ShardRef, shardName } from "../../core/format/ke
 import { isClustered, type Manifest, type Segment, segmentBytes } from "../../core/format/manifest.ts";
 import { addSums, equalSums, type RowSum } from "../../core/format/row-checksum.ts";
 import type { Collection } from "../../core/model/collection.ts";
-import { isKind, SiltstoneError } from "../../core/model/errors.ts";
+import { isKind, isNewerFormat, SiltstoneError } from "../../core/model/errors.ts";
 import { segmentId } from "../../core/model/ids.ts";
 import type { MergeLimits, MergePlan } from "../../core/policy/merge-plan.ts";
 import { mergedFiles } from "../../core/policy/resource-estimate.ts";
@@ -156,12 +156,12 @@ async function* neighboursOf(
   }
 }
 
-/** Null when it cannot be read: nothing but a cold start and what is counted here depends on it. */
+/** Null when it is damaged or newer code has written it: nothing but a cold start and what is counted here depends on it. */
 async function clustersOf(world: World, collection: Collection, shard: ShardRef, segment: Segment) {
   try {
     return await fetchClusters(world.store, shard, segment, collection);
   } catch (error) {
-    if (!isKind(error, "corrupt")) throw error;
+    if (!isKind(error, "corrupt") && !isNewerFormat(error)) throw error;
     return null;
   }
 }
