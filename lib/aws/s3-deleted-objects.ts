@@ -4,7 +4,7 @@
  */
 import { GetObjectCommand, ListObjectVersionsCommand, type S3Client } from "@aws-sdk/client-s3";
 import { SiltstoneError } from "../core/model/errors.ts";
-import type { DeletedObject, DeletedObjects } from "../engine/ports.ts";
+import type { ByteRange, DeletedObject, DeletedObjects } from "../engine/ports.ts";
 import { failure, statusOf } from "./failure.ts";
 
 /** 100 million versions. */
@@ -49,9 +49,14 @@ export class S3DeletedObjects implements DeletedObjects {
     );
   }
 
-  async get({ key, versionId }: DeletedObject): Promise<Buffer | null> {
+  async get({ key, versionId }: DeletedObject, range?: ByteRange): Promise<Buffer | null> {
     try {
-      const command = new GetObjectCommand({ Bucket: this.#bucket, Key: key, VersionId: versionId });
+      const command = new GetObjectCommand({
+        Bucket: this.#bucket,
+        Key: key,
+        VersionId: versionId,
+        ...(range === undefined ? {} : { Range: `bytes=${range.start}-${range.limit - 1}` }),
+      });
       const answer = await this.#client.send(command);
       return Buffer.from(await answer.Body!.transformToByteArray());
     } catch (error) {

@@ -64,8 +64,8 @@ export interface ByteRange {
 export interface DeletedObjects {
   /** Keys that start with `prefix`, are greater than `startAfter` and are not there now, ascending, page by page. */
   list(prefix: string, options: { startAfter: string }): AsyncIterable<readonly DeletedObject[]>;
-  /** The body, as it was; null when the bucket no longer keeps it. */
-  get(object: DeletedObject): Promise<Buffer | null>;
+  /** The body, or `range` of it, as it was; null when the bucket no longer keeps it. */
+  get(object: DeletedObject, range?: ByteRange): Promise<Buffer | null>;
 }
 export interface DeletedObject {
   readonly key: string;

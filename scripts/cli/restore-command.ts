@@ -1,13 +1,18 @@
-/** silt restore: deltas that were deleted come back, in their old order, under new names. */
+/**
+ * silt restore: what is no longer there comes back. Deltas that were deleted, in their old order, under new names; or with --to
+ * the content of a version (restore-version.ts).
+ */
 import type { Command } from "commander";
 import { invalid, SiltstoneError } from "../../lib/core/model/errors.ts";
 import { type DeltaId, deltaId } from "../../lib/core/model/ids.ts";
 import { isUlid, ulidTimeMs } from "../../lib/core/model/ulid.ts";
+import type { WantedVersion } from "../../lib/engine/operate/former-versions.ts";
 import { type DeletedDelta, listDeleted, restoreDelta } from "../../lib/engine/operate/restore.ts";
 import { instant, type Opened, openCollection, shardOption, shardsOf } from "./arguments.ts";
 import { exitCodeOfFailures } from "./each-shard.ts";
 import { exitCodes } from "./exit-code.ts";
 import type { Outcome } from "./outcome.ts";
+import { checkRestoreTo, restoreTo, wantedVersion } from "./restore-version.ts";
 import type { Runner } from "./runner.ts";
 import type { Session } from "./session.ts";
 import { bytes, moment, plural, table } from "./text.ts";
@@ -16,7 +21,9 @@ interface RestoreOptions {
   readonly shard?: number;
   readonly since?: number;
   readonly until?: number;
+  readonly to?: WantedVersion;
   readonly confirm?: string;
+  readonly dryRun?: boolean;
 }
 type Found = DeletedDelta & { readonly shard: number };
 
@@ -26,14 +33,20 @@ export function addRestoreCommand(program: Command, run: Runner): void {
   program
     .command("restore")
     .description(
-      "put deltas back that were deleted (ingested ones are): writes after them stand; without --confirm it only lists them",
+      "bring back a version's or a time's content (--to), or deltas that were deleted (ingested ones are); without --confirm it only lists what it would do",
     )
     .argument("<name>")
     .argument("[deltas...]", "their names; or all of a time:")
     .option("--since <time>", "written at or after this, as 2026-11-21T03:08:45Z", instant)
     .option("--until <time>", "written before this", instant)
+    .option(
+      "--to <time|version>",
+      "instead: make the content of then the newest version; takes back what was ingested since",
+      wantedVersion,
+    )
     .addOption(shardOption())
     .option("--confirm <name>", "the collection's name once more: do it")
+    .option("--dry-run", "only list it, even with --confirm")
     .action(run(restore));
 }
 
@@ -43,6 +56,11 @@ async function restore(
   given: readonly string[],
   options: RestoreOptions,
 ): Promise<Outcome> {
+  const { to } = options;
+  if (to !== undefined) {
+    checkRestoreTo(name, given, options);
+    return restoreTo(session, name, { ...options, to });
+  }
   const deltas = checkChoice(name, given, options);
   const opened = await openCollection(session, name);
   const { deployment, world, collection } = opened;
@@ -58,7 +76,7 @@ async function restore(
       "notFound",
       `${name} has no deleted delta ${missing.slice(0, 3).join(", ")}: it never was in the bucket, is in the backlog or in quarantine now, or was deleted longer ago than the bucket keeps it (14 days, unless it was deployed otherwise); nothing was restored`,
     );
-  if (options.confirm === undefined || found.length === 0)
+  if (options.confirm === undefined || options.dryRun === true || found.length === 0)
     return offer(name, deltas, { ...options, until }, found);
 
   const restored: { shard: number; delta: DeltaId; again: string }[] = [];
@@ -103,7 +121,9 @@ function checkChoice(name: string, deltas: readonly string[], options: RestoreOp
   if (bad !== undefined)
     throw invalid(`${JSON.stringify(bad)} is not a delta's name (a ULID of 26 characters)`);
   if (deltas.length > 0 === (since !== undefined))
-    throw invalid("say which: either the names of deltas, or --since a time (and --until another)");
+    throw invalid(
+      "say which: the names of deltas, --since a time (and --until another), or --to a time or version",
+    );
   if (until !== undefined && (since === undefined || until <= since))
     throw invalid("--until goes with --since, and is later");
   if (confirm !== undefined && confirm !== name)

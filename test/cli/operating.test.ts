@@ -123,3 +123,62 @@ describe("dead letters", () => {
     expect(await silt("dlq", "redrive", "a", "--all")).toMatchObject({ code: 2 });
   });
 });
+
+describe("restoring a version", () => {
+  const documents = async () => {
+    const { records } = await deployed.answer("query", {
+      op: "get",
+      collection: "docs",
+      ids: ["r1", "r2"],
+      consistency: "strong",
+    });
+    return (records as { document: string }[]).map(({ document }) => document);
+  };
+
+  test("from what is kept, and from the bucket's noncurrent objects; it asks first", async () => {
+    await put(record(1, "first"), record(2, "first"));
+    await answer("compact", "docs");
+    const { versions } = await answer("snapshot", "list", "docs");
+    const { version, createdAt } = versions[0];
+    await put(record(1, "second"), record(2, "second"));
+    await answer("compact", "docs");
+
+    const offered = await silt("restore", "docs", "--to", String(version));
+    expect(offered).toMatchObject({ code: 0, out: expect.stringContaining("nothing was changed") });
+    expect(offered.out).toContain(`silt restore docs --to ${version} --confirm docs`);
+    expect(await documents()).toEqual(["second", "second"]);
+    const asked = ["restore", "docs", "--to", createdAt];
+    expect(await answer(...asked, "--confirm", "docs", "--dry-run")).toMatchObject({
+      found: [{ version, from: "kept", takesBack: 2 }],
+      restored: [],
+    });
+
+    // As garbage collection does, days later.
+    const { manifest } = await answer("snapshot", "inspect", "docs", String(version));
+    const now = (await answer("snapshot", "inspect", "docs")).manifest;
+    const live = new Set(now.segments.map(({ id }: { id: string }) => id));
+    const gone = manifest.segments.filter(({ id }: { id: string }) => !live.has(id));
+    const old = (await deployed.keys("docs/0/")).filter(
+      (key) => key.includes(manifest.commit) || gone.some(({ id }: { id: string }) => key.includes(id)),
+    );
+    expect(old.length).toBeGreaterThan(0);
+    await deployed.world.store.delete(old);
+    expect(await silt("snapshot", "rollback", "docs", String(version))).toMatchObject({ code: 3 });
+    expect(await answer(...asked)).toMatchObject({ found: [{ version, from: "noncurrent" }] });
+    expect(await answer(...asked, "--confirm", "docs")).toMatchObject({
+      restored: [{ shard: 0, to: version, moved: true }],
+      failed: [],
+    });
+    expect(await documents()).toEqual(["first", "first"]);
+    expect(await silt("verify", "docs")).toMatchObject({ code: 0 });
+  });
+
+  test("a time before the first version, and a version that never was", async () => {
+    expect(await silt("restore", "docs", "--to", "2020-01-01T00:00Z")).toMatchObject({
+      code: 3,
+      err: expect.stringContaining("nothing was published by then"),
+    });
+    expect(await silt("restore", "docs", "--to", "999999")).toMatchObject({ code: 3 });
+    expect(await silt("restore", "docs", "--to", "1", "--confirm", "other")).toMatchObject({ code: 2 });
+  });
+});

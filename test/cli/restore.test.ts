@@ -125,7 +125,10 @@ test("each of several shards finds its own deltas", async () => {
 });
 
 test.each([
-  [[], "say which: either the names of deltas, or --since"],
+  [[], "say which: the names of deltas, --since a time (and --until another), or --to"],
+  [["--to", "1", "--since", "2026-01-01T00:00Z"], "takes neither deltas nor --since"],
+  [["--to", "yesterday"], "It must be a version's number, or a time in UTC"],
+  [["--to", "1", "--confirm", "dogs"], "--confirm: must be docs"],
   [["--until", "2026-01-01T00:00Z"], "say which"],
   [["01KDVD79TGESPNYPDWW2FB6MKE", "--since", "2026-01-01T00:00Z"], "say which"],
   [

@@ -21,6 +21,7 @@ import type { Retention } from "../../lib/engine/shard/retention.ts";
 import { produce } from "../../lib/engine/write/produce.ts";
 import type { Oracle } from "../sim/oracle.ts";
 import { vectorOf } from "../sim/writes.ts";
+import { MemoryDeletedObjects } from "../support/memory/deleted-objects.ts";
 import type { MemoryWorld } from "../support/memory/world.ts";
 
 export const name = "crash";
@@ -66,6 +67,8 @@ export interface Scenario {
 const hour = 3_600_000;
 const ref = { collection: name, shard: 0 };
 let documents = 0;
+/** What was deleted while a scenario was prepared. */
+let former: MemoryDeletedObjects;
 
 /** Writes upserts, and deletes for ids with a leading "-"; the oracle learns of the acknowledgement. */
 export async function write(world: World, scene: Scene, ...wanted: string[]): Promise<void> {
@@ -261,6 +264,22 @@ export const scenarios: readonly Scenario[] = [
     },
     run: async (world) => {
       await rollback(world, await collectionOf(world), 0, snapshotVersion(1));
+    },
+  },
+  {
+    name: "restore a version that only the bucket keeps",
+    prepare: async (scene) => {
+      former = new MemoryDeletedObjects(scene.memory.store);
+      await twoVersions(scene);
+      await mergeAll(scene.world);
+      await ingestAll(scene.world);
+      scene.memory.clock.advance(26 * hour);
+      await collectAll(scene.world);
+      await write(scene.world, scene, "f");
+      await ingestAll(scene.world);
+    },
+    run: async (world) => {
+      await rollback(world, await collectionOf(world), 0, snapshotVersion(1), former);
     },
   },
   {

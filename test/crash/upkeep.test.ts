@@ -7,6 +7,7 @@ exploreAll(
   "roll back to before a merge",
   "roll back what is ingested and not deleted yet",
   "roll back to what only a pin keeps",
+  "restore a version that only the bucket keeps",
   "pin",
   "repair a lost pointer",
   "repair beside a manifest that lost its race",

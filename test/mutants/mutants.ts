@@ -1446,6 +1446,26 @@ export const mutants: readonly Mutant[] = [
       },
     ],
   },
+  {
+    name: "a manifest that lost its race is restored for the version of its number",
+    file: "lib/engine/operate/former-versions.ts",
+    edits: [
+      {
+        search: "const next = this.#byVersion.get(snapshotVersion(version + 1)) ?? [];",
+        replace:
+          "const own = this.#byVersion.get(version) ?? [];\n    if (own.length > 0) return own[own.length - 1]!;\n    const next = this.#byVersion.get(snapshotVersion(version + 1)) ?? [];",
+      },
+    ],
+    test: "test/engine/operate/former-versions.test.ts",
+  },
+  {
+    name: "a version that only the bucket keeps is published without copies of its files",
+    file: "lib/engine/operate/rollback.ts",
+    edits: [
+      { search: "segments.push(isSafe ? segment :", replace: "segments.push(isSafe || segment ? segment :" },
+    ],
+    test: "test/engine/operate/former-versions.test.ts",
+  },
   mutant(
     "rollback forgets what was applied",
     "lib/engine/operate/rollback.ts",

@@ -14,7 +14,7 @@ import { decodeSealed, encodeSealed, sealedBytesMax } from "../../core/format/se
 import { corrupt, isKind, isNewerFormat, SiltstoneError } from "../../core/model/errors.ts";
 import type { CommitId, SnapshotVersion } from "../../core/model/ids.ts";
 import { ulidTimeMs } from "../../core/model/ulid.ts";
-import type { ObjectStore, World } from "../ports.ts";
+import type { ByteRange, ObjectStore, World } from "../ports.ts";
 import type { Head } from "./head.ts";
 import { ignoreStranger, type OnStranger } from "./strangers.ts";
 
@@ -46,8 +46,16 @@ export async function listManifests(
   return names;
 }
 
+/** Where bodies are read from: the store, or what the bucket still keeps of what was deleted. */
+export interface Bodies {
+  get(
+    key: string,
+    options?: { range?: ByteRange; bytesMax?: number },
+  ): Promise<{ readonly kind: "found"; readonly body: Buffer } | { readonly kind: "absent" | "notModified" }>;
+}
+
 export async function readManifest(
-  store: ObjectStore,
+  store: Bodies,
   shard: ShardRef,
   { version, commit }: ManifestName,
 ): Promise<Manifest> {

@@ -14,6 +14,7 @@ import { segmentId } from "../../core/model/ids.ts";
 import { Clusters } from "../../segment/clusters.ts";
 import { withFolder } from "../../segment/files.ts";
 import type { ByteRange, ObjectStore, World } from "../ports.ts";
+import type { Bodies } from "./history.ts";
 
 /** One S3 stream gives 54 to 75 MB/s: several at once fill a Lambda's network. */
 const partBytes = 8 * 1024 * 1024;
@@ -40,7 +41,7 @@ export const searchedFiles = ({ kind }: Pick<Segment, "kind">): SegmentFile[] =>
  * the folder any more: it may be deleted then.
  */
 export async function fetchSegment(
-  store: ObjectStore,
+  store: Bodies,
   shard: ShardRef,
   segment: Segment,
   files: readonly SegmentFile[],
@@ -61,7 +62,7 @@ export async function fetchSegment(
 }
 
 async function fetchFile(
-  store: ObjectStore,
+  store: Bodies,
   key: string,
   entry: FileEntry,
   path: string,
@@ -111,11 +112,7 @@ export async function fetchClusters(
 }
 
 /** Part of an immutable object that a manifest names. Throws `corrupt` when it is missing or shorter. */
-export async function fetchRange(
-  store: ObjectStore,
-  key: string,
-  { start, limit }: ByteRange,
-): Promise<Buffer> {
+export async function fetchRange(store: Bodies, key: string, { start, limit }: ByteRange): Promise<Buffer> {
   const part = await store.get(key, { range: { start, limit } });
   if (part.kind !== "found") throw corrupt(key, "the manifest names it, but it is missing");
   if (part.body.length !== limit - start) throw corrupt(key, `it ends before byte ${limit}`);
@@ -134,11 +131,16 @@ export async function uploadSegment(
   );
 }
 
-/** The same files under a new name. Throws `corrupt` when one is missing or damaged. */
-export async function copySegment(world: World, ref: ShardRef, segment: Segment): Promise<Segment> {
+/** The same files, read `from` there, under a new name. Throws `corrupt` when one is missing or damaged. */
+export async function copySegment(
+  world: World,
+  ref: ShardRef,
+  segment: Segment,
+  from: Bodies = world.store,
+): Promise<Segment> {
   const copy = { ...segment, id: segmentId(world.clock.ulid()) };
   await withFolder(async (folder) => {
-    await fetchSegment(world.store, ref, segment, Object.keys(segment.files) as SegmentFile[], folder);
+    await fetchSegment(from, ref, segment, Object.keys(segment.files) as SegmentFile[], folder);
     await uploadSegment(world, ref, copy, folder);
   });
   return copy;

@@ -1,5 +1,5 @@
 /** What is deleted from a store in memory from now on, as a bucket keeps it that has versions. */
-import type { DeletedObject, DeletedObjects } from "../../../lib/engine/ports.ts";
+import type { ByteRange, DeletedObject, DeletedObjects } from "../../../lib/engine/ports.ts";
 import type { MemoryObjectStore } from "./object-store.ts";
 
 export class MemoryDeletedObjects implements DeletedObjects {
@@ -28,8 +28,8 @@ export class MemoryDeletedObjects implements DeletedObjects {
       .sort((a, b) => (a.key < b.key ? -1 : 1));
   }
 
-  async get({ key }: DeletedObject): Promise<Buffer | null> {
-    return this.#bodies.get(key) ?? null;
+  async get({ key }: DeletedObject, range?: ByteRange): Promise<Buffer | null> {
+    return this.#bodies.get(key)?.subarray(range?.start, range?.limit) ?? null;
   }
 
   /** As the bucket's lifecycle rule does. */
