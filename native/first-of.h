@@ -28,7 +28,7 @@ class FirstOf {
 
  private:
   size_t dims_;
-  /** Nobody outside can choose vectors that all fall into the same place. What is found does not depend on it. */
+  /** Vectors cannot be chosen so that all fall into the same place. What is found does not depend on it. */
   uint64_t seed_;
   size_t count_ = 0;
   /** Open addressing, at most half full; the length is a power of two. */

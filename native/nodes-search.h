@@ -58,7 +58,7 @@ class Search {
   const Asked& asked_;
   /** Nodes to visit, the nearest on top. */
   std::vector<Near> frontier_;
-  /** The nearest nodes that have an accepted row, the farthest on top; and those that tie with it, for whom there is no room. */
+  /** The nearest nodes that have an accepted row, the farthest on top; and those that tie with it and find no space there. */
   std::vector<Near> list_, ties_;
   float bound_ = std::numeric_limits<float>::infinity();
   size_t visits_ = 0;

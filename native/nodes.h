@@ -114,9 +114,9 @@ class Nodes : public Hnsw {
    */
   bool even() const { return even_; }
 
-  /** Makes room for `added` more rows, and what only insertion needs. */
+  /** Makes space for `added` more rows, and what only insertion needs. */
   void reserve(size_t added);
-  /** Adds packed rows, for which there is room, as labels count, count + 1, …; of unit length for cosine. */
+  /** Adds packed rows, for which there is space, as labels count, count + 1, …; of unit length for cosine. */
   void insert(const float* rows, size_t added, size_t threads);
 
   void write(const std::string& path) {

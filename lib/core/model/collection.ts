@@ -13,7 +13,7 @@ import { invalid, type Problem } from "./errors.ts";
 import { shown } from "./metadata.ts";
 
 /**
- * 1: tombstones are kept for 30 days, and texts are embedded by the built-in embedder or by nobody. 2: tombstones for as long as
+ * 1: tombstones are kept for 30 days, and texts are embedded by the built-in embedder or not at all. 2: tombstones for as long as
  * `tombstoneRetention` says, texts by an embedding profile; code that reads 1 alone would forget deletes, or take deltas that
  * are too old, and leaves such a collection alone. Written is the lowest that says it.
  */

@@ -1,5 +1,5 @@
 /**
- * What a query function is asked and answers, whoever does: a reader of its shards (reader.ts), or a fan-out over query
+ * What a query function is asked and answers, whether by a reader of its shards (reader.ts) or by a fan-out over query
  * groups that have them (fan-out.ts).
  */
 import type { Health } from "./health.ts";

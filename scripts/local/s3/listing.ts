@@ -28,9 +28,9 @@ function readPage(
   const commonPrefixes: Buffer[] = [];
   let start: ScanStart | null = at.start;
   while (start !== null) {
-    const room = at.limit - found.length - commonPrefixes.length;
+    const left = at.limit - found.length - commonPrefixes.length;
     // Groups may be large: with a delimiter, look at few keys before jumping.
-    const asked = at.delimiter === "" ? room + 1 : Math.min(room + 1, 32);
+    const asked = at.delimiter === "" ? left + 1 : Math.min(left + 1, 32);
     const batch: ObjectVersion[] = scan(start, asked);
     const last: Buffer | undefined = batch.at(-1)?.key;
     if (last === undefined) return { found, commonPrefixes, next: null };
