@@ -3,19 +3,18 @@
 import { documentBytesMax, idBytesMax } from "../core/model/check-records.ts";
 import type { DeltaId } from "../core/model/ids.ts";
 import { metadataBytesMax } from "../core/model/metadata.ts";
-import { isOrder, isWord, type RowOrder } from "../core/model/row.ts";
+import { isOrder, isWord } from "../core/model/row.ts";
+import type { StoredRow } from "./records-db.ts";
 
 /** Of a record in a bucket: a document and metadata of characters that JSON writes as six bytes each, and what is short. */
 const recordBytesMax = 6 * (documentBytesMax + metadataBytesMax + idBytesMax) + 1024;
 const bracketBytes = 2;
 export const bucketBytesMax = (records: number): number => bracketBytes + records * recordBytesMax;
 
-export interface ClusterRecord extends RowOrder {
+/** A row or tombstone in a segment, as clusters.bin has it. */
+export interface ClusterRecord extends Omit<StoredRow, "label"> {
   /** Null for a tombstone. */
   readonly label: number | null;
-  readonly id: string;
-  readonly document: string | null;
-  readonly metadata: string | null;
   /** The row's digest (lib/core/format/row-checksum.ts) in base64: it covers the vector, which lies in vectors.f32. */
   readonly digest: string;
 }

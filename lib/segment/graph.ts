@@ -16,7 +16,7 @@ import { shortageIn } from "./files.ts";
 export type GraphParameters = Pick<Collection, "dims" | "metric"> & {
   readonly index: Pick<Collection["index"], "M" | "efConstruction">;
 };
-export interface Hit {
+export interface NearLabel {
   readonly label: number;
   readonly distance: number;
 }
@@ -119,14 +119,14 @@ export class Graph {
    * Nearest first; null where exact search should answer instead: it would be cheaper, or the graph is not to be trusted
    * (native/nodes-search.h).
    */
-  search(query: Float32Array, { k, ranks, ef, visitsMax, accepted }: AskedGraph): Hit[] | null {
+  search(query: Float32Array, { k, ranks, ef, visitsMax, accepted }: AskedGraph): NearLabel[] | null {
     const out = outputs(Math.min(k, this.count));
     const found = this.#native.search(query, out.labels, out.distances, ef, visitsMax, accepted, ranks);
     return found < 0 ? null : hits(out, found);
   }
 
   /** The nearest of exactly these labels, nearest first. */
-  exact(query: Float32Array, { k, ranks }: Asked, labels: Uint32Array): Hit[] {
+  exact(query: Float32Array, { k, ranks }: Asked, labels: Uint32Array): NearLabel[] {
     const out = outputs(Math.min(k, labels.length));
     return hits(out, this.#native.exact(query, out.labels, out.distances, labels, ranks));
   }
@@ -155,7 +155,7 @@ export function exactRows(
   vectors: Float32Array,
   metric: Metric,
   { query, k, ranks, labels }: Asked & { query: Float32Array; labels: Uint32Array | null },
-): Hit[] {
+): NearLabel[] {
   const out = outputs(Math.min(k, labels?.length ?? vectors.length / query.length));
   return hits(out, hnswlib.exactRows(query, out.labels, out.distances, labels, vectors, metric, ranks));
 }
@@ -176,7 +176,7 @@ const outOfMemory = "std::bad_alloc";
 
 const outputs = (k: number) => ({ labels: new Uint32Array(k), distances: new Float32Array(k) });
 
-function hits(out: ReturnType<typeof outputs>, found: number): Hit[] {
+function hits(out: ReturnType<typeof outputs>, found: number): NearLabel[] {
   return Array.from({ length: found }, (_, i) => ({ label: out.labels[i]!, distance: out.distances[i]! }));
 }
 

@@ -60,7 +60,7 @@ export interface Place extends RowOrder {
   /** Null for a tombstone. */
   readonly label: number | null;
 }
-export type Loser = Place & { readonly id: string };
+export type Loser = Place & Pick<Row, "id">;
 
 export interface Folded {
   /** Where the last write of each id is. */

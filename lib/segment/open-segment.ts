@@ -15,9 +15,10 @@ import type { Condition } from "../core/model/filter-cost.ts";
 import { isOrder, isWord, type RowOrder } from "../core/model/row.ts";
 import { vectorProblem } from "../core/model/vector.ts";
 import { openCheckedRecords } from "./check-records.ts";
+import type { ClusterRecord } from "./cluster-buckets.ts";
 import { VectorFile } from "./files.ts";
 import { entriesToSql, filterToSql } from "./filter-sql.ts";
-import { Graph, type Hit } from "./graph.ts";
+import { Graph, type NearLabel } from "./graph.ts";
 import { OpenRecords, RecordsPool } from "./open-records.ts";
 import { arraysOf, damageOf, isTextOrNull, recordsUri, type StoredRow } from "./records-db.ts";
 import { shadowedRows } from "./shadowed-rows.ts";
@@ -26,11 +27,10 @@ import { type Alive, VectorSearch } from "./vector-search.ts";
 /** Filters whose labels are kept per segment. */
 const cachedFiltersMax = 16;
 
-export interface FoundRow extends RowOrder {
-  readonly label: number | null;
-}
-
 type AnswerColumns = [id: string, version: number, document: string | null, metadata: string | null];
+
+/** Where a row or tombstone stands in the order; the label is null for a tombstone. */
+type FoundOrder = Pick<ClusterRecord, "label" | keyof RowOrder>;
 
 /** What of a row goes into an answer. */
 export type AnswerRow = Omit<StoredRow, "delta" | "row">;
@@ -141,7 +141,7 @@ export class OpenSegment {
    * The k nearest live rows, nearest first, equally near ones in the order of their ids; fewer only when there are fewer.
    * `query` is of unit length for cosine. `labels` (ascending, live) restricts the search.
    */
-  nearest(query: Float32Array, k: number, alive: Alive, labels: Uint32Array | null): Hit[] {
+  nearest(query: Float32Array, k: number, alive: Alive, labels: Uint32Array | null): NearLabel[] {
     return this.#search.nearest(query, k, alive, labels);
   }
 
@@ -194,9 +194,9 @@ export class OpenSegment {
   }
 
   /** The row or tombstone of an id, dead or alive; null when the segment has none. */
-  find(id: string): FoundRow | null {
+  find(id: string): FoundOrder | null {
     return this.#read(() => {
-      const found = this.#records.selectOrder.get(id) as unknown as FoundRow | undefined;
+      const found = this.#records.selectOrder.get(id) as unknown as FoundOrder | undefined;
       if (found === undefined) return null;
       const { label } = found;
       if (!isOrder(found) || !isWord(label ?? 0) || (label ?? 0) >= Math.max(1, this.segment.slots))

@@ -18,15 +18,11 @@ export const recordsFormat = 1;
 /** "Silt" in ASCII: `file` and sqlite3 show whose database it is. */
 const applicationId = 0x53696c74;
 
-export interface StoredRow extends RowOrder {
+/** A row in a segment: its vector lies at its label in vectors.f32. */
+export interface StoredRow extends Omit<Row, "vector"> {
   readonly label: number;
-  readonly id: string;
-  readonly document: string | null;
-  readonly metadata: string | null;
 }
-export interface StoredTombstone extends RowOrder {
-  readonly id: string;
-}
+export type StoredTombstone = Pick<Row, "id" | keyof RowOrder>;
 
 /** More than any records.db of a segment within its bounds. */
 const mappedBytesMax = 2 ** 34;

@@ -8,7 +8,7 @@ import type { Segment } from "../core/format/manifest.ts";
 import type { Collection } from "../core/model/collection.ts";
 import { corrupt } from "../core/model/errors.ts";
 import { normalised, vectorProblem } from "../core/model/vector.ts";
-import { exactRows, type Graph, type Hit } from "./graph.ts";
+import { exactRows, type Graph, type NearLabel } from "./graph.ts";
 import { efFor, efsBeforeExact, visitsMax } from "./search-cost.ts";
 
 /** The rows of a segment that are alive in a view. */
@@ -55,7 +55,7 @@ export class VectorSearch {
    * The k nearest live rows, nearest first, equally near ones in the order of their ids; fewer only when there are fewer.
    * `query` is of unit length for cosine. `labels` (ascending, live) restricts the search.
    */
-  nearest(query: Float32Array, k: number, alive: Alive, labels: Uint32Array | null): Hit[] {
+  nearest(query: Float32Array, k: number, alive: Alive, labels: Uint32Array | null): NearLabel[] {
     const rows = labels?.length ?? alive.rows;
     const wanted = Math.min(k, rows);
     if (wanted === 0) return [];
@@ -69,7 +69,7 @@ export class VectorSearch {
     return hits.slice(0, wanted);
   }
 
-  #find(asked: Query, alive: Alive, labels: Uint32Array | null): Hit[] {
+  #find(asked: Query, alive: Alive, labels: Uint32Array | null): NearLabel[] {
     return (
       (this.#graph === null
         ? null
@@ -80,7 +80,7 @@ export class VectorSearch {
   }
 
   /** Null where exact search should answer. */
-  #byGraph(graph: Graph, { query, k }: Query, { rows, bytes }: Alive): Hit[] | null {
+  #byGraph(graph: Graph, { query, k }: Query, { rows, bytes }: Alive): NearLabel[] | null {
     const ef = efFor(k, this.#collection.index.efSearch);
     const visits = visitsMax(rows);
     // Dead rows are walked through, and not counted.
@@ -92,7 +92,12 @@ export class VectorSearch {
   }
 
   /** Of a graph's `labels`, what it finds anyway, as long as enough of that is among them. */
-  #matchesByGraph(graph: Graph, { query, k }: Query, { bytes }: Alive, labels: Uint32Array): Hit[] | null {
+  #matchesByGraph(
+    graph: Graph,
+    { query, k }: Query,
+    { bytes }: Alive,
+    labels: Uint32Array,
+  ): NearLabel[] | null {
     const { slots } = this.#segment;
     const search = { wanted: k, matching: labels.length, slots, efSearch: this.#collection.index.efSearch };
     for (const ef of efsBeforeExact(search)) {
@@ -105,7 +110,7 @@ export class VectorSearch {
     return null;
   }
 
-  #exactly({ query, k }: Query, { bytes }: Alive, labels: Uint32Array | null): Hit[] {
+  #exactly({ query, k }: Query, { bytes }: Alive, labels: Uint32Array | null): NearLabel[] {
     const ranks = this.#ranks;
     if (this.#graph !== null) return this.#graph.exact(query, { k, ranks }, labels ?? this.#labelsIn(bytes));
     const scanned = labels ?? (bytes === null ? null : this.#labelsIn(bytes));

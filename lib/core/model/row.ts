@@ -29,18 +29,12 @@ export interface DeltaRow {
   /** dims finite values; null deletes the id. */
   readonly vector: Float32Array | null;
   readonly document: string | null;
-  /** Metadata as JSON text. */
-  readonly metadata: string | null;
-}
-
-/** One write: an upsert carries a vector, a delete (tombstone) does not. */
-export interface Row extends RowOrder {
-  readonly id: string;
-  readonly vector: Float32Array | null;
-  readonly document: string | null;
   /** Metadata as JSON text, exactly as it was written; null when there is none. */
   readonly metadata: string | null;
 }
+
+/** A row in its place in the order: one write, an upsert with a vector or a delete (tombstone) without. */
+export interface Row extends DeltaRow, RowOrder {}
 
 /** Whether what a file holds is the order of a row. */
 export const isOrder = ({ version, delta, row }: Readonly<Record<keyof RowOrder, unknown>>): boolean =>
