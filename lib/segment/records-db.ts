@@ -53,8 +53,8 @@ export function openRecords(path: string): DatabaseSync {
   }
 }
 
-/** What SQLite says of the machine, and not of a file: no memory, no disk, a full one, no file descriptor. */
-const machineErrors: readonly number[] = [7, 10, 13, 14];
+/** What SQLite says of the machine, and not of a file that is read: NOMEM, IOERR, FULL and CANTOPEN. */
+export const machineErrors: readonly number[] = [7, 10, 13, 14];
 
 /**
  * What to throw where reading a file's content failed: its sha256 was right, so that whatever SQLite, JSON or a type says of

@@ -18,6 +18,7 @@ import type { Row } from "../../core/model/row.ts";
 import { ulidFloor, ulidTimeMs } from "../../core/model/ulid.ts";
 import { watermarkLagMs } from "../../core/policy/time-bounds.ts";
 import { withFolder } from "../../segment/files.ts";
+import { machineErrors } from "../../segment/records-db.ts";
 import { writeFlatSegment } from "../../segment/write-flat.ts";
 import type { World } from "../ports.ts";
 import { endOf, entryProblem, type ListedDelta, type ReadDelta, readDeltas } from "../shard/deltas.ts";
@@ -156,14 +157,14 @@ function faultOf(error: unknown): Error {
   return error;
 }
 
-/** SQLite's NOMEM, READONLY, IOERR, FULL and CANTOPEN. */
-const sqliteMachineCodes: ReadonlySet<number> = new Set([7, 8, 10, 13, 14]);
+/** Of a file that is written, SQLite's READONLY as well. */
+const machineErrorsOfWriting: readonly number[] = [...machineErrors, 8];
 
 /** A full disk, no descriptor left, an error of the disk: the rows are not to blame. */
 function isOfMachine(error: Error): boolean {
   const { code, errcode, cause } = error as { code?: unknown; errcode?: unknown; cause?: unknown };
   if (typeof code === "string" && /^E[A-Z]+$/.test(code)) return true;
-  if (typeof errcode === "number" && sqliteMachineCodes.has(errcode & 0xff)) return true;
+  if (typeof errcode === "number" && machineErrorsOfWriting.includes(errcode & 0xff)) return true;
   if (error instanceof SiltstoneError && error.kind !== "corrupt") return true;
   return cause instanceof Error && isOfMachine(cause);
 }
