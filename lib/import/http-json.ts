@@ -83,7 +83,7 @@ export function serverUrl(location: string, keyVariable: string): URL {
   const url = new URL(location);
   if (
     url.password !== "" ||
-    [...url.searchParams.keys()].some((name) => /key|token|password|secret/i.test(name))
+    [...url.searchParams.keys()].some((name) => /^(x-)?(api[-_]?)?key$|token|password|secret/i.test(name))
   )
     throw invalid(`a key does not belong on the command line; give it in the environment: ${keyVariable}`);
   return url;

@@ -9,6 +9,8 @@ import { CsvFiles } from "./sources/csv.ts";
 import { FixedRows } from "./sources/fixed-rows.ts";
 import { JsonLines, recordJsonLines } from "./sources/jsonl.ts";
 import { ParquetFiles } from "./sources/parquet.ts";
+import { PgFile } from "./sources/pgvector-file.ts";
+import { PgTable } from "./sources/pgvector-table.ts";
 
 /** What sources may need of where the command runs. */
 export interface SourceWorld extends Inputs {
@@ -51,6 +53,20 @@ const chroma: Kind = {
   },
 };
 
+const pgvector: Kind = {
+  location:
+    "postgres://USER@HOST/DATABASE?table=NAME, a plain pg_dump file, or a COPY file with ?columns=NAME:TYPE,…",
+  async open(world, location) {
+    if (/^postgres(ql)?:/.test(location)) return PgTable.open(location);
+    const at = location.indexOf("?");
+    const query = new URLSearchParams(at < 0 ? "" : location.slice(at + 1));
+    const files = await openInputs(world, at < 0 ? location : location.slice(0, at), [".sql", ".copy"]);
+    const [file] = files;
+    if (file === undefined || files.length > 1) throw invalid(`${location}: give one file`);
+    return PgFile.open(file, { columns: query.get("columns"), table: query.get("table") });
+  },
+};
+
 export const kinds: Readonly<Record<string, Kind>> = {
   jsonl: ofFiles([".jsonl", ".ndjson"], (files) => new JsonLines(files)),
   records: ofFiles([".jsonl", ".ndjson"], recordJsonLines),
@@ -60,6 +76,7 @@ export const kinds: Readonly<Record<string, Kind>> = {
   parquet: ofFiles([".parquet"], (files) => ParquetFiles.open(files)),
   arrow: ofFiles([".arrow", ".arrows", ".feather"], ArrowFiles.open),
   chroma,
+  pgvector,
 };
 
 export async function openSource(world: SourceWorld, from: string): Promise<ImportSource> {
