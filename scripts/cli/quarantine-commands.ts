@@ -4,8 +4,14 @@ import { decodeDelta } from "../../lib/core/format/delta.ts";
 import { deltaBytesMax } from "../../lib/core/format/delta-header.ts";
 import { quarantinedDeltaKey } from "../../lib/core/format/keys.ts";
 import { invalid, SiltstoneError } from "../../lib/core/model/errors.ts";
-import type { DeltaId } from "../../lib/core/model/ids.ts";
-import { listQuarantine, type Quarantined, retryQuarantined } from "../../lib/engine/shard/quarantine.ts";
+import { type DeltaId, deltaId } from "../../lib/core/model/ids.ts";
+import { isUlid } from "../../lib/core/model/ulid.ts";
+import {
+  listQuarantine,
+  type Quarantined,
+  retriedNameOf,
+  retryQuarantined,
+} from "../../lib/engine/shard/quarantine.ts";
 import { type Opened, openCollection, shardOption, shardsOf } from "./arguments.ts";
 import type { Outcome } from "./outcome.ts";
 import type { Runner } from "./runner.ts";
@@ -56,10 +62,20 @@ async function findOne(opened: Opened, delta: string): Promise<Found> {
   const found = (await findAll(opened)).find((one) => one.delta === delta);
   if (found) return found;
   const { name } = opened.collection;
+  const again = isUlid(delta) ? await retriedName(opened, deltaId(delta)) : undefined;
+  const where = again === undefined ? "" : ` (it was retried as ${again})`;
   throw new SiltstoneError(
     "notFound",
-    `${name} has no quarantined delta ${delta}; see \`silt quarantine list ${name}\``,
+    `${name} has no quarantined delta ${delta}${where}; see \`silt quarantine list ${name}\``,
   );
+}
+
+async function retriedName({ world, collection }: Opened, delta: DeltaId): Promise<DeltaId | undefined> {
+  for (const shard of shardsOf(collection, undefined)) {
+    const again = await retriedNameOf(world.store, { collection: collection.name, shard }, delta);
+    if (again !== undefined) return again;
+  }
+  return undefined;
 }
 
 async function list(session: Session, name: string, options: { shard?: number }): Promise<Outcome> {

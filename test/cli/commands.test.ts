@@ -568,6 +568,13 @@ test("a delta that cannot be read is put aside, shown, and tried again", async (
   expect(
     (await cli.run(["quarantine", "list", "docs", "--json"])).json<{ deltas: object[] }>().deltas,
   ).toHaveLength(1);
+  const gone = (await cli.run(["quarantine", "list", "docs", "--json"])).json<{
+    deltas: { delta: string }[];
+  }>();
+  for (const command of ["retry", "show"])
+    expect((await cli.run(["quarantine", command, "docs", ulid])).err).toContain(
+      `docs has no quarantined delta ${ulid} (it was retried as ${gone.deltas[0]!.delta})`,
+    );
 });
 
 test("erase deletes what lives, names where it still is and until when, and exits with 0 when it is gone", async () => {

@@ -1741,6 +1741,17 @@ export const mutants: readonly Mutant[] = [
     test: "test/engine/newer-format.test.ts",
   },
   {
+    name: "a flipped bit takes the former name of a delta",
+    file: "lib/core/format/delta.ts",
+    edits: [
+      {
+        search: "if (header.writtenAs === undefined && holdsFormerName(",
+        replace: "if (sha256 === null && holdsFormerName(",
+      },
+    ],
+    test: "test/core/format/delta.test.ts",
+  },
+  {
     name: "a flipped byte makes a newer format",
     file: "lib/core/format/delta.ts",
     edits: [
@@ -2074,11 +2085,17 @@ export const mutants: readonly Mutant[] = [
     file: "lib/core/format/sealed-json.ts",
     edits: [
       {
-        search: `hash("sha256", withSeal(text, blank)) === found`,
-        replace: `hash("sha256", text) !== found`,
+        search: `.digest("hex") === found`,
+        replace: `.digest("hex") !== ""`,
       },
     ],
     test: "test/corruption",
+  },
+  {
+    name: "sealed JSON of any depth and of any number of parts is parsed",
+    file: "lib/core/format/sealed-json.ts",
+    edits: [{ search: "  refuseParts(bytes, key);\n", replace: "" }],
+    test: "test/hostile/sealed-json.test.ts",
   },
   {
     name: "a lease is swapped by its epoch alone",

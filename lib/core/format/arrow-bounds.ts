@@ -26,7 +26,7 @@ const tailBytes = 4 + magic.length;
 const batchesMax = 1024;
 const metadataEntriesMax = 64;
 /** Of the footer, and of the metadata of each batch: ours have 1 KiB. */
-const metadataBytesMax = 256 * 1024;
+export const metadataBytesMax = 256 * 1024;
 /** Of all texts in footer and batches, each as often as it is named. */
 const textBytesMax = 256 * 1024;
 /** Of a text that is looked for by itself: what comes after is not. */

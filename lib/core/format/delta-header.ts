@@ -30,7 +30,7 @@ export interface DeltaHeader {
 }
 
 const keyPrefix = "siltstone.";
-const writtenAsKey = `${keyPrefix}writtenAs`;
+export const writtenAsKey = `${keyPrefix}writtenAs`;
 /** The order in which the digest takes the header's texts. */
 const textKeys = [
   "collection",
@@ -71,6 +71,17 @@ function decodeWrittenAs(value: string | undefined, sha256: string, key: string)
   if (isUlid(writtenAs) && value === `${writtenAs} ${proofOf(writtenAs, sha256)}`)
     return { writtenAs: deltaId(writtenAs) };
   throw corrupt(key, `${writtenAsKey} is ${JSON.stringify(value.slice(0, 40))}, which does not prove itself`);
+}
+
+/**
+ * Whether a former name is among the bytes, with its proof. The digest does not cover its key: a flipped bit there, or in
+ * the count of the entries, would make a delta that was never renamed, and move its rows in the order of writes.
+ */
+export function holdsFormerName(bytes: Uint8Array, sha256: string): boolean {
+  const text = Buffer.from(bytes).toString("latin1");
+  for (const [, writtenAs, proof] of text.matchAll(/([0-9A-Z]{26}) ([0-9a-f]{64})/g))
+    if (proof === proofOf(writtenAs!, sha256)) return true;
+  return false;
 }
 
 /** Reads the schema metadata, of whatever format it says that it is. Throws `corrupt`, naming `key`, before anything else of the delta is looked at. */

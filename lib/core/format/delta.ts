@@ -25,7 +25,7 @@ import { corrupt, invalid, newerFormat, SiltstoneError } from "../model/errors.t
 import type { DeltaId } from "../model/ids.ts";
 import type { DeltaRow, Row } from "../model/row.ts";
 import { allFinite } from "../model/vector.ts";
-import { arrowFileProblem, schemaText } from "./arrow-bounds.ts";
+import { arrowFileProblem, metadataBytesMax, schemaText } from "./arrow-bounds.ts";
 import {
   addRows,
   addVectors,
@@ -47,6 +47,8 @@ import {
   encodeHeader,
   formatKey,
   headerTexts,
+  holdsFormerName,
+  writtenAsKey,
 } from "./delta-header.ts";
 
 const columnNames = ["op", "id", "version", "vector", "document", "metadata"] as const;
@@ -179,6 +181,8 @@ function decode(bytes: Uint8Array, key: string, delta: DeltaId): { header: Delta
   const found = digest.hex();
   if (found !== sha256)
     throw corrupt(key, `its content has the sha256 ${found} instead of ${sha256.slice(0, 64)}`);
+  if (header.writtenAs === undefined && holdsFormerName(bytes.subarray(-metadataBytesMax), sha256))
+    throw corrupt(key, `it holds the proof of a former name, which no ${writtenAsKey} says`);
   const { writtenAs = delta } = header;
   if (writtenAs > delta) throw corrupt(key, `it was written as ${writtenAs}, which is later than its name`);
   const rows: Row[] = [];

@@ -135,6 +135,13 @@ async function readReason(store: ObjectStore, shard: ShardRef, delta: DeltaId): 
 }
 const unknown: Reason = { reason: "unknown: why it was put aside is missing or damaged", at: "" };
 
+/** The name under which a delta was put back into the backlog; undefined when no trace says so. */
+export const retriedNameOf = async (
+  store: ObjectStore,
+  shard: ShardRef,
+  delta: DeltaId,
+): Promise<DeltaId | undefined> => (await readReason(store, shard, delta))?.retriedAs;
+
 /**
  * Puts a delta back into the backlog, under a new name. If it is still unreadable, the next run puts it aside again.
  *
@@ -222,7 +229,7 @@ export async function whereabouts(
       shardName(shard),
       `delta ${delta} could not be read and is in quarantine (\`silt quarantine list\`)`,
     );
-  const retriedAs = (await readReason(store, shard, delta))?.retriedAs;
+  const retriedAs = await retriedNameOf(store, shard, delta);
   if (retriedAs !== undefined) return retriedAs;
   throw corrupt(
     quarantineReasonKey(shard, delta),

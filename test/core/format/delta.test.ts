@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { Table, tableFromIPC, tableToIPC } from "apache-arrow";
 import fc from "fast-check";
 import { decodeDelta, encodeDelta } from "../../../lib/core/format/delta.ts";
@@ -90,6 +91,22 @@ test("any flipped bit gives the same delta or corrupt, never other rows, never a
     }
   }
   expect(found).toBeGreaterThan(golden.length);
+});
+
+test("any flipped bit of a delta that was renamed leaves its rows where they were in the order, or is corrupt", () => {
+  const writtenAs = deltaId("01JC0000000000000000000001");
+  const renamed = encodeDelta({ ...goldenDeltaHeader, writtenAs }, goldenDeltaRows);
+  const whole = decodeDelta(renamed, at);
+  expect(whole.rows[0]!.delta).toBe(writtenAs);
+  const other: string[] = [];
+  for (let bit = 0; bit < renamed.length * 8; bit++) {
+    const damaged = Uint8Array.from(renamed);
+    damaged[bit >> 3]! ^= 1 << (bit & 7);
+    const found = outcome(damaged);
+    if (found !== "corrupt" && !isDeepStrictEqual(found, whole))
+      other.push(`byte ${bit >> 3}, bit ${bit & 7}`);
+  }
+  expect(other).toEqual([]);
 });
 
 test("any truncation, and anything appended, is corrupt", () => {
