@@ -25,6 +25,10 @@ export function checkCompactorEvent({ source, collection, shard, snapshotPath }:
       { field: "snapshotPath", reason: "goes with source migration only" },
     ]);
   }
+  if (source === "optimize" && collection === undefined) {
+    const reason = "needs the collection: source optimize merges one at a time";
+    throw invalid(`collection: ${reason}`, [{ field: "collection", reason }]);
+  }
   if (shard !== undefined && collection === undefined) {
     throw invalid("shard: needs the collection", [{ field: "shard", reason: "needs the collection" }]);
   }

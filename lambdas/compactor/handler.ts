@@ -1,6 +1,6 @@
 /**
  * The compactor function (lib/engine/compact/compact.ts). `scheduled` ingests, `upkeep` merges and collects garbage, `manual`
- * does both. A run in which something failed does everything else, reports, and then fails, so that CloudWatch sees it.
+ * does both, `optimize` merges more than `upkeep` would. A run in which something failed does everything else, reports, and then fails, so that CloudWatch sees it.
  */
 import { awsWorld } from "../../lib/aws/aws-world.ts";
 import { parseEnvironment } from "../../lib/aws/environment.ts";
@@ -8,6 +8,7 @@ import { lambdaHandler } from "../../lib/aws/lambda-handler.ts";
 import { parseEvent } from "../../lib/aws/parse-event.ts";
 import { budgetHere, clearScratch } from "../../lib/aws/scratch.ts";
 import { errorFacts, telemetry } from "../../lib/aws/telemetry.ts";
+import { optimizeLimits } from "../../lib/core/policy/merge-plan.ts";
 import { requestBounds } from "../../lib/core/policy/time-bounds.ts";
 import { compact } from "../../lib/engine/compact/compact.ts";
 import {
@@ -46,10 +47,11 @@ export const handler = lambdaHandler(
     const report = await compact(world, {
       ...(collection === undefined ? {} : { collection }),
       ...(shard === undefined ? {} : { shard }),
-      ingest: source !== "upkeep",
+      ingest: source !== "upkeep" && source !== "optimize",
       upkeep: source !== "scheduled",
+      ...(source === "optimize" ? { mergeLimits: optimizeLimits } : {}),
       budget: budgetHere(process.env),
-      ...(source === "manual" || collection !== undefined ? {} : { sweep }),
+      ...(source === "manual" || source === "optimize" || collection !== undefined ? {} : { sweep }),
       deadlineMs: startMs + context.getRemainingTimeInMillis() - deadlineMarginMs,
     });
     const summary = summarizeRun(report, { source, startMs, endMs: Date.now() });

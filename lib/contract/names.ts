@@ -57,6 +57,9 @@ export const stackName = (stage: string): string => `Siltstone-${stage}`;
 /** DynamoDB key attributes of the one table, and its TTL attribute (epoch seconds; lease rows never carry it). */
 export const table = { partitionKey: "pk", sortKey: "sk", ttl: "expiresAtSeconds" } as const;
 
-/** The `source` of a compactor event. `scheduled` ingests; `upkeep` merges and collects garbage; `manual` does all of it. */
-export const compactorSources = ["scheduled", "upkeep", "manual", "migration"] as const;
+/**
+ * The `source` of a compactor event. `scheduled` ingests; `upkeep` merges and collects garbage; `manual` does all of it. `optimize` merges
+ * what the schedule would leave for later.
+ */
+export const compactorSources = ["scheduled", "upkeep", "manual", "optimize", "migration"] as const;
 export type CompactorSource = (typeof compactorSources)[number];

@@ -9,6 +9,7 @@ import { type Refusal, refusalOf } from "../../lib/aws/failure.ts";
 import { cutText, errorTextBytesMax, SiltstoneError } from "../../lib/core/model/errors.ts";
 import manifest from "../../package.json" with { type: "json" };
 import { addCollectionCommands } from "./collection-commands.ts";
+import { addCompactCommands } from "./compact-commands.ts";
 import { addCostCommand } from "./cost-command.ts";
 import type { Connect } from "./deployment.ts";
 import { addDlqCommands } from "./dlq-commands.ts";
@@ -70,6 +71,7 @@ export async function runCommandLine(argv: readonly string[], given: Surrounding
   addEraseCommand(program, run);
   addQueryCommand(program, run);
   addStatusCommand(program, run);
+  addCompactCommands(program, run);
   addUpkeepCommands(program, run);
   addSnapshotCommands(program, run);
   addLeaseCommands(program, run);

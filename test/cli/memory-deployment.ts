@@ -7,6 +7,7 @@ import { bodyBytesMax } from "../../lib/aws/lambda-handler.ts";
 import { parseEvent } from "../../lib/aws/parse-event.ts";
 import type { FunctionName } from "../../lib/contract/functions.ts";
 import { invalid, unreachable } from "../../lib/core/model/errors.ts";
+import { optimizeLimits } from "../../lib/core/policy/merge-plan.ts";
 import { embedQuery } from "../../lib/embedding/collection-embedder.ts";
 import { compact } from "../../lib/engine/compact/compact.ts";
 import { failureOf, noteRun, summarizeRun } from "../../lib/engine/compact/run-summary.ts";
@@ -94,7 +95,8 @@ export class MemoryCli {
     const report = await compact(this.world, {
       ...(call.collection === undefined ? {} : { collection: call.collection }),
       ...(call.shard === undefined ? {} : { shard: call.shard }),
-      ingest: call.source !== "upkeep",
+      ingest: call.source !== "upkeep" && call.source !== "optimize",
+      ...(call.source === "optimize" ? { mergeLimits: optimizeLimits } : {}),
       upkeep: call.source !== "scheduled",
       deadlineMs: startMs + 600_000,
     });

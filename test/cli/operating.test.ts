@@ -182,3 +182,22 @@ describe("restoring a version", () => {
     expect(await silt("restore", "docs", "--to", "1", "--confirm", "other")).toMatchObject({ code: 2 });
   });
 });
+
+test("optimize merges what upkeep would leave, and shows the index before and after", async () => {
+  for (const n of [11, 12, 13]) {
+    await put(record(n), record(1, `again ${n}`));
+    await deployed.answer("compactor", { source: "scheduled" });
+  }
+  const [status] = (await answer("status", "docs")).shards;
+  expect(status.snapshot.flatSegments).toBeGreaterThan(1);
+  const optimized = await answer("optimize", "docs");
+  expect(optimized.merges).toBeGreaterThan(0);
+  expect(optimized.before[0]).toMatchObject({ flatSegments: status.snapshot.flatSegments });
+  expect(optimized.after[0]).toMatchObject({ flatSegments: 1, graphs: 0, staleRows: 0 });
+  expect(optimized.after[0].rows).toBeLessThan(optimized.before[0].rows);
+  expect(await silt("optimize", "docs")).toMatchObject({
+    code: 0,
+    out: expect.stringContaining("there was nothing to merge"),
+  });
+  expect(await silt("optimize", "nowhere")).toMatchObject({ code: 3 });
+});

@@ -28,7 +28,10 @@ test("the event is strict, and a migration says what will support it", () => {
   expect(refusal({ source: "scheduled" })).toBe("accepted");
   expect(refusal({ source: "manual", collection: "docs", shard: 0 })).toBe("accepted");
   expect(refusal({})).toMatch(/^source: /);
-  expect(refusal({ source: "cron" })).toMatch(/^source: .*"scheduled"\|"upkeep"\|"manual"\|"migration"/);
+  expect(refusal({ source: "cron" })).toMatch(
+    /^source: .*"scheduled"\|"upkeep"\|"manual"\|"optimize"\|"migration"/,
+  );
+  expect(refusal({ source: "optimize" })).toMatch(/^collection: needs the collection/);
   expect(refusal({ source: "manual", colection: "docs" })).toMatch(/Unrecognized key: "colection"/);
   expect(refusal({ source: "manual", shard: 1 })).toBe("shard: needs the collection");
   expect(refusal({ source: "manual", collection: "docs", shard: 1.5 })).toMatch(/^shard: /);

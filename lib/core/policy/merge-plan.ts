@@ -51,6 +51,17 @@ export const mergeLimits: MergeLimits = {
   clusteredComponentsMin: 15_000_000,
 };
 
+/**
+ * What `silt optimize` merges by: all that makes queries slower or space larger, without waiting for more of it. Below a
+ * twentieth a rebuild would cost far more than it gives.
+ */
+export const optimizeLimits: MergeLimits = {
+  ...mergeLimits,
+  flatSegmentsMax: 1,
+  deadShareMax: 0.05,
+  uncountedMsMax: 0,
+};
+
 /** What merging keeps of a row beside its vector, in components. */
 const rowComponents = 200;
 
@@ -119,7 +130,7 @@ export function planPiled({ segments }: Manifest): MergePlan | null {
 }
 
 /** Rows of a segment that others of the version are known to supersede; an id that two of them hold counts twice. */
-function supersededRows(manifest: Manifest, { stale, rows, tombstones }: Segment): number {
+export function supersededRows(manifest: Manifest, { stale, rows, tombstones }: Segment): number {
   const counted = manifest.segments.reduce((sum, { id }) => sum + (stale?.by[id] ?? 0), 0);
   return Math.min(rows + tombstones, counted);
 }

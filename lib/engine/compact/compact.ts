@@ -17,6 +17,7 @@ import pLimit from "p-limit";
 import { type ShardRef, shardName } from "../../core/format/keys.ts";
 import type { Notification } from "../../core/format/notification.ts";
 import { SiltstoneError } from "../../core/model/errors.ts";
+import type { MergeLimits } from "../../core/policy/merge-plan.ts";
 import type { ResourceBudget } from "../../core/policy/resource-estimate.ts";
 import type { Turns } from "../../core/policy/turns.ts";
 import { type Fault, Faults } from "../faults.ts";
@@ -41,6 +42,8 @@ export interface CompactRequest {
   readonly shard?: number;
   readonly ingest: boolean;
   readonly upkeep: boolean;
+  /** By which upkeep merges. @default the product's */
+  readonly mergeLimits?: MergeLimits;
   /** No new batch or merge begins after this. */
   readonly deadlineMs: number;
   readonly onProgress?: (progress: MergeProgress) => void;
@@ -205,7 +208,7 @@ class Run {
 
   /** Merging that fails keeps no space from being given back. */
   async #upkeep(ref: ShardRef): Promise<void> {
-    const { deadlineMs, onProgress, budget } = this.#request;
+    const { deadlineMs, onProgress, budget, mergeLimits } = this.#request;
     const { shard } = ref;
     let etag: string | null = null;
     const isKnown = await this.#shards.attempt(ref, async (collection) => {
@@ -220,6 +223,7 @@ class Run {
         deadlineMs,
         ...(onProgress ? { onProgress } : {}),
         ...(budget ? { budget } : {}),
+        ...(mergeLimits ? { limits: mergeLimits } : {}),
       });
       this.#reports.note(ref, { merge: merged });
       if (merged.shortage !== undefined) throw new SiltstoneError("unavailable", merged.shortage);

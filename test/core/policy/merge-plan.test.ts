@@ -7,6 +7,7 @@ import { ulidFloor } from "../../../lib/core/model/ulid.ts";
 import {
   type MergePlan,
   mergeLimits,
+  optimizeLimits,
   planMerge,
   segmentRowsMax,
 } from "../../../lib/core/policy/merge-plan.ts";
@@ -187,26 +188,33 @@ function mergedAmid(manifest: Manifest, plan: MergePlan, id: string): Manifest {
   return { ...manifest, segments: segmentsAfter(manifest, merged, nowMs) };
 }
 
-test("why a merge was made is no reason to merge its output: merges come to an end, whatever fits beside what", () => {
-  fc.assert(
-    fc.property(crowded, (segments) => {
-      let manifest = manifestOf(segments);
-      for (const days of [0, 2, 4, 11, 13]) {
-        const later = { ...time, nowMs: nowMs + days * day };
-        for (let step = 1; ; step++) {
-          const plan = planMerge(manifest, later, limits);
-          if (plan === null) break;
-          expect(step).toBeLessThanOrEqual(4 * segments.length);
-          const id = ulidFloor(later.nowMs + step);
-          manifest = mergedAmid(manifest, plan, id);
-          const next = planMerge(manifest, later, limits);
-          if (next?.reason === plan.reason) expect(next.inputs).not.toEqual([id]);
+const { flatSegmentsMax, deadShareMax, uncountedMsMax } = optimizeLimits;
+test.each([
+  ["upkeep", limits],
+  ["optimize", { ...limits, flatSegmentsMax, deadShareMax, uncountedMsMax }],
+])(
+  "why a merge was made is no reason to merge its output: merges come to an end, whatever fits beside what (%s)",
+  (_, by) => {
+    fc.assert(
+      fc.property(crowded, (segments) => {
+        let manifest = manifestOf(segments);
+        for (const days of [0, 2, 4, 11, 13]) {
+          const later = { ...time, nowMs: nowMs + days * day };
+          for (let step = 1; ; step++) {
+            const plan = planMerge(manifest, later, by);
+            if (plan === null) break;
+            expect(step).toBeLessThanOrEqual(4 * segments.length);
+            const id = ulidFloor(later.nowMs + step);
+            manifest = mergedAmid(manifest, plan, id);
+            const next = planMerge(manifest, later, by);
+            if (next?.reason === plan.reason) expect(next.inputs).not.toEqual([id]);
+          }
         }
-      }
-    }),
-    { numRuns: 1_000 },
-  );
-});
+      }),
+      { numRuns: 1_000 },
+    );
+  },
+);
 
 describe("flat segments of which two do not fit into one", () => {
   const shape = { isGraph: false, isClustered: false, rows: 10, tombstones: 0, dead: 0 };
