@@ -68,18 +68,15 @@ async function main(): Promise<boolean> {
     (values.json ? process.stderr : process.stdout).write(`${seconds} s  ${text}\n`);
   };
   const tally = new Tally((text) => say(`VIOLATION ${text}`));
-  const { rows } =
+  const durationMs = minutes === null ? null : minutes * 60_000;
+  const drill =
     scenario === "import"
-      ? await importDrill({ folder, seed, data, tally, say })
-      : await pipelineDrill({
-          folder,
-          seed,
-          durationMs: minutes === null ? null : minutes * 60_000,
-          groups,
-          isCold: values.cold,
-          tally,
-          say,
-        });
+      ? importDrill({ folder, seed, data, tally, say })
+      : pipelineDrill({ folder, seed, durationMs, groups, isCold: values.cold, tally, say });
+  const { rows } = await drill.catch((error: unknown) => {
+    say(`the state is kept in ${folder}`);
+    throw error;
+  });
   const { kills, counts, failures, violations, violationCount } = tally;
   const seconds = Math.round((Date.now() - startedMs) / 1000);
   const report = {

@@ -10,7 +10,7 @@ import type { LibraryAnswer } from "./library-main.ts";
 import { LibraryProcess } from "./library-process.ts";
 import type { DrillMetric } from "./neighbours.ts";
 import { Random } from "./random.ts";
-import { QueryReader } from "./readers.ts";
+import { coldAnswers, QueryReader } from "./readers.ts";
 import { type KillKind, killKinds, type Tally } from "./report.ts";
 import { checkContents, collectAll, compactAll, type SettleOptions, verifyAll } from "./settle.ts";
 import { StackProcess } from "./stack-process.ts";
@@ -182,6 +182,11 @@ class PipelineDrill {
       this.#collect(over),
       this.#askCompactor(over),
     ];
+    // One that fails ends the kills; its error is thrown when all have ended.
+    const working = Promise.all(work);
+    working.catch(() => {
+      isOver = true;
+    });
     const ticker = setInterval(() => {
       const kills = Object.values(tally.kills).reduce((sum, count) => sum + count, 0);
       const minutes = ((performance.now() - startedMs) / 60_000).toFixed(1);
@@ -192,12 +197,16 @@ class PipelineDrill {
     }, reportEveryMs);
     try {
       if (durationMs === null) await this.#oneOfEach();
-      else await this.#faults.run(() => performance.now() - startedMs >= durationMs, pauseLong);
+      else await this.#faults.run(() => isOver || performance.now() - startedMs >= durationMs, pauseLong);
     } finally {
       isOver = true;
       clearInterval(ticker);
-      await Promise.all(work);
+      await Promise.allSettled(work);
+      await working;
     }
+    const { [coldAnswers]: cold = 0 } = tally.counts;
+    if (this.#cold !== null && cold === 0)
+      tally.violation("no answer was cold: this run says nothing about cold readers");
   }
 
   async #oneOfEach(): Promise<void> {

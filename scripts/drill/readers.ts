@@ -31,6 +31,8 @@ const nothingPromised: Promised = new Map();
 const pauseMs = 15;
 const failurePauseMs = 150;
 const distanceTolerance = 1e-4;
+/** What is counted of them. */
+export const coldAnswers = "cold answers checked";
 
 export class QueryReader {
   readonly #options: ReaderOptions;
@@ -157,7 +159,7 @@ export class QueryReader {
     if (result.kind === "failed") return null;
     const answer = result.value as Answer;
     tally.count("answers checked");
-    if (answer.cold) tally.count("cold answers checked");
+    if (answer.cold) tally.count(coldAnswers);
     if (answer.warning !== undefined) {
       tally.count("answers from an older view");
       if (/corrupt/.test(answer.warning)) this.#hold(ledger, event, answer.warning);

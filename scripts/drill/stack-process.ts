@@ -86,7 +86,8 @@ export class StackProcess {
     const child = this.#child;
     if (child === null || !child.connected) return null;
     const answered = once(child, "message", { signal: AbortSignal.timeout(pidsWaitMs) });
-    child.send("pids");
+    // Where it does not arrive there is no answer, which is waited for no longer than that.
+    child.send("pids", () => undefined);
     const [message] = (await answered.catch(() => [null])) as [StackMessage | null];
     return message?.kind === "pids" ? message : null;
   }
@@ -97,7 +98,7 @@ export class StackProcess {
     if (child === null) return;
     const pids = await this.pids();
     this.#child = null;
-    const ended = once(child, "exit");
+    const ended = endOf(child);
     child.kill("SIGKILL");
     const all =
       pids === null ? [] : [...Object.values(pids.servers), ...Object.values(pids.functions).flat()];
@@ -108,14 +109,20 @@ export class StackProcess {
   async stop(): Promise<void> {
     const child = this.#child;
     this.#child = null;
-    if (child === null || child.exitCode !== null || child.signalCode !== null) return;
-    const ended = once(child, "exit");
-    child.send("stop");
+    if (child === null) return;
+    const ended = endOf(child);
+    if (child.connected) child.send("stop", () => undefined);
+    else child.kill("SIGKILL");
     const timer = setTimeout(() => child.kill("SIGKILL"), stopWaitMs);
     await ended;
     clearTimeout(timer);
   }
 }
+
+/** When it has ended, perhaps already: then there is no event any more. */
+const endOf = async (child: ChildProcess): Promise<void> => {
+  if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
+};
 
 /** False when it had ended already. */
 export function killProcess(pid: number): boolean {
