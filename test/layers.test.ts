@@ -77,7 +77,7 @@ const rules: readonly Rule[] = [
   },
   {
     folder: "bin",
-    project: ["lib/contract", "scripts/build", "bin"],
+    project: ["scripts/build", "bin"],
     packages: /^(node:.*|aws-cdk-lib.*|constructs|cdk-nag)$/,
   },
   {

@@ -3,7 +3,7 @@
  * gets all the names; a missing or wrong one fails at start, with the variable, the range and the value named.
  */
 import { env, isStage, stageRule } from "../contract/names.ts";
-import { settings } from "../contract/settings.ts";
+import { cacheBytes, settings } from "../contract/settings.ts";
 import { invalid, type Problem } from "../core/model/errors.ts";
 
 export interface Environment {
@@ -19,6 +19,13 @@ export interface Environment {
   readonly cacheBytesMax: number;
   /** Names of the query groups' functions, where this function asks them. @default none */
   readonly groupFunctions: readonly string[];
+}
+
+interface NumberVariable {
+  readonly variable: string;
+  readonly min: number;
+  readonly max: number;
+  readonly default: number;
 }
 
 type Variables = Readonly<Record<string, string | undefined>>;
@@ -41,9 +48,9 @@ export function parseEnvironment(variables: Variables): Environment {
     ),
     queueUrl: read.url(env.queueUrl),
     deadLetterQueueUrl: read.url(env.deadLetterQueueUrl),
-    refreshSeconds: read.setting("refreshSeconds"),
-    cacheBytesMax: read.setting("cacheBytesMax"),
-    groupFunctions: read.names(env.groupFunctions, settings.queryGroups.max),
+    refreshSeconds: read.setting(settings["query.refreshSeconds"]),
+    cacheBytesMax: read.setting(cacheBytes),
+    groupFunctions: read.names(env.groupFunctions, settings["query.groups"].max),
   };
   if (problems.length === 0) return environment;
   const list = problems.map(({ field, reason }) => `${field} ${reason}`).join("; ");
@@ -75,8 +82,7 @@ function reader(variables: Variables, problems: Problem[]) {
       if (names.length > max) wrong(field, `at most ${max} names separated by commas`);
       return names;
     },
-    setting(name: "refreshSeconds" | "cacheBytesMax"): number {
-      const { variable, min, max, default: unset } = settings[name];
+    setting({ variable, min, max, default: unset }: NumberVariable): number {
       const text = variables[variable];
       if (text === undefined || text === "") return unset;
       const value = Number(text);

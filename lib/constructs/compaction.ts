@@ -4,63 +4,68 @@
  */
 import { Duration, Stack } from "aws-cdk-lib";
 import { Role, ServicePrincipal } from "aws-cdk-lib/aws-iam";
-import type { Architecture, Function as LambdaFunction } from "aws-cdk-lib/aws-lambda";
+import type { Function as LambdaFunction } from "aws-cdk-lib/aws-lambda";
 import { CfnSchedule } from "aws-cdk-lib/aws-scheduler";
-import type { Queue } from "aws-cdk-lib/aws-sqs";
 import { Construct } from "constructs";
-import { functions } from "../contract/functions.ts";
 import type { CompactorSource } from "../contract/names.ts";
-import { checkSetting } from "../contract/settings.ts";
+import { checkOptionalSetting, checkSetting } from "../contract/settings.ts";
 import { functionTimeoutMs } from "../core/policy/time-bounds.ts";
-import { allowing, HandlerFunction } from "./handler-function.ts";
+import { allowKey } from "./encryption.ts";
+import { allowing, HandlerFunction, type StoreFunctions } from "./handler-function.ts";
+import type { Ingestion } from "./ingestion.ts";
+import { checkProps } from "./props.ts";
 import type { Storage } from "./storage.ts";
 
 /** An event that could not be delivered for this long is dropped: the next one asks for the same. 60 is the least. */
 const eventAgeMaxSeconds = 60;
 
+export interface CompactionOptions {
+  /** @default 3008, the most that new accounts allow */
+  readonly memoryMiB?: number;
+  /** Local disk, for the segments of one merge. @default 4096 */
+  readonly diskMiB?: number;
+  /** @default none: the function shares the account's concurrency */
+  readonly reservedConcurrency?: number;
+  /** Minutes between two runs that ingest, 1 to 60: how long a record waits for eventual reads. @default 1 */
+  readonly intervalMinutes?: number;
+  /** Minutes between two runs that merge and collect garbage, 1 to 1,440. @default 5 */
+  readonly upkeepIntervalMinutes?: number;
+}
+const compactionProps = {
+  memoryMiB: true,
+  diskMiB: true,
+  reservedConcurrency: true,
+  intervalMinutes: true,
+  upkeepIntervalMinutes: true,
+} as const satisfies Record<keyof CompactionOptions, true>;
+
 export interface CompactionProps {
-  readonly stage: string;
   readonly storage: Storage;
-  readonly queue: Queue;
-  readonly deadLetterQueue: Queue;
-  readonly environment: Readonly<Record<string, string>>;
-  readonly codeFolder: string;
-  readonly architecture: Architecture;
-  readonly memoryMiB?: number | undefined;
-  readonly storageMiB?: number | undefined;
-  /** @default none */
-  readonly reservedConcurrency?: number | undefined;
+  readonly ingestion: Ingestion;
+  readonly functions: StoreFunctions;
+  readonly options: CompactionOptions;
 }
 
 export class Compaction extends Construct {
   readonly function: LambdaFunction;
 
-  constructor(scope: Construct, id: string, props: CompactionProps) {
+  constructor(scope: Construct, id: string, { storage, ingestion, functions, options }: CompactionProps) {
     super(scope, id);
-    const { bucket, table } = props.storage;
+    checkProps("compaction", options, compactionProps);
     const compactor = new HandlerFunction(this, "Compactor", {
-      stage: props.stage,
-      description: functions.compactor.description,
-      codeFolder: props.codeFolder,
-      architecture: props.architecture,
-      memoryMiB: checkSetting("compactorMemoryMiB", props.memoryMiB),
-      storageMiB: checkSetting("compactorStorageMiB", props.storageMiB),
+      functions,
+      name: "compactor",
+      memoryMiB: checkSetting("compaction.memoryMiB", options.memoryMiB),
+      diskMiB: checkSetting("compaction.diskMiB", options.diskMiB),
       timeoutSeconds: functionTimeoutMs.compactor / 1000,
-      reservedConcurrency: props.reservedConcurrency,
-      environment: props.environment,
+      reservedConcurrency: checkOptionalSetting(
+        "compaction.reservedConcurrency",
+        options.reservedConcurrency,
+      ),
+      environment: ingestion.environment,
     });
     this.function = compactor.function;
-    compactor.allow(
-      ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"],
-      [bucket.arnForObjects("*")],
-    );
-    compactor.allow(["s3:ListBucket"], [bucket.bucketArn]);
-    compactor.allow(
-      ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"],
-      [props.queue.queueArn],
-    );
-    compactor.allow(["sqs:SendMessage"], [props.deadLetterQueue.queueArn]);
-    compactor.allow(["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"], [table.tableArn]);
+    allowCompaction(compactor, storage, ingestion);
     // The scheduler hands its events to Lambda's own queue, which would repeat a failed run twice.
     this.function.configureAsyncInvoke({
       retryAttempts: 0,
@@ -72,23 +77,22 @@ export class Compaction extends Construct {
         conditions: { StringEquals: { "aws:SourceAccount": Stack.of(this).account } },
       }),
     });
-    const invoke = { role, functionArn: this.function.functionArn };
-    role.addToPolicy(allowing(["lambda:InvokeFunction"], [invoke.functionArn]));
-    this.schedule("Scheduled", { ...invoke, source: "scheduled", expression: "rate(1 minute)" });
-    this.schedule("Upkeep", { ...invoke, source: "upkeep", expression: "rate(5 minutes)" });
+    role.addToPolicy(allowing(["lambda:InvokeFunction"], [this.function.functionArn]));
+    const every = (source: CompactorSource, id: string, minutes: number) =>
+      this.schedule(id, { role, source, expression: `rate(${minutes} minute${minutes === 1 ? "" : "s"})` });
+    every("scheduled", "Scheduled", checkSetting("compaction.intervalMinutes", options.intervalMinutes));
+    const upkeep = checkSetting("compaction.upkeepIntervalMinutes", options.upkeepIntervalMinutes);
+    every("upkeep", "Upkeep", upkeep);
   }
 
-  private schedule(
-    id: string,
-    options: { role: Role; functionArn: string; source: CompactorSource; expression: string },
-  ): void {
+  private schedule(id: string, options: { role: Role; source: CompactorSource; expression: string }): void {
     const schedule = new CfnSchedule(this, id, {
       description: `Siltstone compactor: ${options.source}`,
       scheduleExpression: options.expression,
       flexibleTimeWindow: { mode: "OFF" },
       state: "ENABLED",
       target: {
-        arn: options.functionArn,
+        arn: this.function.functionArn,
         roleArn: options.role.roleArn,
         input: JSON.stringify({ source: options.source }),
         retryPolicy: { maximumRetryAttempts: 0, maximumEventAgeInSeconds: eventAgeMaxSeconds },
@@ -97,4 +101,29 @@ export class Compaction extends Construct {
     // The role's policy is a resource of its own; without it the first events would be refused.
     schedule.node.addDependency(options.role);
   }
+}
+
+/**
+ * It writes segments, manifests and pointers, puts deltas aside, and deletes what nothing names any more. It never writes a
+ * configuration or a pin, and never deletes a configuration, a pin or a pointer.
+ */
+function allowCompaction(compactor: HandlerFunction, storage: Storage, ingestion: Ingestion): void {
+  const { bucket, bucketKey, encryptionKey, table } = storage;
+  const { queue, deadLetterQueue } = ingestion;
+  const below = (...folders: string[]) => folders.map((folder) => bucket.arnForObjects(`*/*/${folder}/*`));
+  compactor.allow(["s3:ListBucket"], [bucket.bucketArn]);
+  compactor.allow(["s3:GetObject"], [bucket.arnForObjects("*")]);
+  compactor.allow(
+    ["s3:PutObject"],
+    [...below("segments", "manifests", "quarantine"), bucket.arnForObjects("*/*/pointer.json")],
+  );
+  compactor.allow(["s3:AbortMultipartUpload"], below("segments", "quarantine"));
+  compactor.allow(["s3:DeleteObject"], below("deltas", "segments", "manifests", "quarantine"));
+  compactor.allow(["sqs:ReceiveMessage", "sqs:DeleteMessage"], [queue.queueArn]);
+  compactor.allow(["sqs:SendMessage"], [deadLetterQueue.queueArn]);
+  compactor.allow(["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"], [table.tableArn]);
+  allowKey(compactor.function, bucketKey, "writeObjects");
+  // Receiving asks a part of what sending asks.
+  allowKey(compactor.function, encryptionKey, "sendMessages");
+  allowKey(compactor.function, encryptionKey, "useTable");
 }

@@ -1,7 +1,9 @@
 /** What users' own CDK apps import as "siltstone/constructs". */
-export type { Compaction } from "./compaction.ts";
-export type { Ingestion, ProduceGrant } from "./ingestion.ts";
+export type { Compaction, CompactionOptions } from "./compaction.ts";
+export type { FunctionOptions } from "./handler-function.ts";
+export type { Ingestion, ProduceGrant, ProducerOptions } from "./ingestion.ts";
+export type { NetworkOptions } from "./network.ts";
 export { OperatorPolicy, type OperatorPolicyProps } from "./operator-policy.ts";
-export type { Query } from "./query.ts";
-export type { Storage } from "./storage.ts";
+export type { Query, QueryOptions } from "./query.ts";
+export type { Storage, StorageOptions } from "./storage.ts";
 export { VectorStore, type VectorStoreProps } from "./vector-store.ts";

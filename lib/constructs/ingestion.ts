@@ -6,19 +6,25 @@
 import { Duration } from "aws-cdk-lib";
 import type { IGrantable } from "aws-cdk-lib/aws-iam";
 import {
-  type Architecture,
   type FunctionUrl,
   FunctionUrlAuthType,
   type Function as LambdaFunction,
 } from "aws-cdk-lib/aws-lambda";
 import { Queue, QueueEncryption } from "aws-cdk-lib/aws-sqs";
 import { Construct } from "constructs";
-import { functions } from "../contract/functions.ts";
 import { env } from "../contract/names.ts";
-import { checkSetting } from "../contract/settings.ts";
+import { checkOptionalSetting, checkSetting } from "../contract/settings.ts";
 import { checkCollectionName } from "../core/model/collection.ts";
 import { functionTimeoutMs } from "../core/policy/time-bounds.ts";
-import { allowing, HandlerFunction } from "./handler-function.ts";
+import { allowKey } from "./encryption.ts";
+import {
+  allowing,
+  giveRight,
+  HandlerFunction,
+  type StoreFunctions,
+  setVariables,
+} from "./handler-function.ts";
+import { checkProps } from "./props.ts";
 import type { Storage } from "./storage.ts";
 
 /** A message may not come back while the run that took it is still working. */
@@ -26,16 +32,23 @@ const visibilityTimeoutSeconds = functionTimeoutMs.compactor / 1000 + 60;
 /** The compactor puts what it cannot read on the dead-letter queue itself, with the reason; this is the backstop. */
 const receiveCountMax = 100;
 
+export interface ProducerOptions {
+  /** @default 512 */
+  readonly memoryMiB?: number;
+  /** @default none: the function shares the account's concurrency */
+  readonly reservedConcurrency?: number;
+}
+const producerProps = { memoryMiB: true, reservedConcurrency: true } as const satisfies Record<
+  keyof ProducerOptions,
+  true
+>;
+
 export interface IngestionProps {
-  readonly stage: string;
   /** Name of the store. */
   readonly store: string;
   readonly storage: Storage;
-  readonly codeFolder: string;
-  readonly architecture: Architecture;
-  readonly memoryMiB?: number | undefined;
-  /** @default none */
-  readonly reservedConcurrency?: number | undefined;
+  readonly functions: StoreFunctions;
+  readonly options: ProducerOptions;
 }
 
 export interface ProduceGrant {
@@ -57,34 +70,38 @@ export class Ingestion extends Construct {
 
   constructor(scope: Construct, id: string, props: IngestionProps) {
     super(scope, id);
-    this.storage = props.storage;
+    const { storage, functions, options } = props;
+    checkProps("producer", options, producerProps);
+    this.storage = storage;
+    const encryption =
+      storage.encryptionKey === undefined
+        ? { encryption: QueueEncryption.SQS_MANAGED }
+        : { encryption: QueueEncryption.KMS, encryptionMasterKey: storage.encryptionKey };
     this.deadLetterQueue = new Queue(this, "DeadLetterQueue", {
       retentionPeriod: Duration.days(14),
-      encryption: QueueEncryption.SQS_MANAGED,
+      ...encryption,
       enforceSSL: true,
     });
     this.queue = new Queue(this, "Queue", {
       visibilityTimeout: Duration.seconds(visibilityTimeoutSeconds),
-      encryption: QueueEncryption.SQS_MANAGED,
+      ...encryption,
       enforceSSL: true,
       deadLetterQueue: { queue: this.deadLetterQueue, maxReceiveCount: receiveCountMax },
     });
     this.environment = {
-      [env.stage]: props.stage,
+      [env.stage]: functions.stage,
       [env.store]: props.store,
-      [env.bucket]: props.storage.bucket.bucketName,
-      [env.table]: props.storage.table.tableName,
+      [env.bucket]: storage.bucket.bucketName,
+      [env.table]: storage.table.tableName,
       [env.queueUrl]: this.queue.queueUrl,
       [env.deadLetterQueueUrl]: this.deadLetterQueue.queueUrl,
     };
     const producer = new HandlerFunction(this, "Producer", {
-      stage: props.stage,
-      description: functions.producer.description,
-      codeFolder: props.codeFolder,
-      architecture: props.architecture,
-      memoryMiB: checkSetting("producerMemoryMiB", props.memoryMiB),
+      functions,
+      name: "producer",
+      memoryMiB: checkSetting("producer.memoryMiB", options.memoryMiB),
       timeoutSeconds: functionTimeoutMs.producer / 1000,
-      reservedConcurrency: props.reservedConcurrency,
+      reservedConcurrency: checkOptionalSetting("producer.reservedConcurrency", options.reservedConcurrency),
       environment: this.environment,
     });
     this.function = producer.function;
@@ -92,10 +109,10 @@ export class Ingestion extends Construct {
     this.url = this.function.addFunctionUrl({ authType: FunctionUrlAuthType.AWS_IAM });
   }
 
-  /** Gives a function that bundles the library the producer's rights and the environment variables it reads. */
-  grantProduce(caller: LambdaFunction, { collections }: ProduceGrant = {}): void {
-    this.allowProduce(caller, collections);
-    for (const [name, value] of Object.entries(this.environment)) caller.addEnvironment(name, value);
+  /** Gives whoever bundles the library the producer's rights, and a function the environment variables that it reads. */
+  grantProduce(grantee: IGrantable, { collections }: ProduceGrant = {}): void {
+    this.allowProduce(grantee, collections);
+    setVariables(grantee, this.environment);
   }
 
   /**
@@ -104,17 +121,15 @@ export class Ingestion extends Construct {
    */
   private allowProduce(grantee: IGrantable, collections?: readonly string[]): void {
     if (collections?.length === 0) throw new Error("collections: must name at least one collection");
-    const { bucket } = this.storage;
+    const { bucket, bucketKey, encryptionKey } = this.storage;
     const names = collections?.map(checkCollectionName) ?? ["*"];
     const deltas = names.map((name) => bucket.arnForObjects(`${name}/*/deltas/*`));
     const configurations = names.map((name) => bucket.arnForObjects(`${name}/collection.json`));
-    for (const statement of [
-      allowing(["s3:PutObject"], deltas),
-      // A delta of one's own is read back when the answer to its PUT was lost.
-      allowing(["s3:GetObject"], [...configurations, ...deltas]),
-      allowing(["sqs:SendMessage"], [this.queue.queueArn]),
-    ]) {
-      grantee.grantPrincipal.addToPrincipalPolicy(statement);
-    }
+    giveRight(grantee, allowing(["s3:PutObject"], deltas));
+    // A delta of one's own is read back when the answer to its PUT was lost.
+    giveRight(grantee, allowing(["s3:GetObject"], [...configurations, ...deltas]));
+    giveRight(grantee, allowing(["sqs:SendMessage"], [this.queue.queueArn]));
+    allowKey(grantee, bucketKey, "writeObjects");
+    allowKey(grantee, encryptionKey, "sendMessages");
   }
 }

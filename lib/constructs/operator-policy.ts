@@ -28,6 +28,7 @@ export class OperatorPolicy extends ManagedPolicy {
 function statementsFor({ storage, ingestion, compaction, query }: VectorStore): PolicyStatement[] {
   const { bucket, table } = storage;
   const functions = [ingestion.function, compaction.function, query.function, ...query.groupFunctions];
+  const invoked = new Set([...functions, query.callee].map(({ functionArn }) => functionArn));
   return [
     allowing(["cloudformation:DescribeStacks"], [Stack.of(compaction).stackId]),
     allowing(["s3:ListBucket", "s3:ListBucketVersions"], [bucket.bucketArn]),
@@ -47,10 +48,7 @@ function statementsFor({ storage, ingestion, compaction, query }: VectorStore): 
       ],
       [ingestion.deadLetterQueue.queueArn],
     ),
-    allowing(
-      ["lambda:InvokeFunction", "lambda:GetFunctionConfiguration"],
-      functions.map(({ functionArn }) => functionArn),
-    ),
+    allowing(["lambda:InvokeFunction", "lambda:GetFunctionConfiguration"], [...invoked]),
     allowing(
       ["logs:FilterLogEvents"],
       functions.map(({ logGroup }) => logGroup.logGroupArn),

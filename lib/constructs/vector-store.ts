@@ -9,15 +9,27 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { CfnOutput, Stack, Tags } from "aws-cdk-lib";
 import { Metric, type MetricOptions } from "aws-cdk-lib/aws-cloudwatch";
-import { Architecture, type Function as LambdaFunction } from "aws-cdk-lib/aws-lambda";
+import { type IGrantable, type IManagedPolicy, PermissionsBoundary } from "aws-cdk-lib/aws-iam";
+import { Architecture } from "aws-cdk-lib/aws-lambda";
 import { Construct } from "constructs";
-import { functions, storeOutputs } from "../contract/functions.ts";
+import { type FunctionName, functions, storeOutputs } from "../contract/functions.ts";
 import { type MetricName, metricNamespace, metrics } from "../contract/metrics.ts";
 import { isStage, stageRule } from "../contract/names.ts";
-import { Compaction } from "./compaction.ts";
-import { Ingestion, type ProduceGrant } from "./ingestion.ts";
-import { Query } from "./query.ts";
-import { Storage } from "./storage.ts";
+import { acknowledgeFindings } from "./acknowledged.ts";
+import { Compaction, type CompactionOptions } from "./compaction.ts";
+import { allowLogs } from "./encryption.ts";
+import {
+  calleeName,
+  type FunctionOptions,
+  functionProps,
+  logLevels,
+  type StoreFunctions,
+} from "./handler-function.ts";
+import { Ingestion, type ProduceGrant, type ProducerOptions } from "./ingestion.ts";
+import { addEndpoints, type NetworkOptions, networkProps } from "./network.ts";
+import { checkProps } from "./props.ts";
+import { Query, type QueryOptions } from "./query.ts";
+import { Storage, type StorageOptions } from "./storage.ts";
 
 export interface VectorStoreProps {
   /**
@@ -32,48 +44,26 @@ export interface VectorStoreProps {
    */
   readonly architecture?: Architecture;
   /**
-   * Folder with the bundled handlers of that architecture: producer/, compactor/ and query/.
+   * Folder with the bundled handlers of that architecture, one folder a function.
    * @default the bundles that the package brings
    */
   readonly handlersFolder?: string;
-  /** @default 512 */
-  readonly producerMemoryMiB?: number;
-  /** @default 3008, the most that new accounts allow */
-  readonly compactorMemoryMiB?: number;
-  /** @default 3008, the most that new accounts allow */
-  readonly queryMemoryMiB?: number;
-  /** Local disk of the compactor, for the segments of one merge. @default 4096 */
-  readonly compactorStorageMiB?: number;
-  /** Local disk of the query function, for cached segments. @default 4096 */
-  readonly queryStorageMiB?: number;
-  /**
-   * Segment files that a query function keeps on disk and in memory, at most half of its local disk: while views are
-   * swapped, and old ones are still read, twice as much is there.
-   * @default half of its memory, or half of its local disk where that is less
-   */
-  readonly queryCacheMiB?: number;
-  /**
-   * Functions over which the shards of a collection are spread, 1 to 48: each serves every n-th shard, and the query
-   * function asks them all and merges their answers. The query props above are of each of them.
-   * @default 1: the query function serves all shards itself
-   */
-  readonly queryGroups?: number;
-  /**
-   * Seconds after which a query function looks for a newer snapshot, from 0 to 300.
-   * @default 5
-   */
-  readonly refreshSeconds?: number;
-  /** @default none: the function shares the account's concurrency */
-  readonly producerReservedConcurrency?: number;
-  /** @default none: the function shares the account's concurrency */
-  readonly compactorReservedConcurrency?: number;
-  /** @default none: the function shares the account's concurrency */
-  readonly queryReservedConcurrency?: number;
-  /**
-   * Days that replaced and deleted objects can still be recovered, at least 14.
-   * @default 14
-   */
-  readonly noncurrentVersionDays?: number;
+  /** Bucket, table, and the key that all is encrypted with. */
+  readonly storage?: StorageOptions;
+  /** The producer function. */
+  readonly producer?: ProducerOptions;
+  /** The compactor and its schedules. */
+  readonly compaction?: CompactionOptions;
+  /** The query function, or the query groups. */
+  readonly query?: QueryOptions;
+  /** Of all functions. */
+  readonly functions?: FunctionOptions;
+  /** A VPC for the functions. @default none: they run outside of VPCs */
+  readonly network?: NetworkOptions;
+  /** Bounds the rights of every role of the store. @default none */
+  readonly permissionsBoundary?: IManagedPolicy;
+  /** Beside the tags `application` and `stage`. */
+  readonly tags?: Readonly<Record<string, string>>;
   /**
    * Whether the stack gets the outputs by which the command line finds the store. Their names are fixed: only one
    * store of a stack can have them.
@@ -81,6 +71,20 @@ export interface VectorStoreProps {
    */
   readonly outputs?: boolean;
 }
+const storeProps = {
+  stage: true,
+  architecture: true,
+  handlersFolder: true,
+  storage: true,
+  producer: true,
+  compaction: true,
+  query: true,
+  functions: true,
+  network: true,
+  permissionsBoundary: true,
+  tags: true,
+  outputs: true,
+} as const satisfies Record<keyof VectorStoreProps, true>;
 
 export class VectorStore extends Construct {
   readonly stage: string;
@@ -93,69 +97,68 @@ export class VectorStore extends Construct {
 
   constructor(scope: Construct, id: string, props: VectorStoreProps = {}) {
     super(scope, id);
+    checkProps("", props, storeProps);
     this.stage = props.stage ?? "dev";
     if (!isStage(this.stage))
       throw new Error(`stage: must be ${stageRule}, got ${JSON.stringify(this.stage)}`);
     this.storeName = storeNameOf(this);
-    const architecture = props.architecture ?? Architecture.X86_64;
-    const codeFolder = (name: string) => handlerFolder(name, architecture, props.handlersFolder);
-    const shared = { stage: this.stage, architecture };
-    this.storage = new Storage(this, "Storage", {
-      stage: this.stage,
-      noncurrentVersionDays: props.noncurrentVersionDays,
-    });
+    if (props.network !== undefined) {
+      checkProps("network", props.network, networkProps);
+      addEndpoints(this, props.network);
+    }
+    const { storage: storageOptions = {}, query: queryOptions = {} } = props;
+    const storage = new Storage(this, "Storage", { ...storageOptions, stage: this.stage });
+    const functions = functionsOf(props, this.stage, storage);
+    this.storage = storage;
     this.ingestion = new Ingestion(this, "Ingestion", {
-      ...shared,
-      store: this.storeName,
-      storage: this.storage,
-      codeFolder: codeFolder("producer"),
-      memoryMiB: props.producerMemoryMiB,
-      reservedConcurrency: props.producerReservedConcurrency,
+      ...{ storage, functions, store: this.storeName },
+      options: props.producer ?? {},
     });
     this.compaction = new Compaction(this, "Compaction", {
-      ...shared,
-      storage: this.storage,
-      environment: this.ingestion.environment,
-      queue: this.ingestion.queue,
-      deadLetterQueue: this.ingestion.deadLetterQueue,
-      codeFolder: codeFolder("compactor"),
-      memoryMiB: props.compactorMemoryMiB,
-      storageMiB: props.compactorStorageMiB,
-      reservedConcurrency: props.compactorReservedConcurrency,
+      ...{ storage, functions, ingestion: this.ingestion },
+      options: props.compaction ?? {},
     });
     this.query = new Query(this, "Query", {
-      ...shared,
-      storage: this.storage,
-      environment: this.ingestion.environment,
-      codeFolder: codeFolder("query"),
-      memoryMiB: props.queryMemoryMiB,
-      storageMiB: props.queryStorageMiB,
-      cacheMiB: props.queryCacheMiB,
-      refreshSeconds: props.refreshSeconds,
-      reservedConcurrency: props.queryReservedConcurrency,
-      groups: props.queryGroups,
+      ...{ storage, functions, environment: this.ingestion.environment },
+      options: queryOptions,
     });
-    Tags.of(this).add("application", "siltstone");
-    Tags.of(this).add("stage", this.stage);
+    if (props.permissionsBoundary !== undefined)
+      PermissionsBoundary.of(this).apply(props.permissionsBoundary);
+    for (const [name, value] of Object.entries({
+      application: "siltstone",
+      stage: this.stage,
+      ...props.tags,
+    }))
+      Tags.of(this).add(name, value);
     if (props.outputs ?? true) this.addOutputs();
+    acknowledgeFindings(this, storage.bucket);
   }
 
   /**
-   * Lets a function write with the bundled library: it may read collection configurations, create deltas and notify
-   * the queue, and gets the environment variables that the library reads (SILTSTONE_STAGE, SILTSTONE_BUCKET,
-   * SILTSTONE_TABLE, SILTSTONE_QUEUE_URL, SILTSTONE_DLQ_URL). `collections` narrows what it may write; the notifications
-   * that it may send are of the whole store.
+   * Lets a function, a role, a task write with the bundled library: it may read collection configurations, create deltas and notify
+   * the queue. A function of the app gets the environment variables that the library reads (`produceEnvironment`).
+   * `collections` narrows what it may write; the notifications that it may send are of the whole store.
    */
-  grantProduce(caller: LambdaFunction, grant: ProduceGrant = {}): void {
-    this.ingestion.grantProduce(caller, grant);
+  grantProduce(grantee: IGrantable, grant: ProduceGrant = {}): void {
+    this.ingestion.grantProduce(grantee, grant);
+  }
+
+  /** The variables that the library reads, for who is no function of the app: a container, an imported function. */
+  get produceEnvironment(): Readonly<Record<string, string>> {
+    return this.ingestion.environment;
   }
 
   /**
-   * Lets a function invoke the query function, directly and over its URL, and sets SILTSTONE_QUERY_FUNCTION to its
-   * name.
+   * Lets a function, a role, a task invoke the query function, directly and over its URL. A function of the app gets its name
+   * (`queryEnvironment`).
    */
-  grantQuery(caller: LambdaFunction): void {
-    this.query.grantQuery(caller);
+  grantQuery(grantee: IGrantable): void {
+    this.query.grantQuery(grantee);
+  }
+
+  /** SILTSTONE_QUERY_FUNCTION, for who is no function of the app. */
+  get queryEnvironment(): Readonly<Record<string, string>> {
+    return this.query.environment;
   }
 
   /**
@@ -184,7 +187,10 @@ export class VectorStore extends Construct {
       [storeOutputs.deadLetterQueueUrl]: this.ingestion.deadLetterQueue.queueUrl,
       [functions.producer.output]: this.ingestion.function.functionName,
       [functions.compactor.output]: this.compaction.function.functionName,
-      [functions.query.output]: this.query.function.functionName,
+      [functions.query.output]: calleeName(this.query.callee),
+      [functions.producer.logOutput]: this.ingestion.function.logGroup.logGroupName,
+      [functions.compactor.logOutput]: this.compaction.function.logGroup.logGroupName,
+      [functions.query.logOutput]: this.query.function.logGroup.logGroupName,
       [functions.producer.urlOutput]: this.ingestion.url.url,
       [functions.query.urlOutput]: this.query.url.url,
     };
@@ -197,6 +203,18 @@ export class VectorStore extends Construct {
 function storeNameOf(store: VectorStore): string {
   const { node, stackName } = Stack.of(store);
   return `${stackName}/${store.node.path.slice(node.path === "" ? 0 : node.path.length + 1)}`;
+}
+
+function functionsOf(props: VectorStoreProps, stage: string, { encryptionKey }: Storage): StoreFunctions {
+  const { architecture = Architecture.X86_64, functions: options = {}, network } = props;
+  checkProps("functions", options, functionProps);
+  if (options.logLevel !== undefined && !logLevels.includes(options.logLevel))
+    throw new Error(
+      `functions.logLevel: must be one of ${logLevels.join(", ")}, got ${JSON.stringify(options.logLevel)}`,
+    );
+  if (encryptionKey !== undefined) allowLogs(encryptionKey);
+  const codeFolder = (name: FunctionName) => handlerFolder(name, architecture, props.handlersFolder);
+  return { ...options, stage, architecture, codeFolder, network, encryptionKey };
 }
 
 function handlerFolder(name: string, architecture: Architecture, given: string | undefined): string {

@@ -7,6 +7,8 @@ interface FunctionRow {
   readonly description: string;
   /** CloudFormation output with the function's name, by which the command line finds it. */
   readonly output: string;
+  /** Output with the name of its log group. */
+  readonly logOutput: string;
   /** Output with its URL; null where it has none. */
   readonly urlOutput: string | null;
   /** Whether a call without an answer may have changed anything. */
@@ -17,18 +19,21 @@ export const functions = {
   producer: {
     description: "Siltstone producer: writes deltas and notifies the compactor",
     output: "ProducerFunctionName",
+    logOutput: "ProducerLogGroupName",
     urlOutput: "ProducerUrl",
     writes: true,
   },
   compactor: {
     description: "Siltstone compactor: makes deltas into segments, merges them and publishes the result",
     output: "CompactorFunctionName",
+    logOutput: "CompactorLogGroupName",
     urlOutput: null,
     writes: true,
   },
   query: {
     description: "Siltstone query: answers from cached segments",
     output: "QueryFunctionName",
+    logOutput: "QueryLogGroupName",
     urlOutput: "QueryUrl",
     writes: false,
   },
@@ -48,5 +53,8 @@ export const storeOutputs = {
 /** Names of all outputs of a store. */
 export const outputNames: readonly string[] = [
   ...Object.values(storeOutputs),
-  ...functionNames.flatMap((name) => [functions[name].output, functions[name].urlOutput ?? []].flat()),
+  ...functionNames.flatMap((name) => {
+    const { output, logOutput, urlOutput } = functions[name];
+    return [output, logOutput, ...(urlOutput === null ? [] : [urlOutput])];
+  }),
 ];

@@ -5,7 +5,7 @@
 import { join } from "node:path";
 import { InvokeCommand, LambdaClient } from "@aws-sdk/client-lambda";
 import { env } from "../../lib/contract/names.ts";
-import { settings } from "../../lib/contract/settings.ts";
+import { cacheBytes, settings } from "../../lib/contract/settings.ts";
 import { normalised } from "../../lib/core/model/vector.ts";
 import { withFolder } from "../../lib/segment/files.ts";
 import { bundleLambdas } from "../build/bundle.ts";
@@ -125,8 +125,8 @@ async function withFunction<T>(endpoint: string, work: (call: Call) => Promise<T
           [env.table]: "none",
           [env.queueUrl]: "http://127.0.0.1:1/none",
           [env.deadLetterQueueUrl]: "http://127.0.0.1:1/none",
-          [settings.refreshSeconds.variable]: "300",
-          [settings.cacheBytesMax.variable]: String(4 * 2 ** 30),
+          [settings["query.refreshSeconds"].variable]: "300",
+          [cacheBytes.variable]: String(4 * 2 ** 30),
         },
       });
       return await work(async (event) => {

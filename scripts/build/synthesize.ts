@@ -2,12 +2,16 @@
  * The stack of a stage, as it is deployed: by the CDK command line (bin/app.ts), or synthesised here without it, for the
  * local AWS stack.
  */
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { App, Stack } from "aws-cdk-lib";
 import { Architecture } from "aws-cdk-lib/aws-lambda";
 import { VectorStore } from "../../lib/constructs/vector-store.ts";
 import { stackName, stageKindOf } from "../../lib/contract/names.ts";
 import { type Architecture as BundleArchitecture, bundleFolder, bundleLambdas } from "./bundle.ts";
+import { contextOf } from "./context.ts";
+
+const root = join(import.meta.dirname, "../..");
 
 export interface CloudFormationTemplate {
   readonly Resources: Readonly<Record<string, CloudFormationResource>>;
@@ -42,11 +46,11 @@ export async function synthesize(
   const app = new App({
     outdir: outDir,
     // Names each function's code folder in the template.
-    context: { ...given, "aws:cdk:enable-asset-metadata": true },
+    context: { ...featureFlags(), ...given, stage, "aws:cdk:enable-asset-metadata": true },
     analyticsReporting: false,
     treeMetadata: false,
   });
-  add(await addStack(app, stage, "host"));
+  add(await addStack(app, "host"));
   const template = app.synth().getStackByName(stackName(stage)).template as CloudFormationTemplate;
   const codeFolders: Record<string, string> = {};
   for (const [logicalId, { Metadata }] of Object.entries(template.Resources)) {
@@ -56,12 +60,15 @@ export async function synthesize(
   return { stackName: stackName(stage), template, codeFolders };
 }
 
-/** Adds the stack to an app, with its handlers bundled for the architecture. */
-export async function addStack(
-  app: App,
-  stage: string,
-  architecture: BundleArchitecture,
-): Promise<VectorStore> {
+/** As `cdk synth` reads them. */
+function featureFlags(): Readonly<Record<string, unknown>> {
+  const { context } = JSON.parse(readFileSync(join(root, "cdk.json"), "utf8")) as { context: object };
+  return { ...context };
+}
+
+/** Adds the stack that the app's context describes, with its handlers bundled for the architecture. */
+export async function addStack(app: App, architecture: BundleArchitecture): Promise<VectorStore> {
+  const { stage, parts } = contextOf(app);
   const handlersFolder = bundleFolder(architecture);
   await bundleLambdas({ architecture, outDir: handlersFolder });
   const stack = new Stack(app, stackName(stage), {
@@ -73,15 +80,6 @@ export async function addStack(
     stage,
     architecture: isArm ? Architecture.ARM_64 : Architecture.X86_64,
     handlersFolder,
-    queryGroups: queryGroupsOf(app),
+    ...parts,
   });
-}
-
-/** The range is the construct's to check. */
-function queryGroupsOf(app: App): number {
-  const given: unknown = app.node.tryGetContext("queryGroups") ?? 1;
-  const groups = typeof given === "string" && given.trim() === "" ? Number.NaN : Number(given);
-  if (Number.isNaN(groups))
-    throw new Error(`-c queryGroups=… is a number of query groups, got ${JSON.stringify(given)}`);
-  return groups;
 }

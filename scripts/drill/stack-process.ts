@@ -31,7 +31,7 @@ export class StackProcess {
   ): Promise<StackProcess> {
     const stateDir = join(folder, "state");
     mkdirSync(stateDir, { recursive: true });
-    const context: Record<string, string> = groups > 0 ? { queryGroups: String(groups) } : {};
+    const context: Record<string, string> = groups > 0 ? { "query.groups": String(groups) } : {};
     const synthesisFile = join(folder, "synthesis.json");
     writeFileSync(synthesisFile, JSON.stringify(await synthesize("dev", join(folder, "cdk.out"), context)));
     return new StackProcess({ synthesisFile, stateDir, scheduleEveryMs });

@@ -5,7 +5,7 @@
  *   npm start                 state is kept in .siltstone/
  *   npm start -- --fresh      starts over with an empty .siltstone/
  *   npm start -- --once       ends after the main job; non-zero when any step failed
- *   npm start -- -c queryGroups=2   with query groups, as for `cdk deploy`; other context is not taken
+ *   npm start -- -c query.groups=2   with a setting (lib/contract/settings.ts), as for `cdk deploy`; may be repeated
  */
 import { rmSync } from "node:fs";
 import { join } from "node:path";
@@ -13,6 +13,7 @@ import { parseArgs } from "node:util";
 import { InvokeCommand, LambdaClient } from "@aws-sdk/client-lambda";
 import { awsWorld } from "../../lib/aws/aws-world.ts";
 import { functions, storeOutputs } from "../../lib/contract/functions.ts";
+import { settingNames } from "../../lib/contract/settings.ts";
 import { synthesize } from "../build/synthesize.ts";
 import { onParentEnd } from "../end-with-parent.ts";
 import { type LocalStack, startLocalStack } from "../local/stack.ts";
@@ -75,10 +76,10 @@ async function main(): Promise<void> {
 }
 
 function contextOf(text: string): [name: string, value: string] {
-  const value = /^queryGroups=(.*)$/.exec(text)?.[1];
-  if (value === undefined)
-    throw new Error(`-c ${text}: must be queryGroups=N, the only context that is taken here`);
-  return ["queryGroups", value];
+  const [, name = "", value = ""] = /^([^=]*)=(.*)$/.exec(text) ?? [];
+  if (!settingNames.some((known) => known === name))
+    throw new Error(`-c ${text}: must be NAME=VALUE, with NAME one of ${settingNames.join(", ")}`);
+  return [name, value];
 }
 
 async function mainJob(stack: LocalStack): Promise<void> {

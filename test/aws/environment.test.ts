@@ -1,6 +1,6 @@
 import { parseEnvironment } from "../../lib/aws/environment.ts";
 import { env } from "../../lib/contract/names.ts";
-import { settings } from "../../lib/contract/settings.ts";
+import { cacheBytes, settings } from "../../lib/contract/settings.ts";
 
 const complete = {
   [env.stage]: "dev",
@@ -25,8 +25,8 @@ test("a complete environment is parsed, with defaults for the two tunables", () 
   });
   const tuned = parseEnvironment({
     ...complete,
-    [settings.refreshSeconds.variable]: "0",
-    [settings.cacheBytesMax.variable]: "10737418240",
+    [settings["query.refreshSeconds"].variable]: "0",
+    [cacheBytes.variable]: "10737418240",
   });
   expect(tuned).toMatchObject({ refreshSeconds: 0, cacheBytesMax: 10 * 2 ** 30 });
 });
@@ -36,7 +36,7 @@ test("every missing or wrong variable is named with its range and its value, all
     ...complete,
     [env.stage]: "Production",
     [env.bucket]: undefined,
-    [settings.refreshSeconds.variable]: "301",
+    [settings["query.refreshSeconds"].variable]: "301",
   };
   expect(() => parseEnvironment(wrong)).toThrow(
     'environment: SILTSTONE_STAGE must be 1 to 32 of a-z 0-9 -, beginning with a letter, ending with a letter or digit, and not local, got "Production"; ' +
@@ -56,9 +56,9 @@ test("query groups are function names, at most 48", () => {
 test.each(["-1", "1.5", "ten", "1e2", " 5", "0x10", "NaN", "9".repeat(400)])(
   "refreshSeconds %j is refused",
   (value) => {
-    expect(() => parseEnvironment({ ...complete, [settings.refreshSeconds.variable]: value })).toThrow(
-      /REFRESH_SECONDS must be an integer/,
-    );
+    expect(() =>
+      parseEnvironment({ ...complete, [settings["query.refreshSeconds"].variable]: value }),
+    ).toThrow(/REFRESH_SECONDS must be an integer/);
   },
 );
 

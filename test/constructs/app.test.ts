@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { outputNames } from "../../lib/contract/functions.ts";
 import { stackName } from "../../lib/contract/names.ts";
+import { ownKeys } from "../../scripts/build/context.ts";
 import { synthesize } from "../../scripts/build/synthesize.ts";
 
 const root = join(__dirname, "../..");
@@ -59,9 +60,10 @@ test.each([
     { stage },
     `-c stage=… is 1 to 32 of a-z 0-9 -, beginning with a letter, ending with a letter or digit, and not local, got "${stage}"`,
   ]),
-  [{ env: "prod" }, '-c env=…: the stage is said with -c stage=…, got "prod"'],
-  [{ queryGroups: "two" }, '-c queryGroups=… is a number of query groups, got "two"'],
-  [{ queryGroups: "99" }, "queryGroups: must be an integer from 1 to 48, got 99"],
+  [{ env: "prod" }, `-c env: no such key; known are ${ownKeys.join(", ")}`],
+  [{ "query.group": "2" }, `-c query.group: no such key; known are ${ownKeys.join(", ")}`],
+  [{ "query.groups": "two" }, '-c query.groups=… is a number, got "two"'],
+  [{ "query.groups": "99" }, "query.groups: must be an integer from 1 to 48, got 99"],
   [{ architecture: "mips" }, '-c architecture=… is one of x64, arm64, got "mips"'],
 ])("%p is a clear error", (context, message) => {
   const { status, stderr } = runApp(context);
@@ -69,8 +71,8 @@ test.each([
   expect(stderr.trim()).toBe(`siltstone: ${message}`);
 });
 
-test("-c queryGroups=2 makes two query groups, and every function has its code", async () => {
-  const { template, codeFolders } = await synthesize("dev", folder, { queryGroups: "2" });
+test("-c query.groups=2 makes two query groups, and every function has its code", async () => {
+  const { template, codeFolders } = await synthesize("dev", folder, { "query.groups": "2" });
   expect(Object.keys(template.Outputs).sort()).toEqual([...outputNames].sort());
   const groups = Object.keys(codeFolders).filter((id) => id.includes("QueryGroup"));
   expect(groups).toHaveLength(2);

@@ -1,59 +1,99 @@
 /**
- * cdk-nag's AwsSolutions rules and the CDK's own template checks over all stages: no finding but those acknowledged
- * here, each with its reason.
+ * cdk-nag's rules and the CDK's own template checks: no finding but those that the constructs acknowledge, and, of the rules for
+ * regulated workloads, those that are acknowledged here, each with its reason (docs/security.md has them).
  */
-import { App, type CfnElement, Stack, Validations } from "aws-cdk-lib";
-import { AwsSolutionsChecks } from "cdk-nag";
-import type { IConstruct } from "constructs";
-import { VectorStore } from "../../lib/constructs/index.ts";
+import { App, type IPolicyValidationPlugin, Stack, Validations } from "aws-cdk-lib";
+import { SubnetType, Vpc } from "aws-cdk-lib/aws-ec2";
+import { Key } from "aws-cdk-lib/aws-kms";
+import { AwsSolutionsChecks, HIPAASecurityChecks, NIST80053R5Checks, PCIDSS321Checks } from "cdk-nag";
+import { VectorStore, type VectorStoreProps } from "../../lib/constructs/index.ts";
 import { handlersFolder } from "./store-template.ts";
 
 beforeAll(() => {
   process.env.CDK_VALIDATION = "true";
 });
 
-test.each([
-  ...["dev", "staging", "prod"].map((stage) => ({ stage, queryGroups: 1 })),
-  { stage: "prod", queryGroups: 2 },
-])("$stage with $queryGroups query groups has no finding", ({ stage, queryGroups }) => {
+/** The findings, by the id that would acknowledge each. */
+function findingsOf(
+  checks: new (app: App) => IPolicyValidationPlugin,
+  props: (stack: Stack) => VectorStoreProps,
+  acknowledged: Readonly<Record<string, string>> = {},
+): string[] {
   const app = new App({ analyticsReporting: false });
   const stack = new Stack(app, "Stack");
-  const store = new VectorStore(stack, "Store", { stage, handlersFolder, queryGroups });
-  Validations.of(app).addPlugins(new AwsSolutionsChecks(app));
-
-  const { storage, ingestion, compaction, query } = store;
-  const bucketId = stack.getLogicalId(storage.bucket.node.defaultChild as CfnElement);
-  const acknowledge = (scope: IConstruct, id: string, reason: string) =>
-    Validations.of(scope).acknowledge({ id: `AwsSolutions::AwsSolutions-${id}`, reason });
-  const wildcard = (path: string) => `IAM5[Resource::<${bucketId}.Arn>${path}]`;
-  acknowledge(
-    storage.bucket,
-    "S1",
-    "Every commit is in the versioned pointer and in manifests that name their run; access logs would multiply the requests' cost. An account that wants them turns on CloudTrail data events.",
-  );
-  const producerReason =
-    "Deltas and configurations of every collection: the collection is the first part of the key.";
-  acknowledge(ingestion.function.role!, wildcard("/*/*/deltas/*"), producerReason);
-  acknowledge(ingestion.function.role!, wildcard("/*/collection.json"), producerReason);
-  acknowledge(
-    compaction.function.role!,
-    wildcard("/*"),
-    "The compactor is the owner of everything in this bucket.",
-  );
-  const readers = queryGroups === 1 ? [query.function] : query.groupFunctions;
-  for (const reader of readers) {
-    acknowledge(
-      reader.role!,
-      wildcard("/*"),
-      "A query reads any collection of this bucket, which holds nothing else.",
-    );
+  const store = new VectorStore(stack, "Store", { handlersFolder, ...props(stack) });
+  Validations.of(stack).addPlugins(new checks(app));
+  for (const [id, reason] of Object.entries(acknowledged)) Validations.of(store).acknowledge({ id, reason });
+  try {
+    app.synth();
+    return [];
+  } catch (error) {
+    const { message } = error as Error;
+    const found = [...message.matchAll(/Acknowledge with '([^']+)'/g)].map(([, id]) => id!);
+    return found.length === 0 ? [message] : [...new Set(found)];
   }
-  if (queryGroups > 1)
-    acknowledge(
-      query.function.role!,
-      wildcard("/*/collection.json"),
-      "The shards of any collection: the collection is the first part of the key.",
-    );
+}
 
-  expect(() => app.synth()).not.toThrow();
+test.each([
+  { stage: "dev" },
+  { stage: "staging" },
+  { stage: "prod" },
+  { stage: "prod", query: { groups: 2, provisionedConcurrency: 1 }, functions: { tracing: true } },
+])("AwsSolutions: %j has no finding", (props) => {
+  expect(findingsOf(AwsSolutionsChecks, () => props)).toEqual([]);
 });
+
+/** Of a store with all that the rules ask of a store: a key, a VPC, bounded concurrency. */
+const acknowledged: Readonly<Record<string, string>> = {
+  IAMNoInlinePolicy:
+    "Each policy is of one role alone, and goes with it: shared by nobody, it is inline on purpose.",
+  LambdaDLQ:
+    "Producer and query are called synchronously; a run of the compactor that failed is done by the next one, and what it cannot read is in a dead-letter queue.",
+  S3BucketLoggingEnabled:
+    "CloudTrail data events say the same, where they are wanted; every commit names its run.",
+  S3BucketReplicationEnabled:
+    "Whether data may leave its region is the account's to decide; a replica can be adopted.",
+  DynamoDBInBackupPlan:
+    "The table holds leases and notes about runs, which can be lost, and has point-in-time recovery.",
+};
+
+const theirs = {
+  vpcId: "vpc-0123456789abcdef0",
+  vpcCidrBlock: "10.0.0.0/16",
+  availabilityZones: ["a", "b"],
+  isolatedSubnetIds: ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"],
+  isolatedSubnetRouteTableIds: ["rtb-0123456789abcdef0", "rtb-0123456789abcdef1"],
+};
+
+test.each([
+  ["NIST.800.53.R5", NIST80053R5Checks, acknowledged],
+  ["HIPAA.Security", HIPAASecurityChecks, acknowledged],
+  [
+    "PCI.DSS.321",
+    PCIDSS321Checks,
+    Object.fromEntries(
+      Object.entries(acknowledged).filter(([rule]) => !["LambdaDLQ", "DynamoDBInBackupPlan"].includes(rule)),
+    ),
+  ],
+] as const)(
+  "%s: a store with a key, a VPC and bounded concurrency has those findings that are acknowledged",
+  (pack, checks, expected) => {
+    const regulated = (stack: Stack): VectorStoreProps => ({
+      stage: "prod",
+      storage: { encryptionKey: new Key(stack, "Key", { enableKeyRotation: true }) },
+      network: {
+        vpc: Vpc.fromVpcAttributes(stack, "Vpc", theirs),
+        subnets: { subnetType: SubnetType.PRIVATE_ISOLATED },
+      },
+      producer: { reservedConcurrency: 100 },
+      compaction: { reservedConcurrency: 2 },
+      query: { reservedConcurrency: 100 },
+    });
+    const ids = Object.entries(expected).map(([rule, reason]): [string, string] => [
+      `${pack}::${pack}-${rule}`,
+      reason,
+    ]);
+    expect(findingsOf(checks, regulated).sort()).toEqual(ids.map(([id]) => id).sort());
+    expect(findingsOf(checks, regulated, Object.fromEntries(ids))).toEqual([]);
+  },
+);

@@ -1,6 +1,8 @@
 /** The roles' exact rights, and what the grants give a user's own function. A new action has to be argued for here. */
 import { Stack } from "aws-cdk-lib";
 import { Template } from "aws-cdk-lib/assertions";
+import { Compatibility, TaskDefinition } from "aws-cdk-lib/aws-ecs";
+import { Role, ServicePrincipal } from "aws-cdk-lib/aws-iam";
 import { Code, Function as LambdaFunction, Runtime } from "aws-cdk-lib/aws-lambda";
 import { callerEnv, env } from "../../lib/contract/names.ts";
 import { type Statement, statementsOf, storeStack, storeTemplate } from "./store-template.ts";
@@ -34,7 +36,7 @@ test("the query function reads the bucket and writes nothing", () => {
 });
 
 test("query groups read the bucket; the query function before them invokes them and reads configurations", () => {
-  const grouped = storeTemplate({ queryGroups: 3 });
+  const grouped = storeTemplate({ query: { groups: 3 } });
   for (const group of [0, 1, 2])
     expect(statementsOf(grouped, `StoreQueryGroup${group}Role`)).toEqual([
       logs(`QueryGroup${group}`),
@@ -54,18 +56,19 @@ test("query groups read the bucket; the query function before them invokes them 
   expect(JSON.stringify(grouped.findResources("AWS::IAM::Policy"))).not.toMatch(/"[a-z0-9]+:[A-Za-z]*\*"/);
 });
 
-test("the compactor has what its protocol needs", () => {
+test("the compactor has what its protocol needs: it writes no configuration, and deletes no pointer", () => {
+  const below = (...folders: string[]) => folders.map((folder) => `${bucket}/*/*/${folder}/*`);
   expect(statementsOf(template, "StoreCompactionCompactorRole")).toEqual([
     logs("CompactionCompactor"),
-    {
-      actions: ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"],
-      resources: [`${bucket}/*`],
-    },
     { actions: ["s3:ListBucket"], resources: [bucket] },
+    { actions: ["s3:GetObject"], resources: [`${bucket}/*`] },
     {
-      actions: ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"],
-      resources: ["IngestionQueue"],
+      actions: ["s3:PutObject"],
+      resources: [...below("segments", "manifests", "quarantine"), `${bucket}/*/*/pointer.json`],
     },
+    { actions: ["s3:AbortMultipartUpload"], resources: below("segments", "quarantine") },
+    { actions: ["s3:DeleteObject"], resources: below("deltas", "segments", "manifests", "quarantine") },
+    { actions: ["sqs:ReceiveMessage", "sqs:DeleteMessage"], resources: ["IngestionQueue"] },
     { actions: ["sqs:SendMessage"], resources: ["IngestionDeadLetterQueue"] },
     {
       actions: ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"],
@@ -147,6 +150,42 @@ describe("grants", () => {
       { actions: ["lambda:InvokeFunction", "lambda:InvokeFunctionUrl"], resources: ["QueryFunction"] },
     ]);
     expect(Object.keys(variablesOf(stack))).toEqual([callerEnv.queryFunction]);
+  });
+
+  test("a role, a task and an imported role take rights; who has no variables gets them as a map", () => {
+    const { stack, store } = storeStack();
+    const task = new TaskDefinition(stack, "Task", {
+      compatibility: Compatibility.FARGATE,
+      cpu: "256",
+      memoryMiB: "512",
+    });
+    const role = new Role(stack, "Upstream", { assumedBy: new ServicePrincipal("ecs.amazonaws.com") });
+    const imported = Role.fromRoleArn(stack, "Imported", "arn:aws:iam::123456789012:role/theirs");
+    for (const grantee of [task.taskRole, role, imported]) {
+      store.grantProduce(grantee);
+      store.grantQuery(grantee);
+    }
+    const asks = {
+      actions: ["lambda:InvokeFunction", "lambda:InvokeFunctionUrl"],
+      resources: ["QueryFunction"],
+    };
+    const template = Template.fromStack(stack);
+    for (const id of ["TaskTaskRole", "Upstream"])
+      expect(statementsOf(template, id)).toEqual([...produce, asks]);
+    const policies = Object.values(template.findResources("AWS::IAM::Policy"));
+    expect(
+      policies.filter(({ Properties }) => JSON.stringify(Properties.Roles) === '["theirs"]'),
+    ).toHaveLength(1);
+    const names = [env.stage, env.store, env.bucket, env.table, env.queueUrl, env.deadLetterQueueUrl];
+    expect(Object.keys(store.produceEnvironment).sort()).toEqual(names.sort());
+    expect(Object.keys(store.queryEnvironment)).toEqual([callerEnv.queryFunction]);
+  });
+
+  test("who takes no rights is refused", () => {
+    const { stack, store } = storeStack();
+    const arn = "arn:aws:lambda:eu-central-1:123456789012:function:theirs";
+    const imported = LambdaFunction.fromFunctionArn(stack, "Imported", arn);
+    expect(() => store.grantQuery(imported)).toThrow("the grantee takes no rights; give its role instead");
   });
 
   test("a caller may live in another stack of the app", () => {

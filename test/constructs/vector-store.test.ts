@@ -1,19 +1,29 @@
 /** What the VectorStore creates: SNP-8's bucket, the queues, the table, the functions, the schedules (ENV-1). */
-import { Stack } from "aws-cdk-lib";
+import { App, Stack } from "aws-cdk-lib";
 import { Match, Template } from "aws-cdk-lib/assertions";
+import { type IVpc, SubnetType, Vpc } from "aws-cdk-lib/aws-ec2";
+import { ManagedPolicy, Role, ServicePrincipal } from "aws-cdk-lib/aws-iam";
+import { Key } from "aws-cdk-lib/aws-kms";
 import { Architecture } from "aws-cdk-lib/aws-lambda";
-import { VectorStore } from "../../lib/constructs/index.ts";
+import { Bucket } from "aws-cdk-lib/aws-s3";
+import { type NetworkOptions, VectorStore, type VectorStoreProps } from "../../lib/constructs/index.ts";
 import { outputNames } from "../../lib/contract/functions.ts";
 import { metricNamespace } from "../../lib/contract/metrics.ts";
 import { env } from "../../lib/contract/names.ts";
-import { settings } from "../../lib/contract/settings.ts";
-import { handlersFolder, storeStack, storeTemplate } from "./store-template.ts";
+import { cacheBytes, settings } from "../../lib/contract/settings.ts";
+import { handlersFolder, statementsOf, storeStack, storeTemplate } from "./store-template.ts";
 
-const { groupFunctions: _ofTheFrontOnly, ...everyFunctionHas } = env;
+// Of the front only, and of stages with providers only.
+const {
+  groupFunctions: _front,
+  providers: _providers,
+  providerOverrides: _overrides,
+  ...everyFunctionHas
+} = env;
 const variablesOfQuery = [
   ...Object.values(everyFunctionHas),
-  settings.refreshSeconds.variable,
-  settings.cacheBytesMax.variable,
+  settings["query.refreshSeconds"].variable,
+  cacheBytes.variable,
 ].sort();
 
 interface Resource {
@@ -71,7 +81,26 @@ describe("bucket", () => {
       "Fn::Join": ["", [{ "Fn::GetAtt": [expect.stringMatching(/^StoreStorageBucket/), "Arn"] }, pattern]],
     });
     const creates = { "s3:ObjectCreationOperation": "true" };
-    expect(Statement.filter(({ Action }) => Action !== "s3:*")).toEqual([
+    const everything = [{ "Fn::GetAtt": [expect.any(String), "Arn"] }, path("/*")];
+    const denied = { Effect: "Deny", Principal: { AWS: "*" } };
+    expect(Statement).toEqual([
+      {
+        Sid: "OverTls",
+        ...{ ...denied, Action: "s3:*", Resource: everything },
+        Condition: { Bool: { "aws:SecureTransport": "false" } },
+      },
+      {
+        Sid: "OverNewTls",
+        ...{ ...denied, Action: "s3:*", Resource: everything },
+        Condition: { NumericLessThan: { "s3:TlsVersion": "1.2" } },
+      },
+      {
+        Sid: "OfThisAccount",
+        ...denied,
+        Action: ["s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion"],
+        Resource: everything,
+        Condition: { StringNotEquals: { "aws:PrincipalAccount": { Ref: "AWS::AccountId" } } },
+      },
       {
         Sid: "WrittenOnce",
         ...{ Effect: "Deny", Principal: { AWS: "*" }, Action: "s3:PutObject" },
@@ -111,7 +140,7 @@ describe("bucket", () => {
   test("no rule ever expires a current object, whatever the props", () => {
     for (const stage of ["dev", "staging", "prod"]) {
       const text = JSON.stringify(
-        resources(storeTemplate({ stage, noncurrentVersionDays: 40 }), "AWS::S3::Bucket"),
+        resources(storeTemplate({ stage, storage: { noncurrentVersionDays: 40 } }), "AWS::S3::Bucket"),
       );
       expect(text).not.toMatch(/"Expiration(InDays|Date)"/);
       expect(text).toContain('"NoncurrentDays":40');
@@ -178,15 +207,9 @@ describe("functions", () => {
   test("take the props", () => {
     const template = storeTemplate({
       architecture: Architecture.ARM_64,
-      producerMemoryMiB: 1024,
-      compactorMemoryMiB: 10_240,
-      queryMemoryMiB: 2048,
-      compactorStorageMiB: 10_240,
-      queryStorageMiB: 1024,
-      refreshSeconds: 0,
-      producerReservedConcurrency: 10,
-      compactorReservedConcurrency: 2,
-      queryReservedConcurrency: 50,
+      producer: { memoryMiB: 1024, reservedConcurrency: 10 },
+      compaction: { memoryMiB: 10_240, diskMiB: 10_240, reservedConcurrency: 2 },
+      query: { memoryMiB: 2048, diskMiB: 1024, refreshSeconds: 0, reservedConcurrency: 50 },
     });
     expect(functionOf(template, "producer")).toMatchObject({
       Architectures: ["arm64"],
@@ -205,8 +228,8 @@ describe("functions", () => {
       ReservedConcurrentExecutions: 50,
       Environment: {
         Variables: {
-          [settings.refreshSeconds.variable]: "0",
-          [settings.cacheBytesMax.variable]: String(512 * 1024 * 1024),
+          [settings["query.refreshSeconds"].variable]: "0",
+          [cacheBytes.variable]: String(512 * 1024 * 1024),
         },
       },
     });
@@ -220,6 +243,148 @@ describe("functions", () => {
   });
 });
 
+describe("what a store can be given", () => {
+  test("a bucket that is there: it is read and written, gets the policy, and no bucket is made", () => {
+    const app = new App();
+    const stack = new Stack(app, "Stack");
+    const bucket = Bucket.fromBucketName(stack, "Kept", "kept-from-before");
+    new VectorStore(stack, "Store", { handlersFolder, storage: { bucket } });
+    const template = Template.fromStack(stack);
+    template.resourceCountIs("AWS::S3::Bucket", 0);
+    template.hasResourceProperties("AWS::S3::BucketPolicy", { Bucket: "kept-from-before" });
+    template.hasOutput("BucketName", { Value: "kept-from-before" });
+    expect(() => storeStack({ storage: { bucket, noncurrentVersionDays: 20 } })).toThrow(
+      "storage.noncurrentVersionDays: the lifecycle rules of storage.bucket are its owner's",
+    );
+  });
+
+  test("a key: of bucket, queues, table and logs, with the rights that follow, through each service alone", () => {
+    const stack = new Stack(new App(), "Stack");
+    const encryptionKey = new Key(stack, "Key");
+    const store = new VectorStore(stack, "Store", { handlersFolder, storage: { encryptionKey } });
+    const upstream = new Role(stack, "Upstream", { assumedBy: new ServicePrincipal("ecs.amazonaws.com") });
+    store.grantProduce(upstream);
+    const template = Template.fromStack(stack);
+    const key = { "Fn::GetAtt": [expect.stringMatching(/^Key/), "Arn"] };
+    const [bucket] = resources(template, "AWS::S3::Bucket");
+    expect(bucket!.Properties.BucketEncryption).toEqual({
+      ServerSideEncryptionConfiguration: [
+        {
+          BucketKeyEnabled: true,
+          ServerSideEncryptionByDefault: { SSEAlgorithm: "aws:kms", KMSMasterKeyID: key },
+        },
+      ],
+    });
+    for (const { Properties } of resources(template, "AWS::SQS::Queue"))
+      expect(Properties.KmsMasterKeyId).toEqual(key);
+    for (const { Properties } of resources(template, "AWS::Logs::LogGroup"))
+      expect(Properties.KmsKeyId).toEqual(key);
+    const [table] = resources(template, "AWS::DynamoDB::Table");
+    expect(table!.Properties.SSESpecification).toEqual({
+      KMSMasterKeyId: key,
+      SSEEnabled: true,
+      SSEType: "KMS",
+    });
+    const uses = (role: string) =>
+      resources(template, "AWS::IAM::Policy")
+        .filter(({ Properties }) => JSON.stringify(Properties.Roles).includes(`"${role}`))
+        .flatMap(({ Properties }) => (Properties.PolicyDocument as { Statement: object[] }).Statement)
+        .map((statement) => statement as { Action: string | string[]; Condition?: object; Resource: unknown })
+        .filter(({ Action }) => [Action].flat().some((action) => action.startsWith("kms:")))
+        .map(({ Action, Condition, Resource }) => {
+          expect(Resource).toEqual(key);
+          const service = /"(s3|sqs|dynamodb)\./.exec(JSON.stringify(Condition))?.[1];
+          return `${service} ${[Action].flat().join(" ")}`;
+        });
+    const producing = ["s3 kms:Decrypt kms:GenerateDataKey", "sqs kms:Decrypt kms:GenerateDataKey"];
+    expect(uses("StoreIngestionProducerRole")).toEqual(producing);
+    expect(uses("Upstream")).toEqual(producing);
+    expect(uses("StoreQueryRole")).toEqual(["s3 kms:Decrypt"]);
+    expect(uses("StoreCompactionCompactorRole")).toEqual([
+      ...producing,
+      "dynamodb kms:Decrypt kms:DescribeKey kms:Encrypt kms:GenerateDataKey kms:GenerateDataKeyWithoutPlaintext kms:ReEncryptFrom kms:ReEncryptTo",
+    ]);
+    template.hasResourceProperties("AWS::KMS::Key", {
+      KeyPolicy: Match.objectLike({
+        Statement: Match.arrayWith([
+          Match.objectLike({
+            Condition: { ArnLike: { "kms:EncryptionContext:aws:logs:arn": Match.anyValue() } },
+          }),
+        ]),
+      }),
+    });
+  });
+
+  test("a VPC, with endpoints to what the functions call, or without where it has them", () => {
+    const inVpc = (network: Partial<NetworkOptions>) => {
+      const stack = new Stack(new App(), "Stack");
+      const vpc = new Vpc(stack, "Vpc", { natGateways: 0 }) as IVpc;
+      const subnets = { subnetType: SubnetType.PRIVATE_ISOLATED };
+      new VectorStore(stack, "Store", { handlersFolder, network: { vpc, subnets, ...network } });
+      return Template.fromStack(stack);
+    };
+    const template = inVpc({});
+    const functionsOf = resources(template, "AWS::Lambda::Function").filter(({ Properties }) =>
+      String(Properties.Description).startsWith("Siltstone"),
+    );
+    expect(functionsOf.length).toBeGreaterThanOrEqual(3);
+    for (const { Properties } of functionsOf) expect(Properties.VpcConfig).toBeDefined();
+    const services = (all: Template) =>
+      resources(all, "AWS::EC2::VPCEndpoint")
+        .map(
+          ({ Properties }) =>
+            /\.(s3|dynamodb|sqs|lambda)"?/.exec(JSON.stringify(Properties.ServiceName))?.[1],
+        )
+        .sort();
+    expect(services(template)).toEqual(["dynamodb", "lambda", "s3", "sqs"]);
+    expect(services(inVpc({ endpoints: false }))).toEqual([]);
+    expect(JSON.stringify(statementsOf(template, "StoreQueryRole"))).toContain("ec2:CreateNetworkInterface");
+    expect(() => inVpc({ natGateways: 1 } as object)).toThrow("network.natGateways: no such prop");
+  });
+
+  test("intervals, tracing, a log level, tags and a permissions boundary", () => {
+    const { stack } = storeStack({
+      compaction: { intervalMinutes: 10, upkeepIntervalMinutes: 60 },
+      functions: { tracing: true, logLevel: "WARN" },
+      tags: { team: "search" },
+      permissionsBoundary: ManagedPolicy.fromManagedPolicyName(new Stack(), "Bound", "bound"),
+    });
+    const template = Template.fromStack(stack);
+    expect(
+      resources(template, "AWS::Scheduler::Schedule").map(({ Properties }) => Properties.ScheduleExpression),
+    ).toEqual(["rate(10 minutes)", "rate(60 minutes)"]);
+    for (const name of ["producer", "compactor", "query"] as const) {
+      const properties = functionOf(template, name);
+      expect(properties.TracingConfig).toEqual({ Mode: "Active" });
+      expect(properties.Environment).toMatchObject({ Variables: { POWERTOOLS_LOG_LEVEL: "WARN" } });
+      expect(properties.Tags).toContainEqual({ Key: "team", Value: "search" });
+    }
+    const roles = resources(template, "AWS::IAM::Role");
+    expect(roles.length).toBeGreaterThanOrEqual(4);
+    for (const { Properties } of roles)
+      expect(JSON.stringify(Properties.PermissionsBoundary)).toContain("policy/bound");
+  });
+
+  test("provisioned concurrency: it is an alias's, which callers invoke", () => {
+    const { stack, store } = storeStack({ query: { provisionedConcurrency: 2, groups: 2 } });
+    const caller = new Role(stack, "Caller", { assumedBy: new ServicePrincipal("ecs.amazonaws.com") });
+    store.grantQuery(caller);
+    const template = Template.fromStack(stack);
+    const aliases = resources(template, "AWS::Lambda::Alias").map(({ Properties }) => Properties);
+    expect(
+      aliases.map(({ Name, ProvisionedConcurrencyConfig }) => [Name, ProvisionedConcurrencyConfig]),
+    ).toEqual(Array(3).fill(["live", { ProvisionedConcurrentExecutions: 2 }]));
+    const named = (value: unknown) => JSON.stringify(value).includes(":live");
+    expect(named(template.toJSON().Outputs.QueryFunctionName)).toBe(true);
+    expect(named(functionOf(template, "query").Environment)).toBe(true);
+    expect(named(stack.resolve(store.queryEnvironment))).toBe(true);
+    const rights = JSON.stringify(template.findResources("AWS::IAM::Policy"));
+    expect(rights).toContain("StoreQueryLive");
+    expect(rights).toContain("StoreQueryGroup1Live");
+    template.hasResourceProperties("AWS::Lambda::Url", { Qualifier: "live" });
+  });
+});
+
 describe("query groups", () => {
   const groupOf = (template: Template, group: number) =>
     resources(template, "AWS::Lambda::Function").find(({ Properties }) =>
@@ -227,12 +392,12 @@ describe("query groups", () => {
     )!.Properties;
 
   test("one is the default and changes nothing", () => {
-    expect(storeTemplate({ queryGroups: 1 }).toJSON()).toEqual(dev.toJSON());
+    expect(storeTemplate({ query: { groups: 1 } }).toJSON()).toEqual(dev.toJSON());
     expect(storeStack().store.query.groupFunctions).toEqual([]);
   });
 
   test("two: each has the query function's limits, and the query function knows their names in order", () => {
-    const template = storeTemplate({ queryGroups: 2, queryMemoryMiB: 2048, queryReservedConcurrency: 7 });
+    const template = storeTemplate({ query: { groups: 2, memoryMiB: 2048, reservedConcurrency: 7 } });
     template.resourceCountIs("AWS::Lambda::Function", 5);
     template.resourceCountIs("AWS::Lambda::Url", 2);
     for (const group of [0, 1]) {
@@ -241,7 +406,7 @@ describe("query groups", () => {
         Timeout: 30,
         EphemeralStorage: { Size: 4096 },
         ReservedConcurrentExecutions: 7,
-        Environment: { Variables: { [settings.cacheBytesMax.variable]: String(1024 * 1024 * 1024) } },
+        Environment: { Variables: { [cacheBytes.variable]: String(1024 * 1024 * 1024) } },
       });
       expect(variables(groupOf(template, group))).toEqual(variablesOfQuery);
     }
@@ -259,9 +424,9 @@ describe("query groups", () => {
     expect(template.findOutputs("*")).toEqual(dev.findOutputs("*"));
   });
 
-  test.each([0, 49, 1.5, Number.NaN])("%p groups are refused", (queryGroups) => {
-    expect(() => storeTemplate({ queryGroups })).toThrow(
-      `queryGroups: must be an integer from 1 to 48, got ${queryGroups}`,
+  test.each([0, 49, 1.5, Number.NaN])("%p groups are refused", (groups) => {
+    expect(() => storeTemplate({ query: { groups } })).toThrow(
+      `query.groups: must be an integer from 1 to 48, got ${groups}`,
     );
   });
 });
@@ -338,15 +503,39 @@ describe("bad props are refused by name", () => {
       { stage },
       `stage: must be 1 to 32 of a-z 0-9 -, beginning with a letter, ending with a letter or digit, and not local, got "${stage}"`,
     ]),
-    [{ noncurrentVersionDays: 13 }, "noncurrentVersionDays: must be an integer from 14 to 36500, got 13"],
-    [{ refreshSeconds: 301 }, "refreshSeconds: must be an integer from 0 to 300, got 301"],
     [
-      { queryCacheMiB: 5000 },
-      "queryCacheMiB: must be at most 2048, half of the function's local disk of 4096 MiB, got 5000",
+      { storage: { noncurrentVersionDays: 13 } },
+      "storage.noncurrentVersionDays: must be an integer from 14 to 36500, got 13",
+    ],
+    [{ query: { refreshSeconds: 301 } }, "query.refreshSeconds: must be an integer from 0 to 300, got 301"],
+    [
+      { compaction: { intervalMinutes: 0 } },
+      "compaction.intervalMinutes: must be an integer from 1 to 60, got 0",
+    ],
+    [
+      { query: { provisionedConcurrency: 5, reservedConcurrency: 4 } },
+      "query.provisionedConcurrency: must be at most query.reservedConcurrency, 4, got 5",
+    ],
+    [
+      { functions: { logLevel: "LOUD" } },
+      'functions.logLevel: must be one of DEBUG, INFO, WARN, ERROR, got "LOUD"',
+    ],
+    [{ queryMemoryMiB: 2048 }, "queryMemoryMiB: no such prop; the store has stage, architecture, "],
+    [
+      { query: { memoryMib: 2048, disk: 1 } },
+      "query.memoryMib, query.disk: no such prop; query has memoryMiB, diskMiB, ",
+    ],
+    [
+      { compaction: { interval: 1 } },
+      "compaction.interval: no such prop; compaction has memoryMiB, diskMiB, reservedConcurrency, intervalMinutes, ",
+    ],
+    [
+      { query: { cacheMiB: 5000 } },
+      "query.cacheMiB: must be at most 2048, half of the function's local disk of 4096 MiB, got 5000",
     ],
     [{ handlersFolder: "/nowhere" }, "handlersFolder: /nowhere/producer has no handler.js"],
   ])("%p", (props, message) => {
-    expect(() => storeStack(props)).toThrow(message);
+    expect(() => storeStack(props as VectorStoreProps)).toThrow(message);
   });
 });
 

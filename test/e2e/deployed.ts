@@ -45,7 +45,7 @@ export class Deployed {
     scheduleEveryMs: number | null,
     { queryGroups = 1, add }: { queryGroups?: number; add?: (store: VectorStore) => void } = {},
   ): Promise<void> {
-    const context = { queryGroups: String(queryGroups) };
+    const context = { "query.groups": String(queryGroups) };
     const synthesis =
       this.#syntheses.get(queryGroups) ??
       (await synthesize("dev", join(this.#folder, `cdk.out-${queryGroups}`), context, add));

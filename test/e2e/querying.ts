@@ -226,7 +226,7 @@ export function querying(deployed: Deployed): void {
     await deployed.redefine("query", (definition) => ({
       ...definition,
       timeoutMs,
-      environment: { ...definition.environment, [settings.refreshSeconds.variable]: "1" },
+      environment: { ...definition.environment, [settings["query.refreshSeconds"].variable]: "1" },
     }));
     const { count } = await ask({ op: "count", ...fresh });
     const [pid] = deployed.pids("query");

@@ -311,15 +311,29 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "what is written once may be written over",
     "lib/constructs/storage.ts",
-    `refusing("WrittenOnce", { notResources: [pointers, quarantine] }, ["s3:if-none-match"]),`,
+    `refusing("WrittenOnce", put, { notResources: [pointers, quarantine] }, absent("s3:if-none-match")),`,
     "",
     "test/hostile/overwriting.test.ts",
   ),
   mutant(
     "a pointer may be written over by who does not know it",
     "lib/constructs/storage.ts",
-    `refusing("ReplacedAsKnown", { resources: [pointers, reasons] }, ["s3:if-match", "s3:if-none-match"]),`,
-    "",
+    `{ resources: [pointers, reasons] },`,
+    "{ resources: [reasons] },",
+    "test/hostile/overwriting.test.ts",
+  ),
+  mutant(
+    "the compactor may delete a pointer",
+    "lib/constructs/compaction.ts",
+    `below("deltas", "segments", "manifests", "quarantine"));`,
+    `[bucket.arnForObjects("*")]);`,
+    "test/hostile/overwriting.test.ts",
+  ),
+  mutant(
+    "the compactor may write any object that is not there",
+    "lib/constructs/compaction.ts",
+    `[...below("segments", "manifests", "quarantine"), bucket.arnForObjects("*/*/pointer.json")]`,
+    `[bucket.arnForObjects("*")]`,
     "test/hostile/overwriting.test.ts",
   ),
   mutant(

@@ -88,7 +88,7 @@ export class QueryProcess {
         [env.table]: "none",
         [env.queueUrl]: "http://127.0.0.1:1/none",
         [env.deadLetterQueueUrl]: "http://127.0.0.1:1/none",
-        [settings.refreshSeconds.variable]: "300",
+        [settings["query.refreshSeconds"].variable]: "300",
       },
     });
     this.#lines = createInterface({ input: this.#child.stdout! })[Symbol.asyncIterator]();

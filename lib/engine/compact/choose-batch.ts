@@ -33,7 +33,7 @@ export class Shortage extends SiltstoneError {
     super(
       "unavailable",
       `${deltaKey(shard, delta)} has ${bytes} bytes; to ingest it would need about ${shortage}; ` +
-        "raise compactorMemoryMiB or compactorStorageMiB",
+        "raise compaction.memoryMiB or compaction.diskMiB",
     );
   }
 }

@@ -102,5 +102,5 @@ export async function merge(
 }
 
 const refusal = (shard: ShardRef, plan: MergePlan, shortage: string): string =>
-  `${shardName(shard)}: merging ${plan.inputs.length} segments would need about ${shortage}; raise compactorMemoryMiB or ` +
-  "compactorStorageMiB, or move to a collection with more shards. Writes go on being ingested, queries slow down";
+  `${shardName(shard)}: merging ${plan.inputs.length} segments would need about ${shortage}; raise compaction.memoryMiB or ` +
+  "compaction.diskMiB, or move to a collection with more shards. Writes go on being ingested, queries slow down";

@@ -213,7 +213,7 @@ const tooLarge = (
   new SiltstoneError(
     "unavailable",
     `${name} needs ${viewBytes} bytes of cache beside ${inUse} that are in use, this function has ${bytesMax}: ` +
-      "raise its memory and its cache (queryMemoryMiB, queryCacheMiB), or spread the shards over query groups (queryGroups)",
+      "raise its memory and its cache (query.memoryMiB, query.cacheMiB), or spread the shards over query groups (query.groups)",
   );
 
 const tooMuchOpen = (
@@ -223,5 +223,5 @@ const tooMuchOpen = (
   new SiltstoneError(
     "unavailable",
     `${name} needs ${addedBytes} bytes beside ${open} that are open, this function has ${openMax} for old views beside ` +
-      "new ones: repeat the call when reads of old views have ended, or raise its cache (queryCacheMiB)",
+      "new ones: repeat the call when reads of old views have ended, or raise its cache (query.cacheMiB)",
   );

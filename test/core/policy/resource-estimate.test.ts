@@ -10,7 +10,7 @@ import { ingestEstimate, mergeEstimate, shortageOf } from "../../../lib/core/pol
 
 /** What a row takes in records.db with an id, a few fields and some text. */
 const recordBytes = 600;
-/** compactorMemoryMiB and compactorStorageMiB by default (lib/constructs/compaction.ts). */
+/** compaction.memoryMiB and compaction.diskMiB by default (lib/constructs/compaction.ts). */
 const byDefault = { memoryBytes: 3008 * 2 ** 20, diskBytes: 4096 * 2 ** 20 };
 
 const graphId = segmentId(ulidFloor(0));

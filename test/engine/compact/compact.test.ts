@@ -172,7 +172,7 @@ test("a merge that would not fit is not begun, and says what it needs; writes an
     error: { kind: "unavailable" },
   });
   expect(shard!.error!.message).toMatch(
-    /^docs\/0: merging 12 segments would need about \d+ MB of memory \(there are \d+ MB\); raise compactorMemoryMiB/,
+    /^docs\/0: merging 12 segments would need about \d+ MB of memory \(there are \d+ MB\); raise compaction.memoryMiB/,
   );
   expect(await count(world, "docs")).toBe(12);
   expect((await readHead(world.store, collection, 0)).manifest.segments).toHaveLength(12);
@@ -205,7 +205,7 @@ test("batches are as large as memory allows, and a delta that does not fit is na
     shards: [{ ingest: { outcome: "overBudget", deltas: 0 }, error: { kind: "unavailable" } }],
   });
   expect(refused.shards[0]!.error!.message).toMatch(
-    /^docs\/0\/deltas\/\w{26}\.arrow has \d+ bytes; to ingest it would need about \d+ MB of memory \(there are \d+ MB\); raise compactorMemoryMiB/,
+    /^docs\/0\/deltas\/\w{26}\.arrow has \d+ bytes; to ingest it would need about \d+ MB of memory \(there are \d+ MB\); raise compaction.memoryMiB/,
   );
   expect(await count(world, "docs").catch((error: Error) => error.message)).toMatch("nothing");
   const [done] = (await runWith(2, Math.max(...bytes) * 2)).shards;

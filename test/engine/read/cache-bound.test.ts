@@ -106,7 +106,7 @@ test("a query over six shards that the cache does not hold is refused, and holds
     expect(refused).toMatchObject({
       kind: "unavailable",
       message: expect.stringMatching(
-        /^docs\/\d needs \d+ bytes of cache beside \d+ that are in use, this function has \d+: raise its memory.*queryGroups/,
+        /^docs\/\d needs \d+ bytes of cache beside \d+ that are in use, this function has \d+: raise its memory.*query\.groups/,
       ),
     });
     await new Promise((resolve) => setTimeout(resolve, 50));
