@@ -3,6 +3,7 @@ import type { Readable } from "node:stream";
 import { GetObjectCommand, paginateListObjectsV2, type S3Client } from "@aws-sdk/client-s3";
 import { Upload } from "@aws-sdk/lib-storage";
 import { SiltstoneError } from "../core/model/errors.ts";
+import { failure } from "./failure.ts";
 
 export class S3BucketFiles {
   readonly #client: S3Client;
@@ -22,7 +23,7 @@ export class S3BucketFiles {
           found.push({ key: key!, bytes: bytes ?? 0, etag: etag ?? "" });
       }
     } catch (error) {
-      throw failure(bucket, prefix, error);
+      throw refused("ListObjectsV2", bucket, prefix, error);
     }
     return found;
   }
@@ -40,7 +41,7 @@ export class S3BucketFiles {
       );
       return Buffer.from(await body!.transformToByteArray());
     } catch (error) {
-      throw failure(bucket, key, error);
+      throw refused("GetObject", bucket, key, error);
     }
   }
 
@@ -49,7 +50,7 @@ export class S3BucketFiles {
       const { Body: body } = await this.#client.send(new GetObjectCommand({ Bucket: bucket, Key: key }));
       yield* body as Readable as AsyncIterable<Uint8Array>;
     } catch (error) {
-      throw failure(bucket, key, error);
+      throw refused("GetObject", bucket, key, error);
     }
   }
 
@@ -58,15 +59,17 @@ export class S3BucketFiles {
     try {
       await new Upload({ client: this.#client, params: { Bucket: bucket, Key: key, Body: body } }).done();
     } catch (error) {
-      throw failure(bucket, key, error);
+      throw refused("PutObject", bucket, key, error);
     }
   }
 }
 
-function failure(bucket: string, key: string, error: unknown): SiltstoneError {
-  if (error instanceof SiltstoneError) return error;
-  const { name, message } = error as Error;
-  const isCallers = ["NoSuchBucket", "NoSuchKey", "AccessDenied", "InvalidRange", "PermanentRedirect"];
-  const kind = isCallers.includes(name) ? "invalid" : "unavailable";
-  return new SiltstoneError(kind, `s3://${bucket}/${key}: ${name}: ${message}`, { cause: error });
+function refused(operation: string, bucket: string, key: string, error: unknown): SiltstoneError {
+  const subject = `s3://${bucket}/${key}`;
+  const { name } = error as Error;
+  if (name === "NoSuchBucket" || name === "NoSuchKey" || name === "InvalidRange")
+    return new SiltstoneError("notFound", `there is no ${subject} (${name})`, { cause: error });
+  const [writes, permission] =
+    operation === "PutObject" ? [true, "s3:PutObject"] : [false, "s3:GetObject and s3:ListBucket"];
+  return failure(error, { call: `S3 ${operation}`, subject, writes, permission });
 }

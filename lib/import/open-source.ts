@@ -11,6 +11,10 @@ import { JsonLines, recordJsonLines } from "./sources/jsonl.ts";
 import { ParquetFiles } from "./sources/parquet.ts";
 import { PgFile } from "./sources/pgvector-file.ts";
 import { PgTable } from "./sources/pgvector-table.ts";
+import { PineconeIndex, pineconeFiles } from "./sources/pinecone.ts";
+import { QdrantCollection } from "./sources/qdrant.ts";
+import { type S3Vectors, S3VectorsIndex } from "./sources/s3-vectors.ts";
+import { VectorizeIndex, vectorizeLines } from "./sources/vectorize.ts";
 
 /** What sources may need of where the command runs. */
 export interface SourceWorld extends Inputs {
@@ -18,6 +22,7 @@ export interface SourceWorld extends Inputs {
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** What is whole will do, where a source is damaged. */
   readonly incomplete: boolean;
+  readonly s3Vectors: () => Promise<S3Vectors>;
 }
 
 interface Kind {
@@ -67,6 +72,34 @@ const pgvector: Kind = {
   },
 };
 
+const qdrant: Kind = {
+  location: "http://HOST:6333/collections/NAME, ?vector=NAME and ?filter=JSON behind it",
+  open: async ({ environment }, location) => new QdrantCollection(location, environment),
+};
+
+const ndjson = [".ndjson", ".jsonl"];
+const vectorize: Kind = {
+  location:
+    "an NDJSON file, or https://api.cloudflare.com/client/v4/accounts/ACCOUNT/vectorize/v2/indexes/NAME",
+  open: async (world, location) =>
+    isUrl(location)
+      ? new VectorizeIndex(location, world.environment)
+      : vectorizeLines(await openInputs(world, location, ndjson)),
+};
+
+const s3vectors: Kind = {
+  location: "BUCKET/INDEX",
+  open: async ({ s3Vectors }, location) => new S3VectorsIndex(await s3Vectors(), location),
+};
+
+const pinecone: Kind = {
+  location: "a folder (or s3://) with a folder of Parquet files for each namespace, or https://INDEX-HOST",
+  open: async (world, location) =>
+    isUrl(location)
+      ? new PineconeIndex(location, world.environment)
+      : pineconeFiles(await openInputs(world, location, [".parquet"]), location),
+};
+
 export const kinds: Readonly<Record<string, Kind>> = {
   jsonl: ofFiles([".jsonl", ".ndjson"], (files) => new JsonLines(files)),
   records: ofFiles([".jsonl", ".ndjson"], recordJsonLines),
@@ -77,6 +110,10 @@ export const kinds: Readonly<Record<string, Kind>> = {
   arrow: ofFiles([".arrow", ".arrows", ".feather"], ArrowFiles.open),
   chroma,
   pgvector,
+  qdrant,
+  vectorize,
+  s3vectors,
+  pinecone,
 };
 
 export async function openSource(world: SourceWorld, from: string): Promise<ImportSource> {

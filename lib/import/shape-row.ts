@@ -55,11 +55,15 @@ export async function shapeRow(
   const rest: Record<string, unknown> = { ...row.metadata };
   const part = (name: string | null, own: unknown) => (name === null ? own : take(rest, name));
   const id = newId(shape, row, part(fields.id, row.id), number);
-  const document = part(fields.document, row.document);
-  const version = exact(part(fields.version, row.version));
-  const vector = part(fields.vector, row.vector) ?? (await embedded(collection, document));
   const spread = asObject(part(fields.metadata, undefined));
-  const metadata = metadataOf(shape, typeof spread === "string" ? rest : { ...rest, ...spread });
+  // An object of metadata may hold the document and the version too.
+  const inner = typeof spread === "string" ? {} : { ...spread };
+  const partOfBoth = (name: string | null, own: unknown) =>
+    part(name, own) ?? (name === null ? undefined : take(inner, name));
+  const document = partOfBoth(fields.document, row.document);
+  const version = exact(partOfBoth(fields.version, row.version));
+  const vector = part(fields.vector, row.vector) ?? (await embedded(collection, document));
+  const metadata = metadataOf(shape, { ...rest, ...inner });
   const record: ShapedRecord = {
     ...(id === undefined || id instanceof SiltstoneError ? {} : { id }),
     ...(vector == null || vector instanceof SiltstoneError ? {} : { vector }),

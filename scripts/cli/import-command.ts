@@ -6,6 +6,7 @@
 import { readFileSync } from "node:fs";
 import { basename, resolve } from "node:path";
 import { type Command, Option } from "commander";
+import { AwsS3Vectors } from "../../lib/aws/s3-vectors.ts";
 import type { Collection } from "../../lib/core/model/collection.ts";
 import { invalid } from "../../lib/core/model/errors.ts";
 import { isPlainObject } from "../../lib/core/model/metadata.ts";
@@ -97,6 +98,7 @@ async function runImport(session: Session, name: string, options: ImportArgument
     stdin: session.stdin,
     environment: process.env,
     incomplete: options.incomplete ?? false,
+    s3Vectors: () => AwsS3Vectors.open(),
     bucketFiles: async () => (await session.open()).bucketFiles,
   };
   // What cannot be read is an error before AWS is asked.

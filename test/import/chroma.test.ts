@@ -32,6 +32,7 @@ const world = {
   stdin: (async function* () {})() as AsyncIterable<Buffer>,
   environment: { CHROMA_API_KEY: "from the environment" },
   incomplete: false,
+  s3Vectors: () => Promise.reject(new Error("none")),
   bucketFiles: () => Promise.reject(new Error("none")),
 };
 const open = (location: string, more = {}) => openSource({ ...world, ...more }, `chroma:${location}`);

@@ -45,6 +45,7 @@ const world = {
   stdin: (async function* () {})() as AsyncIterable<Buffer>,
   environment: {},
   incomplete: false,
+  s3Vectors: () => Promise.reject(new Error("none")),
   bucketFiles: async () => bucketFiles,
 };
 const open = (from: string, stdin: AsyncIterable<Buffer> = world.stdin) =>

@@ -16,6 +16,7 @@ const world = {
   stdin: (async function* () {})() as AsyncIterable<Buffer>,
   environment: {},
   incomplete: false,
+  s3Vectors: () => Promise.reject(new Error("none")),
   bucketFiles: () => Promise.reject(new Error("none")),
 };
 const open = (location: string) => openSource(world, `pgvector:${location}`);
