@@ -1210,6 +1210,13 @@ export const mutants: readonly Mutant[] = [
     "test/engine/compact/many-segments.test.ts",
   ),
   mutant(
+    "the ingest lease runs out while ingestion merges what has piled up",
+    "lib/engine/compact/fold-piled.ts",
+    "      await run.lease.check();\n",
+    "",
+    "test/engine/compact/many-segments.test.ts",
+  ),
+  mutant(
     "of three flat segments the newest write of an id is not what the others die of",
     "lib/segment/newest-writes.ts",
     "WHERE (excluded.version, excluded.delta, excluded.row) > (newest.version, newest.delta, newest.row)",

@@ -3,7 +3,8 @@
  * the smallest of them into one flat segment, as much as one batch of deltas is. So their number stays bounded while writes go on,
  * and a row is written anew a logarithmic number of times.
  *
- * Under the lease of merging: a merger that is at work will take them itself, and its inputs are left alone.
+ * Under the lease of merging as well: a merger that is at work will take them itself, and its inputs are left alone. The ingest
+ * lease is extended meanwhile: it would run out in the middle of the run that goes on afterwards.
  */
 
 import { type ShardRef, shardName } from "../../core/format/keys.ts";
@@ -19,20 +20,25 @@ import { mergeOnce } from "./merge-step.ts";
 /** A flat segment stays one, however many rows it has. */
 const limits = { ...mergeLimits, flatRowsMax: Number.POSITIVE_INFINITY };
 
-/** The head afterwards. What fails here, merging will report: ingestion goes on. */
+/** The head afterwards. What fails here, merging will report: ingestion goes on, and stops where its own lease is gone. */
 export async function foldPiled(
   world: World,
   collection: Collection,
   shard: ShardRef,
-  { head, budget }: { readonly head: Head; readonly budget: ResourceBudget | undefined },
+  run: { readonly head: Head; readonly lease: HeldLease; readonly budget: ResourceBudget | undefined },
 ): Promise<Head> {
+  const { head, budget } = run;
   const plan = planPiled(head.manifest);
   if (plan === null || (budget && shortageOf(mergeEstimate(head.manifest, plan), budget) !== null))
     return head;
   const lease = await HeldLease.acquire(world, mergeLease(shardName(shard)));
   if (lease === null) return head;
   try {
-    const step = { head, plan, lease, limits, dropsTombstones: false, onProgress: undefined };
+    const checkLeases = async (): Promise<void> => {
+      await lease.check();
+      await run.lease.check();
+    };
+    const step = { head, plan, checkLeases, limits, dropsTombstones: false, onProgress: undefined };
     return (await mergeOnce(world, collection, shard, step)).head;
   } catch (error) {
     if (!(error instanceof SiltstoneError)) throw error;

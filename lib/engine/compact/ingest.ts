@@ -146,8 +146,8 @@ class Run {
       if (ready.length > 0) {
         if (this.#options.outOfTime()) return this.#report("outOfTime", pending);
         await this.#ingestSome(ready, attempts);
-        const { budget } = this.#options;
-        this.#head = await foldPiled(this.#world, this.#collection, this.#ref, { head: this.#head, budget });
+        const run = { head: this.#head, lease: this.#lease, budget: this.#options.budget };
+        this.#head = await foldPiled(this.#world, this.#collection, this.#ref, run);
       } else {
         const { deltas } = this.#listed;
         if (!isCut(deltas) || deltas.length === pending.length) return this.#end(pending);

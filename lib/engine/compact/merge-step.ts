@@ -25,7 +25,6 @@ import { type Merged, mergeSegments } from "../../segment/merge-segments.ts";
 import type { World } from "../ports.ts";
 import { tombstoneKeepMsOf } from "../shard/deltas.ts";
 import { type Head, readHead } from "../shard/head.ts";
-import type { HeldLease } from "../shard/lease.ts";
 import { type Change, publish } from "../shard/publish.ts";
 import { fetchClusters, fetchSegment, uploadSegment } from "../shard/segment-transfer.ts";
 import { checkConservation } from "./conservation.ts";
@@ -37,7 +36,8 @@ const neighbourBytesLeast = 8e6;
 export interface Step {
   readonly head: Head;
   readonly plan: MergePlan;
-  readonly lease: HeldLease;
+  /** Extends the leases under which this runs; throws `fenced` when one is gone. */
+  readonly checkLeases: () => Promise<void>;
   readonly limits: MergeLimits;
   /** Where versions are the source's, only when there is time to merge twice: any ingestion may undo the first try. */
   readonly dropsTombstones: boolean;
@@ -86,11 +86,11 @@ interface Sources {
 async function fetchInput(
   world: World,
   shard: ShardRef,
-  { step: { head, lease }, folder }: Sources,
+  { step: { head, checkLeases }, folder }: Sources,
   id: string,
   wanted: readonly SegmentFile[],
 ): Promise<MergeInput> {
-  await lease.check();
+  await checkLeases();
   const segment = head.manifest.segments.find((one) => one.id === id)!;
   const input = { segment, folder: `${folder}/${id}` };
   const files = wanted.filter((file) => segment.files[file] !== undefined);
@@ -105,7 +105,7 @@ async function build(
   shard: ShardRef,
   from: Sources & { readonly dropTombstonesBeforeMs: number },
 ): Promise<Merged> {
-  const { head, plan, lease, limits, onProgress } = from.step;
+  const { head, plan, checkLeases, limits, onProgress } = from.step;
   const output = `${from.folder}/out`;
   await rm(output, { recursive: true, force: true });
   await mkdir(output);
@@ -118,7 +118,7 @@ async function build(
     dropTombstonesBeforeMs: from.dropTombstonesBeforeMs,
     checkpoint: async (done, all) => {
       await new Promise((resolve) => setImmediate(resolve));
-      await lease.check();
+      await checkLeases();
       if (all > 0) onProgress?.({ shard: shardName(shard), done, all });
     },
   });
@@ -127,7 +127,7 @@ async function build(
   checkInputs(shard, inputs, merged.cameIn);
   // One of no rows is no part of the version: its files would be orphans.
   if (merged.segment.sum.rows > 0) await uploadSegment(world, shard, merged.segment, output);
-  await lease.check();
+  await checkLeases();
   return merged;
 }
 

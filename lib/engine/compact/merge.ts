@@ -86,7 +86,7 @@ export async function merge(
       const step = await mergeOnce(world, collection, ref, {
         head,
         plan,
-        lease,
+        checkLeases: () => lease.check(),
         limits,
         dropsTombstones: collection.ordering === "arrival" || takesMs * 2 <= leftMs,
         onProgress: options.onProgress,

@@ -9,8 +9,9 @@ import { merge } from "../../../lib/engine/compact/merge.ts";
 import { verify } from "../../../lib/engine/operate/verify.ts";
 import { Reader } from "../../../lib/engine/read/reader.ts";
 import { readHead } from "../../../lib/engine/shard/head.ts";
-import { HeldLease, mergeLease } from "../../../lib/engine/shard/lease.ts";
+import { HeldLease, ingestLease, mergeLease } from "../../../lib/engine/shard/lease.ts";
 import { produce } from "../../../lib/engine/write/produce.ts";
+import { effects } from "../../support/effects.ts";
 import { memoryWorld } from "../../support/memory/world.ts";
 
 const productBounds = { ...bounds };
@@ -111,4 +112,40 @@ test("a merger that is at work keeps its inputs", async () => {
   await produce(world, { collection: "docs", deletes: ["id0"] });
   await ingest(world, collection, 0, { outOfTime: () => false });
   expect(await count()).toBeLessThan(bounds.piledFlats);
+});
+
+test("merging what has piled up extends the ingest lease, however slow S3 is, and stops when that is lost", async () => {
+  const world = memoryWorld();
+  const { collection } = await createCollection(world, { name: "docs", dims: 2, metric: "l2" });
+  const write = (id: string) => produce(world, { collection: "docs", records: [{ id, vector: [1, 1] }] });
+  const segments = async () => (await readHead(world.store, collection, 0)).manifest.segments.length;
+  const pileUp = async () => {
+    for (let n = await segments(); n < bounds.piledFlats; n++) {
+      await write(`id${n}`);
+      await ingest(world, collection, 0, { outOfTime: () => false });
+    }
+    await write("the last");
+  };
+  let onLost = async (): Promise<unknown> => undefined;
+  const slow = effects(world, async ({ operation, key }, moment) => {
+    if (moment === "before" || operation !== "get" || !key.endsWith("/records.db")) return;
+    // A few of these are longer than a lease.
+    world.clock.advance(40_000);
+    expect((await world.leases.read(ingestLease("docs/0")))!.expiresAtMs).toBeGreaterThan(
+      world.clock.nowMs(),
+    );
+    await onLost();
+  });
+  await pileUp();
+  expect(await ingest(slow, collection, 0, { outOfTime: () => false })).toMatchObject({ outcome: "done" });
+  expect(await segments()).toBeLessThan(bounds.piledFlats);
+
+  await pileUp();
+  const before = await segments();
+  onLost = async () => {
+    onLost = async () => undefined;
+    await world.leases.forceRelease(ingestLease("docs/0"), (await world.leases.read(ingestLease("docs/0")))!);
+  };
+  await ingest(slow, collection, 0, { outOfTime: () => false });
+  expect(await segments()).toBe(before + 1);
 });
