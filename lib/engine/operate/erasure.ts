@@ -156,7 +156,7 @@ class Survey {
           db.close();
         }
       } catch (error) {
-        if (!isKind(error, "corrupt") && segment !== null) throw error;
+        if (!isKind(error, "corrupt") && !isNewerFormat(error)) throw error;
         return null;
       }
     });

@@ -9,6 +9,7 @@ import { erasedMs, findTraces } from "../../../lib/engine/operate/erasure.ts";
 import { readHead } from "../../../lib/engine/shard/head.ts";
 import { pinVersion, unpin } from "../../../lib/engine/shard/history.ts";
 import { produce } from "../../../lib/engine/write/produce.ts";
+import { effects } from "../../support/effects.ts";
 import { type MemoryWorld, memoryWorld } from "../../support/memory/world.ts";
 
 const day = 24 * 3_600_000;
@@ -130,3 +131,18 @@ test("deltas of the backlog, quarantined and unreadable ones, and segments that 
     unreadable,
   ]);
 });
+
+test.each(["a segment of a version", "a segment that no version names"])(
+  "an outage while %s is read is no trace of anything: it stays `unavailable`",
+  async (which) => {
+    const { world, collection } = await made(10);
+    const [records] = objectsWith(world, secret).filter((key) => key.endsWith("records.db"));
+    const orphan = `docs/0/segments/${world.clock.ulid()}/records.db`;
+    await world.store.put(orphan, world.store.bytes(records!)!);
+    const gone = which === "a segment of a version" ? records : orphan;
+    const failing = effects(world, ({ operation, key }, moment) =>
+      operation === "get" && key === gone && moment === "before" ? { kind: "refuse" } : undefined,
+    );
+    await expect(findTraces(failing, collection, 0, ["id3"])).rejects.toMatchObject({ kind: "unavailable" });
+  },
+);
