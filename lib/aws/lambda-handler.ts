@@ -42,8 +42,8 @@ export interface UrlReply {
 
 export interface HandlerOptions {
   readonly telemetry: Telemetry;
-  /** Counted for every failure that is not the caller's; null where nothing watches but Lambda's own metrics. */
-  readonly failureMetric: MetricName | null;
+  /** Counted for every failure that is not the caller's. */
+  readonly failureMetric: MetricName;
 }
 
 export type LambdaHandler = (event: unknown, context: InvocationContext) => Promise<unknown>;
@@ -64,8 +64,19 @@ export function lambdaHandler(
       const failure = reportFailure(error, options, context);
       if (!url) throw new InvocationFailure(failure);
       return urlReply(failure.kind === "internal" ? 500 : httpStatus(failure.kind), JSON.stringify(failure));
+    } finally {
+      reportMemory(options.telemetry);
     }
   };
+}
+
+/** Lambda does not say how much memory a process has until it is ended for it: said when it is much. */
+const memoryPercentLeast = 75;
+
+function reportMemory(telemetry: Telemetry): void {
+  const ofFunction = Number(process.env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE) * 2 ** 20;
+  const percent = (100 * process.memoryUsage.rss()) / ofFunction;
+  if (percent > memoryPercentLeast) telemetry.emit(null, { MemoryUsed: Math.round(percent) });
 }
 
 export interface Failure {
@@ -104,7 +115,7 @@ function reportFailure(
 ): Failure {
   if (!(error instanceof SiltstoneError)) {
     telemetry.log("error", "internal error", { requestId, ...errorFacts(error) });
-    if (failureMetric !== null) telemetry.emit(null, { [failureMetric]: 1 });
+    telemetry.emit(null, { [failureMetric]: 1 });
     const message = `internal error; the log of request ${requestId} has the details`;
     return { kind: "internal", message, problems: [] };
   }
@@ -115,7 +126,7 @@ function reportFailure(
     telemetry.log("info", "refused", { requestId, kind, fields: fieldsOf(error), problems });
   } else {
     telemetry.log("error", kind, { requestId, ...errorFacts(error) });
-    if (failureMetric !== null) telemetry.emit(null, { [failureMetric]: 1 });
+    telemetry.emit(null, { [failureMetric]: 1 });
   }
   const { problems, omitted } = firstProblems(error.problems);
   return { kind, message, problems, ...(omitted > 0 ? { problemsOmitted: omitted } : {}) };

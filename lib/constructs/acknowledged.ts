@@ -26,6 +26,10 @@ export function acknowledgeFindings(store: Construct, bucket: IBucket): void {
     "Every commit is in the versioned pointer and in manifests that name their run; access logs would multiply the requests' cost. An account that wants them turns on CloudTrail data events.",
   );
   acknowledge(
+    "SQS3",
+    "The queue of failed events is where they end: for an hour, since the next run does their work. All other queues have a dead-letter queue, or are one.",
+  );
+  acknowledge(
     "IAM5[Resource::*]",
     "The actions on network interfaces and on traces know no narrower resource; the functions have them in a VPC, and with tracing.",
   );

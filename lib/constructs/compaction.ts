@@ -4,15 +4,20 @@
  */
 import { Duration, Stack } from "aws-cdk-lib";
 import { Role, ServicePrincipal } from "aws-cdk-lib/aws-iam";
-import type { Function as LambdaFunction } from "aws-cdk-lib/aws-lambda";
+import {
+  CfnEventInvokeConfig,
+  type CfnFunction,
+  type Function as LambdaFunction,
+} from "aws-cdk-lib/aws-lambda";
 import { CfnSchedule } from "aws-cdk-lib/aws-scheduler";
+import { Queue } from "aws-cdk-lib/aws-sqs";
 import { Construct } from "constructs";
 import type { CompactorSource } from "../contract/names.ts";
 import { checkOptionalSetting, checkSetting } from "../contract/settings.ts";
 import { functionTimeoutMs } from "../core/policy/time-bounds.ts";
 import { allowKey } from "./encryption.ts";
 import { allowing, HandlerFunction, type StoreFunctions } from "./handler-function.ts";
-import type { Ingestion } from "./ingestion.ts";
+import { type Ingestion, queueEncryption } from "./ingestion.ts";
 import { checkProps } from "./props.ts";
 import type { Storage } from "./storage.ts";
 
@@ -48,6 +53,8 @@ export interface CompactionProps {
 
 export class Compaction extends Construct {
   readonly function: LambdaFunction;
+  /** Where events go that did not reach the compactor, or whose run failed: for an hour, so that what is over is forgotten. */
+  readonly failedEventsQueue: Queue;
 
   constructor(scope: Construct, id: string, { storage, ingestion, functions, options }: CompactionProps) {
     super(scope, id);
@@ -66,11 +73,26 @@ export class Compaction extends Construct {
     });
     this.function = compactor.function;
     allowCompaction(compactor, storage, ingestion);
-    // The scheduler hands its events to Lambda's own queue, which would repeat a failed run twice.
-    this.function.configureAsyncInvoke({
-      retryAttempts: 0,
-      maxEventAge: Duration.seconds(eventAgeMaxSeconds),
+    const { encryptionKey } = storage;
+    this.failedEventsQueue = new Queue(this, "FailedEvents", {
+      retentionPeriod: Duration.hours(1),
+      ...queueEncryption(encryptionKey),
+      enforceSSL: true,
     });
+    compactor.allow(["sqs:SendMessage"], [this.failedEventsQueue.queueArn]);
+    // The scheduler hands its events to Lambda's own queue, which would repeat a failed run twice. (The CDK's own destination
+    // would give the function rights that it does not need.)
+    const { ref: functionName } = this.function.node.defaultChild as CfnFunction;
+    const destination = { onFailure: { destination: this.failedEventsQueue.queueArn } };
+    const invocation = new CfnEventInvokeConfig(this, "Invocation", {
+      functionName,
+      qualifier: "$LATEST",
+      maximumRetryAttempts: 0,
+      maximumEventAgeInSeconds: eventAgeMaxSeconds,
+      destinationConfig: destination,
+    });
+    // Lambda looks whether the role may send to the destination.
+    invocation.node.addDependency(this.function.role!);
 
     const role = new Role(this, "ScheduleRole", {
       assumedBy: new ServicePrincipal("scheduler.amazonaws.com", {
@@ -78,6 +100,8 @@ export class Compaction extends Construct {
       }),
     });
     role.addToPolicy(allowing(["lambda:InvokeFunction"], [this.function.functionArn]));
+    role.addToPolicy(allowing(["sqs:SendMessage"], [this.failedEventsQueue.queueArn]));
+    allowKey(role, encryptionKey, "sendMessages");
     const every = (source: CompactorSource, id: string, minutes: number) =>
       this.schedule(id, { role, source, expression: `rate(${minutes} minute${minutes === 1 ? "" : "s"})` });
     every("scheduled", "Scheduled", checkSetting("compaction.intervalMinutes", options.intervalMinutes));
@@ -96,6 +120,7 @@ export class Compaction extends Construct {
         roleArn: options.role.roleArn,
         input: JSON.stringify({ source: options.source }),
         retryPolicy: { maximumRetryAttempts: 0, maximumEventAgeInSeconds: eventAgeMaxSeconds },
+        deadLetterConfig: { arn: this.failedEventsQueue.queueArn },
       },
     });
     // The role's policy is a resource of its own; without it the first events would be refused.

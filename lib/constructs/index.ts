@@ -1,8 +1,8 @@
 /** What users' own CDK apps import as "siltstone/constructs". */
-export type { Collections } from "./collections.ts";
 export type { Compaction, CompactionOptions } from "./compaction.ts";
 export type { FunctionOptions } from "./handler-function.ts";
 export type { Ingestion, ProduceGrant, ProducerOptions } from "./ingestion.ts";
+export type { AlarmChange, Monitoring, MonitoringOptions } from "./monitoring/monitoring.ts";
 export type { NetworkOptions } from "./network.ts";
 export { OperatorPolicy, type OperatorPolicyProps } from "./operator-policy.ts";
 export type { Query, QueryOptions } from "./query.ts";

@@ -5,6 +5,7 @@
  */
 import { Duration } from "aws-cdk-lib";
 import type { IGrantable } from "aws-cdk-lib/aws-iam";
+import type { IKey } from "aws-cdk-lib/aws-kms";
 import {
   type FunctionUrl,
   FunctionUrlAuthType,
@@ -59,6 +60,11 @@ export interface ProduceGrant {
   readonly collections?: readonly string[];
 }
 
+export const queueEncryption = (key: IKey | undefined) =>
+  key === undefined
+    ? { encryption: QueueEncryption.SQS_MANAGED }
+    : { encryption: QueueEncryption.KMS, encryptionMasterKey: key };
+
 export class Ingestion extends Construct {
   readonly queue: Queue;
   readonly deadLetterQueue: Queue;
@@ -73,10 +79,7 @@ export class Ingestion extends Construct {
     const { storage, functions, options } = props;
     checkProps("producer", options, producerProps);
     this.storage = storage;
-    const encryption =
-      storage.encryptionKey === undefined
-        ? { encryption: QueueEncryption.SQS_MANAGED }
-        : { encryption: QueueEncryption.KMS, encryptionMasterKey: storage.encryptionKey };
+    const encryption = queueEncryption(storage.encryptionKey);
     this.deadLetterQueue = new Queue(this, "DeadLetterQueue", {
       retentionPeriod: Duration.days(14),
       ...encryption,

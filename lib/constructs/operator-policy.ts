@@ -9,7 +9,6 @@
 import { Stack } from "aws-cdk-lib";
 import { ManagedPolicy, type PolicyStatement } from "aws-cdk-lib/aws-iam";
 import type { Construct } from "constructs";
-import { allowKey } from "./encryption.ts";
 import { allowing } from "./handler-function.ts";
 import type { VectorStore } from "./vector-store.ts";
 
@@ -23,11 +22,6 @@ export class OperatorPolicy extends ManagedPolicy {
       description: `Operates the Siltstone store ${store.node.path} by its command line`,
       statements: statementsFor(store),
     });
-    const { bucketKey, encryptionKey } = store.storage;
-    allowKey(this, bucketKey, "writeObjects");
-    allowKey(this, encryptionKey, "receiveMessages");
-    allowKey(this, encryptionKey, "sendMessages");
-    allowKey(this, encryptionKey, "useTable");
   }
 }
 
@@ -55,8 +49,6 @@ function statementsFor({ storage, ingestion, compaction, query }: VectorStore): 
       [ingestion.deadLetterQueue.queueArn],
     ),
     allowing(["lambda:InvokeFunction", "lambda:GetFunctionConfiguration"], [...invoked]),
-    // Which alarms there are is a question about all of them.
-    allowing(["cloudwatch:DescribeAlarms"], ["*"]),
     allowing(
       ["logs:FilterLogEvents"],
       functions.map(({ logGroup }) => logGroup.logGroupArn),

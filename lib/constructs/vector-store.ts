@@ -7,7 +7,7 @@
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { CfnOutput, type CustomResource, Stack, Tags } from "aws-cdk-lib";
+import { CfnOutput, Stack, Tags } from "aws-cdk-lib";
 import { Metric, type MetricOptions } from "aws-cdk-lib/aws-cloudwatch";
 import { type IGrantable, type IManagedPolicy, PermissionsBoundary } from "aws-cdk-lib/aws-iam";
 import { Architecture } from "aws-cdk-lib/aws-lambda";
@@ -15,9 +15,7 @@ import { Construct } from "constructs";
 import { type FunctionName, functions, storeOutputs } from "../contract/functions.ts";
 import { type MetricName, metricNamespace, metrics } from "../contract/metrics.ts";
 import { isStage, stageRule } from "../contract/names.ts";
-import type { CollectionOptions } from "../core/model/collection.ts";
 import { acknowledgeFindings } from "./acknowledged.ts";
-import { Collections } from "./collections.ts";
 import { Compaction, type CompactionOptions } from "./compaction.ts";
 import { allowLogs } from "./encryption.ts";
 import {
@@ -28,6 +26,8 @@ import {
   type StoreFunctions,
 } from "./handler-function.ts";
 import { Ingestion, type ProduceGrant, type ProducerOptions } from "./ingestion.ts";
+import { Monitoring, type MonitoringOptions } from "./monitoring/monitoring.ts";
+import type { Watched } from "./monitoring/watched.ts";
 import { addEndpoints, type NetworkOptions, networkProps } from "./network.ts";
 import { checkProps } from "./props.ts";
 import { Query, type QueryOptions } from "./query.ts";
@@ -62,6 +62,8 @@ export interface VectorStoreProps {
   readonly functions?: FunctionOptions;
   /** A VPC for the functions. @default none: they run outside of VPCs */
   readonly network?: NetworkOptions;
+  /** Alarms, dashboard, budget. */
+  readonly monitoring?: MonitoringOptions;
   /** Bounds the rights of every role of the store. @default none */
   readonly permissionsBoundary?: IManagedPolicy;
   /** Beside the tags `application` and `stage`. */
@@ -83,6 +85,7 @@ const storeProps = {
   query: true,
   functions: true,
   network: true,
+  monitoring: true,
   permissionsBoundary: true,
   tags: true,
   outputs: true,
@@ -96,7 +99,7 @@ export class VectorStore extends Construct {
   readonly ingestion: Ingestion;
   readonly compaction: Compaction;
   readonly query: Query;
-  readonly collections: Collections;
+  readonly monitoring: Monitoring;
 
   constructor(scope: Construct, id: string, props: VectorStoreProps = {}) {
     super(scope, id);
@@ -125,9 +128,7 @@ export class VectorStore extends Construct {
       ...{ storage, functions, environment: this.ingestion.environment },
       options: queryOptions,
     });
-    this.collections = new Collections(this, "Collections", {
-      ...{ storage, functions, environment: this.ingestion.environment },
-    });
+    this.monitoring = new Monitoring(this, "Monitoring", this.watched(), props.monitoring ?? {});
     if (props.permissionsBoundary !== undefined)
       PermissionsBoundary.of(this).apply(props.permissionsBoundary);
     for (const [name, value] of Object.entries({
@@ -168,27 +169,6 @@ export class VectorStore extends Construct {
   }
 
   /**
-   * Declares a collection, which is created when the stack is deployed, and never changed or deleted by it: one whose configuration
-   * differs from what is there fails the deployment.
-   */
-  addCollection(name: string, options: Omit<CollectionOptions, "name">): CustomResource {
-    return this.collections.add(name, options);
-  }
-
-  /**
-   * Lets a function, a role, a task create collections by invoking the collections function with a configuration. A function of the
-   * app gets its name (`collectionsEnvironment`).
-   */
-  grantCreateCollections(grantee: IGrantable): void {
-    this.collections.grantCreate(grantee);
-  }
-
-  /** SILTSTONE_COLLECTIONS_FUNCTION, for who is no function of the app. */
-  get collectionsEnvironment(): Readonly<Record<string, string>> {
-    return this.collections.environment;
-  }
-
-  /**
    * A metric of the whole store, with its usual statistic over 5 minutes. `collection` narrows it, for those metrics that are
    * emitted for each collection.
    */
@@ -206,6 +186,23 @@ export class VectorStore extends Construct {
     }).attachTo(this);
   }
 
+  private watched(): Watched {
+    const { ingestion, compaction, query } = this;
+    return {
+      stage: this.stage,
+      store: this.storeName,
+      functions: {
+        producer: [ingestion.function],
+        compactor: [compaction.function],
+        query: [query.function, ...query.groupFunctions],
+      },
+      queue: ingestion.queue,
+      deadLetterQueue: ingestion.deadLetterQueue,
+      failedEventsQueue: compaction.failedEventsQueue,
+      bucket: this.storage.bucket,
+    };
+  }
+
   private addOutputs(): void {
     const values: Record<string, string> = {
       [storeOutputs.bucket]: this.storage.bucket.bucketName,
@@ -215,8 +212,6 @@ export class VectorStore extends Construct {
       [functions.producer.output]: this.ingestion.function.functionName,
       [functions.compactor.output]: this.compaction.function.functionName,
       [functions.query.output]: calleeName(this.query.callee),
-      [functions.collections.output]: this.collections.function.functionName,
-      [functions.collections.logOutput]: this.collections.function.logGroup.logGroupName,
       [functions.producer.logOutput]: this.ingestion.function.logGroup.logGroupName,
       [functions.compactor.logOutput]: this.compaction.function.logGroup.logGroupName,
       [functions.query.logOutput]: this.query.function.logGroup.logGroupName,

@@ -5,16 +5,19 @@
 import type { FunctionName } from "./functions.ts";
 
 interface MetricRow {
-  readonly unit: "Count" | "Milliseconds" | "Seconds";
+  readonly unit: "Count" | "Milliseconds" | "Seconds" | "Percent";
   /** What an alarm or a graph looks at by default. */
   readonly statistic: "Sum" | "Maximum" | "p95";
   /** Whether it is also emitted for each collection. */
   readonly ofCollection: boolean;
-  readonly emittedBy: FunctionName;
+  readonly emittedBy: FunctionName | "every function";
+  /** Version of the package that emitted it first. */
+  readonly since: string;
   readonly description: string;
 }
 
-const count = { unit: "Count", statistic: "Sum" } as const;
+const since = "0.1.0";
+const count = { unit: "Count", statistic: "Sum", since } as const;
 
 export const metricNamespace = "Siltstone";
 export const metrics = {
@@ -58,6 +61,7 @@ export const metrics = {
   CompactionDuration: {
     unit: "Milliseconds",
     statistic: "p95",
+    since,
     ofCollection: false,
     emittedBy: "compactor",
     description: "how long a run took",
@@ -77,6 +81,7 @@ export const metrics = {
   DeltasPending: {
     unit: "Count",
     statistic: "Maximum",
+    since,
     ofCollection: true,
     emittedBy: "compactor",
     description: "deltas that a run which ingests left in the backlog",
@@ -84,6 +89,7 @@ export const metrics = {
   OldestUnmergedDeltaAge: {
     unit: "Seconds",
     statistic: "Maximum",
+    since,
     ofCollection: true,
     emittedBy: "compactor",
     description: "age of the oldest delta that a run which ingests left in the backlog",
@@ -91,6 +97,7 @@ export const metrics = {
   Segments: {
     unit: "Count",
     statistic: "Maximum",
+    since,
     ofCollection: true,
     emittedBy: "compactor",
     description: "the most segments of a shard that the run looked at",
@@ -110,6 +117,7 @@ export const metrics = {
   QueryLatency: {
     unit: "Milliseconds",
     statistic: "p95",
+    since,
     ofCollection: true,
     emittedBy: "query",
     description: "how long a query took inside the function",
@@ -129,6 +137,7 @@ export const metrics = {
   SnapshotAge: {
     unit: "Seconds",
     statistic: "Maximum",
+    since,
     ofCollection: true,
     emittedBy: "query",
     description: "how long ago the view that answered was known to be the newest",
@@ -143,9 +152,18 @@ export const metrics = {
   ColdLoadDuration: {
     unit: "Milliseconds",
     statistic: "p95",
+    since,
     ofCollection: true,
     emittedBy: "query",
     description: "how long a process's first answer from a collection took, in the function that loads it",
+  },
+  MemoryUsed: {
+    unit: "Percent",
+    statistic: "Maximum",
+    since,
+    ofCollection: false,
+    emittedBy: "every function",
+    description: "memory of the process beside that of the function, by a call after which it is above 75 %",
   },
 } as const satisfies Readonly<Record<string, MetricRow>>;
 

@@ -58,7 +58,6 @@ function pidsOf(stack: LocalStack): StackPids {
       producer: sandboxes("producer"),
       compactor: sandboxes("compactor"),
       query: [...sandboxes("query"), ...groups.flatMap(pidsOfFunction)],
-      collections: sandboxes("collections"),
     },
   };
 }

@@ -2,8 +2,6 @@
  * What a template asks for, as a plan: pure, no server is touched. Whatever cannot be run is an error that names the
  * resource.
  */
-
-import type { CustomResourceDefinition } from "./custom-resources.ts";
 import type { AccessRules } from "./iam/access.ts";
 import { accessRules, judgedTypes } from "./iam/rules.ts";
 import type { EventSourceDefinition } from "./lambda/event-sources.ts";
@@ -26,7 +24,6 @@ export interface StackPlan {
   readonly urls: readonly { functionName: string; auth: UrlAuth; url: string }[];
   readonly schedules: readonly ScheduleDefinition[];
   readonly eventSources: readonly EventSourceDefinition[];
-  readonly customResources: readonly CustomResourceDefinition[];
   readonly access: AccessRules;
   readonly outputs: Readonly<Record<string, string>>;
 }
@@ -88,7 +85,7 @@ export function planStack(options: StackPlanOptions): StackPlan {
     })),
     queues: planQueues(resources),
     tables: tables.map(({ ref, properties }) => ({ name: ref, properties })),
-    functions: resources.of("AWS::Lambda::Function").map((found) => toFunction(found, options.codeFolders)),
+    functions: planFunctions(resources, options.codeFolders),
     urls: resources.of("AWS::Lambda::Url").map(({ logicalId, properties }) => ({
       functionName: resources.refOf("AWS::Lambda::Function", properties.TargetFunctionArn, logicalId),
       auth: properties.AuthType === "NONE" ? ("NONE" as const) : ("AWS_IAM" as const),
@@ -96,7 +93,6 @@ export function planStack(options: StackPlanOptions): StackPlan {
     })),
     schedules: planSchedules(resources),
     eventSources: planEventSources(resources),
-    customResources: planCustomResources(options.template, resources),
     access: accessRules(
       judgedTypes.flatMap((type) => resources.of(type).map((found) => ({ ...found, type }))),
       accountId,
@@ -110,6 +106,29 @@ export function planStack(options: StackPlanOptions): StackPlan {
   };
 }
 
+function planFunctions(
+  resources: Resources,
+  codeFolders: StackPlanOptions["codeFolders"],
+): FunctionDefinition[] {
+  const failureQueues = new Map(
+    resources.of("AWS::Lambda::EventInvokeConfig").flatMap(({ logicalId, properties }) => {
+      const { OnFailure } = (properties.DestinationConfig ?? {}) as {
+        OnFailure?: { Destination: unknown };
+      };
+      if (OnFailure === undefined) return [];
+      const functionName = resources.refOf("AWS::Lambda::Function", properties.FunctionName, logicalId);
+      return [[functionName, resources.refOf("AWS::SQS::Queue", OnFailure.Destination, logicalId)]];
+    }),
+  );
+  return resources.of("AWS::Lambda::Function").map((found) => {
+    const failureQueueUrl = failureQueues.get(found.ref);
+    return {
+      ...toFunction(found, codeFolders),
+      ...(failureQueueUrl === undefined ? {} : { failureQueueUrl }),
+    };
+  });
+}
+
 function planSchedules(resources: Resources): ScheduleDefinition[] {
   return resources.of("AWS::Scheduler::Schedule").flatMap(({ logicalId, ref, properties }) => {
     if (properties.State === "DISABLED") return [];
@@ -121,17 +140,6 @@ function planSchedules(resources: Resources): ScheduleDefinition[] {
     const roleArn = String(target.RoleArn);
     return [{ name: ref, expression, functionName, roleArn, input: String(target.Input ?? "{}") }];
   });
-}
-
-function planCustomResources(template: Template, resources: Resources): CustomResourceDefinition[] {
-  const types = new Set(Object.values(template.Resources).map(({ Type }) => Type));
-  return [...types]
-    .filter((type) => type.startsWith("Custom::"))
-    .flatMap((type) => resources.of(type).map((found) => ({ type, ...found })))
-    .map(({ type, logicalId, properties }) => {
-      const functionName = resources.refOf("AWS::Lambda::Function", properties.ServiceToken, logicalId);
-      return { type, logicalId, functionName, properties };
-    });
 }
 
 function planEventSources(resources: Resources): EventSourceDefinition[] {

@@ -13,7 +13,10 @@ import type { VectorStore } from "../../lib/constructs/vector-store.ts";
 import { functions, storeOutputs } from "../../lib/contract/functions.ts";
 import { type Synthesis, synthesize } from "../../scripts/build/synthesize.ts";
 import type { FunctionDefinition } from "../../scripts/local/lambda/function.ts";
+import { accountId, nameResources } from "../../scripts/local/resource-names.ts";
 import { type LocalStack, startLocalStack } from "../../scripts/local/stack.ts";
+import { TemplateResolver } from "../../scripts/local/template.ts";
+import type { AlarmDefinition } from "../support/cloudwatch.ts";
 
 export type FunctionName = "producer" | "compactor" | "query";
 
@@ -30,11 +33,14 @@ export interface Failure {
   readonly problemsOmitted?: number;
 }
 
+/** No alarm is of a URL. */
+const anyUrls: Record<string, string> = new Proxy({}, { get: () => "http://127.0.0.1/" });
 const anyPorts = { s3: 0, sqs: 0, dynamodb: 0, lambda: 0, functionUrl: 0 };
 
 export class Deployed {
   readonly #folder = mkdtempSync(join(tmpdir(), "siltstone-e2e-"));
   readonly #syntheses = new Map<number, Synthesis>();
+  #synthesis: Synthesis | null = null;
   #lambda: LambdaClient | null = null;
   #sqs: SQSClient | null = null;
   stack!: LocalStack;
@@ -50,6 +56,7 @@ export class Deployed {
       this.#syntheses.get(queryGroups) ??
       (await synthesize("dev", join(this.#folder, `cdk.out-${queryGroups}`), context, add));
     this.#syntheses.set(queryGroups, synthesis);
+    this.#synthesis = synthesis;
     this.stack = await startLocalStack({
       ...synthesis,
       stateDir: this.stateDir,
@@ -124,6 +131,23 @@ export class Deployed {
   ): Promise<{ status: number; body: Reply["value"] }> {
     const response = await fetch(new URL(path, this.stack.outputs[functions[name].urlOutput]!), init);
     return { status: response.status, body: await response.json() };
+  }
+
+  /** The alarms of the template, with what they refer to by its name. */
+  alarms(): AlarmDefinition[] {
+    const { template, stackName } = this.#synthesis!;
+    const { endpoints, region } = this.stack;
+    const names = nameResources({
+      template,
+      stackName,
+      region,
+      sqsEndpoint: endpoints.sqs,
+      functionUrls: anyUrls,
+    });
+    const resolver = new TemplateResolver(names, { name: stackName, region, accountId });
+    return Object.values(template.Resources)
+      .filter(({ Type }) => Type === "AWS::CloudWatch::Alarm")
+      .map(({ Properties }) => resolver.resolve(Properties, "alarm") as AlarmDefinition);
   }
 
   /** Of the processes that serve it. */

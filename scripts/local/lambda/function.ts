@@ -10,6 +10,8 @@ export interface FunctionDefinition {
   readonly memoryMegabytes: number;
   readonly timeoutMs: number;
   readonly environment: Readonly<Record<string, string>>;
+  /** Queue that is told of an asynchronous invocation that failed. */
+  readonly failureQueueUrl?: string;
   /** Concurrent executions reserved for it, which is also its limit. */
   readonly reservedConcurrency?: number;
 }

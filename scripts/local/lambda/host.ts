@@ -7,9 +7,10 @@ import { mkdirSync, rmSync, type WriteStream } from "node:fs";
 import type { IncomingMessage, Server } from "node:http";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { SendMessageCommand, SQSClient } from "@aws-sdk/client-sqs";
 import { type AccessControl, accessKeyOf, type Denial } from "../iam/access.ts";
 import { askedOfInvoke, askedOfUrl } from "../iam/requests.ts";
-import { accessKeyOfRole } from "../iam/rules.ts";
+import { accessKeyOfFunction, accessKeyOfRole } from "../iam/rules.ts";
 import { openLog } from "../log-file.ts";
 import { listen } from "../ports.ts";
 import { EventSource, type EventSourceDefinition } from "./event-sources.ts";
@@ -155,7 +156,8 @@ export class LambdaHost {
     const limitMs = Date.now() + eventAgeMaxMs;
     while (!this.stopping) {
       try {
-        await pool.invoke(payload);
+        const { outcome } = await pool.invoke(payload);
+        if (outcome.kind === "failed") await this.tellOfFailure(pool, payload, outcome.payload);
         return;
       } catch (error) {
         const isThrottled = error instanceof LambdaApiError && error.code === "TooManyRequestsException";
@@ -165,6 +167,38 @@ export class LambdaHost {
         }
         await sleep(eventRetryMs);
       }
+    }
+  }
+
+  /** The destination of failed asynchronous invocations, which the function's role sends to. */
+  private async tellOfFailure({ definition }: FunctionPool, payload: Buffer, failure: Buffer): Promise<void> {
+    const { name, arn, failureQueueUrl } = definition;
+    if (failureQueueUrl === undefined) return;
+    const sqs = new SQSClient({
+      endpoint: this.options.endpoints.AWS_ENDPOINT_URL_SQS!,
+      region: this.options.region,
+      credentials: { accessKeyId: accessKeyOfFunction(name), secretAccessKey: "local" },
+    });
+    const record = {
+      version: "1.0",
+      timestamp: new Date().toISOString(),
+      requestContext: {
+        functionArn: `${arn}:$LATEST`,
+        condition: "RetriesExhausted",
+        approximateInvokeCount: 1,
+      },
+      requestPayload: JSON.parse(payload.toString()) as unknown,
+      responseContext: { statusCode: 200, executedVersion: "$LATEST", functionError: "Unhandled" },
+      responsePayload: JSON.parse(failure.toString()) as unknown,
+    };
+    try {
+      await sqs.send(
+        new SendMessageCommand({ QueueUrl: failureQueueUrl, MessageBody: JSON.stringify(record) }),
+      );
+    } catch (error) {
+      if (!this.stopping) console.error(`The failed event of ${name} was not kept: ${error}`);
+    } finally {
+      sqs.destroy();
     }
   }
 
