@@ -8,8 +8,10 @@ import {
   type Rival,
   residentRowBytes,
   rivalCosts,
+  rivalUnitCosts,
   shardsOf,
   total,
+  unitCosts,
   type Workload,
 } from "../../lib/core/policy/cost.ts";
 import { integer, real } from "./arguments.ts";
@@ -48,7 +50,12 @@ export function addCostCommand(program: Command, run: Runner): void {
     .option("--queries <n>", "queries in a month", count, 0)
     .option("--strong <share>", "share of strong queries, 0 to 1", real, 0)
     .option("--interval <seconds>", "between compactor runs", integer(60, 86_400), 60)
-    .option("--cold-starts <n>", "cold starts of query functions in a month", count, 1000)
+    .option(
+      "--cold-starts <n>",
+      "cold starts of query functions in a month; none without queries",
+      count,
+      1000,
+    )
     .option("--arm", "functions on arm64")
     .action(run(cost));
 }
@@ -65,12 +72,15 @@ async function cost(_: Session, options: Options): Promise<Outcome> {
   const rivals = rivalCosts(workload);
   const memoryBytes = workload.vectors * residentRowBytes(workload);
   const [shards, groups] = [shardsOf(workload), queryGroups(workload)];
+  const [units, rivalUnits] = [unitCosts(workload), rivalUnitCosts(workload)];
   const value = {
     pricesAsOf,
     workload,
     lines,
     total: total(lines),
     rivals,
+    units,
+    rivalUnits,
     memoryBytes,
     shards,
     queryGroups: groups,
@@ -82,6 +92,16 @@ async function cost(_: Session, options: Options): Promise<Outcome> {
       ["INSTEAD", "$/MONTH", "ON THE BASIS OF"],
       rivals.map((one) => [one.name, dollars(one.dollars), one.basis]),
     ),
+    table(
+      ["$", "IDLE MONTH", "10,000 UPDATES MORE", "MILLION QUERIES MORE"],
+      [{ name: "Siltstone", ...units }, ...rivalUnits].map((one) => [
+        one.name,
+        dollars(one.idle),
+        dollars(one.tenThousandUpdates),
+        dollars(one.millionQueries),
+      ]),
+    ),
+    `prices of ${pricesAsOf}, us-east-1, without free tiers; alarms ($0.10 each a month) and a dashboard ($3) come on top`,
     verdict(total(lines), rivals),
   ].join("\n\n");
   return { value, text };

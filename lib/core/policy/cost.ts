@@ -17,6 +17,9 @@ export const prices = {
   sqsPerMillion: 0.4,
   dynamoWritePerMillion: 0.625,
   dynamoReadPerMillion: 0.125,
+  schedulerPerMillion: 1,
+  metricMonth: 0.3,
+  logsGb: 0.5,
 } as const;
 
 export interface Workload {
@@ -32,13 +35,20 @@ export interface Workload {
   readonly strongShare: number;
   /** Seconds between runs of the ingesting compactor. */
   readonly ingestSeconds: number;
-  /** Cold starts in a month; of query groups, all start together. */
+  /** Cold starts in a month, of which there are none without queries; of query groups, all start together. */
   readonly coldStarts: number;
   readonly architecture: "x86" | "arm";
 }
 
 export interface CostLine {
-  readonly service: "S3 storage" | "S3 requests" | "Lambda" | "SQS" | "DynamoDB";
+  readonly service:
+    | "S3 storage"
+    | "S3 requests"
+    | "Lambda"
+    | "SQS"
+    | "DynamoDB"
+    | "EventBridge"
+    | "CloudWatch";
   readonly what: string;
   readonly dollars: number;
 }
@@ -50,7 +60,10 @@ const sweepSeconds = 600;
 const surveySeconds = 3_600;
 const gigabyte = 1e9;
 
-/** Measured by the benches trickle, import and warm-query (docs/lab/performance.md), for one shard. */
+/**
+ * Measured by the benches trickle, import and warm-query (docs/lab/performance.md), for one shard; those of runs that find nothing, by
+ * test/e2e/idle-requests.test.ts over the local stack.
+ */
 export const measured = {
   /** A producer call: one PUT, and one GET of the configuration. */
   producePuts: 1,
@@ -62,8 +75,11 @@ export const measured = {
   /** An upkeep run of a shard that is written to. It reads the manifests of the last hour. */
   upkeepPutsAndLists: 13,
   upkeepGets: 110,
-  /** Every run: the bucket's folders. */
+  /** Every run: the bucket's folders; one that ingests, a configuration, and the queue twice, whose second answer is empty. */
   runLists: 1,
+  runGets: 1,
+  runReceives: 2,
+  runNotes: 1,
   /** A look at an idle shard: its deltas; by upkeep: its pointer. With every one of the latter a configuration. */
   lookLists: 1,
   upkeepLookGets: 2,
@@ -76,6 +92,13 @@ export const measured = {
   ingestMs: 1_500,
   /** A run that finds nothing, and the survey of a shard. */
   idleMs: 150,
+  /** Metrics that runs emit when nothing happens; what writing, and what asking, adds for one collection. */
+  idleMetrics: 7,
+  writeMetrics: 14,
+  queryMetrics: 8,
+  /** Bytes of log of a run that finds nothing, and of a call of the producer or the query function. */
+  idleLogBytes: 2_000,
+  callLogBytes: 1_500,
   /** Rows of 384 dims inserted into a graph in a second on one processor. */
   insertRowsPerSecond: 1_000,
   /** How often a row is inserted into some graph before it comes to rest (a trickle's merges). */
@@ -86,8 +109,11 @@ export const measured = {
   coldBytesPerSecond: 200e6,
 } as const;
 
-const produceGb = 0.5;
-const processorGb = 1.769;
+/** Memory of the functions as they are deployed by default (lib/contract/settings.ts). */
+const produceGb = 512 / 1024;
+export const defaultGb = 3008 / 1024;
+/** The function before query groups: one whole processor. */
+const frontGb = 1769 / 1024;
 /** Segment files that the largest query function keeps: half of its disk, since new ones lie beside old ones (docs/lab/performance.md). */
 const functionCacheBytesMax = 5_120 * 1024 * 1024;
 /** What it holds of them is a quarter larger in memory, beside itself. */
@@ -135,8 +161,9 @@ function monthlyUse(workload: Workload) {
   const coldBytes = vectors * residentRowBytes(workload);
   const groups = queryGroups(workload);
   // Of all groups together, and of the function that asks them and waits.
-  const groupsGb = Math.max(groups * processorGb, (coldBytes * indexFactor) / gigabyte + groups * runtimeGb);
-  const queryGb = groupsGb + (groups > 1 ? processorGb : 0);
+  const groupsGb = Math.max(groups * defaultGb, (coldBytes * indexFactor) / gigabyte + groups * runtimeGb);
+  const coldStarts = Math.min(workload.coldStarts, queries);
+  const queryGb = groupsGb + (groups > 1 ? frontGb : 0);
   const pointerReads = (Math.min(queries, secondsOfMonth / 10) + queries * workload.strongShare) * shards;
   const puts = deltas * measured.producePuts + busyRuns * measured.ingestPuts + merged / partBytes;
   const lists =
@@ -150,24 +177,25 @@ function monthlyUse(workload: Workload) {
     calls * measured.produceGets +
     deltas +
     busyRuns * measured.ingestGets +
+    runs * measured.runGets +
     busyUpkeeps * measured.upkeepGets +
     upkeepLooks * measured.upkeepLookGets +
     surveys * measured.surveyGets +
     merged / partBytes +
     pointerReads +
-    workload.coldStarts * (coldBytes / partBytes + 3 * shards);
+    coldStarts * (coldBytes / partBytes + 3 * shards);
   const insertSeconds =
     ((writes * measured.insertionsPerRow) / measured.insertRowsPerSecond) * (workload.dims / 384);
   return {
     ...{ stored, calls, deltas, runs, upkeepRuns, busyRuns, busyUpkeeps, surveys },
-    ...{ coldBytes, groups, queryGb, puts, lists, gets, insertSeconds },
+    ...{ coldBytes, coldStarts, groups, queryGb, puts, lists, gets, insertSeconds },
   };
 }
 
 export function monthlyCost(workload: Workload): CostLine[] {
   const { stored, calls, deltas, runs, upkeepRuns, busyRuns, busyUpkeeps, surveys, ...use } =
     monthlyUse(workload);
-  const { coldBytes, groups, queryGb, puts, lists, gets, insertSeconds } = use;
+  const { coldBytes, coldStarts, groups, queryGb, puts, lists, gets, insertSeconds } = use;
   const { queries } = workload;
   const perGbSecond = prices[workload.architecture === "arm" ? "lambdaGbSecondArm" : "lambdaGbSecondX86"];
   const lambdaSeconds = (what: string, gb: number, seconds: number, invocations: number): CostLine => ({
@@ -196,32 +224,84 @@ export function monthlyCost(workload: Workload): CostLine[] {
     lambdaSeconds(
       "cold starts",
       queryGb,
-      workload.coldStarts * (1 + coldBytes / groups / measured.coldBytesPerSecond),
+      coldStarts * (1 + coldBytes / groups / measured.coldBytesPerSecond),
       0,
     ),
     lambdaSeconds("producing", produceGb, (calls * measured.produceMs) / 1000, calls),
     lambdaSeconds(
       "ingesting",
-      processorGb,
+      defaultGb,
       (busyRuns * measured.ingestMs + (runs + upkeepRuns + busyUpkeeps + surveys) * measured.idleMs) / 1000,
       runs + upkeepRuns,
     ),
-    lambdaSeconds("merging", processorGb, insertSeconds, 0),
+    lambdaSeconds("merging", defaultGb, insertSeconds, 0),
     {
       service: "SQS",
       what: "send, receive, delete",
-      // Two empty answers end a run's receiving.
-      dollars: millions(deltas * 2.2 + runs * 2) * prices.sqsPerMillion,
+      dollars: millions(deltas * 2.2 + runs * measured.runReceives) * prices.sqsPerMillion,
     },
     {
       service: "DynamoDB",
       what: "leases and run notes",
       dollars:
-        millions(busyRuns * 6 + (busyUpkeeps + surveys) * 2 + runs + upkeepRuns) *
+        millions(busyRuns * 6 + (busyUpkeeps + surveys) * 2 + (runs + upkeepRuns) * measured.runNotes) *
           prices.dynamoWritePerMillion +
         millions(busyRuns * 2 + busyUpkeeps + surveys) * prices.dynamoReadPerMillion,
     },
+    ...watching(workload, { calls, runs: runs + upkeepRuns }),
   ];
+}
+
+/** What sets the runs off, and what they and the calls leave for people to look at. */
+function watching(
+  { writes, queries }: Workload,
+  { calls, runs }: { calls: number; runs: number },
+): CostLine[] {
+  const metrics =
+    measured.idleMetrics +
+    (writes > 0 ? measured.writeMetrics : 0) +
+    (queries > 0 ? measured.queryMetrics : 0);
+  const logBytes = runs * measured.idleLogBytes + (calls + queries) * measured.callLogBytes;
+  return [
+    { service: "EventBridge", what: "schedules", dollars: millions(runs) * prices.schedulerPerMillion },
+    { service: "CloudWatch", what: "metrics", dollars: metrics * prices.metricMonth },
+    { service: "CloudWatch", what: "logs", dollars: (logBytes / gigabyte) * prices.logsGb },
+  ];
+}
+
+/** What is asked of a store most often. */
+export interface UnitCosts {
+  /** A month in which nothing is written or asked: storage, and schedules that look for work. */
+  readonly idle: number;
+  /** Of so many more in the month; the metrics that the first of them adds are not in it. */
+  readonly tenThousandUpdates: number;
+  readonly millionQueries: number;
+}
+
+export function unitCosts(workload: Workload): UnitCosts {
+  const of = (change: Partial<Workload>): number =>
+    total(monthlyCost({ ...workload, ...change }).filter(({ what }) => what !== "metrics"));
+  return {
+    idle: total(monthlyCost({ ...workload, writes: 0, queries: 0 })),
+    tenThousandUpdates: of({ writes: workload.writes + 10_000 }) - of({}),
+    millionQueries: of({ queries: workload.queries + 1e6 }) - of({}),
+  };
+}
+
+/** The same of one of the rivals. */
+export function rivalUnitCosts(workload: Workload): (UnitCosts & { readonly name: string })[] {
+  const of = (change: Partial<Workload>) => rivalCosts({ ...workload, ...change });
+  const [idle, now] = [of({ writes: 0, queries: 0 }), of({})];
+  const [written, asked] = [
+    of({ writes: workload.writes + 10_000 }),
+    of({ queries: workload.queries + 1e6 }),
+  ];
+  return now.map(({ name, dollars }, i) => ({
+    name,
+    idle: idle[i]!.dollars,
+    tenThousandUpdates: written[i]!.dollars - dollars,
+    millionQueries: asked[i]!.dollars - dollars,
+  }));
 }
 
 export const total = (lines: readonly CostLine[]): number =>

@@ -1,4 +1,17 @@
-import { monthlyCost, queryGroups, rivalCosts, total, type Workload } from "../../../lib/core/policy/cost.ts";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { settings } from "../../../lib/contract/settings.ts";
+import {
+  defaultGb,
+  monthlyCost,
+  pricesAsOf,
+  queryGroups,
+  rivalCosts,
+  rivalUnitCosts,
+  total,
+  unitCosts,
+  type Workload,
+} from "../../../lib/core/policy/cost.ts";
 
 const workload: Workload = {
   vectors: 100_000,
@@ -38,8 +51,37 @@ test("a longer interval and arm64 cost less", () => {
   expect(cost({ architecture: "arm" })).toBeLessThan(cost());
 });
 
-test("an idle collection costs its storage and its compactor's schedule, cents", () => {
-  expect(cost({ writes: 0, queries: 0, coldStarts: 0, ingestSeconds: 600 })).toBeLessThan(1);
+test("an idle collection costs its storage and its compactor's schedule, cents, and the metrics of its runs", () => {
+  const lines = monthlyCost({ ...workload, writes: 0, queries: 0, ingestSeconds: 600 });
+  expect(total(lines.filter(({ what }) => what !== "metrics"))).toBeLessThan(0.5);
+  expect(unitCosts({ ...workload, ingestSeconds: 600 }).idle).toBe(total(lines));
+});
+
+test("without queries nothing starts cold, and nothing is paid for it", () => {
+  const idle = monthlyCost({ ...workload, queries: 0 });
+  expect(idle.find(({ what }) => what === "cold starts")!.dollars).toBe(0);
+  expect(cost({ queries: 10, coldStarts: 1000 })).toBe(cost({ queries: 10, coldStarts: 10 }));
+});
+
+test("memory is what the functions are deployed with", () => {
+  expect(defaultGb * 1024).toBe(settings["compaction.memoryMiB"].default);
+  expect(defaultGb * 1024).toBe(settings["query.memoryMiB"].default);
+});
+
+/** The workload of README's table: `silt cost --vectors 100000 --dims 384 --writes 300000 --queries 1000000`. */
+test("README says what silt cost says", () => {
+  const readme = readFileSync(join(import.meta.dirname, "../../../README.md"), "utf8");
+  expect(readme).toContain(
+    `\`silt cost --vectors ${workload.vectors} --dims ${workload.dims} --writes ${workload.writes} --queries ${workload.queries}\``,
+  );
+  expect(readme).toContain(`prices of ${pricesAsOf}`);
+  const dollars = (sum: number) => (sum < 100 ? sum.toFixed(2) : Math.round(sum).toLocaleString("en-US"));
+  const rows = [{ name: "Siltstone", ...unitCosts(workload) }, ...rivalUnitCosts(workload)].map(
+    ({ name, idle, tenThousandUpdates, millionQueries }) =>
+      `| ${name} | $${dollars(idle)} | $${dollars(tenThousandUpdates)} | $${dollars(millionQueries)} |`,
+  );
+  for (const row of rows) expect(readme).toContain(row);
+  expect(readme).toContain(`an idle store costs $${dollars(unitCosts(workload).idle)} a month`);
 });
 
 test("an index beyond one function is spread over query groups, each of which is invoked", () => {
