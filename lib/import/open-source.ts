@@ -102,7 +102,7 @@ const pinecone: Kind = {
 
 export const kinds: Readonly<Record<string, Kind>> = {
   jsonl: ofFiles([".jsonl", ".ndjson"], (files) => new JsonLines(files)),
-  records: ofFiles([".jsonl", ".ndjson"], recordJsonLines),
+  records: ofFiles([".jsonl", ".ndjson"], (files) => recordJsonLines(files)),
   csv: ofFiles([".csv", ".tsv"], (files) => new CsvFiles(files)),
   fvecs: ofFiles([".fvecs"], (files) => new FixedRows(files, "fvecs")),
   npy: ofFiles([".npy"], (files) => new FixedRows(files, "npy")),

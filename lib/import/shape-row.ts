@@ -59,7 +59,7 @@ export async function shapeRow(
   // An object of metadata may hold the document and the version too.
   const inner = typeof spread === "string" ? {} : { ...spread };
   const partOfBoth = (name: string | null, own: unknown) =>
-    part(name, own) ?? (name === null ? undefined : take(inner, name));
+    name === null || Object.hasOwn(rest, name) ? part(name, own) : take(inner, name);
   const document = partOfBoth(fields.document, row.document);
   const version = exact(partOfBoth(fields.version, row.version));
   const vector = part(fields.vector, row.vector) ?? (await embedded(collection, document));

@@ -12,12 +12,12 @@ import { invalid } from "../../lib/core/model/errors.ts";
 import { isPlainObject } from "../../lib/core/model/metadata.ts";
 import { CheckpointFile } from "../../lib/import/checkpoint-file.ts";
 import { type Imported, importRows, type Selection } from "../../lib/import/import-rows.ts";
-import { openInputs } from "../../lib/import/inputs.ts";
+import { type InputFile, openInputs } from "../../lib/import/inputs.ts";
 import { kinds, openSource, type SourceWorld } from "../../lib/import/open-source.ts";
 import { RejectsFile } from "../../lib/import/rejects-file.ts";
 import type { Nested, Shape } from "../../lib/import/shape-row.ts";
 import type { ImportSource } from "../../lib/import/source.ts";
-import { JsonLines } from "../../lib/import/sources/jsonl.ts";
+import { JsonLines, recordJsonLines } from "../../lib/import/sources/jsonl.ts";
 import { VectorFile } from "../../lib/import/vector-file.ts";
 import { integer, openCollection, several } from "./arguments.ts";
 import { exitCodes } from "./exit-code.ts";
@@ -129,14 +129,20 @@ async function openSourceOf(world: SourceWorld, options: ImportArguments): Promi
   const { from, records, vectors } = options;
   if ((from === undefined) === (records === undefined))
     throw invalid("say what to import: --from or --records");
-  if (records === undefined) {
-    if (vectors !== undefined) throw invalid("--vectors goes with --records");
-    const source = await openSource(world, from!);
-    return { source, withVectors: () => source };
-  }
-  const files = await openInputs(world, records, [".jsonl"]);
-  return { source: new JsonLines(files), withVectors: (given) => new JsonLines(files, { vectors: given }) };
+  const files = async (location: string) => openInputs(world, location, [".jsonl", ".ndjson"]);
+  if (records !== undefined)
+    return linesWith(await files(records), (of, given) => new JsonLines(of, { vectors: given }));
+  if (from!.startsWith("records:"))
+    return linesWith(await files(from!.slice("records:".length)), recordJsonLines);
+  if (vectors !== undefined) throw invalid("--vectors goes with --records, and with --from records:FILE");
+  const source = await openSource(world, from!);
+  return { source, withVectors: () => source };
 }
+
+const linesWith = (
+  files: readonly InputFile[],
+  make: (files: readonly InputFile[], vectors: VectorFile | null) => ImportSource,
+): OpenedSource => ({ source: make(files, null), withVectors: (vectors) => make(files, vectors) });
 
 function selectionOf(source: ImportSource, options: ImportArguments): Selection {
   const { idField, textField, vectorField, metadataField, versionField } = options;

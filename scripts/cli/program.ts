@@ -15,6 +15,7 @@ import type { Connect } from "./deployment.ts";
 import { addDlqCommands } from "./dlq-commands.ts";
 import { addEraseCommand } from "./erase-command.ts";
 import { type ExitCode, exitCodeHelp, exitCodeOfError, exitCodes } from "./exit-code.ts";
+import { addExportCommand } from "./export-command.ts";
 import { addImportCommand } from "./import-command.ts";
 import { addLeaseCommands } from "./lease-commands.ts";
 import type { Outcome } from "./outcome.ts";
@@ -67,6 +68,7 @@ export async function runCommandLine(argv: readonly string[], given: Surrounding
   describe(program, around, json);
   addCollectionCommands(program, run);
   addImportCommand(program, run);
+  addExportCommand(program, run);
   addRecordCommands(program, run);
   addEraseCommand(program, run);
   addQueryCommand(program, run);

@@ -51,6 +51,11 @@ function versionOf(history: History, collection: string, shard: number, wanted: 
   throw noVersion({ collection, shard }, wanted, history.chain);
 }
 
+/** A version of a shard that is kept. Throws `notFound` where there is none of this number. */
+export async function keptVersion(opened: Opened, shard: number, wanted: SnapshotVersion): Promise<Manifest> {
+  return versionOf(await historyOf(opened, shard), opened.collection.name, shard, wanted);
+}
+
 export async function listVersions(session: Session, name: string, options: ShardOptions): Promise<Outcome> {
   const opened = await openCollection(session, name);
   const { done, failed } = await eachShard(shardsOf(opened.collection, options.shard), async (shard) => {

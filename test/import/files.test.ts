@@ -209,8 +209,8 @@ describeSource({
   name: "parquet, a folder",
   open: () => {
     mkdirSync(path("pq"), { recursive: true });
-    write("pq/1.parquet", parquet(rows.slice(0, 1_100), 5_000));
-    write("pq/2.parquet", parquet(rows.slice(1_100), 5_000));
+    write("pq/1.parquet", parquet(rows.slice(0, 500), 5_000));
+    write("pq/2.parquet", parquet(rows.slice(500), 5_000));
     return open(`parquet:${path("pq")}`);
   },
 });
@@ -233,8 +233,8 @@ function arrowBatches(): { schema: Schema; batches: RecordBatch[] } {
     new Field("ok", new Bool()),
   ]);
   const batches: RecordBatch[] = [];
-  for (let at = 0; at < rows.length; at += 600) {
-    const part = rows.slice(at, at + 600);
+  for (let at = 0; at < rows.length; at += 500) {
+    const part = rows.slice(at, at + 500);
     const column = (values: unknown[], i: number) => vectorFromArray(values, made.fields[i]!.type).data[0]!;
     const children = [
       column(

@@ -8,8 +8,8 @@ import type { Cursor, ImportSource, SourcePage } from "../../lib/import/source.t
 import { vectorOf } from "../cli/vectors.ts";
 
 export const dims = 4;
-/** More than two pages. */
-export const rowCount = 2_500;
+/** More than a page. */
+export const rowCount = 1_200;
 
 /** What the fixtures of all sources hold. */
 export interface ExpectedRow {

@@ -131,7 +131,7 @@ function fieldsOf(batch: RecordBatch, row: number): Record<string, unknown> {
   const fields: Record<string, unknown> = {};
   for (const [i, field] of batch.schema.fields.entries()) {
     const value: unknown = batch.getChildAt(i)?.get(row);
-    if (value != null) fields[field.name] = plainOf(field, value);
+    fields[field.name] = value == null ? null : plainOf(field, value);
   }
   return fields;
 }

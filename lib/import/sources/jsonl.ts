@@ -111,8 +111,8 @@ function itemOf(
 }
 
 /** The same where each line is a record as `silt put` takes it, or a line of a rejects file. */
-export const recordJsonLines = (files: readonly InputFile[]): JsonLines =>
-  new JsonLines(files, { fields: ownFields, rowOf: rowOfRecord });
+export const recordJsonLines = (files: readonly InputFile[], vectors: VectorFile | null = null): JsonLines =>
+  new JsonLines(files, { fields: ownFields, rowOf: rowOfRecord, vectors });
 
 function rowOfRecord(value: Readonly<Record<string, unknown>>): SourceRow | string {
   const rejected = "problems" in value && "at" in value;
