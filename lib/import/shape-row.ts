@@ -26,6 +26,8 @@ export interface Shape {
   readonly only: ReadonlySet<string> | null;
   /** Objects, and lists of other things than text: refused, spread into fields named by their path, or kept as JSON text. */
   readonly nested: Nested;
+  /** Vectors come from documents, by the collection's embedder; those of the source are left out. */
+  readonly reEmbed: boolean;
   /** New ids by old ones; an id that is not in it stays. */
   readonly ids: ReadonlyMap<string, string>;
   /** Ids become derivedId of this source name, the row's namespace as tenant, and the row's own id (or its number). */
@@ -62,7 +64,8 @@ export async function shapeRow(
     name === null || Object.hasOwn(rest, name) ? part(name, own) : take(inner, name);
   const document = partOfBoth(fields.document, row.document);
   const version = exact(partOfBoth(fields.version, row.version));
-  const vector = part(fields.vector, row.vector) ?? (await embedded(collection, document));
+  const given = part(fields.vector, row.vector);
+  const vector = (shape.reEmbed ? null : given) ?? (await embedded(collection, document));
   const metadata = metadataOf(shape, { ...rest, ...inner });
   const record: ShapedRecord = {
     ...(id === undefined || id instanceof SiltstoneError ? {} : { id }),

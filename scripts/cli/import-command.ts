@@ -45,6 +45,7 @@ export interface ImportArguments {
   readonly idMap?: string;
   readonly deriveIds?: string;
   readonly namespace?: string;
+  readonly reEmbed?: boolean;
   readonly limit?: number;
   readonly incomplete?: boolean;
   readonly wait?: boolean;
@@ -83,6 +84,10 @@ export function addImportCommand(program: Command, run: Runner): void {
     .option(
       "--derive-ids <source>",
       "ids become UUIDs derived from this name, the namespace and the row's id",
+    )
+    .option(
+      "--re-embed",
+      "vectors come from the documents, by the collection's embedder, not from the source",
     )
     .option("--namespace <text>", "only the rows of this namespace")
     .option("--limit <n>", "only the first n lines", integer(1, Number.MAX_SAFE_INTEGER))
@@ -157,6 +162,7 @@ function selectionOf(source: ImportSource, options: ImportArguments): Selection 
     renamed: new Map((options.map ?? []).map(renaming)),
     only: options.only === undefined ? null : new Set(options.only),
     nested: options.nested,
+    reEmbed: options.reEmbed ?? false,
     ids: options.idMap === undefined ? new Map() : idMapOf(options.idMap),
     deriveIds: options.deriveIds ?? null,
   };

@@ -57,6 +57,7 @@ export async function planImport(
     metric: description.metric,
     norms: seen.taken === 0 ? null : { least: seen.normMin, most: seen.normMax },
     documents: seen.documents,
+    documentChars: seen.documentChars,
     namespaces: Object.fromEntries(seen.namespaces),
     repeatedIds: seen.repeated,
     fields: Object.fromEntries(seen.fields()),
@@ -125,6 +126,7 @@ class Seen {
   rejected = 0;
   repeated = 0;
   documents = 0;
+  documentChars = 0;
   /** Of documents and metadata. */
   bytes = 0;
   normMin = Number.POSITIVE_INFINITY;
@@ -160,6 +162,7 @@ class Seen {
     }
     this.taken += 1;
     if (row.document !== null) this.documents += 1;
+    this.documentChars += row.document?.length ?? 0;
     this.bytes += Buffer.byteLength(row.document ?? "") + Buffer.byteLength(row.metadata ?? "");
     const norm = Math.hypot(...row.vector!);
     this.normMin = Math.min(this.normMin, norm);
@@ -238,7 +241,7 @@ function textOf(plan: PlanValue, seen: Seen): string {
     dims: plan.dims ?? "not known",
     metric: plan.metric ?? "the source does not say",
     norms: norms === null ? "none" : `${norms.least.toPrecision(4)} to ${norms.most.toPrecision(4)}`,
-    documents: seen.documents,
+    documents: `${seen.documents} with ${seen.documentChars} characters, about ${Math.ceil(seen.documentChars / 4)} tokens if they are embedded`,
     ...(seen.namespaces.size > 0
       ? {
           namespaces: [...seen.namespaces]

@@ -185,6 +185,19 @@ test("ids are renamed, derived or kept; fields are renamed, chosen, spread", asy
   expect(await cli.run(args)).toMatchObject({ code: 2, err: expect.stringContaining('two ids become "x"') });
 });
 
+test("vectors of another model are left behind: documents are embedded again", async () => {
+  await cli.run(["collection", "create", "lexical", "--embedder", "lexical"]);
+  writeRecords("a.jsonl", [expectedRow(1), { ...expectedRow(2), document: null }]);
+  const args = ["import", "lexical", "--from", "records:a.jsonl", "--json"];
+  expect((await cli.run(args)).json()).toMatchObject({ written: 0, rejected: 2 });
+  expect((await cli.run([...args, "--re-embed", "--plan"])).json()).toMatchObject({
+    rejected: 1,
+    documents: 1,
+  });
+  const said = await cli.run([...args, "--re-embed", "--verify"]);
+  expect(said.json()).toMatchObject({ written: 1, rejected: 1, verified: { equal: 1, differing: 0 } });
+});
+
 test("source versions of records are kept where the collection orders by them", async () => {
   await cli.run(["collection", "create", "revs", "--dims", "4", "--ordering", "source"]);
   writeRecords("a.jsonl", [{ ...expectedRow(1), version: 17 }]);

@@ -59,6 +59,7 @@ export async function rowsOf(
     renamed: new Map(),
     only: null,
     nested: "reject",
+    reEmbed: false,
     ids: new Map(),
     deriveIds: null,
     ...shape,
