@@ -3,6 +3,7 @@
  * aside by it, an old view goes on serving, and with space again everything goes on.
  */
 import { mergeLimits } from "../../lib/core/policy/merge-plan.ts";
+import { refreshBehindMs } from "../../lib/core/policy/time-bounds.ts";
 import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import { compact } from "../../lib/engine/compact/compact.ts";
 import { merge } from "../../lib/engine/compact/merge.ts";
@@ -74,7 +75,7 @@ test("a reader that has a view goes on with it, and says why; who may not have i
   expect((await reader.count({ ...all, consistency: "eventual" })).count).toBe(1);
   await write("b");
   await ingest(world);
-  world.clock.advance(61_000);
+  world.clock.advance(refreshBehindMs(60_000));
   localDisk.isFull = true;
   const answer = await reader.count({ ...all, consistency: "eventual" });
   expect(answer.count).toBe(1);

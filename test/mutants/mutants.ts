@@ -1721,6 +1721,18 @@ export const mutants: readonly Mutant[] = [
     ],
     test: "test/engine/compact/bad-deltas.test.ts",
   },
+  {
+    name: "what runs died of is ingested beside other shards",
+    file: "lib/engine/compact/ingest.ts",
+    edits: [{ search: "{ alone: attempts.isDeadly(first!.delta) }", replace: "{ alone: false }" }],
+    test: "test/engine/compact/side-by-side.test.ts",
+  },
+  {
+    name: "each shard of a run has its whole memory",
+    file: "lib/engine/compact/shared-budget.ts",
+    edits: [{ search: "memoryBytes: memoryBytes - this.#memoryBytes", replace: "memoryBytes" }],
+    test: "test/engine/compact/side-by-side.test.ts",
+  },
   mutant(
     "a delta of which one run died is put aside",
     "lib/engine/compact/attempts.ts",

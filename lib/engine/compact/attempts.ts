@@ -5,7 +5,7 @@
  *     the ingest lease writes it.
  *  2. A run that finds an open note knows that the run before it died of that batch, whatever killed it: no memory left, no
  *     time left, a defect. It takes these deltas, the suspects, in 32 parts, and what kills one of these runs in 32 again.
- *     Suspects and others are never in one batch.
+ *     Suspects and others are never in one batch, and no batch of suspects beside another shard's: what dies then died of it.
  *  3. A suspect that kills a run alone is put aside unread: two runs have died of it then, at least.
  *  4. A batch that fails without killing its run is halved at once, by the same run.
  *
@@ -81,6 +81,11 @@ export class Attempts {
     const limit = ready.findIndex(({ delta }) => deltas.has(delta) !== isSuspect);
     const most = isSuspect ? Math.min(deltasMax, this.#suspects.deltasMax) : deltasMax;
     return ready.slice(0, limit < 0 ? most : Math.min(most, limit));
+  }
+
+  /** Whether a run may have died of this delta: then its batch goes beside no other shard's. */
+  isDeadly(delta: DeltaId): boolean {
+    return this.#suspects.isDeadly && this.#suspects.deltas.has(delta);
   }
 
   async begin(batch: readonly DeltaId[]): Promise<void> {

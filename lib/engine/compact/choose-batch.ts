@@ -8,23 +8,33 @@ import { batchBytesMax } from "../../core/policy/merge-plan.ts";
 import { ingestEstimate, type ResourceBudget, shortageOf } from "../../core/policy/resource-estimate.ts";
 import type { ListedDelta } from "../shard/deltas.ts";
 
-/** The oldest deltas within a batch's bounds and what there is space for; `shortage` when not even one fits. */
+export interface Choice {
+  readonly taken: readonly ListedDelta[];
+  /** Null when not even one fits; `shortage` says why. */
+  readonly need: ResourceBudget | null;
+  readonly shortage: string | null;
+}
+
+/** The oldest deltas within a batch's bounds and what there is space for. */
 export function chooseBatch(
   collection: Collection,
   pending: readonly ListedDelta[],
   budget: ResourceBudget | undefined,
-): { taken: ListedDelta[]; shortage: string | null } {
+): Choice {
   const taken: ListedDelta[] = [];
   let bytes = 0;
+  let need: ResourceBudget | null = null;
   for (const delta of pending) {
     // What is too large is not read.
     if (delta.bytes <= deltaBytesMax) bytes += delta.bytes;
-    const shortage = budget ? shortageOf(ingestEstimate(taken.length + 1, bytes, collection), budget) : null;
-    if (taken.length === 0 && shortage !== null) return { taken, shortage };
+    const wanted = ingestEstimate(taken.length + 1, bytes, collection);
+    const shortage = budget ? shortageOf(wanted, budget) : null;
+    if (taken.length === 0 && shortage !== null) return { taken, need, shortage };
     if (taken.length > 0 && (bytes > batchBytesMax || shortage !== null)) break;
     taken.push(delta);
+    need = wanted;
   }
-  return { taken, shortage: null };
+  return { taken, need, shortage: null };
 }
 
 /** For people: a delta that does not fit. */

@@ -5,7 +5,8 @@
  *     (lib/engine/compact/inbox.ts). A run of one collection leaves the queue alone: its messages name all of them.
  *  2. The shards whose turn it is are looked at by a LIST of their deltas, which finds those whose message was lost
  *     (lib/engine/compact/sweep.ts). A shard without deltas costs that one request.
- *  3. Each shard that a message names, or where something waits, is ingested (lib/engine/compact/ingest.ts).
+ *  3. Each shard that a message names, or where something waits, is ingested (lib/engine/compact/ingest.ts), a bounded number
+ *     side by side, each under its own lease; they share the run's memory and disk (shared-budget.ts).
  *  4. A message is deleted only when its delta is not in the backlog any more.
  *  5. Again from 1 for the shards that messages name, while messages come and there is time.
  *  6. On request: merging and garbage collection, in turns as well.
@@ -30,11 +31,12 @@ import { ingest } from "./ingest.ts";
 import { type MergeProgress, merge } from "./merge.ts";
 import { RunShards } from "./run-shards.ts";
 import { type ShardReport, ShardReports } from "./shard-reports.ts";
+import { SharedBudget } from "./shared-budget.ts";
 import { Sweep } from "./sweep.ts";
 
 const roundsMax = 1_000;
-/** Shards looked at side by side. */
-const looksAtOnce = 16;
+/** Shards that are looked at, or ingested, side by side: most of the time each waits for an answer. */
+const shardsAtOnce = 16;
 
 export interface CompactRequest {
   /** Only this collection, and only this shard of it; by default all. */
@@ -75,10 +77,17 @@ export async function compact(world: World, request: CompactRequest): Promise<Co
   return run.report();
 }
 
+/** Whether it could be asked if a shard has changed since its last survey, and its pointer's etag then. */
+interface Changed {
+  readonly isKnown: boolean;
+  readonly etag: string | null;
+}
+
 class Run {
   readonly #world: World;
   readonly #request: CompactRequest;
   readonly #sweep: Sweep;
+  readonly #budget: SharedBudget;
   readonly #faults = new Faults();
   readonly #strangers = new Strangers();
   readonly #inbox: Inbox;
@@ -89,6 +98,7 @@ class Run {
     this.#world = world;
     this.#request = request;
     this.#sweep = request.sweep ?? new Sweep();
+    this.#budget = new SharedBudget(request.budget);
     this.#inbox = new Inbox(world.queue, this.#faults);
     this.#reports = new ShardReports(world.clock, this.#faults);
     const [sweep, faults, reports] = [this.#sweep, this.#faults, this.#reports];
@@ -98,7 +108,10 @@ class Run {
   /** Throws what no report can say. */
   report(): CompactReport {
     this.#faults.throwUnexpected();
-    const shards = this.#reports.list;
+    const shards = this.#reports.list.toSorted(
+      (a, b) =>
+        Number(a.collection > b.collection) - Number(a.collection < b.collection) || a.shard - b.shard,
+    );
     return {
       shards,
       resting: this.#shards.count - shards.length,
@@ -125,8 +138,10 @@ class Run {
     looking.catch(() => {}); // Awaited below; what comes first may throw.
     for (let round = 0; round < roundsMax; round++) {
       const ingested = new Set<string>();
-      for (const ref of named) if (await this.#ingest(ref, null)) ingested.add(shardName(ref));
-      if (round === 0) for (const [ref, head] of await looking) await this.#ingest(ref, head);
+      await sideBySide(named, async (ref) => {
+        if (await this.#ingest(ref, null)) ingested.add(shardName(ref));
+      });
+      if (round === 0) await sideBySide(await looking, ([ref, head]) => this.#ingest(ref, head));
       const settled = await this.#inbox.settle(hints, (notice) => this.#fateOf(notice, ingested));
       // A round that settled nothing has nothing that another round could change now.
       if (settled === 0 || this.#outOfTime()) return;
@@ -135,10 +150,17 @@ class Run {
     }
   }
 
+  /** Where anything changed, one after the other: a merge takes all processors and most of the memory. */
   async upkeepAll(): Promise<void> {
-    for (const ref of this.#inTurn(this.#sweep.upkeep)) {
+    const changed = new Map<ShardRef, Changed>();
+    await sideBySide(this.#inTurn(this.#sweep.upkeep), async (ref) => {
+      if (this.#outOfTime()) return this.#unseen(ref);
+      const found = await this.#changed(ref);
+      if (found !== null) changed.set(ref, found);
+    });
+    for (const [ref, found] of changed) {
       if (this.#outOfTime()) this.#unseen(ref);
-      else await this.#upkeep(ref);
+      else await this.#upkeep(ref, found);
     }
   }
 
@@ -163,7 +185,6 @@ class Run {
   /** Where something waits, with the head where it was read. */
   async #look(shards: readonly ShardRef[]): Promise<Map<ShardRef, Head | null>> {
     const found = new Map<ShardRef, Head | null>();
-    const limit = pLimit(looksAtOnce);
     const look = async (ref: ShardRef): Promise<void> => {
       if (this.#outOfTime()) return this.#unseen(ref);
       const isDone = await this.#shards.attempt(ref, async (collection) => {
@@ -178,7 +199,7 @@ class Run {
       });
       this.#saw(this.#sweep.deltas, ref, { isRestless: !isDone || found.has(ref) });
     };
-    await Promise.all(shards.map((ref) => limit(() => look(ref))));
+    await sideBySide(shards, look);
     return found;
   }
 
@@ -192,7 +213,7 @@ class Run {
     await this.#shards.attempt(ref, async (collection) => {
       const report = await ingest(this.#world, collection, ref.shard, {
         outOfTime: () => this.#outOfTime(),
-        budget: this.#request.budget,
+        budget: this.#budget,
         head: head?.pointer.collectionId === collection.id ? head : null,
         onStranger: this.#strangers.see,
       });
@@ -206,16 +227,22 @@ class Run {
     return result.isKnown;
   }
 
-  /** Merging that fails keeps no space from being given back. */
-  async #upkeep(ref: ShardRef): Promise<void> {
-    const { deadlineMs, onProgress, budget, mergeLimits } = this.#request;
-    const { shard } = ref;
+  /** Null where nothing changed. */
+  async #changed(ref: ShardRef): Promise<Changed | null> {
     let etag: string | null = null;
     const isKnown = await this.#shards.attempt(ref, async (collection) => {
-      etag = await this.#sweep.changed(this.#world, collection, shard);
+      etag = await this.#sweep.changed(this.#world, collection, ref.shard);
       return {};
     });
-    if (isKnown && etag === null) return this.#saw(this.#sweep.upkeep, ref, { isRestless: false });
+    if (!isKnown || etag !== null) return { isKnown, etag };
+    this.#saw(this.#sweep.upkeep, ref, { isRestless: false });
+    return null;
+  }
+
+  /** Merging that fails keeps no space from being given back. */
+  async #upkeep(ref: ShardRef, { isKnown, etag }: Changed): Promise<void> {
+    const { deadlineMs, onProgress, budget, mergeLimits } = this.#request;
+    const { shard } = ref;
     let isQuiet = isKnown;
     await this.#shards.attempt(ref, async (collection) => {
       isQuiet = false;
@@ -257,4 +284,9 @@ class Run {
     if (this.#shards.mayExist(notice)) return { kind: "left" };
     return { kind: "senseless", reason: "its collection or shard does not exist" };
   }
+}
+
+async function sideBySide<T>(all: Iterable<T>, work: (one: T) => Promise<unknown>): Promise<void> {
+  const limit = pLimit(shardsAtOnce);
+  await Promise.all([...all].map((one) => limit(() => work(one))));
 }

@@ -10,12 +10,13 @@
 import { type ShardRef, shardName } from "../../core/format/keys.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { SiltstoneError } from "../../core/model/errors.ts";
-import { mergeLimits, planPiled } from "../../core/policy/merge-plan.ts";
-import { mergeEstimate, type ResourceBudget, shortageOf } from "../../core/policy/resource-estimate.ts";
+import { type MergePlan, mergeLimits, planPiled } from "../../core/policy/merge-plan.ts";
+import { mergeEstimate, shortageOf } from "../../core/policy/resource-estimate.ts";
 import type { World } from "../ports.ts";
 import { type Head, readHead } from "../shard/head.ts";
 import { HeldLease, mergeLease } from "../shard/lease.ts";
 import { mergeOnce } from "./merge-step.ts";
+import type { SharedBudget } from "./shared-budget.ts";
 
 /** A flat segment stays one, however many rows it has. */
 const limits = { ...mergeLimits, flatRowsMax: Number.POSITIVE_INFINITY };
@@ -25,12 +26,27 @@ export async function foldPiled(
   world: World,
   collection: Collection,
   shard: ShardRef,
-  run: { readonly head: Head; readonly lease: HeldLease; readonly budget: ResourceBudget | undefined },
+  run: { readonly head: Head; readonly lease: HeldLease; readonly budget: SharedBudget },
 ): Promise<Head> {
   const { head, budget } = run;
   const plan = planPiled(head.manifest);
-  if (plan === null || (budget && shortageOf(mergeEstimate(head.manifest, plan), budget) !== null))
-    return head;
+  if (plan === null) return head;
+  const need = mergeEstimate(head.manifest, plan);
+  const fits = (free = need) => shortageOf(need, free) === null;
+  return budget.use(
+    (free) => ({ need: fits(free) ? need : null }),
+    async (choice) => (choice.need === null ? head : foldPlanned(world, collection, shard, { ...run, plan })),
+    { alone: false },
+  );
+}
+
+async function foldPlanned(
+  world: World,
+  collection: Collection,
+  shard: ShardRef,
+  run: { readonly head: Head; readonly lease: HeldLease; readonly plan: MergePlan },
+): Promise<Head> {
+  const { head, plan } = run;
   const lease = await HeldLease.acquire(world, mergeLease(shardName(shard)));
   if (lease === null) return head;
   try {

@@ -2,8 +2,8 @@
  * Ingesting: a shard's backlog becomes one new flat segment. What a run costs depends on the deltas alone.
  *
  *  1. The head is read and the deltas are listed (lib/engine/compact/listing.ts). With none, nothing is done.
- *  2. The shard's lease is taken; its epoch fences older holders, at publication. The head is read again, and where it is
- *     another, the deltas are listed again.
+ *  2. The shard's lease is taken; its epoch fences older holders, at publication. Where another may have held it since, the
+ *     head is read again, and where it is another, the deltas are listed again.
  *  3. The deltas are read, oldest first, up to a bounded batch (choose-batch.ts,
  *     ingest-batch.ts). What cannot be read goes to quarantine/. What the batch is made of is noted before (attempts.ts).
  *  4. They are folded, and written as one segment.
@@ -13,7 +13,8 @@
  *  6. The next manifest is published (lib/engine/shard/publish.ts).
  *  7. Only now the delta objects are deleted.
  *  8. When flat segments have piled up, the smallest are merged (lib/engine/compact/fold-piled.ts).
- *  9. Again from 3, while there are deltas and time.
+ *  9. Again from 3, while there are deltas and time; where all that was listed is ingested, what has come since waits for the
+ *     message that names it.
  *
  * A crash anywhere leaves garbage: unnamed segment files, or delta objects that the manifest names as applied, which
  * the next run deletes.
@@ -24,18 +25,18 @@ import { bounds } from "../../core/model/bounds.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { corrupt, isKind, isNewerFormat } from "../../core/model/errors.ts";
 import type { DeltaId } from "../../core/model/ids.ts";
-import type { ResourceBudget } from "../../core/policy/resource-estimate.ts";
 import type { World } from "../ports.ts";
 import { backlogOf, isCut, type ListedDelta, listDeltas } from "../shard/deltas.ts";
 import { type Head, readHead, readHeadAgain, readHeadIfPlaced } from "../shard/head.ts";
 import { HeldLease, ingestLease } from "../shard/lease.ts";
 import type { OnStranger } from "../shard/strangers.ts";
 import { Attempts } from "./attempts.ts";
-import { chooseBatch, Shortage } from "./choose-batch.ts";
+import { type Choice, chooseBatch, Shortage } from "./choose-batch.ts";
 import { foldPiled } from "./fold-piled.ts";
 import { type Batch, canMakeSegments, ingestBatch, type LeftDeltas, setAside } from "./ingest-batch.ts";
 import { type IngestReport, noCounts, reportOf } from "./ingest-report.ts";
 import { deleteApplied, type Listing, listNow } from "./listing.ts";
+import { SharedBudget } from "./shared-budget.ts";
 
 /** Batches of one run that are begun again because of a collector. */
 const conflictsMax = 3;
@@ -47,8 +48,8 @@ const reasonCharsMax = 1_000;
 export interface IngestOptions {
   /** Asked before every batch; a batch that began is finished. */
   readonly outOfTime: () => boolean;
-  /** Batches are kept so small that they are estimated to fit. @default no bound */
-  readonly budget?: ResourceBudget | undefined;
+  /** Batches are kept so small that they are estimated to fit into what others leave of it. @default no bound */
+  readonly budget?: SharedBudget | undefined;
   /** The shard's head, where the caller has just read it. */
   readonly head?: Head | null | undefined;
   readonly onStranger?: OnStranger | undefined;
@@ -71,7 +72,9 @@ export async function ingest(
   if (lease === null)
     return reportOf("busy", nothing, listed.deltas, backlogOf(listed.deltas, first.manifest));
   try {
-    const head = await readHeadAgain(world.store, collection, shard, first);
+    // The head's own epoch is the one before this: nobody had the lease in between.
+    const isNext = lease.epoch === first.pointer.epoch + 1;
+    const head = isNext ? first : await readHeadAgain(world.store, collection, shard, first);
     // `applied` may only forget what a LIST after the reading of the head does not find.
     const isSame = head.manifest.commit === first.manifest.commit;
     const fresh = isSame ? listed : await listNow(world, ref, head);
@@ -98,6 +101,7 @@ class Run {
   readonly #ref: ShardRef;
   readonly #lease: HeldLease;
   readonly #options: IngestOptions;
+  readonly #budget: SharedBudget;
   #head: Head;
   #listed: Listing;
   readonly #counts = { deltas: 0, rows: 0, quarantined: 0 };
@@ -115,6 +119,7 @@ class Run {
     this.#ref = ref;
     this.#lease = start.lease;
     this.#options = start.options;
+    this.#budget = start.options.budget ?? new SharedBudget(undefined);
     this.#head = start.head;
     this.#listed = start.listed;
   }
@@ -146,12 +151,15 @@ class Run {
       if (ready.length > 0) {
         if (this.#options.outOfTime()) return this.#report("outOfTime", pending);
         await this.#ingestSome(ready, attempts);
-        const run = { head: this.#head, lease: this.#lease, budget: this.#options.budget };
+        const run = { head: this.#head, lease: this.#lease, budget: this.#budget };
         this.#head = await foldPiled(this.#world, this.#collection, this.#ref, run);
-      } else {
-        const { deltas } = this.#listed;
-        if (!isCut(deltas) || deltas.length === pending.length) return this.#end(pending);
       }
+      const { deltas } = this.#listed;
+      const waiting = backlogOf(deltas, this.#head.manifest);
+      // What has come since that LIST is named by messages that are yet to be received, or found in its turn.
+      if (waiting.length === 0 && !isCut(deltas)) return this.#end(waiting);
+      if (ready.length === 0 && (!isCut(deltas) || deltas.length === pending.length))
+        return this.#end(pending);
       this.#listed = await listNow(this.#world, this.#ref, this.#head);
     }
     return this.#report("outOfTime", backlogOf(this.#listed.deltas, this.#head.manifest));
@@ -161,13 +169,27 @@ class Run {
   async #ingestSome(ready: readonly ListedDelta[], attempts: Attempts): Promise<void> {
     const [first] = ready;
     const chosen = attempts.choose(ready, bounds.batchDeltas);
-    const { taken, shortage } = chooseBatch(this.#collection, chosen, this.#options.budget);
+    await this.#budget.use(
+      (free) => chooseBatch(this.#collection, chosen, free),
+      (choice) => this.#ingestChosen(choice, ready, attempts),
+      { alone: attempts.isDeadly(first!.delta) },
+    );
+  }
+
+  async #ingestChosen(
+    { taken, shortage }: Choice,
+    ready: readonly ListedDelta[],
+    attempts: Attempts,
+  ): Promise<void> {
+    const [first] = ready;
     if (shortage !== null) {
       // Nor does any that is as large.
       for (const one of ready.filter(({ bytes }) => bytes >= first!.bytes))
         this.#left.set(one.delta, new Shortage(this.#ref, one, shortage));
       return;
     }
+    // Others may have had their turn first.
+    await this.#lease.check();
     await attempts.begin(taken.map(({ delta }) => delta));
     try {
       const done = await ingestBatch(this.#world, this.#collection, this.#ref, this.#batchOf(taken));
