@@ -9,7 +9,7 @@ import { parseEvent } from "../../lib/aws/parse-event.ts";
 import { budgetHere, clearScratch } from "../../lib/aws/scratch.ts";
 import { errorFacts, telemetry } from "../../lib/aws/telemetry.ts";
 import { optimizeLimits } from "../../lib/core/policy/merge-plan.ts";
-import { requestBounds } from "../../lib/core/policy/time-bounds.ts";
+import { busyRunMs, requestBounds } from "../../lib/core/policy/time-bounds.ts";
 import { compact } from "../../lib/engine/compact/compact.ts";
 import {
   failureOf,
@@ -50,6 +50,7 @@ export const handler = lambdaHandler(
       ingest: source !== "upkeep" && source !== "optimize",
       upkeep: source !== "scheduled",
       ...(source === "optimize" ? { mergeLimits: optimizeLimits } : {}),
+      ...(source === "scheduled" ? { busyMs: busyRunMs } : {}),
       budget: budgetHere(process.env),
       ...(source === "manual" || source === "optimize" || collection !== undefined ? {} : { sweep }),
       deadlineMs: startMs + context.getRemainingTimeInMillis() - deadlineMarginMs,

@@ -1728,6 +1728,12 @@ export const mutants: readonly Mutant[] = [
     test: "test/engine/compact/side-by-side.test.ts",
   },
   {
+    name: "a busy shard waits for the next run",
+    file: "lib/engine/compact/compact.ts",
+    edits: [{ search: "const busyShare = 1 / 4;", replace: "const busyShare = 1e9;" }],
+    test: "test/engine/compact/busy-shard.test.ts",
+  },
+  {
     name: "each shard of a run has its whole memory",
     file: "lib/engine/compact/shared-budget.ts",
     edits: [{ search: "memoryBytes: memoryBytes - this.#memoryBytes", replace: "memoryBytes" }],

@@ -116,6 +116,10 @@ export const watermarkLagMs = 60 * 60_000;
 export const isLeaseHeld = (expiresAtMs: number, { nowMs, leaseMs }: { nowMs: number; leaseMs: number }) =>
   expiresAtMs > nowMs && expiresAtMs <= nowMs + leaseMs + 2 * clockSkewMaxMs;
 
+/** A run begins every minute; while a shard is busy it goes on until the next one has begun, and asks for messages this often. */
+export const busyRunMs = 60_000;
+export const busyPollMs = 5_000;
+
 /** After a run, no shard and no configuration is unseen for longer (docs/protocol.md, "The sweep"). */
 export const sweepMs = 10 * 60_000;
 /** A shard in which nothing changes is surveyed for garbage this often. */

@@ -8,7 +8,8 @@
  *  3. Each shard that a message names, or where something waits, is ingested (lib/engine/compact/ingest.ts), a bounded number
  *     side by side, each under its own lease; they share the run's memory and disk (shared-budget.ts).
  *  4. A message is deleted only when its delta is not in the backlog any more.
- *  5. Again from 1 for the shards that messages name, while messages come and there is time.
+ *  5. Again from 1 for the shards that messages name, while messages come and there is time. Where they come fast, the run waits for
+ *     more of them, so that what waits stays below what strong reads lay over.
  *  6. On request: merging and garbage collection, in turns as well.
  *
  * Whatever fails concerns itself alone: a shard, a collection whose configuration is damaged, the queue, the dead-letter
@@ -17,9 +18,11 @@
 import pLimit from "p-limit";
 import { type ShardRef, shardName } from "../../core/format/keys.ts";
 import type { Notification } from "../../core/format/notification.ts";
+import { bounds } from "../../core/model/bounds.ts";
 import { SiltstoneError } from "../../core/model/errors.ts";
 import type { MergeLimits } from "../../core/policy/merge-plan.ts";
 import type { ResourceBudget } from "../../core/policy/resource-estimate.ts";
+import { busyPollMs } from "../../core/policy/time-bounds.ts";
 import type { Turns } from "../../core/policy/turns.ts";
 import { type Fault, Faults } from "../faults.ts";
 import type { World } from "../ports.ts";
@@ -35,6 +38,8 @@ import { SharedBudget } from "./shared-budget.ts";
 import { Sweep } from "./sweep.ts";
 
 const roundsMax = 1_000;
+/** Of the deltas that a strong read lays over a shard: who got so many within a run gets too many before the next ones. */
+const busyShare = 1 / 4;
 /** Shards that are looked at, or ingested, side by side: most of the time each waits for an answer. */
 const shardsAtOnce = 16;
 
@@ -48,6 +53,8 @@ export interface CompactRequest {
   readonly mergeLimits?: MergeLimits;
   /** No new batch or merge begins after this. */
   readonly deadlineMs: number;
+  /** So long from its beginning a run stays on while messages come fast for a shard. @default 0: it ends when none is left */
+  readonly busyMs?: number;
   readonly onProgress?: (progress: MergeProgress) => void;
   /** No batch is read and no merge begins that is estimated to need more than this. @default no bound */
   readonly budget?: ResourceBudget;
@@ -86,6 +93,7 @@ interface Changed {
 class Run {
   readonly #world: World;
   readonly #request: CompactRequest;
+  readonly #startMs: number;
   readonly #sweep: Sweep;
   readonly #budget: SharedBudget;
   readonly #faults = new Faults();
@@ -97,6 +105,7 @@ class Run {
   constructor(world: World, request: CompactRequest) {
     this.#world = world;
     this.#request = request;
+    this.#startMs = world.clock.nowMs();
     this.#sweep = request.sweep ?? new Sweep();
     this.#budget = new SharedBudget(request.budget);
     this.#inbox = new Inbox(world.queue, this.#faults);
@@ -143,11 +152,25 @@ class Run {
       });
       if (round === 0) await sideBySide(await looking, ([ref, head]) => this.#ingest(ref, head));
       const settled = await this.#inbox.settle(hints, (notice) => this.#fateOf(notice, ingested));
+      if (this.#outOfTime()) return;
+      if (this.#staysOn(hints.length)) await this.#world.clock.sleep(busyPollMs);
       // A round that settled nothing has nothing that another round could change now.
-      if (settled === 0 || this.#outOfTime()) return;
+      else if (settled === 0) return;
       hints = await receive();
       named = await this.#named(hints);
     }
+  }
+
+  /**
+   * Whether messages come so fast that a shard's backlog would be more than a strong read lays over before the next run, which
+   * is a minute away: then this one asks for more of them, until they end or that minute is over.
+   */
+  #staysOn(messages: number): boolean {
+    const { busyMs = 0 } = this.#request;
+    if (messages === 0 || this.#world.clock.nowMs() + busyPollMs > this.#startMs + busyMs) return false;
+    return this.#reports.list.some(
+      ({ ingest }) => (ingest?.deltas ?? 0) >= bounds.overlaidDeltas * busyShare,
+    );
   }
 
   /** Where anything changed, one after the other: a merge takes all processors and most of the memory. */
