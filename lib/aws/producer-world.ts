@@ -7,7 +7,7 @@ import type { Environment } from "./environment.ts";
 import { patience, socketsMax } from "./request-handler.ts";
 import { s3Client } from "./s3-client.ts";
 import { S3ObjectStore } from "./s3-object-store.ts";
-import { sendMessage } from "./sqs-delta-queue.ts";
+import { sendMessages } from "./sqs-delta-queue.ts";
 import { systemClock } from "./system-clock.ts";
 
 export type ProducerNames = Pick<Environment, "bucket" | "queueUrl">;
@@ -18,7 +18,7 @@ export function producerWorld({ bucket, queueUrl }: ProducerNames): ProduceWorld
   const sqs = new SQSClient(patience(bounds, socketsMax));
   return {
     store: new S3ObjectStore(s3Client(bounds), bucket, new Traffic(), { ...bounds, mayList: false }),
-    queue: { send: (body: string) => sendMessage(sqs, { QueueUrl: queueUrl, MessageBody: body }) },
+    queue: { send: (...bodies: readonly string[]) => sendMessages(sqs, queueUrl, bodies) },
     clock: systemClock(),
   };
 }

@@ -2,6 +2,7 @@
 import {
   DeleteMessageBatchCommand,
   ReceiveMessageCommand,
+  SendMessageBatchCommand,
   SendMessageCommand,
   type SendMessageCommandInput,
   type SQSClient,
@@ -33,8 +34,8 @@ export class SqsDeltaQueue implements DeltaQueue {
     this.#deadLetterQueueUrl = urls.deadLetterQueueUrl;
   }
 
-  async send(body: string): Promise<void> {
-    await sendMessage(this.#client, { QueueUrl: this.#queueUrl, MessageBody: body });
+  send(...bodies: readonly string[]): Promise<void> {
+    return sendMessages(this.#client, this.#queueUrl, bodies);
   }
 
   async receive(): Promise<QueueMessage[]> {
@@ -82,6 +83,38 @@ export class SqsDeltaQueue implements DeltaQueue {
   }
 }
 
+/** In batches, side by side. */
+export async function sendMessages(
+  client: SQSClient,
+  queueUrl: string,
+  bodies: readonly string[],
+): Promise<void> {
+  const batches = Array.from({ length: Math.ceil(bodies.length / batchMessagesMax) }, (_, i) =>
+    bodies.slice(i * batchMessagesMax, (i + 1) * batchMessagesMax),
+  );
+  const sent = batches.map(([first, ...rest]) =>
+    rest.length === 0
+      ? sendMessage(client, { QueueUrl: queueUrl, MessageBody: first! })
+      : sendBatch(client, queueUrl, [first!, ...rest]),
+  );
+  for (const one of await Promise.allSettled(sent)) if (one.status === "rejected") throw one.reason;
+}
+
+async function sendBatch(client: SQSClient, queueUrl: string, bodies: readonly string[]): Promise<void> {
+  const Entries = bodies.map((MessageBody, i) => ({ Id: String(i), MessageBody }));
+  const command = new SendMessageBatchCommand({ QueueUrl: queueUrl, Entries });
+  const answer = await client.send(command).catch((error: unknown) => {
+    throw queueFailure(error, "SendMessageBatch", queueUrl);
+  });
+  const [failed] = answer.Failed ?? [];
+  if (failed === undefined) return;
+  const { Code, Message } = failed;
+  throw new SiltstoneError(
+    "uncertain",
+    `SQS SendMessageBatch ${queueUrl}: ${answer.Failed!.length} messages may not have been sent: ${Code} ${Message ?? ""}`,
+  );
+}
+
 export async function sendMessage(client: SQSClient, input: SendMessageCommandInput): Promise<void> {
   await client.send(new SendMessageCommand(input)).catch((error: unknown) => {
     throw queueFailure(error, "SendMessage", input.QueueUrl!);
@@ -90,14 +123,14 @@ export async function sendMessage(client: SQSClient, input: SendMessageCommandIn
 
 function queueFailure(
   error: unknown,
-  operation: "SendMessage" | "ReceiveMessage" | "DeleteMessageBatch",
+  operation: "SendMessage" | "SendMessageBatch" | "ReceiveMessage" | "DeleteMessageBatch",
   queueUrl: string,
 ): SiltstoneError {
   return failure(error, {
     call: `SQS ${operation}`,
     subject: queueUrl,
     writes: operation !== "ReceiveMessage",
-    permission: `sqs:${operation === "DeleteMessageBatch" ? "DeleteMessage" : operation}`,
+    permission: `sqs:${operation.replace(/Batch$/, "")}`,
   });
 }
 

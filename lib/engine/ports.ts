@@ -101,7 +101,8 @@ export interface ObjectEntry {
 
 /** At-least-once notifications: a message may be lost, doubled, late, and out of order. */
 export interface DeltaQueue {
-  send(body: string): Promise<void>;
+  /** Sends any number. Throws where some of them may not have been sent. */
+  send(...bodies: readonly string[]): Promise<void>;
   /** Up to 10 messages, hidden from others until deleted or until the queue's visibility timeout. Never waits long. */
   receive(): Promise<QueueMessage[]>;
   /** Forgets up to 10 received messages. */

@@ -180,7 +180,9 @@ function queueWithEffects(queue: DeltaQueue, process: Process): DeltaQueue {
   const effect = (operation: string, key: string) =>
     ({ port: "queue", operation, key, writes: true }) as const;
   return {
-    send: (body) => process.run(effect("send", body), () => queue.send(body)),
+    async send(...bodies): Promise<void> {
+      for (const body of bodies) await process.run(effect("send", body), () => queue.send(body));
+    },
     receive: () => process.run({ ...effect("receive", ""), writes: false }, () => queue.receive()),
     async delete(messages): Promise<void> {
       for (const message of messages) {

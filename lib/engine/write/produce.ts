@@ -3,13 +3,15 @@
  *
  *  1. Every record is checked; a call with a bad one is refused whole (or, when asked, the good ones are kept).
  *  2. All of it is encoded, one delta per shard or several: what cannot be written is refused before anything is.
- *  3. Each delta is written, create-if-absent, under a new ULID. The last PUT's answer acknowledges the call.
- *  4. The queue is told. When that fails nothing is lost: the compactor finds the delta by its LIST.
+ *  3. Each delta is written, create-if-absent, under a new ULID, those of several shards side by side. The last PUT's answer
+ *     acknowledges the call.
+ *  4. The queue is told of all that were written. When that fails nothing is lost: the compactor finds the delta by its LIST.
  *
  * A crash or a failure before the last PUT was answered acknowledges nothing; the caller repeats the call, and repeated
  * rows change nothing.
  */
 
+import pLimit from "p-limit";
 import { encodeDelta } from "../../core/format/delta.ts";
 import { type DeltaPart, deltaParts } from "../../core/format/delta-parts.ts";
 import type { ShardRef } from "../../core/format/keys.ts";
@@ -117,50 +119,80 @@ function encoded(
   return { collection: collection.name, shard, delta, body, rows: rows.length };
 }
 
-/** Writes one after the other; answers whether the queue was told of all. Stops at the first that fails. */
+/** Shards that are written side by side: as many as the client has connections. */
+const shardsAtOnce = 16;
+
+/** What became of a delta: null where it was written, "not begun" where another of its shard failed before. */
+type Outcome = null | "not begun" | SiltstoneError;
+
+/** Writes the shards side by side, and of each one delta after the other; answers whether the queue was told of all. */
 async function writeAll(world: ProduceWorld, deltas: readonly EncodedDelta[]): Promise<boolean> {
-  let notified = true;
-  for (const [at, delta] of deltas.entries()) {
-    await putDelta(world, delta, delta).catch((error: unknown) => {
-      throw failureAt(at, deltas, error);
-    });
-    notified = (await notify(world, delta)) && notified;
-  }
-  return notified;
+  const outcomes = new Map<EncodedDelta, Outcome>(deltas.map((delta) => [delta, "not begun"]));
+  const limit = pLimit(shardsAtOnce);
+  const shards = [...Map.groupBy(deltas, ({ shard }) => shard).values()];
+  await Promise.all(
+    shards.map((ofShard) =>
+      limit(async () => {
+        for (const delta of ofShard) {
+          const outcome = await outcomeOf(putDelta(world, delta, delta));
+          outcomes.set(delta, outcome);
+          if (outcome !== null) return;
+        }
+      }),
+    ),
+  );
+  const written = deltas.filter((delta) => outcomes.get(delta) === null);
+  const isTold = await notify(world, written);
+  if (written.length < deltas.length) throw failureOf(deltas, outcomes);
+  return isTold;
 }
+
+const outcomeOf = (put: Promise<void>): Promise<Outcome> =>
+  put.then(
+    () => null,
+    (error: unknown) => {
+      if (error instanceof SiltstoneError) return error;
+      throw error;
+    },
+  );
 
 /** Deltas and their rows that an error names one by one. */
 const namedMax = 10;
 
 /**
- * What a call has done that failed at its `at`-th delta. Once something of it is written, it is `uncertain` whatever the
+ * What a call has done that failed in part. Once something of it is written, or may be, it is `uncertain` whatever the
  * reason: to be repeated, never to be taken for something that did not happen.
  */
-function failureAt(at: number, deltas: readonly EncodedDelta[], error: unknown): unknown {
-  if (!(error instanceof SiltstoneError) || deltas.length === 1) return error;
-  const mayBeThere = error.kind === "uncertain";
-  if (at === 0 && !mayBeThere) return error;
-  const named = ({ shard, delta, rows }: EncodedDelta) => `shard ${shard} ${delta} (${rows} rows)`;
-  const written = deltas.slice(0, at);
+function failureOf(
+  deltas: readonly EncodedDelta[],
+  outcomes: ReadonlyMap<EncodedDelta, Outcome>,
+): SiltstoneError {
+  const errors = [...outcomes.values()].filter((outcome) => outcome instanceof SiltstoneError);
+  const unsure = deltas.filter((delta) => isKind(outcomes.get(delta), "uncertain"));
+  const written = deltas.filter((delta) => outcomes.get(delta) === null);
+  const error = errors.find(({ kind }) => kind === "uncertain") ?? errors[0]!;
+  if (deltas.length === 1 || written.length + unsure.length === 0) return error;
   const rows = written.reduce((sum, delta) => sum + delta.rows, 0);
-  const list = [
-    ...written.slice(0, namedMax).map(named),
-    ...(at > namedMax ? [`and ${at - namedMax} more`] : []),
-  ];
-  const left = deltas.slice(mayBeThere ? at + 1 : at);
   return new SiltstoneError(
     "uncertain",
-    `${at} of ${deltas.length} deltas were written with ${rows} rows${at > 0 ? `: ${list.join(", ")}` : ""}; ` +
-      `${mayBeThere ? `${named(deltas[at]!)} may have been; ` : ""}${left.length} were not; ` +
+    `${written.length} of ${deltas.length} deltas were written with ${rows} rows${written.length > 0 ? `: ${listOf(written)}` : ""}; ` +
+      `${unsure.length > 0 ? `${listOf(unsure)} may have been; ` : ""}${deltas.length - written.length - unsure.length} were not; ` +
       `repeat the call, rows that are there already change nothing. ${error.message}`,
     { cause: error },
   );
 }
 
+const listOf = (deltas: readonly EncodedDelta[]): string =>
+  [
+    ...deltas.slice(0, namedMax).map(({ shard, delta, rows }) => `shard ${shard} ${delta} (${rows} rows)`),
+    ...(deltas.length > namedMax ? [`and ${deltas.length - namedMax} more`] : []),
+  ].join(", ");
+
 /** Told or not, the write is durable: a queue that does not take the message is no failure of the call. */
-async function notify(world: ProduceWorld, { collection, shard, delta }: EncodedDelta): Promise<boolean> {
+async function notify(world: ProduceWorld, deltas: readonly EncodedDelta[]): Promise<boolean> {
+  if (deltas.length === 0) return true;
   try {
-    await world.queue.send(encodeNotification({ collection, shard, delta }));
+    await world.queue.send(...deltas.map(encodeNotification));
     return true;
   } catch (error) {
     if (error instanceof SiltstoneError) return false;

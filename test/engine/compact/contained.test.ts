@@ -174,7 +174,7 @@ test.each(queueParts)(
       await world.queue.send("no JSON");
       let asked = 0;
       const broken: DeltaQueue = {
-        send: (body) => world.queue.send(body),
+        send: (...bodies) => world.queue.send(...bodies),
         receive: () => world.queue.receive(),
         delete: (sent) => world.queue.delete(sent),
         deadLetter: (message, reason) => world.queue.deadLetter(message, reason),

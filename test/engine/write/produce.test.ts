@@ -24,13 +24,13 @@ const stored = () =>
 const short = (count: number, from = 0) =>
   Array.from({ length: count }, (_, i) => ({ id: `r${from + i}`, vector: [i, 1] }));
 
-/** The n-th PUT of a delta, from 1. */
-function atPut(n: number, verdict: "refuse" | "loseAnswer"): EffectHook {
+/** The n-th PUT of a delta, from 1; null for every one. */
+function atPut(n: number | null, verdict: "refuse" | "loseAnswer"): EffectHook {
   let puts = 0;
   return ({ operation, key }, moment) => {
     if (operation !== "put" || !key.includes("/deltas/") || moment !== "before") return undefined;
     puts += 1;
-    return puts === n ? { kind: verdict } : undefined;
+    return n === null || puts === n ? { kind: verdict } : undefined;
   };
 }
 
@@ -72,14 +72,17 @@ describe("a failure after something was written", () => {
     await create({ shards: 3 });
     const failed = produce(effects(world, atPut(2, "refuse")), call);
     const error = (await failed.catch((thrown: unknown) => thrown)) as SiltstoneError;
-    const [key] = deltaKeys();
     const rows = stored().length;
-    expect(deltaKeys()).toHaveLength(1);
+    expect(deltaKeys()).toHaveLength(2);
     expect(error).toMatchObject({ kind: "uncertain" });
     const { message } = error;
     expect(message).toMatch(
-      `1 of 3 deltas were written with ${rows} rows: shard 0 ${key!.slice(-32, -6)} (${rows} rows); 2 were not; repeat the call`,
+      new RegExp(
+        `^2 of 3 deltas were written with ${rows} rows: shard 0 \\w+ \\(\\d+ rows\\), shard 2 \\w+ \\(\\d+ rows\\); 1 were not; repeat the call`,
+      ),
     );
+    // What was written is told of, so that it does not wait for its turn.
+    expect(world.queue.bodies()).toHaveLength(2);
     expect((await produce(world, call)).written).toBe(20);
     expect(new Set(stored().map(({ id }) => id)).size).toBe(21);
   });
@@ -96,23 +99,32 @@ describe("a failure after something was written", () => {
     expect(stored()).toHaveLength(21);
   });
 
-  test("a first delta that is refused: nothing happened", async () => {
+  test("every delta is refused: nothing happened", async () => {
     await create({ shards: 3 });
-    const failed = produce(effects(world, atPut(1, "refuse")), call);
+    const failed = produce(effects(world, atPut(null, "refuse")), call);
     await expect(failed).rejects.toMatchObject({ kind: "unavailable" });
     expect(deltaKeys()).toEqual([]);
+    expect(world.queue.bodies()).toEqual([]);
   });
 
-  test("a first delta whose answer is lost: uncertain, and the others were not written", async () => {
+  test("every delta's answer is lost: uncertain, and none counts as written", async () => {
     await create({ shards: 3 });
-    const failed = produce(effects(world, atPut(1, "loseAnswer")), call);
+    const failed = produce(effects(world, atPut(null, "loseAnswer")), call);
     await expect(failed).rejects.toMatchObject({
       kind: "uncertain",
       message: expect.stringMatching(
-        /^0 of 3 deltas were written with 0 rows; shard 0 .* may have been; 2 were not/,
+        /^0 of 3 deltas were written with 0 rows; shard 0 .*, shard 1 .*, shard 2 .* may have been; 0 were not/,
       ),
     });
-    expect(deltaKeys()).toHaveLength(1);
+    expect(deltaKeys()).toHaveLength(3);
+  });
+
+  test("of one shard's deltas none is begun after one that failed", async () => {
+    await create({ shards: 1 });
+    const records = short(300).map((record) => ({ ...record, document: "x".repeat(250_000) }));
+    const failed = produce(effects(world, atPut(1, "refuse")), { collection: "docs", records });
+    await expect(failed).rejects.toMatchObject({ kind: "unavailable" });
+    expect(deltaKeys()).toEqual([]);
   });
 
   test("an error names a few deltas, however many there are", async () => {
@@ -122,7 +134,7 @@ describe("a failure after something was written", () => {
       records: short(2_000),
     });
     const { message } = (await failed.catch((thrown: unknown) => thrown)) as SiltstoneError;
-    expect(message).toMatch(/^49 of 64 deltas .*, and 39 more; 15 were not/);
+    expect(message).toMatch(/^63 of 64 deltas .*, and 53 more; 1 were not/);
     expect(message.length).toBeLessThan(1_000);
   });
 
@@ -243,4 +255,26 @@ test("a call that is not an object is refused by name", async () => {
       kind: "invalid",
       message: expect.stringContaining("the call must be an object"),
     });
+});
+
+test("sixteen shards are written in one round of PUTs, and the queue is told in batches after them", async () => {
+  await create({ shards: 16 });
+  let [underWay, most] = [0, 0];
+  const told: number[] = [];
+  const counting = effects(world, async ({ operation, key }, moment) => {
+    if (operation !== "put" || !key.includes("/deltas/")) return undefined;
+    underWay += moment === "before" ? 1 : -1;
+    most = Math.max(most, underWay);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    return undefined;
+  });
+  const queue = {
+    send: async (...bodies: readonly string[]) => {
+      told.push(bodies.length);
+      expect([underWay, deltaKeys().length]).toEqual([0, 16]);
+    },
+  };
+  const answer = await produce({ ...counting, queue }, { collection: "docs", records: short(500) });
+  expect(answer).toMatchObject({ written: 500, notified: true });
+  expect([most, told]).toEqual([16, [16]]);
 });

@@ -34,8 +34,8 @@ export class MemoryQueue implements DeltaQueue {
     return this.#deadLetters;
   }
 
-  async send(body: string): Promise<void> {
-    this.#messages.push({ body, receipt: null, visibleAtMs: 0 });
+  async send(...bodies: readonly string[]): Promise<void> {
+    for (const body of bodies) this.#messages.push({ body, receipt: null, visibleAtMs: 0 });
   }
 
   async receive(): Promise<QueueMessage[]> {
