@@ -26,6 +26,7 @@ const waiting = { deadlineMs: z.optional(z.number()), part };
 const allowPartial = z.optional(z.boolean());
 const parts = ["document", "metadata", "vector"] as const;
 const include = z.optional(listOf(z.enum(parts), parts.length));
+const vectorFormat = z.optional(z.enum(["list", "base64"]));
 const freshness = {
   consistency: z.optional(z.enum(["eventual", "bounded", "strong"])),
   maxAgeSeconds: z.optional(z.number()),
@@ -51,6 +52,7 @@ const shapes = {
     minScore: z.optional(z.number()),
     excludeIds: z.optional(listOf(id, idsMax)),
     include,
+    vectorFormat,
     allowPartial,
     ...waiting,
     ...freshness,
@@ -61,6 +63,7 @@ const shapes = {
     embeddingVersion,
     ids: listOf(id, idsMax),
     include,
+    vectorFormat,
     ...waiting,
     ...freshness,
   }),

@@ -58,8 +58,10 @@ export function lambdaHandler(
       const call = url ? urlCall(event) : event;
       checkJsonBounds(call);
       const result = await answer(call, context);
-      const body = boundedJson(result, url);
-      return url ? urlReply(200, body) : result;
+      if (url) return urlReply(200, boundedJson(result, url));
+      // Lambda makes JSON of it: made here as well only where it might be too large.
+      if (jsonBytesMost(result) > answerBytesMax) boundedJson(result, url);
+      return result;
     } catch (error) {
       const failure = reportFailure(error, options, context);
       if (!url) throw new InvocationFailure(failure);
@@ -212,7 +214,7 @@ function boundedJson(answer: object, url: boolean): string {
   const pieces: string[] = [];
   let bytes = url ? 2 : 0;
   const add = (piece: string, tooLarge = answerTooLarge) => {
-    bytes += url ? Buffer.byteLength(JSON.stringify(piece)) - 2 : Buffer.byteLength(piece);
+    bytes += Buffer.byteLength(piece) + (url ? escapedIn(piece) : 0);
     if (bytes > answerBytesMax) throw tooLarge();
     pieces.push(piece);
   };
@@ -235,6 +237,34 @@ function boundedJson(answer: object, url: boolean): string {
   }
   add(separator === "{" ? "{}" : "}");
   return pieces.join("");
+}
+
+/** Characters that are escaped where a JSON text is put into another: of control characters it has none. */
+function escapedIn(json: string): number {
+  let escaped = 0;
+  for (const character of ['"', "\\"])
+    for (let at = json.indexOf(character); at >= 0; at = json.indexOf(character, at + 1)) escaped += 1;
+  return escaped;
+}
+
+/** -1.7976931348623157e+308 */
+const numberBytesMost = 24;
+/** A control character is escaped by six bytes. */
+const unitBytesMost = 6;
+
+/** No fewer bytes than a value has as JSON, by a look at its parts. */
+function jsonBytesMost(value: unknown): number {
+  if (typeof value === "string") return unitBytesMost * value.length + 2;
+  if (typeof value !== "object" || value === null) return numberBytesMost;
+  if (Array.isArray(value)) {
+    if (typeof value[0] === "number" && value.every((one) => typeof one === "number"))
+      return 2 + value.length * (numberBytesMost + 1);
+    return value.reduce((sum: number, part) => sum + jsonBytesMost(part) + 1, 2);
+  }
+  return Object.entries(value).reduce(
+    (sum, [key, part]) => sum + unitBytesMost * key.length + 4 + jsonBytesMost(part),
+    2,
+  );
 }
 
 /** Of a record that did not fit: the name of its part with most JSON. */

@@ -234,14 +234,17 @@ export class OpenSegment {
     return this.#search.vector(label);
   }
 
-  /** The vector as it was given; the caller has seen to it that vectors.f32 is in the folder. */
-  givenVector(label: number): Float32Array {
-    const vectors = new VectorFile(join(this.folder, "vectors.f32"), this.#collection.dims);
+  /** Vectors as they were given; the caller has seen to it that vectors.f32 is in the folder. */
+  givenVectors(labels: readonly number[]): Float32Array[] {
+    const path = join(this.folder, "vectors.f32");
+    const vectors = new VectorFile(path, this.#collection.dims);
     try {
-      const vector = vectors.rows(label, label + 1);
-      const problem = vectorProblem(this.#collection, vector);
-      if (problem !== null) throw corrupt(join(this.folder, "vectors.f32"), `row ${label} ${problem}`);
-      return vector;
+      return labels.map((label) => {
+        const vector = vectors.rows(label, label + 1);
+        const problem = vectorProblem(this.#collection, vector);
+        if (problem !== null) throw corrupt(path, `row ${label} ${problem}`);
+        return vector;
+      });
     } finally {
       vectors.close();
     }

@@ -131,7 +131,8 @@ async function recordsOf(
 /** Null where the record is what the row says. */
 function differenceOf(row: DeltaRow, found: ReadRecord | undefined): string | null {
   if (found === undefined) return "is missing";
-  const { vector, document, metadata } = found;
+  const { document, metadata } = found;
+  const vector = found.vector as number[] | undefined;
   const given = row.vector!;
   const component = given.findIndex((value, i) => value !== Math.fround(vector?.[i] ?? Number.NaN));
   if (vector?.length !== given.length || component >= 0) return `its vector differs at ${component}`;

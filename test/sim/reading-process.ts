@@ -172,7 +172,7 @@ export class ReadingProcess implements Actor {
     if (documentsOf(records).size !== records.length)
       this.#scene.oracle.violate(`a record was answered twice: ${records.map(({ id }) => id).join()}`);
     for (const { document, vector } of records) {
-      if (vector !== undefined && vector.join() !== vectorOf(document!, vector.length).join())
+      if (Array.isArray(vector) && vector.join() !== vectorOf(document!, vector.length).join())
         this.#scene.oracle.violate(`${document} was answered with the vector of another record`);
     }
   }

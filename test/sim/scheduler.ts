@@ -55,6 +55,8 @@ export class Scheduler {
   readonly #jumpsMs: readonly number[];
   readonly #gates: Gate[] = [];
   readonly #stragglers: Straggler[] = [];
+  /** GETs that were flipped when they were last to be. */
+  readonly #flipped = new Set<string>();
   readonly #after = new Map<Effect, "crashAfter" | "wonUnnoticed" | "flipped" | "clockOff">();
   /** The clocks of the processes, and for how many more effects each is off; below zero, for how many it has been right. */
   readonly #clocks = new Map<string, { clock: MemoryClock; effectsOff: number }>();
@@ -250,11 +252,18 @@ export class Scheduler {
     }
     if (outcome === "clockOff") this.#setOff(process);
     if (outcome === "wonUnnoticed") return { kind: "answer", value: { kind: "preconditionFailed" } };
-    if (outcome === "flipped") {
+    if (outcome === "flipped" && this.#flipsNow(`${process} ${effect.key}`)) {
       this.#oracle.flipped(process);
       return { kind: "flip", at: this.#chance.real() };
     }
     return undefined;
+  }
+
+  /** What does not prove itself is read twice: no object comes damaged to a process twice in a row. */
+  #flipsNow(get: string): boolean {
+    if (this.#flipped.delete(get)) return false;
+    this.#flipped.add(get);
+    return true;
   }
 
   #setOff(process: string): void {

@@ -14,6 +14,8 @@ export const answerBytesMax = 6 * 1024 * 1024 - 4096;
 /** A component and its comma. */
 export const vectorJsonBytesMin = (dims: number): number => dims * 2;
 
+export const vectorBase64Bytes = (dims: number): number => Math.ceil((dims * 4) / 3) * 4;
+
 /** Bytes of a record's parts, by their names in the answer. */
 export type PartSizes = Readonly<Record<string, number>>;
 

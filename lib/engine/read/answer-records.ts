@@ -1,9 +1,10 @@
 /** Makes records of what views found, with what an answer includes of them. */
-import { AnswerSize, vectorJsonBytesMin } from "../../core/model/answer-size.ts";
+import { AnswerSize, vectorBase64Bytes, vectorJsonBytesMin } from "../../core/model/answer-size.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { corrupt } from "../../core/model/errors.ts";
 import type { Metadata } from "../../core/model/row.ts";
-import type { Include, ReadRecord } from "./read-request.ts";
+import { vectorToBase64 } from "../../core/model/vector.ts";
+import type { Include, ReadRecord, VectorFormat } from "./read-request.ts";
 import type { ShardReader } from "./shard-reader.ts";
 import type { Found, SnapshotView } from "./snapshot-view.ts";
 
@@ -24,32 +25,57 @@ export async function fetchGivenVectors(
   }
 }
 
+/** What an answer includes of its records, and how. */
+export interface Included {
+  readonly include?: readonly Include[] | undefined;
+  readonly vectorFormat?: VectorFormat | undefined;
+}
+
 /** Records, as long as they fit into one answer of so many. */
-export function recordMaker(
+export function recordsOf<F extends Found>(
   { dims }: Collection,
-  records: number,
-  include: readonly Include[] = includeDefault,
-): (found: Found) => ReadRecord {
+  found: readonly F[],
+  { include = includeDefault, vectorFormat = "list" }: Included,
+  size = new AnswerSize(found.length),
+): { readonly found: F; readonly record: ReadRecord }[] {
   const [document, metadata, vector] = (["document", "metadata", "vector"] as const).map((part) =>
     include.includes(part),
   );
-  const size = new AnswerSize(records);
-  return (found) => {
-    const row = found.row({ document: document! });
+  const isList = vectorFormat === "list";
+  const vectorBytes = isList ? vectorJsonBytesMin(dims) : vectorBase64Bytes(dims);
+  const rows = found.map((one) => {
+    const row = one.row({ document: document! });
     size.add({
       id: row.id.length,
       ...(document ? { document: row.document?.length ?? 0 } : {}),
       ...(metadata ? { metadata: row.metadata?.length ?? 0 } : {}),
-      ...(vector ? { vector: vectorJsonBytesMin(dims) } : {}),
+      ...(vector ? { vector: vectorBytes } : {}),
     });
-    return {
+    return row;
+  });
+  const vectors = vector ? givenVectors(found, rows) : null;
+  return found.map((one, i) => {
+    const row = rows[i]!;
+    const record: ReadRecord = {
       id: row.id,
       version: row.version,
       ...(document ? { document: row.document } : {}),
-      ...(metadata ? { metadata: storedMetadata(found, row.metadata) } : {}),
-      ...(vector ? { vector: Array.from(found.segment!.givenVector(row.label)) } : {}),
+      ...(metadata ? { metadata: storedMetadata(one, row.metadata) } : {}),
+      ...(vectors ? { vector: isList ? Array.from(vectors[i]!) : vectorToBase64(vectors[i]!) } : {}),
     };
-  };
+    return { found: one, record };
+  });
+}
+
+/** Each segment's file is opened once, and read in its order. */
+function givenVectors(found: readonly Found[], rows: readonly { readonly label: number }[]): Float32Array[] {
+  const vectors = new Array<Float32Array>(found.length);
+  for (const [segment, places] of Map.groupBy(found.keys(), (i) => found[i]!.segment!)) {
+    places.sort((a, b) => rows[a]!.label - rows[b]!.label);
+    const read = segment.givenVectors(places.map((i) => rows[i]!.label));
+    for (const [n, i] of places.entries()) vectors[i] = read[n]!;
+  }
+  return vectors;
 }
 
 /** What is stored was checked when it came: whatever is wrong with it is damage. */

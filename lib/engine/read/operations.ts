@@ -10,6 +10,7 @@ import type {
   QueryRequest,
   QueryResult,
   ReadRecord,
+  VectorFormat,
 } from "./read-request.ts";
 
 /** `remainingMs`: what the function has left. */
@@ -33,6 +34,8 @@ export interface GetRequest extends Freshness {
   readonly ids: readonly string[];
   /** Default: document and metadata. */
   readonly include?: readonly Include[] | undefined;
+  /** @default "list" */
+  readonly vectorFormat?: VectorFormat | undefined;
 }
 export interface CountRequest extends Freshness {
   readonly collection: string;

@@ -17,6 +17,8 @@ export const refreshSecondsMax = 300;
 
 export type Consistency = "eventual" | "bounded" | "strong";
 export type Include = "document" | "metadata" | "vector";
+/** Vectors of an answer: numbers, or base64 of little-endian float32, a quarter of that in bytes and exact. */
+export type VectorFormat = "list" | "base64";
 
 /** Some shards of a collection: what one query group is asked for (fan-out.ts). */
 export interface Part {
@@ -56,6 +58,8 @@ export interface QueryRequest extends Freshness {
   readonly excludeIds?: readonly string[] | undefined;
   /** Default: document and metadata. */
   readonly include?: readonly Include[] | undefined;
+  /** @default "list" */
+  readonly vectorFormat?: VectorFormat | undefined;
 }
 
 export interface ReadRecord {
@@ -63,7 +67,7 @@ export interface ReadRecord {
   readonly version: number;
   readonly document?: string | null;
   readonly metadata?: Metadata | null;
-  readonly vector?: number[];
+  readonly vector?: number[] | string;
 }
 export interface QueryResult extends ReadRecord {
   /** Larger is nearer: cosine similarity, dot product, or 1 / (1 + squared distance). */

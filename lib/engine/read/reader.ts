@@ -17,7 +17,7 @@ import { ulidTimeMs } from "../../core/model/ulid.ts";
 import { normalised, vectorToBase64 } from "../../core/model/vector.ts";
 import type { World } from "../ports.ts";
 import { backlogOf, listDeltas } from "../shard/deltas.ts";
-import { fetchGivenVectors, includesVectors, recordMaker } from "./answer-records.ts";
+import { fetchGivenVectors, includesVectors, recordsOf } from "./answer-records.ts";
 import { coldTopKMax } from "./cold-view.ts";
 import { descriptorsDefault } from "./descriptors.ts";
 import { type Health, healthOf, type ShardHealth } from "./health.ts";
@@ -114,10 +114,9 @@ export class Reader implements Operations {
       const { metric } = collection;
       const hits = best.filter(({ distance }) => isScoreAtLeast(metric, scoreOf(metric, distance), least));
       if (includesVectors(request.include)) await fetchGivenVectors(readers, hits);
-      const toRecord = recordMaker(collection, hits.length, request.include);
-      const results = hits.map((hit): QueryResult => {
-        const { distance } = hit;
-        const { id, version, ...rest } = toRecord(hit);
+      const results = recordsOf(collection, hits, request).map(({ found, record }): QueryResult => {
+        const { distance } = found;
+        const { id, version, ...rest } = record;
         return { id, score: scoreOf(metric, distance), distance, version, ...rest };
       });
       return { results, ...asked };
@@ -134,7 +133,7 @@ export class Reader implements Operations {
         else found.push(row);
       }
       if (includesVectors(request.include)) await fetchGivenVectors(readers, found);
-      return { records: found.map(recordMaker(collection, found.length, request.include)), missing };
+      return { records: recordsOf(collection, found, request).map(({ record }) => record), missing };
     });
   }
 
