@@ -5,6 +5,7 @@ import { idBytesMax } from "../../lib/core/model/check-records.ts";
 import { shardsMax } from "../../lib/core/model/collection.ts";
 import { invalid } from "../../lib/core/model/errors.ts";
 import { shown } from "../../lib/core/model/metadata.ts";
+import { queriesMax } from "../../lib/engine/read/read-request.ts";
 import { idsMax } from "../../lib/engine/read/view.ts";
 
 export const operations = ["query", "get", "count", "stats", "health", "ping"] as const;
@@ -39,20 +40,25 @@ const freshness = {
 };
 
 // Vectors, filters and ranges are checked by the engine, whose messages know the collection.
+const question = {
+  vector: z.optional(z.unknown()),
+  id: z.optional(id),
+  text: z.optional(z.string()),
+  topK: z.optional(z.number()),
+  ef: z.optional(z.number()),
+  filter: z.optional(z.unknown()),
+  minScore: z.optional(z.number()),
+  excludeIds: z.optional(listOf(id, idsMax)),
+  include,
+  vectorFormat,
+};
 const shapes = {
   query: z.strictObject({
     op: z.optional(z.literal("query")),
     collection,
     embeddingVersion,
-    vector: z.optional(z.unknown()),
-    id: z.optional(id),
-    text: z.optional(z.string()),
-    topK: z.optional(z.number()),
-    filter: z.optional(z.unknown()),
-    minScore: z.optional(z.number()),
-    excludeIds: z.optional(listOf(id, idsMax)),
-    include,
-    vectorFormat,
+    ...question,
+    queries: z.optional(listOf(z.strictObject(question), queriesMax)),
     allowPartial,
     ...waiting,
     ...freshness,
@@ -100,7 +106,16 @@ export function parseQueryEvent(event: unknown): QueryEvent {
   return { op, call } as QueryEvent;
 }
 
-function checkQuestion(call: { vector?: unknown; id?: unknown; text?: unknown }): void {
-  const given = [call.vector, call.id, call.text].filter((value) => value !== undefined).length;
-  if (given !== 1) throw invalid(`give exactly one of vector, id and text, got ${given}`);
+type Given = { readonly vector?: unknown; readonly id?: unknown; readonly text?: unknown };
+
+function checkQuestion({ queries, ...call }: Given & { readonly queries?: readonly Given[] }): void {
+  if (queries === undefined) return checkOne(call, "");
+  const besides = Object.keys(question).filter((key) => call[key as keyof Given] !== undefined);
+  if (besides.length > 0) throw invalid(`queries: give ${besides.join(" and ")} with each of them`);
+  for (const [i, one] of queries.entries()) checkOne(one, `queries.${i}: `);
+}
+
+function checkOne({ vector, id, text }: Given, where: string): void {
+  const given = [vector, id, text].filter((value) => value !== undefined).length;
+  if (given !== 1) throw invalid(`${where}give exactly one of vector, id and text, got ${given}`);
 }

@@ -106,11 +106,21 @@ async function queried(
   remainingMs: number,
 ): Promise<object> {
   let embedding: EmbeddingCost | undefined;
-  const onCost = (cost: EmbeddingCost): void => {
-    embedding = cost;
+  const onCost = ({ milliseconds, tokens }: EmbeddingCost): void => {
+    embedding = {
+      milliseconds: (embedding?.milliseconds ?? 0) + milliseconds,
+      tokens: embedding === undefined ? tokens : (embedding.tokens ?? 0) + (tokens ?? 0),
+    };
   };
-  const asked = embedQuery(call, { profiles, waitMs: remainingMs, onCost });
-  const answer = await reads.query(asked, remainingMs);
+  const options = { profiles, waitMs: remainingMs, onCost };
+  const { queries, ...rest } = call;
+  const answer =
+    queries === undefined
+      ? await reads.query(embedQuery(rest, options), remainingMs)
+      : await reads.queries(
+          { ...rest, queries: queries.map((one) => embedQuery(one, options)) },
+          remainingMs,
+        );
   return embedding === undefined ? answer : { ...answer, embedding };
 }
 

@@ -141,8 +141,14 @@ export class OpenSegment {
    * The k nearest live rows, nearest first, equally near ones in the order of their ids; fewer only when there are fewer.
    * `query` is of unit length for cosine. `labels` (ascending, live) restricts the search.
    */
-  nearest(query: Float32Array, k: number, alive: Alive, labels: Uint32Array | null): NearLabel[] {
-    return this.#search.nearest(query, k, alive, labels);
+  nearest(
+    query: Float32Array,
+    k: number,
+    alive: Alive,
+    labels: Uint32Array | null,
+    efSearch?: number,
+  ): NearLabel[] {
+    return this.#search.nearest(query, k, alive, labels, efSearch);
   }
 
   get rows(): number {

@@ -12,8 +12,12 @@ export const visitsMax = (rows: number): number => Math.floor(rows / distancesPe
 /**
  * How many of the nearest nodes a search for `wanted` rows looks for. With as many as are wanted, the last of a hundred or a
  * thousand are found with a recall of 0.974 to 0.999 (six sets of vectors), with twice as many of 0.994 to 1.
+ *
+ * Ids are spread over shards by hash, so each has its share of what is near: of ten, with sixteen shards, mostly one or none. It
+ * is found with the square root less (docs/lab/performance.md, "Many shards"), but never with fewer than may have to be answered.
  */
-export const efFor = (wanted: number, efSearch: number): number => Math.max(efSearch, 2 * wanted);
+export const efFor = (wanted: number, efSearch: number, shards: number): number =>
+  Math.max(wanted, Math.ceil(Math.max(efSearch, 2 * wanted) / Math.sqrt(shards)));
 
 const widening = 4;
 
@@ -32,9 +36,10 @@ export function* efsBeforeExact(search: {
   readonly matching: number;
   readonly slots: number;
   readonly efSearch: number;
+  readonly shards: number;
 }): Generator<number> {
-  const { wanted, matching, slots, efSearch } = search;
+  const { wanted, matching, slots, efSearch, shards } = search;
   // Twice as many as would do were the matches spread evenly.
-  const first = Math.max(efSearch, Math.ceil((2 * wanted * slots) / matching));
-  for (let ef = first; ef <= visitsMax(matching); ef *= widening) yield ef;
+  const first = Math.max(efSearch / Math.sqrt(shards), Math.ceil((2 * wanted * slots) / matching));
+  for (let ef = Math.ceil(first); ef <= visitsMax(matching); ef *= widening) yield ef;
 }

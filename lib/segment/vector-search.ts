@@ -21,6 +21,7 @@ export interface Alive {
 interface Query {
   readonly query: Float32Array;
   readonly k: number;
+  readonly efSearch: number;
 }
 
 export class VectorSearch {
@@ -53,14 +54,20 @@ export class VectorSearch {
 
   /**
    * The k nearest live rows, nearest first, equally near ones in the order of their ids; fewer only when there are fewer.
-   * `query` is of unit length for cosine. `labels` (ascending, live) restricts the search.
+   * `query` is of unit length for cosine. `labels` (ascending, live) restricts the search. `efSearch`: the collection's unless given.
    */
-  nearest(query: Float32Array, k: number, alive: Alive, labels: Uint32Array | null): NearLabel[] {
+  nearest(
+    query: Float32Array,
+    k: number,
+    alive: Alive,
+    labels: Uint32Array | null,
+    efSearch = this.#collection.index.efSearch,
+  ): NearLabel[] {
     const rows = labels?.length ?? alive.rows;
     const wanted = Math.min(k, rows);
     if (wanted === 0) return [];
     // Ids are looked at only where the cut goes through rows that are equally near, which one more than wanted tells.
-    const asked = { query, k: Math.min(wanted + 1, rows) };
+    const asked = { query, k: Math.min(wanted + 1, rows), efSearch };
     const hits = this.#find(asked, alive, labels);
     if (this.#ranks === null && hits[wanted]?.distance === hits[wanted - 1]!.distance) {
       this.#ranks = this.#readRanks();
@@ -80,8 +87,8 @@ export class VectorSearch {
   }
 
   /** Null where exact search should answer. */
-  #byGraph(graph: Graph, { query, k }: Query, { rows, bytes }: Alive): NearLabel[] | null {
-    const ef = efFor(k, this.#collection.index.efSearch);
+  #byGraph(graph: Graph, { query, k, efSearch }: Query, { rows, bytes }: Alive): NearLabel[] | null {
+    const ef = efFor(k, efSearch, this.#collection.shards);
     const visits = visitsMax(rows);
     // Dead rows are walked through, and not counted.
     if ((ef * this.#segment.slots) / rows > visits) return null;
@@ -94,12 +101,13 @@ export class VectorSearch {
   /** Of a graph's `labels`, what it finds anyway, as long as enough of that is among them. */
   #matchesByGraph(
     graph: Graph,
-    { query, k }: Query,
+    { query, k, efSearch }: Query,
     { bytes }: Alive,
     labels: Uint32Array,
   ): NearLabel[] | null {
     const { slots } = this.#segment;
-    const search = { wanted: k, matching: labels.length, slots, efSearch: this.#collection.index.efSearch };
+    const { shards } = this.#collection;
+    const search = { wanted: k, matching: labels.length, slots, efSearch, shards };
     for (const ef of efsBeforeExact(search)) {
       const asked = { k: ef, ef, visitsMax: visitsMax(slots), accepted: bytes, ranks: this.#ranks };
       const hits = graph.search(query, asked);

@@ -375,7 +375,10 @@ export const mutants: readonly Mutant[] = [
     name: "a call that is half written says that nothing happened",
     file: "lib/engine/write/produce.ts",
     edits: [
-      { search: "if (at === 0 && !mayBeThere) return error;", replace: "if (!mayBeThere) return error;" },
+      {
+        search: "if (deltas.length === 1 || written.length + unsure.length === 0) return error;",
+        replace: "if (deltas.length === 1 || unsure.length === 0) return error;",
+      },
     ],
     test: "test/engine/write/produce.test.ts",
   },

@@ -155,7 +155,8 @@ describeWithDataset("aimath-bgemicro384", "recall on aimath-bgemicro384 (cosine)
         include: ["vector"],
       });
       expect(missing).toEqual([]);
-      for (const { id, vector } of found) expect(Float32Array.from(vector as number[])).toEqual(expected.get(id));
+      for (const { id, vector } of found)
+        expect(Float32Array.from(vector as number[])).toEqual(expected.get(id));
     }
     expect((await verify(replay, collection, 0)).faults).toEqual([]);
     await after.close();

@@ -84,6 +84,7 @@ export function checkCollectionName(name: unknown): string {
 }
 
 /** Defaults that reach recall@10 ≥ 0.99 on real embeddings at moderate build cost (docs/lab/performance.md). */
+export const efSearchRange = { min: 10, max: 2_000 } as const;
 const defaultIndex: IndexParameters = { M: 16, efConstruction: 100, efSearch: 100 };
 
 export interface CollectionOptions {
@@ -181,7 +182,7 @@ export function collectionProblems(collection: Collection): Problem[] {
   integer("shards", collection.shards, 1, shardsMax);
   integer("index.M", collection.index?.M, 4, 64);
   integer("index.efConstruction", collection.index?.efConstruction, 16, 1000);
-  integer("index.efSearch", collection.index?.efSearch, 10, 2000);
+  integer("index.efSearch", collection.index?.efSearch, efSearchRange.min, efSearchRange.max);
   if (!metrics.includes(collection.metric)) {
     bad("metric", `must be one of ${metrics.join(", ")}, got ${JSON.stringify(collection.metric)}`);
   }

@@ -30,18 +30,23 @@ import type {
   GetAnswer,
   GetRequest,
   Operations,
+  QueriesAnswer,
   QueryAnswer,
+  QuestionAnswer,
   StatsAnswer,
   StatsRequest,
   Waiting,
 } from "./operations.ts";
 import {
   checkConsistency,
+  checkQueries,
   checkTopK,
   type Freshness,
   nothingPublished,
   type Provenance,
+  type QueriesRequest,
   type QueryRequest,
+  type Question,
   shardsToRead,
   tokensByShard,
   vectorIn,
@@ -100,6 +105,55 @@ export class FanOut implements Operations {
       },
       merge: (answers) => mergeResults(answers, topK),
     });
+  }
+
+  /** As one by one, in one call of each group: over one snapshot of each. */
+  async queries(call: QueriesRequest & Waiting, remainingMs: number): Promise<QueriesAnswer> {
+    const queries = checkQueries(call.queries);
+    const topKs = queries.map(({ topK }) => checkTopK(topK));
+    return this.#read<QueriesAnswer, { answers: QuestionAnswer[] }>(call, remainingMs, {
+      ask: async (collection, ask) => {
+        const given = await Promise.all(queries.map((question) => this.#inFull(collection, question)));
+        const resolved = await this.#byVectors(collection, { ...call, queries: given }, ask);
+        const event = { op: "query", ...questionOf(call), queries: resolved };
+        return ask(this.#groupsOf(collection), () => event);
+      },
+      merge: (answers) => ({
+        answers: topKs.map((topK, i) =>
+          mergeResults(
+            answers.map((answer) => answer.answers[i]!),
+            topK,
+          ),
+        ),
+      }),
+    });
+  }
+
+  /** What depends on the collection is worked out once, and not by each group. */
+  async #inFull(collection: Collection, question: Question): Promise<Question> {
+    if (typeof question.vector !== "function") return question;
+    return { ...question, vector: vectorToBase64((await vectorIn(collection, question))!) };
+  }
+
+  /** Queries by id become queries by the vectors that the groups have of them. */
+  async #byVectors(collection: Collection, call: QueriesRequest & Waiting, ask: Asking): Promise<Question[]> {
+    const resolved = [...call.queries];
+    const byId = [...resolved.entries()].filter(
+      ([, { id, vector }]) => id !== undefined && vector === undefined,
+    );
+    const byGroup = Map.groupBy(byId, ([, { id }]) => this.#groupOf(collection, id!));
+    const outcomes = await ask<QueriesAnswer>([...byGroup.keys()], (group) => ({
+      op: "query",
+      ...questionOf(call),
+      queries: byGroup.get(group)!.map(([, { id }]) => ({ id, topK: 0 })),
+    }));
+    for (const [i, asked] of [...byGroup.values()].entries()) {
+      const outcome = outcomes[i]!;
+      if (outcome.kind === "failed") throw failureOf(collection, [outcome]);
+      for (const [n, [place, { id: _, ...question }]] of asked.entries())
+        resolved[place] = { ...question, vector: outcome.answer.answers[n]!.queryVector };
+    }
+    return resolved;
   }
 
   /** Asks the groups that have the ids, and no others. */

@@ -7,6 +7,7 @@ import type {
   Freshness,
   Include,
   Provenance,
+  QueriesRequest,
   QueryRequest,
   QueryResult,
   ReadRecord,
@@ -16,6 +17,7 @@ import type {
 /** `remainingMs`: what the function has left. */
 export interface Operations {
   query(call: QueryRequest & Waiting, remainingMs: number): Promise<QueryAnswer>;
+  queries(call: QueriesRequest & Waiting, remainingMs: number): Promise<QueriesAnswer>;
   get(call: GetRequest & Waiting, remainingMs: number): Promise<GetAnswer>;
   count(call: CountRequest & Waiting, remainingMs: number): Promise<CountAnswer>;
   stats(call: StatsRequest & Waiting, remainingMs: number): Promise<StatsAnswer>;
@@ -46,7 +48,13 @@ export interface StatsRequest extends Pick<Freshness, "part" | "embeddingVersion
 }
 
 /** A query by `id` of one part answers `queryVector` (base64) too: the other parts are asked with it. */
-export type QueryAnswer = { results: QueryResult[]; queryVector?: string } & Provenance;
+export interface QuestionAnswer {
+  results: QueryResult[];
+  queryVector?: string;
+}
+export type QueryAnswer = QuestionAnswer & Provenance;
+/** In the order of the queries. */
+export type QueriesAnswer = { answers: QuestionAnswer[] } & Provenance;
 /** Records in the order of the ids; unknown ones are listed in `missing`. */
 export type GetAnswer = { records: ReadRecord[]; missing: string[] } & Provenance;
 export type CountAnswer = { count: number } & Provenance;

@@ -4,7 +4,7 @@
  */
 
 import { decodeToken, namedDeltasMax, tooManyNamed } from "../../core/format/token.ts";
-import type { Collection, Metric } from "../../core/model/collection.ts";
+import { type Collection, efSearchRange, type Metric } from "../../core/model/collection.ts";
 import { invalid, SiltstoneError } from "../../core/model/errors.ts";
 import { type Filter, parseFilter } from "../../core/model/filter.ts";
 import type { DeltaId } from "../../core/model/ids.ts";
@@ -14,6 +14,7 @@ import { checkVector } from "../../core/model/vector.ts";
 export const topKMax = 1_000;
 export const topKDefault = 10;
 export const refreshSecondsMax = 300;
+export const queriesMax = 64;
 
 export type Consistency = "eventual" | "bounded" | "strong";
 export type Include = "document" | "metadata" | "vector";
@@ -44,8 +45,8 @@ export interface Freshness {
 /** A query's vector, where it depends on the collection's configuration: that of a text does. */
 export type VectorOf = (collection: Collection) => Promise<Float32Array>;
 
-export interface QueryRequest extends Freshness {
-  readonly collection: string;
+/** What is searched for, and what of it is answered. */
+export interface Question {
   /** dims numbers, base64 of little-endian float32, or a VectorOf. Exactly one of vector and id. */
   readonly vector?: unknown;
   /** The vector of this record. The record itself is among the results unless excluded. */
@@ -60,6 +61,17 @@ export interface QueryRequest extends Freshness {
   readonly include?: readonly Include[] | undefined;
   /** @default "list" */
   readonly vectorFormat?: VectorFormat | undefined;
+  /** How many of the nearest nodes a graph is searched for, 10 to 2,000: more finds more, and takes longer. @default the collection's efSearch */
+  readonly ef?: number | undefined;
+}
+export interface QueryRequest extends Freshness, Question {
+  readonly collection: string;
+}
+/** Several questions over one snapshot. */
+export interface QueriesRequest extends Freshness {
+  readonly collection: string;
+  /** 1 to 64. */
+  readonly queries: readonly Question[];
 }
 
 export interface ReadRecord {
@@ -135,7 +147,7 @@ export function isScoreAtLeast(metric: Metric, score: number, minScore: number):
 /** The vector that a query names, in full; null where it names no vector. Throws `invalid` when it does not fit this collection. */
 export async function vectorIn(
   collection: Collection,
-  { vector }: Pick<QueryRequest, "vector">,
+  { vector }: Pick<Question, "vector">,
 ): Promise<Float32Array | null> {
   if (vector === undefined) return null;
   if (typeof vector === "function") return (vector as VectorOf)(collection);
@@ -150,6 +162,20 @@ export function checkTopK(topK: number | undefined): number {
   if (!Number.isInteger(topK) || topK < 0 || topK > topKMax)
     throw invalid(`topK: must be an integer from 0 to ${topKMax}, got ${JSON.stringify(topK)}`);
   return topK;
+}
+
+/** The ef of a question; the collection's where it has none. */
+export function checkEf({ index }: Collection, ef: number | undefined): number {
+  if (ef === undefined) return index.efSearch;
+  const { min, max } = efSearchRange;
+  if (!Number.isInteger(ef) || ef < min || ef > max)
+    throw invalid(`ef: must be an integer from ${min} to ${max}, got ${JSON.stringify(ef)}`);
+  return ef;
+}
+
+export function checkQueries<Q>(queries: readonly Q[]): readonly Q[] {
+  if (queries.length >= 1 && queries.length <= queriesMax) return queries;
+  throw invalid(`queries: must be 1 to ${queriesMax}, got ${queries.length}`);
 }
 
 export function checkMinScore(minScore: number | undefined): number {

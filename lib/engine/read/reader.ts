@@ -6,6 +6,7 @@
  */
 
 import { snapshotBytes } from "../../core/format/manifest.ts";
+import { AnswerSize } from "../../core/model/answer-size.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { invalid, SiltstoneError } from "../../core/model/errors.ts";
 import type { Filter } from "../../core/model/filter.ts";
@@ -27,19 +28,25 @@ import type {
   GetAnswer,
   GetRequest,
   Operations,
+  QueriesAnswer,
   QueryAnswer,
+  QuestionAnswer,
   StatsAnswer,
   StatsRequest,
 } from "./operations.ts";
 import {
+  checkEf,
   checkFilter,
   checkMinScore,
+  checkQueries,
   checkTopK,
   type Freshness,
   isScoreAtLeast,
   type Provenance,
+  type QueriesRequest,
   type QueryRequest,
   type QueryResult,
+  type Question,
   scoreOf,
   topKDefault,
   vectorIn,
@@ -77,49 +84,43 @@ export class Reader implements Operations {
   }
 
   async query(request: QueryRequest): Promise<QueryAnswer> {
-    const soon = await this.#query(request, this.#viewSoon);
-    if (soon.results !== null) return { ...soon, results: soon.results };
-    // A cold view could not answer: the graphs are waited for.
-    const full = await this.#query(request, this.#view);
-    return { ...full, results: full.results! };
+    const { answers, ...provenance } = await this.#ask(request, [request]);
+    return { ...answers[0]!, ...provenance };
   }
 
-  /** `results` is null where a view cannot answer before its graphs are there. */
-  #query(
-    request: QueryRequest,
-    viewOf: ViewOf<SnapshotView, QueryRequest>,
-  ): Promise<{ results: QueryResult[] | null; queryVector?: string } & Provenance> {
-    const topK = checkTopK(request.topK);
+  async queries(request: QueriesRequest): Promise<QueriesAnswer> {
+    return this.#ask(request, checkQueries(request.queries));
+  }
+
+  async #ask<R extends Freshness & { readonly collection: string }>(
+    request: R,
+    questions: readonly Question[],
+  ): Promise<QueriesAnswer> {
+    const soon = await this.#askViews(request, questions, this.#viewSoonFor(questions));
+    if (soon.answers !== null) return { ...soon, answers: soon.answers };
+    // A cold view could not answer: the graphs are waited for.
+    const full = await this.#askViews(request, questions, this.#view);
+    return { ...full, answers: full.answers! };
+  }
+
+  /** All over the same views. `answers` is null where one of them cannot answer before its graphs are there. */
+  #askViews<R extends Freshness & { readonly collection: string }>(
+    request: R,
+    questions: readonly Question[],
+    viewOf: ViewOf<SnapshotView, R>,
+  ): Promise<{ answers: QuestionAnswer[] | null } & Provenance> {
+    for (const { topK } of questions) checkTopK(topK);
     return this.#reading.read(request, viewOf, async (collection, views, readers) => {
-      const filter = filterOver(collection, views, request.filter);
-      const excludeIds = Map.groupBy(checkIds("excludeIds", request.excludeIds ?? []), (id) =>
-        shardOf(id, collection.shards),
-      );
-      const given = await queryVector(collection, views, request);
-      const isCold = views.some(({ warm }) => warm === null);
-      if (given === null || (isCold && includesVectors(request.include))) return { results: null };
-      const query = collection.metric === "cosine" ? normalised(given) : given;
-      const asked =
-        request.part && request.id !== undefined ? { queryVector: vectorToBase64(given) } : undefined;
-      if (topK === 0) return { results: [], ...asked };
-      const lists = await Promise.all(
-        views.map(async (view) => {
-          const excluded = excludeIds.get(view.manifest.shard) ?? [];
-          return view.search(query, { topK, filter, excludeIds: excluded });
-        }),
-      );
-      if (!lists.every((list) => list !== null)) return { results: null };
-      const least = checkMinScore(request.minScore);
-      const best = mergeTopK(lists, topK);
-      const { metric } = collection;
-      const hits = best.filter(({ distance }) => isScoreAtLeast(metric, scoreOf(metric, distance), least));
-      if (includesVectors(request.include)) await fetchGivenVectors(readers, hits);
-      const results = recordsOf(collection, hits, request).map(({ found, record }): QueryResult => {
-        const { distance } = found;
-        const { id, version, ...rest } = record;
-        return { id, score: scoreOf(metric, distance), distance, version, ...rest };
-      });
-      return { results, ...asked };
+      const filters = filtersOver(collection, views, questions);
+      const asked = { collection, views, readers, isPart: request.part !== undefined };
+      const size = new AnswerSize(questions.reduce((sum, { topK }) => sum + checkTopK(topK), 0));
+      const answers: QuestionAnswer[] = [];
+      for (const [i, question] of questions.entries()) {
+        const answer = await answerOf(asked, { question, filter: filters[i]!, size });
+        if (answer === null) return { answers: null };
+        answers.push(answer);
+      }
+      return { answers };
     });
   }
 
@@ -140,8 +141,8 @@ export class Reader implements Operations {
   /** The exact number of live records, of all or of those that a filter accepts. */
   async count(request: CountRequest): Promise<CountAnswer> {
     return this.#reading.read(request, this.#view, (collection, views) => {
-      const filter = filterOver(collection, views, request.filter);
-      return { count: views.reduce((sum, view) => sum + view.count(filter), 0) };
+      const [filter] = filtersOver(collection, views, [request]);
+      return { count: views.reduce((sum, view) => sum + view.count(filter!), 0) };
     });
   }
 
@@ -200,30 +201,73 @@ export class Reader implements Operations {
     return token ? reader.including(token, maxAgeMs, tolerant) : reader.fresh(maxAgeMs, tolerant);
   };
 
-  /** Likewise; a query that can do without graphs need not wait for them. */
-  readonly #viewSoon = (
-    reader: ShardReader,
-    request: QueryRequest,
-    token: readonly DeltaId[] | undefined,
-  ): Promise<SnapshotView> => {
-    const { consistency = "eventual", id, filter, include, topK = topKDefault } = request;
-    const isPlain = id === undefined && (filter ?? null) === null && !includesVectors(include);
-    return isPlain && consistency === "eventual" && token === undefined && topK <= coldTopKMax
-      ? reader.soon(this.#options.refreshSeconds * 1000)
-      : this.#view(reader, request, token);
-  };
+  /** Likewise; queries that can do without graphs need not wait for them. */
+  #viewSoonFor(questions: readonly Question[]): ViewOf<SnapshotView, Freshness> {
+    const isPlain = questions.every(
+      ({ id, filter, include, topK = topKDefault }) =>
+        id === undefined && (filter ?? null) === null && !includesVectors(include) && topK <= coldTopKMax,
+    );
+    return (reader, request, token) =>
+      isPlain && (request.consistency ?? "eventual") === "eventual" && token === undefined
+        ? reader.soon(this.#options.refreshSeconds * 1000)
+        : this.#view(reader, request, token);
+  }
+}
+
+/** What a question is asked of. */
+interface Asked {
+  readonly collection: Collection;
+  readonly views: readonly SnapshotView[];
+  readonly readers: ReadonlyMap<SnapshotView, ShardReader>;
+  readonly isPart: boolean;
+}
+
+/** Null where a view cannot answer before its graphs are there. */
+async function answerOf(
+  { collection, views, readers, isPart }: Asked,
+  { question, filter, size }: { question: Question; filter: Filter | null; size: AnswerSize },
+): Promise<QuestionAnswer | null> {
+  const topK = checkTopK(question.topK);
+  const efSearch = checkEf(collection, question.ef);
+  const least = checkMinScore(question.minScore);
+  const excludeIds = Map.groupBy(checkIds("excludeIds", question.excludeIds ?? []), (id) =>
+    shardOf(id, collection.shards),
+  );
+  const given = await queryVector(collection, views, question);
+  const isCold = views.some(({ warm }) => warm === null);
+  if (given === null || (isCold && includesVectors(question.include))) return null;
+  const { metric } = collection;
+  const query = metric === "cosine" ? normalised(given) : given;
+  const asked = isPart && question.id !== undefined ? { queryVector: vectorToBase64(given) } : undefined;
+  if (topK === 0) return { results: [], ...asked };
+  const lists = await Promise.all(
+    views.map(async (view) => {
+      const excluded = excludeIds.get(view.manifest.shard) ?? [];
+      return view.search(query, { topK, filter, excludeIds: excluded, efSearch });
+    }),
+  );
+  if (!lists.every((list) => list !== null)) return null;
+  const best = mergeTopK(lists, topK);
+  const hits = best.filter(({ distance }) => isScoreAtLeast(metric, scoreOf(metric, distance), least));
+  if (includesVectors(question.include)) await fetchGivenVectors(readers, hits);
+  const results = recordsOf(collection, hits, question, size).map(({ found, record }): QueryResult => {
+    const { distance } = found;
+    const { id, version, ...rest } = record;
+    return { id, score: scoreOf(metric, distance), distance, version, ...rest };
+  });
+  return { results, ...asked };
 }
 
 /** What is searched for; null where only the graphs can tell. */
 async function queryVector(
   collection: Collection,
   views: readonly SnapshotView[],
-  request: QueryRequest,
+  question: Question,
 ): Promise<Float32Array | null> {
-  const { vector, id } = request;
+  const { vector, id } = question;
   const given = [vector, id].filter((value) => value !== undefined).length;
   if (given !== 1) throw invalid(`give exactly one of vector and id, got ${given}`);
-  if (id === undefined) return (await vectorIn(collection, request))!;
+  if (id === undefined) return (await vectorIn(collection, question))!;
   const { warm } = viewOfId(views, collection, id);
   if (warm === null) return null;
   const found = warm.find(id);
@@ -235,16 +279,18 @@ async function queryVector(
   return found.segment.searchVector(found.label);
 }
 
-/** The filter of a request, once it is known that the views can answer it in time. */
-function filterOver(collection: Collection, views: readonly SnapshotView[], json: unknown): Filter | null {
-  const filter = checkFilter(collection, json);
-  if (filter === null) return null;
+/** The filters of a call, once it is known that the views can answer all of them in time. */
+function filtersOver(
+  collection: Collection,
+  views: readonly SnapshotView[],
+  asked: readonly { readonly filter?: unknown }[],
+): (Filter | null)[] {
+  const filters = asked.map(({ filter }) => checkFilter(collection, filter));
+  const parts = filters.filter((filter) => filter !== null);
   const segments = views.flatMap(({ warm }) => warm?.segments ?? []);
-  checkFilterCost(
-    filter,
-    segments.filter((segment) => !segment.hasLabelsOf(filter)),
-  );
-  return filter;
+  const unknown = segments.filter((segment) => !parts.every((filter) => segment.hasLabelsOf(filter)));
+  if (parts.length > 0) checkFilterCost(parts.length === 1 ? parts[0]! : { op: "and", parts }, unknown);
+  return filters;
 }
 
 function viewOfId<V extends SnapshotView>(views: readonly V[], { name, shards }: Collection, id: string): V {

@@ -28,6 +28,8 @@ export interface SearchOptions {
   readonly topK: number;
   readonly filter: Filter | null;
   readonly excludeIds: readonly string[];
+  /** The collection's efSearch unless given. */
+  readonly efSearch?: number;
 }
 
 /** A live row that a view found. */

@@ -91,14 +91,14 @@ export class View implements SnapshotView {
   }
 
   /** The nearest live rows of every segment. */
-  search(query: Float32Array, { topK, filter, excludeIds }: SearchOptions): ViewHit[] {
+  search(query: Float32Array, { topK, filter, excludeIds, efSearch }: SearchOptions): ViewHit[] {
     return this.segments.flatMap((segment) => {
       const excluded = excludeIds
         .map((id) => segment.find(id)?.label ?? null)
         .filter((label) => label !== null);
       const alive = segment.without(this.#aliveOf(segment), excluded);
       const labels = filter === null ? null : segment.matching(filter, alive);
-      return segment.nearest(query, topK, alive, labels).map((hit) => new ViewHit(segment, hit));
+      return segment.nearest(query, topK, alive, labels, efSearch).map((hit) => new ViewHit(segment, hit));
     });
   }
 
