@@ -14,10 +14,12 @@ export const visitsMax = (rows: number): number => Math.floor(rows / distancesPe
  * thousand are found with a recall of 0.974 to 0.999 (six sets of vectors), with twice as many of 0.994 to 1.
  *
  * Ids are spread over shards by hash, so each has its share of what is near: of ten, with sixteen shards, mostly one or none. It
- * is found with the square root less (docs/lab/performance.md, "Many shards"), but never with fewer than may have to be answered.
+ * is found with the square root less of them, but for four times as many as are wanted (docs/lab/performance.md, "Many shards").
  */
-export const efFor = (wanted: number, efSearch: number, shards: number): number =>
-  Math.max(wanted, Math.ceil(Math.max(efSearch, 2 * wanted) / Math.sqrt(shards)));
+export function efFor(wanted: number, efSearch: number, shards: number): number {
+  const ofOne = Math.max(efSearch, 2 * wanted);
+  return Math.min(ofOne, Math.max(4 * wanted, Math.ceil(ofOne / Math.sqrt(shards))));
+}
 
 const widening = 4;
 
@@ -36,10 +38,9 @@ export function* efsBeforeExact(search: {
   readonly matching: number;
   readonly slots: number;
   readonly efSearch: number;
-  readonly shards: number;
 }): Generator<number> {
-  const { wanted, matching, slots, efSearch, shards } = search;
+  const { wanted, matching, slots, efSearch } = search;
   // Twice as many as would do were the matches spread evenly.
-  const first = Math.max(efSearch / Math.sqrt(shards), Math.ceil((2 * wanted * slots) / matching));
-  for (let ef = Math.ceil(first); ef <= visitsMax(matching); ef *= widening) yield ef;
+  const first = Math.max(efSearch, Math.ceil((2 * wanted * slots) / matching));
+  for (let ef = first; ef <= visitsMax(matching); ef *= widening) yield ef;
 }

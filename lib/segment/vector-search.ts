@@ -106,8 +106,7 @@ export class VectorSearch {
     labels: Uint32Array,
   ): NearLabel[] | null {
     const { slots } = this.#segment;
-    const { shards } = this.#collection;
-    const search = { wanted: k, matching: labels.length, slots, efSearch, shards };
+    const search = { wanted: k, matching: labels.length, slots, efSearch };
     for (const ef of efsBeforeExact(search)) {
       const asked = { k: ef, ef, visitsMax: visitsMax(slots), accepted: bytes, ranks: this.#ranks };
       const hits = graph.search(query, asked);
