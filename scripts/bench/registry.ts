@@ -6,6 +6,7 @@ import { importing } from "./import.ts";
 import { ingest } from "./ingest.ts";
 import { memory } from "./memory.ts";
 import { parameters } from "./parameters.ts";
+import { path } from "./path.ts";
 import { realFilters } from "./real-filters.ts";
 import { runtime } from "./runtime.ts";
 import { scale } from "./scale.ts";
@@ -44,4 +45,5 @@ export const scenarios: readonly Entry[] = [
   entry(memory),
   entry(parameters),
   entry(scale),
+  entry(path),
 ];
