@@ -109,7 +109,10 @@ export function parseQueryEvent(event: unknown): QueryEvent {
 type Given = { readonly vector?: unknown; readonly id?: unknown; readonly text?: unknown };
 
 function checkQuestion({ queries, ...call }: Given & { readonly queries?: readonly Given[] }): void {
-  if (queries === undefined) return checkOne(call, "");
+  if (queries === undefined) {
+    checkOne(call, "");
+    return;
+  }
   const besides = Object.keys(question).filter((key) => call[key as keyof Given] !== undefined);
   if (besides.length > 0) throw invalid(`queries: give ${besides.join(" and ")} with each of them`);
   for (const [i, one] of queries.entries()) checkOne(one, `queries.${i}: `);
