@@ -14,6 +14,13 @@ export type Operation = (typeof operations)[number];
 /** Tokens of one call: a session that has written more often reads with consistency strong. */
 export const tokensMax = 100;
 
+/**
+ * JSON of a call over a URL. The largest that anybody means is 3 MiB: a text of 256 KiB whose every character is escaped as six
+ * (1.5 MiB), 1,000 excluded ids of 512 bytes with every second one escaped (0.8 MiB), 10,000 values of a filter that are UUIDs
+ * (0.4 MiB), tokens of 1,200 deltas (0.1 MiB). A vector of 4,096 numbers, instead of the text, has 0.1 MiB.
+ */
+export const queryBytesMax = 3 * 1024 * 1024;
+
 const collection = z.string();
 /** No longer in UTF-16 units than in bytes. SQLite would take a lone surrogate for U+FFFD, and find another record. */
 const id = z.string().check(

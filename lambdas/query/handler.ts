@@ -24,7 +24,7 @@ import { FanOut } from "../../lib/engine/read/fan-out.ts";
 import type { Operations } from "../../lib/engine/read/operations.ts";
 import type { Provenance } from "../../lib/engine/read/read-request.ts";
 import { Reader } from "../../lib/engine/read/reader.ts";
-import { parseQueryEvent, type QueryEvent } from "./event.ts";
+import { parseQueryEvent, type QueryEvent, queryBytesMax } from "./event.ts";
 
 clearScratch();
 const environment = parseEnvironment(process.env);
@@ -43,7 +43,7 @@ const profiles = queryEmbedders({
 const warm = new Set<string>();
 
 export const handler = lambdaHandler(
-  { telemetry: service, failureMetric: "QueryErrors" },
+  { telemetry: service, failureMetric: "QueryErrors", bodyBytesMax: queryBytesMax },
   async (event, context) => {
     const asked = parseQueryEvent(event);
     const leftMs = context.getRemainingTimeInMillis();

@@ -24,7 +24,7 @@ import { isPlainObject, shown } from "../core/model/metadata.ts";
 import { checkJsonBounds, parseJson } from "./json-text.ts";
 import { errorFacts, type Telemetry } from "./telemetry.ts";
 
-/** Lambda's cap on a call. */
+/** Lambda's cap on a call: what a producer's may have. */
 export const bodyBytesMax = 6 * 1024 * 1024;
 
 /** What the functions use of Lambda's context. */
@@ -44,6 +44,8 @@ export interface HandlerOptions {
   readonly telemetry: Telemetry;
   /** Counted for every failure that is not the caller's. */
   readonly failureMetric: MetricName;
+  /** Of a call over a URL, in bytes of JSON. @default Lambda's cap, 6 MiB */
+  readonly bodyBytesMax?: number;
 }
 
 export type LambdaHandler = (event: unknown, context: InvocationContext) => Promise<unknown>;
@@ -55,8 +57,8 @@ export function lambdaHandler(
   return async (event, context) => {
     const url = isUrlEvent(event);
     try {
-      const call = url ? urlCall(event) : event;
-      checkJsonBounds(call);
+      const call = url ? urlCall(event, options.bodyBytesMax ?? bodyBytesMax) : event;
+      if (!url) checkJsonBounds(call);
       const result = await answer(call, context);
       if (url) return urlReply(200, boundedJson(result, url));
       // Lambda makes JSON of it: made here as well only where it might be too large.
@@ -172,7 +174,7 @@ function isUrlEvent(event: unknown): event is UrlEvent {
   return version === "2.0" && typeof requestContext?.http?.method === "string";
 }
 
-function urlCall(event: UrlEvent): unknown {
+function urlCall(event: UrlEvent, bytesMax: number): unknown {
   const { method } = event.requestContext.http;
   const path = event.rawPath ?? "/";
   if (typeof path !== "string") throw invalid(`path: must be text, got ${shown(path)}`);
@@ -189,15 +191,15 @@ function urlCall(event: UrlEvent): unknown {
   if (method !== "POST")
     throw invalid(`method: ${method.slice(0, 20)} is not served; use POST with a JSON body, or GET`);
   if (path !== "/") throw invalid(`path: ${path} is not served; POST to /`);
-  return parseJson(bodyText(event));
+  return parseJson(bodyText(event, bytesMax));
 }
 
-function bodyText({ body = "", isBase64Encoded = false }: UrlEvent): string {
+function bodyText({ body = "", isBase64Encoded = false }: UrlEvent, bytesMax: number): string {
   if (typeof body !== "string") throw bodyProblem("is not text");
   const bytes = isBase64Encoded === true ? Buffer.from(body, "base64") : null;
   const length = bytes?.length ?? Buffer.byteLength(body);
   if (length === 0) throw bodyProblem("is empty; a JSON object is expected");
-  if (length > bodyBytesMax) throw bodyProblem(`has ${length} bytes; at most ${bodyBytesMax} are taken`);
+  if (length > bytesMax) throw bodyProblem(`has ${length} bytes; at most ${bytesMax} are taken`);
   if (bytes === null) return body;
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);

@@ -30,7 +30,6 @@ export interface Handlers {
 export function handlersOver(world: MemoryWorld, { groups = 0, logs = false } = {}): Handlers {
   const folder = mkdtempSync(join(tmpdir(), "siltstone-functions-"));
   Object.assign(process.env, {
-    TMPDIR: folder,
     POWERTOOLS_LOG_LEVEL: logs ? "INFO" : "SILENT",
     POWERTOOLS_METRICS_DISABLED: String(!logs),
     [env.stage]: "dev",
@@ -40,6 +39,8 @@ export function handlersOver(world: MemoryWorld, { groups = 0, logs = false } = 
     [env.queueUrl]: "http://127.0.0.1:1/queue",
     [env.deadLetterQueueUrl]: "http://127.0.0.1:1/dead",
   });
+  // Readers' caches are in the temporary folder, and go with it: no function closes its reader.
+  jest.doMock("node:os", () => ({ ...jest.requireActual<object>("node:os"), tmpdir: () => folder }));
   // The world throws errors too: handlers and world must mean the same class.
   jest.doMock("../../lib/core/model/errors.ts", () => errors);
   jest.doMock("../../lib/aws/aws-world.ts", () => ({ awsWorld: () => world }));

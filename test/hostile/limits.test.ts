@@ -1,8 +1,8 @@
 /** docs/security.md says what each entry bounds: every number is the constant's, and no constant of the list is missing. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { tokensMax } from "../../lambdas/query/event.ts";
-import { jsonEntriesMax, jsonKeysMax, jsonLevelsMax } from "../../lib/aws/json-text.ts";
+import { queryBytesMax, tokensMax } from "../../lambdas/query/event.ts";
+import { jsonEntriesMax, jsonKeysMax, jsonLevelsMax } from "../../lib/aws/json-scan.ts";
 import { bodyBytesMax } from "../../lib/aws/lambda-handler.ts";
 import { factsBytesMax } from "../../lib/aws/telemetry.ts";
 import { deltaBytesMax, deltaRowsMax } from "../../lib/core/format/delta-header.ts";
@@ -41,6 +41,7 @@ const { overlaidDeltas } = bounds;
 const constants: Readonly<Record<string, number>> = {
   ...{
     bodyBytesMax,
+    queryBytesMax,
     callBytesMax,
     jsonLevelsMax,
     jsonEntriesMax,

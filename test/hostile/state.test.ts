@@ -156,10 +156,12 @@ test.each([
   const world = await prepare();
   await world.store.put(key, Buffer.alloc(65_537, "["));
   const before = world.traffic.snapshot();
-  await expect(readerOf(world).count({ collection: "docs" })).rejects.toMatchObject({
+  const reader = readerOf(world);
+  await expect(reader.count({ collection: "docs" })).rejects.toMatchObject({
     kind: "corrupt",
     message: expect.stringContaining(`${key} is corrupt: it has 65537 bytes; at most 65536 are read`),
   });
+  await reader.close();
   expect(world.traffic.since(before).bytesRead).toBeLessThan(10_000);
   const { shards } = await compactAll(world);
   expect(shards.find(({ collection }) => collection === "others")?.error).toBeUndefined();

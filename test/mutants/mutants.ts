@@ -807,8 +807,14 @@ export const mutants: readonly Mutant[] = [
       [
         "JSON is parsed before its bounds are looked at",
         "lib/aws/json-text.ts",
-        "  if (text.length >= scannedUnitsMin) refuseMistake(text);\n",
-        "",
+        "  if (mistake === null) return JSON.parse(text) as unknown;\n",
+        "  if (mistake === null || mistake.isJson) return JSON.parse(text) as unknown;\n",
+      ],
+      [
+        "a question has as many bytes as records",
+        "lib/aws/lambda-handler.ts",
+        "urlCall(event, options.bodyBytesMax ?? bodyBytesMax)",
+        "urlCall(event, bodyBytesMax)",
       ],
       [
         "values that Lambda has parsed have no bounds",
@@ -845,6 +851,15 @@ export const mutants: readonly Mutant[] = [
     ...mutant(name, file, search, replace),
     test: "test/hostile/query-limits.test.ts",
   })),
+  {
+    ...mutant(
+      "what was counted of a level is forgotten at each of its lists and objects",
+      "lib/aws/json-scan.ts",
+      "      parts = counts[level]!;\n",
+      "      parts = 0;\n",
+    ),
+    test: "test/aws/json-text.test.ts",
+  },
   {
     ...mutant(
       "records of an answer are not counted while they are built",
