@@ -49,6 +49,8 @@ function statementsFor({ storage, ingestion, compaction, query }: VectorStore): 
       [ingestion.deadLetterQueue.queueArn],
     ),
     allowing(["lambda:InvokeFunction", "lambda:GetFunctionConfiguration"], [...invoked]),
+    // Which alarms there are is a question about all of them.
+    allowing(["cloudwatch:DescribeAlarms"], ["*"]),
     allowing(
       ["logs:FilterLogEvents"],
       functions.map(({ logGroup }) => logGroup.logGroupArn),

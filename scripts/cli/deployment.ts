@@ -7,15 +7,20 @@ import { join } from "node:path";
 import { awsWorld } from "../../lib/aws/aws-world.ts";
 import { S3BucketFiles } from "../../lib/aws/bucket-files.ts";
 import { FunctionCaller } from "../../lib/aws/function-caller.ts";
+import { type FunctionConfiguration, functionConfiguration } from "../../lib/aws/function-configuration.ts";
+import { CloudWatchFunctionLogs, type FunctionLogs } from "../../lib/aws/function-logs.ts";
 import { s3Client } from "../../lib/aws/s3-client.ts";
 import { S3DeletedObjects } from "../../lib/aws/s3-deleted-objects.ts";
 import { type DeadLetters, SqsDeadLetters } from "../../lib/aws/sqs-dead-letters.ts";
 import { stackOutputs } from "../../lib/aws/stack-outputs.ts";
-import { type FunctionName, functions, storeOutputs } from "../../lib/contract/functions.ts";
+import { type StoreAlarm, storeAlarms } from "../../lib/aws/store-alarms.ts";
+import { type FunctionName, functionNames, functions, storeOutputs } from "../../lib/contract/functions.ts";
+import { env } from "../../lib/contract/names.ts";
 import { isKind, SiltstoneError } from "../../lib/core/model/errors.ts";
 import { requestBounds } from "../../lib/core/policy/time-bounds.ts";
 import type { DeletedObjects, World } from "../../lib/engine/ports.ts";
 import type { BucketFiles } from "../../lib/import/inputs.ts";
+import { LocalFunctionLogs } from "./local-logs.ts";
 import type { StoreChoice } from "./store-choice.ts";
 
 export interface Deployment {
@@ -27,6 +32,11 @@ export interface Deployment {
   readonly deadLetters: DeadLetters;
   /** What lies in any bucket, for import and export. */
   readonly bucketFiles: BucketFiles;
+  /** One of the functions as it is deployed; with query groups, of them as well, after the function before them. */
+  configurations(of: FunctionName): Promise<readonly FunctionConfiguration[]>;
+  readonly logs: FunctionLogs;
+  /** CloudWatch's alarms over this store; null of the local stack, which has no CloudWatch. */
+  alarms(): Promise<readonly StoreAlarm[] | null>;
   /** Invokes one of the functions. Throws what the function threw. */
   call(called: FunctionName, event: object): Promise<unknown>;
 }
@@ -56,10 +66,33 @@ export const connect: Connect = async ({ name: stage, stack, deployment }) => {
     deleted: new S3DeletedObjects(s3Client(requestBounds.person), names.bucket),
     deadLetters: new SqsDeadLetters(names),
     bucketFiles: new S3BucketFiles(s3Client(requestBounds.person)),
+    configurations: (of) => configurationsOf(name(functions[of].output)),
+    logs: stack === null ? new LocalFunctionLogs(localStateDir()) : new CloudWatchFunctionLogs(),
+    alarms: async () => (stack === null ? null : storeAlarms(await watchedNames(name))),
     call: (called, event) =>
       caller.call(name(functions[called].output), event, { writes: functions[called].writes }),
   };
 };
+
+/** What the dimensions of alarms name. */
+async function watchedNames(output: (key: string) => string): Promise<ReadonlySet<string>> {
+  const all = await Promise.all(functionNames.map((one) => configurationsOf(output(functions[one].output))));
+  const queues = [storeOutputs.queueUrl, storeOutputs.deadLetterQueueUrl].map(
+    (key) => output(key).split("/").at(-1)!,
+  );
+  return new Set([
+    ...all.flat().flatMap(({ name, variables }) => [name, variables[env.store] ?? name]),
+    ...queues,
+    output(storeOutputs.bucket),
+    output(storeOutputs.table),
+  ]);
+}
+
+async function configurationsOf(functionName: string): Promise<FunctionConfiguration[]> {
+  const own = await functionConfiguration(functionName);
+  const groups = own.variables[env.groupFunctions]?.split(",").filter((name) => name !== "") ?? [];
+  return [own, ...(await Promise.all(groups.map(functionConfiguration)))];
+}
 
 async function deployedOutputs(stack: string, deployment: string): Promise<Readonly<Record<string, string>>> {
   try {
@@ -82,9 +115,11 @@ interface LocalState {
   readonly outputs: Readonly<Record<string, string>>;
 }
 
+const localStateDir = (): string => process.env[stateDirVariable] ?? defaultStateDir;
+
 /** Points this process's SDK clients at the local stack. */
 function useLocalStack(): Readonly<Record<string, string>> {
-  const { region, endpoints, outputs } = readLocalState(process.env[stateDirVariable] ?? defaultStateDir);
+  const { region, endpoints, outputs } = readLocalState(localStateDir());
   Object.assign(process.env, {
     AWS_ENDPOINT_URL_S3: endpoints.s3,
     AWS_ENDPOINT_URL_SQS: endpoints.sqs,

@@ -21,7 +21,7 @@ export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
 export const exitCodeHelp = `
 Exit codes:
   0    done
-  1    failed (an import with rejected rows, a defect)
+  1    failed: an import with rejected rows, a store that is degraded (status, doctor), a defect
   2    the call is wrong: usage, or refused input
   3    the collection, version or record does not exist
   4    conflict: another process holds the lease, was faster, or took over

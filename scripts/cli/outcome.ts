@@ -1,8 +1,9 @@
 /**
  * What a command gives back: one value for `--json`, one text for people. Commands compute it, and
- * printing happens in one place (program.ts), so that every command has both.
+ * printing happens in one place, so that every command has both.
  */
 import type { ExitCode } from "./exit-code.ts";
+import type { OutputStream } from "./session.ts";
 
 export interface Outcome {
   /** Printed by --json, on one line. Null when the command has printed its lines itself (Session.writeLine). */
@@ -13,4 +14,13 @@ export interface Outcome {
   readonly next?: readonly string[];
   /** @default 0 */
   readonly exitCode?: ExitCode;
+}
+
+export function print({ value, text, next = [] }: Outcome, json: boolean, stdout: OutputStream): void {
+  if (json) {
+    if (value !== null) stdout.write(`${JSON.stringify(value)}\n`);
+    return;
+  }
+  if (text !== "") stdout.write(`${text}\n`);
+  for (const line of next) stdout.write(`→ ${line}\n`);
 }

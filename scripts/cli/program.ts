@@ -13,12 +13,15 @@ import { addCompactCommands } from "./compact-commands.ts";
 import { addCostCommand } from "./cost-command.ts";
 import type { Connect } from "./deployment.ts";
 import { addDlqCommands } from "./dlq-commands.ts";
+import { addDoctorCommand } from "./doctor-command.ts";
 import { addEraseCommand } from "./erase-command.ts";
 import { type ExitCode, exitCodeHelp, exitCodeOfError, exitCodes } from "./exit-code.ts";
 import { addExportCommand } from "./export-command.ts";
 import { addImportCommand } from "./import-command.ts";
 import { addLeaseCommands } from "./lease-commands.ts";
-import type { Outcome } from "./outcome.ts";
+import { addLogsCommand } from "./logs-command.ts";
+import { addMetricsCommand } from "./metrics-command.ts";
+import { print } from "./outcome.ts";
 import { printing } from "./printable.ts";
 import type { ErrorStream } from "./progress.ts";
 import { addQuarantineCommands } from "./quarantine-commands.ts";
@@ -73,6 +76,8 @@ export async function runCommandLine(argv: readonly string[], given: Surrounding
   addEraseCommand(program, run);
   addQueryCommand(program, run);
   addStatusCommand(program, run);
+  addDoctorCommand(program, run);
+  addMetricsCommand(program, run);
   addCompactCommands(program, run);
   addUpkeepCommands(program, run);
   addSnapshotCommands(program, run);
@@ -81,6 +86,7 @@ export async function runCommandLine(argv: readonly string[], given: Surrounding
   addRestoreCommand(program, run);
   addDlqCommands(program, run);
   addTextCommands(program, run);
+  addLogsCommand(program, run);
   addCostCommand(program, run);
   try {
     await program.parseAsync(argv, { from: "user" });
@@ -126,15 +132,6 @@ Start:
 
 const isLocal = ({ stage = localStage, stack = process.env[stackVariable] }: StoreOptions): boolean =>
   stage === localStage && !stack;
-
-function print({ value, text, next = [] }: Outcome, json: boolean, stdout: OutputStream): void {
-  if (json) {
-    if (value !== null) stdout.write(`${JSON.stringify(value)}\n`);
-    return;
-  }
-  if (text !== "") stdout.write(`${text}\n`);
-  for (const line of next) stdout.write(`→ ${line}\n`);
-}
 
 function report(error: unknown, local: boolean, json: boolean, around: Printing): ExitCode {
   const known = asKnown(error);

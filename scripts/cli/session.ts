@@ -1,5 +1,6 @@
 /** What a running command has at hand. */
 import type { Deployment } from "./deployment.ts";
+import { type Outcome, print } from "./outcome.ts";
 import { printable } from "./printable.ts";
 import { type ErrorStream, type Progress, startProgress } from "./progress.ts";
 
@@ -47,6 +48,10 @@ export class Session {
   /** A line of the result that cannot wait for its end. */
   writeLine(line: string): void {
     this.#stdout.write(`${line}\n`);
+  }
+  /** A whole outcome, where more of them follow. */
+  write(outcome: Outcome): void {
+    print(outcome, this.json, this.#stdout);
   }
   /** A remark beside the result. */
   remark(line: string): void {

@@ -1,20 +1,14 @@
 /** silt status: what is published, what waits, and what is wrong, on one screen. */
-import type { Command } from "commander";
-import pLimit from "p-limit";
-import type { Collection } from "../../lib/core/model/collection.ts";
-import { listCollections } from "../../lib/engine/catalog/collections.ts";
-import { runNote } from "../../lib/engine/compact/run-summary.ts";
-import { Faults } from "../../lib/engine/faults.ts";
-import { type ShardStatus, shardStatus } from "../../lib/engine/operate/status.ts";
-import type { World } from "../../lib/engine/ports.ts";
-import { Strangers, seeBesideShards } from "../../lib/engine/shard/strangers.ts";
-import { openCollection, shardsOf } from "./arguments.ts";
-import { unreadableAdvice, unreadableOf } from "./collection-commands.ts";
+import { type Command, Option } from "commander";
+import type { ShardStatus } from "../../lib/engine/operate/status.ts";
+import { integer } from "./arguments.ts";
+import { unreadableOf } from "./collection-commands.ts";
 import { exitCodeOfFailures } from "./each-shard.ts";
+import { exitCodes } from "./exit-code.ts";
 import type { Outcome } from "./outcome.ts";
 import type { Runner } from "./runner.ts";
 import type { Session } from "./session.ts";
-import { adviceFor, adviceForRun, adviceForStrangers } from "./status-advice.ts";
+import { judged, storeState } from "./store-state.ts";
 import { bytes, duration, moment, table } from "./text.ts";
 
 const head = [
@@ -22,11 +16,10 @@ const head = [
   ...["BACKLOG", "OLDEST", "QUARANTINE", "LEASE", "LAST RUN"],
 ];
 
-/** Shards looked at side by side. */
-const concurrency = 8;
+const watchSecondsDefault = 5;
 /** What a status says nothing beyond. */
 const checked =
-  "pointers, newest manifests, the sizes of their files, backlogs, leases, last runs; " +
+  "pointers, newest manifests, the sizes of their files, backlogs, leases, last runs, dead letters, the views of one query process; " +
   "`silt verify NAME` proves contents";
 
 export function addStatusCommand(program: Command, run: Runner): void {
@@ -34,73 +27,58 @@ export function addStatusCommand(program: Command, run: Runner): void {
     .command("status")
     .description("backlog, versions, sizes, leases and last runs, with advice for what is wrong")
     .argument("[name]", "one collection; all by default")
-    .action(run(status));
+    .addOption(
+      new Option("--watch [seconds]", "again and again, every 5 seconds, until Ctrl-C")
+        .argParser(integer(1, 3_600))
+        .preset(watchSecondsDefault),
+    )
+    .action(run(watched));
 }
 
-/** What there is of one collection, or of all. */
-async function lookAround(session: Session, world: World, name: string | undefined) {
-  const { collections, unreadable, strangers } =
-    name === undefined
-      ? await listCollections(world.store)
-      : { collections: [(await openCollection(session, name)).collection], unreadable: [], strangers: [] };
-  const limit = pLimit(concurrency);
-  const shards = await Promise.all(
-    collections.flatMap((collection) =>
-      shardsOf(collection, undefined).map((shard) => limit(() => shardStatus(world, collection, shard))),
-    ),
-  );
-  const faults = new Faults();
-  const lastRun = await faults.attempt("last run", () => world.leases.readNote(runNote));
-  const seen = new Strangers();
-  for (const key of strangers) seen.see(key);
-  for (const shard of shards) seen.add(shard.strangers);
-  const seeBeside = (collection: Collection) =>
-    faults.attempt(`what lies beside the shards of ${collection.name}`, () =>
-      seeBesideShards(world.store, collection, seen.see),
-    );
-  await Promise.all(collections.map((collection) => limit(() => seeBeside(collection))));
-  faults.throwUnexpected();
-  return { collections, unreadable, shards, lastRun, faults: faults.list, strangers: seen.found };
+async function watched(
+  session: Session,
+  name: string | undefined,
+  { watch }: { watch?: number },
+): Promise<Outcome> {
+  if (watch === undefined) return status(session, name);
+  const { world } = await session.open();
+  for (;;) {
+    const outcome = await status(session, name);
+    if (session.interrupted.aborted) return outcome;
+    session.write(outcome);
+    for (let second = 0; second < watch && !session.interrupted.aborted; second++)
+      await world.clock.sleep(1_000);
+  }
 }
 
 async function status(session: Session, name: string | undefined): Promise<Outcome> {
   const { stage, world } = await session.open();
-  const { collections, unreadable, ...found } = await lookAround(session, world, name);
-  const { shards, lastRun, faults, strangers } = found;
-  if (collections.length + unreadable.length === 0) {
+  const state = await storeState(session, name);
+  const { collections, unreadable, shards, lastRun, strangers, deadLetters, views } = state;
+  const { advice, isDegraded, wrong } = judged(state);
+  const value = {
+    environment: stage,
+    lastRun,
+    shards,
+    unreadable: unreadable.map(unreadableOf),
+    strangers,
+    deadLetters,
+    views,
+    advice,
+  };
+  const exitCode = wrong.length === 0 && isDegraded ? exitCodes.failure : exitCodeOfFailures(wrong);
+  if (collections.length + unreadable.length === 0)
     return {
-      value: { environment: stage, lastRun, shards, unreadable: [], strangers, advice: [] },
+      value,
       text: "there are no collections",
-      next: [
-        ...adviceForStrangers(strangers),
-        "make one: silt collection create docs --dims 384 --metric cosine",
-      ],
+      next: [...advice, "make one: silt collection create docs --dims 384 --metric cosine"],
+      exitCode,
     };
-  }
   const nowMs = world.clock.nowMs();
-  const advice = [
-    ...unreadable.map(unreadableAdvice),
-    ...faults.map(({ part, message }) => `${part} cannot be read: ${message}`),
-    ...adviceForRun(lastRun, new Set(unreadable.map((one) => `collection ${one.name}`))),
-    ...shards.flatMap(adviceFor),
-    ...adviceForStrangers(strangers),
-  ];
-  const wrong = [
-    ...unreadable.map(({ error }) => error),
-    ...faults,
-    ...shards.flatMap((shard) => shard.faults),
-  ];
   return {
-    value: {
-      environment: stage,
-      lastRun,
-      shards,
-      unreadable: unreadable.map(unreadableOf),
-      strangers,
-      advice,
-    },
+    value,
     text: [
-      `${stage}, ${moment(new Date(nowMs).toISOString())}; compactor: ${runText(lastRun, nowMs)}`,
+      `${stage}, ${moment(new Date(nowMs).toISOString())}; compactor: ${runText(lastRun, nowMs)}; dead letters: ${deadLetters ?? unknown}`,
       "",
       table(head, [
         ...shards.map((shard) => rowOf(shard, nowMs)),
@@ -110,7 +88,7 @@ async function status(session: Session, name: string | undefined): Promise<Outco
       ...(advice.length === 0 ? [`in order, as far as this looks: ${checked}`] : []),
     ].join("\n"),
     next: advice,
-    exitCode: exitCodeOfFailures(wrong),
+    exitCode,
   };
 }
 

@@ -188,7 +188,10 @@ test("every kind of failure has its exit code", async () => {
     out: expect.stringContaining(`is damaged: ${file} has`),
   });
   await deployed.replace(file!, bytes);
-  expect((await silt(["status"])).code).toBe(0);
+  expect(await silt(["status"])).toMatchObject({
+    code: 1,
+    out: expect.stringContaining("unreadable deltas were put aside"),
+  });
   await store.delete([pointerKey({ collection: "docs", shard: 0 })]);
   expect(await silt(["status"])).toMatchObject({
     code: 6,

@@ -59,6 +59,9 @@ export class MemoryCli {
         world: this.world,
         deleted: this.deleted,
         deadLetters: this.deadLetters,
+        configurations: async (name) => [{ name, state: "Active", variables: {}, logGroup: "" }],
+        alarms: async () => null,
+        logs: { tail: () => ({ next: async () => [] }) },
         bucketFiles: this.bucketFiles,
         call: (role, event) => this.#call(role, event),
       }),
@@ -119,6 +122,7 @@ export class MemoryCli {
       case "stats":
         return this.#reader.stats(call);
       case "health":
+        return this.#reader.health(call);
       case "ping":
         return {};
       default:

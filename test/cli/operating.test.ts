@@ -8,7 +8,7 @@ import { OperatorPolicy } from "../../lib/constructs/operator-policy.ts";
 import { connect } from "../../scripts/cli/deployment.ts";
 import { runCommandLine } from "../../scripts/cli/program.ts";
 import { accessKeyOfRole } from "../../scripts/local/iam/rules.ts";
-import { Deployed, dims, vectorOf } from "../e2e/deployed.ts";
+import { Deployed, dims, eventually, vectorOf } from "../e2e/deployed.ts";
 
 jest.setTimeout(120_000);
 const deployed = new Deployed();
@@ -31,18 +31,28 @@ afterAll(async () => {
   deployed.remove();
 });
 
-/** One call of the command line by somebody who has that role. */
-async function siltAs(role: string, args: readonly string[], interrupted = new AbortController().signal) {
+/** One call of the command line by somebody who has that role; `seen` gets what it prints, at once. */
+async function siltAs(
+  role: string,
+  args: readonly string[],
+  interrupted = new AbortController().signal,
+  seen: (text: string) => void = () => {},
+) {
   const said = { out: "", err: "" };
   const owner = process.env.AWS_ACCESS_KEY_ID;
   const code = await runCommandLine(args, {
-    connect: async (stage) => {
-      const deployment = await connect(stage);
+    connect: async (store) => {
+      const deployment = await connect(store);
       process.env.AWS_ACCESS_KEY_ID = accessKeyOfRole(`role/${role}`);
       return deployment;
     },
     stdin: (async function* () {})(),
-    stdout: { write: (text) => (said.out += text) },
+    stdout: {
+      write: (text) => {
+        said.out += text;
+        seen(text);
+      },
+    },
     stderr: { write: (text) => (said.err += text) },
     interrupted,
   });
@@ -200,4 +210,138 @@ test("optimize merges what upkeep would leave, and shows the index before and af
     out: expect.stringContaining("there was nothing to merge"),
   });
   expect(await silt("optimize", "nowhere")).toMatchObject({ code: 3 });
+});
+
+test("logs are those of the functions, from a time on, and go on with --follow until Ctrl-C", async () => {
+  const since = new Date().toISOString();
+  await answer("compact", "docs");
+  const said = await silt("logs", "compactor", "--since", since);
+  expect(said.code).toBe(0);
+  expect(said.out).toMatch(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ compactor .*"message":"run"/m);
+  const machine = (await silt("logs", "--since", since, "--json")).out.trim().split("\n");
+  expect(machine.map((line) => JSON.parse(line).function)).toContain("compactor");
+  expect((await silt("logs", "producer", "--since", since)).out).not.toContain("compactor");
+  expect(await silt("logs", "nobody")).toMatchObject({ code: 2 });
+
+  const ctrlC = new AbortController();
+  let seen = "";
+  const following = siltAs(
+    roles.operator,
+    ["logs", "compactor", "--follow", "--since", since],
+    ctrlC.signal,
+    (text) => {
+      seen += text;
+    },
+  );
+  await eventually(async () => (seen.includes('"message":"run"') ? true : undefined));
+  const before = seen.length;
+  await deployed.answer("compactor", { source: "manual", collection: "docs" });
+  await eventually(async () => (seen.slice(before).includes('"message":"run"') ? true : undefined));
+  ctrlC.abort();
+  expect(await following).toMatchObject({ code: 0 });
+});
+
+test("metrics are the state as numbers, for people, machines and Prometheus", async () => {
+  const { metrics } = await answer("metrics", "docs");
+  expect(metrics.map(({ name }: { name: string }) => name)).toContain("siltstone_backlog_deltas");
+  const { out } = await silt("metrics", "--prometheus");
+  expect(out).toMatch(
+    /^# HELP siltstone_rows .*\n# TYPE siltstone_rows gauge\nsiltstone_rows\{store="local",collection="docs",shard="0"\} \d+$/m,
+  );
+  expect(out).toMatch(/^siltstone_dead_letters\{store="local"\} 0$/m);
+});
+
+describe("status and doctor", () => {
+  // biome-ignore lint/suspicious/noExplicitAny: answers are JSON, and matched by the tests
+  const doctor = async (): Promise<{ code: number; found: any }> => {
+    const { code, out } = await silt("doctor", "--json");
+    return { code, found: JSON.parse(out) };
+  };
+
+  test("say that nothing is wrong, and what they looked at", async () => {
+    expect(await silt("status")).toMatchObject({ code: 0, out: expect.stringContaining("dead letters: 0") });
+    const { code, found } = await doctor();
+    expect(found.findings.filter(({ result }: { result: string }) => result === "wrong")).toEqual([]);
+    expect(code).toBe(0);
+    const looked = found.findings.map(({ check }: { check: string }) => check);
+    expect(looked).toEqual([
+      "functions",
+      "permissions",
+      "schedules",
+      "state",
+      "query",
+      "newest files",
+      "alarms",
+    ]);
+    expect((await silt("doctor")).out).toContain("nothing is wrong, as far as this looks");
+  });
+
+  test("dead letters degrade: exit 1, and what to do", async () => {
+    await deployed.send("nonsense");
+    await answer("compact");
+    expect(await silt("status")).toMatchObject({
+      code: 1,
+      out: expect.stringContaining("→ 1 message in the dead-letter queue: silt dlq list"),
+    });
+    expect(await doctor()).toMatchObject({ code: 1, found: { ok: false } });
+    await silt("dlq", "purge", "--confirm", "local");
+    expect(await silt("status")).toMatchObject({ code: 0 });
+  });
+
+  test("a damaged file is found by its content, and queries that an older version answers by the views", async () => {
+    await put(record(30));
+    await answer("compact", "docs");
+    const { manifest } = await answer("snapshot", "inspect", "docs");
+    const newest = manifest.segments
+      .map(({ id }: { id: string }) => id)
+      .sort()
+      .at(-1);
+    const [key] = (await deployed.keys(`docs/0/segments/${newest}/`)).filter((one) =>
+      one.endsWith("vectors.f32"),
+    );
+    const found = await deployed.world.store.get(key!);
+    const bytes = found.kind === "found" ? found.body : Buffer.alloc(0);
+    await deployed.replace(key!, Buffer.alloc(bytes.length, 1));
+    // Its size is right: status cannot see it before a query has.
+    await deployed.killProcesses("query");
+    await deployed.answer("query", { collection: "docs", vector: vectorOf(1), topK: 1 });
+    const degraded = await silt("status");
+    expect(degraded).toMatchObject({
+      code: 1,
+      out: expect.stringContaining("queries are answered from an older version"),
+    });
+    const { code, found: findings } = await doctor();
+    expect(code).toBe(6);
+    const wrong = findings.findings.filter(({ result }: { result: string }) => result === "wrong");
+    expect(wrong.map(({ check }: { check: string }) => check)).toEqual(
+      expect.arrayContaining(["state", "query", "newest files"]),
+    );
+    for (const { advice } of wrong) expect(advice.length).toBeGreaterThan(0);
+    await deployed.replace(key!, bytes);
+    await deployed.killProcesses("query");
+    expect((await doctor()).code).toBe(0);
+  });
+
+  test("a stranger's doctor names the rights that are missing", async () => {
+    const { code, out } = await siltAs(roles.stranger, ["doctor"]);
+    expect(code).toBe(7);
+    for (const right of [
+      "s3:ListBucket",
+      "dynamodb:GetItem",
+      "sqs:GetQueueAttributes",
+      "lambda:InvokeFunction",
+    ])
+      expect(out).toContain(right);
+    expect(out).toContain("→ give these credentials the operator policy");
+  });
+
+  test("status --watch looks again until Ctrl-C", async () => {
+    const ctrlC = new AbortController();
+    let looks = 0;
+    const watching = siltAs(roles.operator, ["status", "--watch", "1", "--json"], ctrlC.signal, (text) => {
+      if (text.startsWith("{") && ++looks === 2) ctrlC.abort();
+    });
+    expect(await watching).toMatchObject({ code: 0 });
+    expect(looks).toBeGreaterThanOrEqual(2);
+  });
 });
