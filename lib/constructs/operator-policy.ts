@@ -9,6 +9,7 @@
 import { Stack } from "aws-cdk-lib";
 import { ManagedPolicy, type PolicyStatement } from "aws-cdk-lib/aws-iam";
 import type { Construct } from "constructs";
+import { allowKey } from "./encryption.ts";
 import { allowing } from "./handler-function.ts";
 import type { VectorStore } from "./vector-store.ts";
 
@@ -22,6 +23,11 @@ export class OperatorPolicy extends ManagedPolicy {
       description: `Operates the Siltstone store ${store.node.path} by its command line`,
       statements: statementsFor(store),
     });
+    const { bucketKey, encryptionKey } = store.storage;
+    allowKey(this, bucketKey, "writeObjects");
+    allowKey(this, encryptionKey, "receiveMessages");
+    allowKey(this, encryptionKey, "sendMessages");
+    allowKey(this, encryptionKey, "useTable");
   }
 }
 

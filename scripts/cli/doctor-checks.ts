@@ -2,9 +2,9 @@
 import { type Refusal, refusalOf } from "../../lib/aws/failure.ts";
 import { functionNames } from "../../lib/contract/functions.ts";
 import { env } from "../../lib/contract/names.ts";
+import { settings } from "../../lib/contract/settings.ts";
 import type { Collection } from "../../lib/core/model/collection.ts";
 import { type ErrorKind, isKind, SiltstoneError } from "../../lib/core/model/errors.ts";
-import { sweepMs } from "../../lib/core/policy/time-bounds.ts";
 import { runNote } from "../../lib/engine/compact/run-summary.ts";
 import { verifyNewestSegment } from "../../lib/engine/operate/verify-newest.ts";
 import type { Session } from "./session.ts";
@@ -64,8 +64,8 @@ function failed(error: SiltstoneError): Omit<Finding, "check"> {
   };
 }
 
-/** Scheduled runs are a minute apart by default; twice the longest a delta may wait means that none runs. */
-const runAgeMaxMs = sweepMs + 5 * 60_000;
+/** Twice the longest interval that a store may be deployed with. What waits is found to be late long before. */
+const runAgeMaxMs = 2 * settings["compaction.intervalMinutes"].max * 60_000;
 
 export const checks: readonly Check[] = [
   check("functions", async (session) => {
