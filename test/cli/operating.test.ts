@@ -2,9 +2,14 @@
  * What an engineer on call runs, over the local stack, whose IAM judges every call of it: under the operator policy, and no
  * other right.
  */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { Stack } from "aws-cdk-lib";
 import { AccountRootPrincipal, Role } from "aws-cdk-lib/aws-iam";
 import { OperatorPolicy } from "../../lib/constructs/operator-policy.ts";
+import { deltaKey } from "../../lib/core/format/keys.ts";
+import { mergeLease } from "../../lib/engine/shard/lease.ts";
 import { connect } from "../../scripts/cli/deployment.ts";
 import { runCommandLine } from "../../scripts/cli/program.ts";
 import { accessKeyOfRole } from "../../scripts/local/iam/rules.ts";
@@ -80,6 +85,56 @@ test("an operator makes a collection and compacts it; a stranger is refused, and
     code: 7,
     err: expect.stringContaining("s3:ListBucket"),
   });
+});
+
+test("every other command has the rights that it needs", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "siltstone-operating-"));
+  const records = join(folder, "records.jsonl");
+  writeFileSync(
+    records,
+    [1, 2, 3].map((n) => JSON.stringify({ id: `i${n}`, vector: vectorOf(n) })).join("\n"),
+  );
+  await answer("collection", "create", "other", "--dims", String(dims));
+  expect(await answer("import", "other", "--records", records)).toMatchObject({ written: 3 });
+  await answer("compact", "other");
+  expect(await answer("count", "other", "--consistency", "strong")).toMatchObject({ count: 3 });
+  expect(await answer("delete", "other", "i3")).toMatchObject({ deleted: 1 });
+  await answer("compact", "other");
+  expect(await answer("get", "other", "i1")).toMatchObject({ records: [{ id: "i1" }] });
+  expect(await answer("query", "other", "--id", "i1")).toMatchObject({ snapshotVersion: expect.any(Number) });
+  expect((await silt("erase", "other", "i2")).code).toBe(5);
+  expect(await answer("snapshot", "pin", "other", "1")).toMatchObject({ pin: { version: 1 } });
+  expect(await answer("snapshot", "unpin", "other", "v1")).toMatchObject({ unpinned: "v1" });
+  expect(await answer("snapshot", "diff", "other", "1", "2")).toMatchObject({ from: 1, to: 2 });
+  expect(await answer("snapshot", "rollback", "other", "1")).toMatchObject({ moved: true });
+  expect(await answer("snapshot", "repair", "other")).toMatchObject({ repairs: [{ outcome: "intact" }] });
+  const ref = { collection: "other", shard: 0 };
+  await deployed.replace(deltaKey(ref, deployed.world.clock.ulid() as never), Buffer.from("no arrow"));
+  await answer("compact", "other");
+  const { deltas } = await answer("quarantine", "list", "other");
+  expect(await answer("quarantine", "show", "other", deltas[0].delta)).toMatchObject({ content: null });
+  expect(await answer("quarantine", "retry", "other", "--all")).toMatchObject({ retried: [{}] });
+  const held = { owner: "dead", leaseMs: 60_000, nowMs: Date.now() };
+  await deployed.world.leases.acquire(mergeLease("other/0"), held);
+  expect(await answer("lease", "release", "other", "--kind", "merge", "--confirm", "other")).toMatchObject({
+    released: true,
+  });
+  expect(await answer("lease", "show", "other")).toMatchObject({ failed: [] });
+  expect(await answer("gc", "other")).toMatchObject({ failed: [] });
+  // What is no delta stays where it is; the others come back.
+  const again = ["restore", "other", "--since", "2020-01-01T00:00Z", "--confirm", "other", "--json"];
+  const restored = await silt(...again);
+  expect(restored.code).toBe(6);
+  expect(JSON.parse(restored.out)).toMatchObject({ restored: [{}, {}, {}], failed: [{}] });
+  expect(await answer("verify", "other")).toMatchObject({ failed: [] });
+  expect(await answer("collection", "describe", "other")).toMatchObject({ collection: { name: "other" } });
+  expect(await answer("collection", "list")).toMatchObject({ unreadable: [] });
+  // What the messages name is there still: after the deletion they would make no sense.
+  await answer("compact");
+  expect(await answer("collection", "delete", "other", "--confirm", "other")).toMatchObject({
+    deleted: "other",
+  });
+  rmSync(folder, { recursive: true });
 });
 
 describe("dead letters", () => {
