@@ -81,7 +81,7 @@ export function arraysOf(db: DatabaseSync, sql: string): StatementSync {
   return statement;
 }
 
-/** The DDL. Every file of this format has it to the letter (lib/segment/check-records.ts): who changes it makes another format. */
+/** The DDL. Every file of this format has it to the letter (lib/segment/check-records.ts): to change it is to make another format. */
 export function schemaOf(fields: Collection["fields"]): string {
   const { columns, statements } = fieldColumns(fields);
   return `CREATE TABLE rows(label INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, version INTEGER NOT NULL,

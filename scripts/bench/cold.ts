@@ -136,7 +136,7 @@ function packed({ dims, rows, base, queries }: Dataset): Vectors {
   return { dims, rows, base: all, queries };
 }
 
-/** As large as a merge lets segments become. */
+/** Segments as large as a merge lets them become. */
 function segmentsOf({ rows, dims }: Size) {
   const largest = segmentRowsMax(dims);
   return Array.from({ length: Math.ceil(rows / largest) }, (_, i) => ({
@@ -146,7 +146,7 @@ function segmentsOf({ rows, dims }: Size) {
   }));
 }
 
-/** Of a reader whose graphs never arrive. */
+/** The recall of a reader whose graphs never arrive. */
 async function coldRecall({ world, collection }: Store, vectors: Vectors): Promise<number> {
   const without = effects(world, ({ key }) => {
     if (key.endsWith("index.hnsw")) throw new SiltstoneError("unavailable", `${key} never arrives`);

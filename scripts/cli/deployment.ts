@@ -24,7 +24,7 @@ import { LocalFunctionLogs } from "./local-logs.ts";
 import type { StoreChoice } from "./store-choice.ts";
 
 export interface Deployment {
-  /** Of a deployed store, `local`, or what `--stack` was given. */
+  /** The stage of a deployed store, `local`, or what `--stack` was given. */
   readonly stage: string;
   readonly world: World;
   /** What was deleted from its bucket. */

@@ -499,7 +499,7 @@ export const mutants: readonly Mutant[] = [
     test: "test/engine/read/behind.test.ts",
   },
   {
-    name: "what a refresh behind an answer met is told to nobody",
+    name: "what a refresh behind an answer met is not reported",
     file: "lib/engine/read/shard-reader.ts",
     edits: [{ search: "        this.#isRefused = true;\n", replace: "" }],
     test: "test/engine/read/behind.test.ts",

@@ -47,7 +47,7 @@ function isTurn({ id }: Collection, { shard }: Manifest, nowMs: number): boolean
   return Math.floor(nowMs / windowMs) % windowsOfDay === shardOf(`${id}/${shard}`, windowsOfDay);
 }
 
-/** From `after`, or the very beginning, up to the watermark. */
+/** Deltas from `after`, or the very beginning, up to the watermark. */
 async function listLateDeltas(
   world: World,
   ref: ShardRef,

@@ -14,7 +14,7 @@ import type { ShardReport } from "./shard-reports.ts";
 
 /** Shards of one answer, at some 300 bytes each; those where something happened come first. */
 const shardsShownMax = 5_000;
-/** Of faults beside shards: a damaged bucket may have one for each collection. */
+/** Faults beside shards that a summary shows: a damaged bucket may have one for each collection. */
 const faultsShownMax = 100;
 const faultCharsMax = 1_000;
 const strangersShownMax = 20;
@@ -28,7 +28,7 @@ export interface ShardSummary extends ShardRef {
   /** Version after the run; null when it was not read. */
   readonly version: number | null;
   readonly milliseconds: number;
-  /** Of its version, where the run ingested. */
+  /** Segments of its version, where the run ingested. */
   readonly segments?: number;
   readonly deltas: number;
   readonly rows: number;

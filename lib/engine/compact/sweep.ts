@@ -115,7 +115,7 @@ export class Sweep {
       if (read !== null) return read.etag;
       return isRecent(world, known!.atMs, surveyMs) ? null : known!.etag;
     } catch (error) {
-      // Of a collection that is being created.
+      // The collection is being created: its shards' pointers are still to come.
       const isToCome =
         isKind(error, "unavailable") && (await readHeadIfPlaced(world.store, collection, shard)) === null;
       if (isToCome) return null;

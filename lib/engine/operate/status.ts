@@ -62,7 +62,7 @@ export interface ShardStatus extends ShardRef {
   /** Objects below the shard that are not ours; of those below deltas/ the ones after the watermark. */
   readonly strangers: StrangersFound;
 }
-/** Of a shard's status. `files`: those of the newest version. */
+/** A part of a shard's status. `files`: those of the newest version. */
 export type StatusPart = "snapshot" | "files" | "backlog" | "objects" | "leases" | "last run";
 
 export async function shardStatus(world: World, collection: Collection, shard: number): Promise<ShardStatus> {

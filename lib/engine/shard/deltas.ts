@@ -120,7 +120,7 @@ async function readDelta(
   delta: DeltaId,
 ): Promise<ReadDelta> {
   const key = deltaKey(shard, delta);
-  // Ids and values are for who reads the collection, and not for a log: they are the problems'.
+  // Ids and values are for readers of the collection, and not for a log: they are the problems'.
   const unreadable = (reason: string, problems: readonly Problem[] = []): ReadDelta => ({
     kind: "unreadable",
     delta,
