@@ -8,6 +8,7 @@ import { type ShardRef, shardName } from "../../core/format/keys.ts";
 import { SiltstoneError } from "../../core/model/errors.ts";
 import type { Fault } from "../faults.ts";
 import type { LeaseTable } from "../ports.ts";
+import { shardRunNote } from "../shard/lease.ts";
 import type { StrangersFound } from "../shard/strangers.ts";
 import type { CompactReport } from "./compact.ts";
 import type { ShardReport } from "./shard-reports.ts";
@@ -158,9 +159,8 @@ export function failureOf({ shards, failed, faults, faultsOmitted }: RunSummary)
   );
 }
 
-/** Note of the last run as a whole, and of a shard's last run that found something to do. */
+/** The note of the last run as a whole. */
 export const runNote = "run";
-export const shardRunNote = (shard: ShardRef): string => `run/${shardName(shard)}`;
 
 /** A note is for people: the caller logs it when this throws, and goes on. */
 export async function noteRun(leases: LeaseTable, summary: RunSummary): Promise<void> {
