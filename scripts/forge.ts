@@ -17,7 +17,7 @@ const { values } = parseArgs({
   },
 });
 
-/** Seeds that one child process tries. */
+/** Of one child process. */
 const seedsTogether = 200;
 const metrics = ["cosine", "l2", "ip"] as const;
 const started = performance.now();

@@ -10,7 +10,7 @@ export interface S3Bounds extends RequestBounds {
   readonly sockets?: number;
 }
 
-/** The part of a client's configuration that says how long it waits, and how often it tries. */
+/** Of a client's configuration. */
 export const patience = (
   { connectMs, answerMs, silenceMs, attempts }: RequestBounds,
   maxSockets: number,

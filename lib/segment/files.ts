@@ -144,7 +144,7 @@ export interface Measured {
   readonly slots: number;
   readonly minVersion: number;
   readonly maxVersion: number;
-  /** The digest of each label's row, digestBytes each. */
+  /** Of each label's row, digestBytes each. */
   readonly digests: Buffer;
 }
 

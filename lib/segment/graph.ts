@@ -23,9 +23,9 @@ export interface NearLabel {
 
 /** What a search is asked beside the query. */
 export interface Asked {
-  /** The most hits that are returned. */
+  /** At most so many hits. */
   readonly k: number;
-  /** The rank of each label: the lower comes first at equal distances. Null: the labels themselves are the ranks. */
+  /** By label: of equal distances the lower is first. Null for the labels themselves. */
   readonly ranks: Uint32Array | null;
 }
 export interface AskedGraph extends Asked {
@@ -171,7 +171,7 @@ export function nearestCentroids(
   return nearest;
 }
 
-/** The message of C++'s exception. */
+/** As C++ says it. */
 const outOfMemory = "std::bad_alloc";
 
 const outputs = (k: number) => ({ labels: new Uint32Array(k), distances: new Float32Array(k) });

@@ -20,7 +20,7 @@ interface Size {
 }
 
 const topK = 10;
-/** Threads, as many as a merge uses. */
+/** As many as a merge uses. */
 const processors = availableParallelism();
 const parts = {
   bare: "bare build, hnswlib-node, one thread",

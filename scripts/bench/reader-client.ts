@@ -33,7 +33,7 @@ export interface ServedStore {
 export interface AskedProcess<Question, Answer> {
   ask(question: Question): Promise<Answer>;
   stop(): Promise<void>;
-  /** Ends the process at once, whatever it is doing. */
+  /** At once, whatever it is doing. */
   kill(): Promise<void>;
 }
 export type ReaderProcess = AskedProcess<Question, Answer>;

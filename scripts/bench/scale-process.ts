@@ -26,7 +26,7 @@ export interface CompactAnswer {
 }
 export interface MemoryAnswer {
   readonly residentBytes: number;
-  /** Size of the open segments' files. */
+  /** Of the open segments' files. */
   readonly indexBytes: number;
 }
 

@@ -6,6 +6,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { App, Stack } from "aws-cdk-lib";
 import { Architecture } from "aws-cdk-lib/aws-lambda";
+import { Bucket } from "aws-cdk-lib/aws-s3";
 import { VectorStore } from "../../lib/constructs/vector-store.ts";
 import { stackName, stageKindOf } from "../../lib/contract/names.ts";
 import { type Architecture as BundleArchitecture, bundleFolder, bundleLambdas } from "./bundle.ts";
@@ -60,7 +61,7 @@ export async function synthesize(
   return { stackName: stackName(stage), template, codeFolders };
 }
 
-/** The feature flags that `cdk synth` reads. */
+/** As `cdk synth` reads them. */
 function featureFlags(): Readonly<Record<string, unknown>> {
   const { context } = JSON.parse(readFileSync(join(root, "cdk.json"), "utf8")) as { context: object };
   return { ...context };
@@ -68,7 +69,7 @@ function featureFlags(): Readonly<Record<string, unknown>> {
 
 /** Adds the stack that the app's context describes, with its handlers bundled for the architecture. */
 export async function addStack(app: App, architecture: BundleArchitecture): Promise<VectorStore> {
-  const { stage, parts } = contextOf(app);
+  const { stage, bucket, parts } = contextOf(app);
   const handlersFolder = bundleFolder(architecture);
   await bundleLambdas({ architecture, outDir: handlersFolder });
   const stack = new Stack(app, stackName(stage), {
@@ -81,5 +82,9 @@ export async function addStack(app: App, architecture: BundleArchitecture): Prom
     architecture: isArm ? Architecture.ARM_64 : Architecture.X86_64,
     handlersFolder,
     ...parts,
+    storage: {
+      ...parts.storage,
+      ...(bucket === null ? {} : { bucket: Bucket.fromBucketName(stack, "KeptBucket", bucket) }),
+    },
   });
 }

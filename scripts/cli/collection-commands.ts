@@ -197,7 +197,7 @@ async function list(session: Session): Promise<Outcome> {
   };
 }
 
-/** The JSON of a collection that cannot be read. */
+/** As JSON. */
 export const unreadableOf = ({ name, error: { kind, message } }: UnreadableCollection): object => ({
   name,
   kind,

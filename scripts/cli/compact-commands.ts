@@ -56,7 +56,7 @@ async function compact(
 }
 
 interface Ran {
-  /** The summary of the last run. */
+  /** Of the last run. */
   readonly summary: RunSummary;
   readonly runs: number;
   readonly done: readonly Done[];

@@ -51,7 +51,7 @@ export interface LocalStack {
   readonly endpoints: Endpoints;
   readonly region: string;
   readonly outputs: Readonly<Record<string, string>>;
-  /** URLs by function name. */
+  /** By function name. */
   readonly functionUrls: Readonly<Record<string, string>>;
   readonly functions: readonly string[];
   readonly buckets: readonly string[];

@@ -64,6 +64,7 @@ test.each([
   [{ "query.group": "2" }, `-c query.group: no such key; known are ${ownKeys.join(", ")}`],
   [{ "query.groups": "two" }, '-c query.groups=… is a number, got "two"'],
   [{ "query.groups": "99" }, "query.groups: must be an integer from 1 to 48, got 99"],
+  [{ "storage.bucket": "" }, '-c storage.bucket=… is a bucket\'s name, got ""'],
   [{ architecture: "mips" }, '-c architecture=… is one of x64, arm64, got "mips"'],
 ])("%p is a clear error", (context, message) => {
   const { status, stderr } = runApp(context);

@@ -39,23 +39,28 @@ const anyPorts = { s3: 0, sqs: 0, dynamodb: 0, lambda: 0, functionUrl: 0 };
 
 export class Deployed {
   readonly #folder = mkdtempSync(join(tmpdir(), "siltstone-e2e-"));
-  readonly #syntheses = new Map<number, Synthesis>();
+  readonly #syntheses = new Map<string, Synthesis>();
   #synthesis: Synthesis | null = null;
   #lambda: LambdaClient | null = null;
   #sqs: SQSClient | null = null;
   stack!: LocalStack;
   world!: AwsWorld;
 
-  /** Starts it, or starts it again over the same state. `scheduleEveryMs`: null without schedules. `add`: more of the stack. */
+  /** Starts it, or starts it again over the same state. `scheduleEveryMs`: null without schedules. `add`: more of the stack. `bucket`: one that is there. */
   async start(
     scheduleEveryMs: number | null,
-    { queryGroups = 1, add }: { queryGroups?: number; add?: (store: VectorStore) => void } = {},
+    options: { queryGroups?: number; bucket?: string; add?: (store: VectorStore) => void } = {},
   ): Promise<void> {
-    const context = { "query.groups": String(queryGroups) };
+    const { queryGroups = 1, bucket, add } = options;
+    const context = {
+      "query.groups": String(queryGroups),
+      ...(bucket === undefined ? {} : { "storage.bucket": bucket }),
+    };
+    const kind = Object.values(context).join("-");
     const synthesis =
-      this.#syntheses.get(queryGroups) ??
-      (await synthesize("dev", join(this.#folder, `cdk.out-${queryGroups}`), context, add));
-    this.#syntheses.set(queryGroups, synthesis);
+      this.#syntheses.get(kind) ??
+      (await synthesize("dev", join(this.#folder, `cdk.out-${kind}`), context, add));
+    this.#syntheses.set(kind, synthesis);
     this.#synthesis = synthesis;
     this.stack = await startLocalStack({
       ...synthesis,

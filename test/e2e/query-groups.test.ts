@@ -6,7 +6,9 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createCollection } from "../../lib/engine/catalog/collections.ts";
+import { type PartName, partNames, Runbook } from "../../scripts/drill/runbook.ts";
 import { planted, plantedCalls } from "../hostile/planted.ts";
+import { Operator } from "../runbook/operator.ts";
 import { Deployed, dims, json, type Reply, vectorOf } from "./deployed.ts";
 
 jest.setTimeout(120_000);
@@ -28,6 +30,11 @@ const questions: Record<string, object> = {
 const deployed = new Deployed();
 const broken = mkdtempSync(join(tmpdir(), "siltstone-broken-"));
 const ask = (event: object): Promise<Reply["value"]> => deployed.answer("query", { collection, ...event });
+const operator = new Operator(() => deployed.stack);
+const breakGroup = () =>
+  operator.replace(deployed.stack.functions.find((name) => name.includes("QueryGroup1"))!, {
+    codeFolder: broken,
+  });
 const single: Record<string, Reply["value"]> = {};
 
 beforeAll(async () => {
@@ -115,10 +122,7 @@ describe.each([
 
   beforeAll(async () => {
     writeFileSync(join(broken, "handler.js"), `exports.handler = ${code};\n`);
-    const { lambda } = deployed.stack;
-    const group = lambda.function(deployed.stack.functions.find((name) => name.includes("QueryGroup1"))!);
-    await group.stop();
-    lambda.addFunction({ ...group.definition, codeFolder: broken });
+    await breakGroup();
   });
 
   test("the call fails, and says which shards are missing and why", async () => {
@@ -142,4 +146,21 @@ describe.each([
     expect(count).toBeLessThan(rows);
     expect(deployed.log("query")).toMatch(new RegExp(`"${"PartialAnswers"}":1[,}]`));
   });
+});
+
+test("the runbook's section shows which group fails, and mends it", async () => {
+  process.env.SILTSTONE_STATE_DIR = deployed.stateDir;
+  writeFileSync(join(broken, "handler.js"), "throw new Error('a bad deploy');\n");
+  await breakGroup();
+  const title = "A query group fails";
+  const runbook = new Runbook(operator.execute);
+  const [, , look, mend, mended] = partNames;
+  const walk = (part: PartName) =>
+    runbook.run(title, part, { NAME: collection, STAGE: "dev", GROUPS: "2", MIB: "2048" });
+  expect(await walk(look)).toMatchObject([
+    { code: 5, err: expect.stringContaining("query group 1 (shards 1, 3)") },
+  ]);
+  expect(await walk(mend)).toMatchObject([{ code: 0 }]);
+  expect(await walk(mended)).toMatchObject([{ code: 0, err: "" }]);
+  expect(runbook.left.filter((line) => line.startsWith(title))).toEqual([]);
 });

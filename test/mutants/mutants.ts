@@ -294,16 +294,17 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "a refused delta is acknowledged",
     "lib/engine/shard/put-delta.ts",
-    "if (!(await putNew(world.store, key, body))) {",
-    `if (!(await putNew(world.store, key, body)) && key === "") {`,
+    `if (put.kind === "preconditionFailed") await proveOurs(world, key, body);`,
+    "void put;",
   ),
   {
     name: "a lost answer to a PUT is acknowledged",
     file: "lib/engine/shard/put-delta.ts",
     edits: [
       {
-        search: "await putNew(world.store, key, body)",
-        replace: "await putNew(world.store, key, body).catch(() => true)",
+        search: "const put = await world.store.put(key, body, { ifAbsent: true });",
+        replace:
+          'const put = await world.store.put(key, body, { ifAbsent: true }).catch(() => ({ kind: "written" as const }));',
       },
     ],
   },
@@ -498,7 +499,7 @@ export const mutants: readonly Mutant[] = [
     test: "test/engine/read/behind.test.ts",
   },
   {
-    name: "what a refresh behind an answer met is not reported",
+    name: "what a refresh behind an answer met is told to nobody",
     file: "lib/engine/read/shard-reader.ts",
     edits: [{ search: "        this.#isRefused = true;\n", replace: "" }],
     test: "test/engine/read/behind.test.ts",
@@ -1039,8 +1040,8 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "the first page of a LIST is taken for all",
     "lib/engine/shard/deltas.ts",
-    "      else yield { delta, bytes, modifiedMs };\n    }\n",
-    "      else yield { delta, bytes, modifiedMs };\n    }\n    return;\n",
+    "if (listed.length >= bounds.listedDeltas) break;",
+    "break;",
   ),
   {
     name: "a delta of another collection or embedding space is ingested",
@@ -1540,8 +1541,8 @@ export const mutants: readonly Mutant[] = [
     file: "lib/engine/operate/repair.ts",
     edits: [
       {
-        search: "if (!(await putNew(world.store, key, body)))",
-        replace: 'if ((await world.store.put(key, body)).kind !== "written")',
+        search: "const put = await world.store.put(key, body, { ifAbsent: true });\n  if",
+        replace: "const put = await world.store.put(key, body);\n  if",
       },
     ],
     test: "test/engine/catalog/collections.test.ts",

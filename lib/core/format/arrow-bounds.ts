@@ -25,11 +25,11 @@ const magicPaddedBytes = 8;
 const tailBytes = 4 + magic.length;
 const batchesMax = 1024;
 const metadataEntriesMax = 64;
-/** Largest footer, and largest metadata of a batch: ours have 1 KiB. */
+/** Of the footer, and of the metadata of each batch: ours have 1 KiB. */
 export const metadataBytesMax = 256 * 1024;
-/** Largest sum of all texts in footer and batches, each counted as often as it is named. */
+/** Of all texts in footer and batches, each as often as it is named. */
 const textBytesMax = 256 * 1024;
-/** Most bytes read of a text that is looked for by itself. */
+/** Of a text that is looked for by itself: what comes after is not. */
 const shortTextBytesMax = 64;
 /** The continuation mark 0xFFFFFFFF and the length, before each message. */
 const messagePrefixBytes = 8;
@@ -116,7 +116,7 @@ function countEntries(metadata: Pick<Schema, "customMetadata" | "customMetadataL
   return true;
 }
 
-/** Bytes of a text, which is not decoded for that. */
+/** Of a text as bytes, which is not decoded for that. */
 const lengthOf = (text: string | Uint8Array | null | undefined): number => text?.length ?? 0;
 
 /** Types without texts or lists of their own. */

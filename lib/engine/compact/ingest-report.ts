@@ -10,10 +10,10 @@ export interface IngestReport {
    * the oldest that is left needs more memory or disk than there is.
    */
   readonly outcome: "done" | "busy" | "fenced" | "outOfTime" | "overBudget";
-  /** What is missing, and what to do about it; present with `overBudget`. */
+  /** With `overBudget`: what is missing, and what to do about it. */
   readonly shortage?: string;
   readonly version: number;
-  /** Segments of that version. */
+  /** Of that version. */
   readonly segments: number;
   readonly deltas: number;
   readonly rows: number;

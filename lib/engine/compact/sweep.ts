@@ -12,7 +12,13 @@
  *   the same etag is surveyed again after `surveyMs`.
  */
 
-import { collectionPrefix, type ShardRef } from "../../core/format/keys.ts";
+import {
+  afterDelta,
+  collectionPrefix,
+  deltaOfKey,
+  deltaPrefix,
+  type ShardRef,
+} from "../../core/format/keys.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { isKind, isNewerFormat } from "../../core/model/errors.ts";
 import type { DeltaId } from "../../core/model/ids.ts";
@@ -20,9 +26,8 @@ import { surveyMs, sweepMs } from "../../core/policy/time-bounds.ts";
 import { Turns } from "../../core/policy/turns.ts";
 import { type Listing, listNames, readCollections } from "../catalog/collections.ts";
 import type { World } from "../ports.ts";
-import { walkDeltas } from "../shard/deltas.ts";
 import { type Head, readCollection, readHeadIfPlaced, readPointer } from "../shard/head.ts";
-import type { OnStranger } from "../shard/strangers.ts";
+import { type OnStranger, strangersOfList } from "../shard/strangers.ts";
 
 /** A remembered watermark is read anew after this long. */
 const watermarkMs = 60 * 60_000;
@@ -110,7 +115,7 @@ export class Sweep {
       if (read !== null) return read.etag;
       return isRecent(world, known!.atMs, surveyMs) ? null : known!.etag;
     } catch (error) {
-      // The collection is being created: its shards' pointers are still to come.
+      // Of a collection that is being created.
       const isToCome =
         isKind(error, "unavailable") && (await readHeadIfPlaced(world.store, collection, shard)) === null;
       if (isToCome) return null;
@@ -144,6 +149,12 @@ async function hasDeltas(
   watermark: DeltaId | null,
   onStranger: OnStranger,
 ): Promise<boolean> {
-  for await (const _ of walkDeltas(store, ref, watermark, onStranger)) return true;
+  const see = strangersOfList(deltaPrefix(ref), onStranger);
+  for await (const page of store.list(deltaPrefix(ref), { startAfter: afterDelta(ref, watermark) })) {
+    for (const { key } of page) {
+      if (deltaOfKey(ref, key) !== null) return true;
+      see(key);
+    }
+  }
   return false;
 }

@@ -68,7 +68,7 @@ export interface Erasure {
   readonly traces: readonly Trace[];
 }
 
-/** The ids are all of one shard. Throws `corrupt` where the shard's own history cannot be read, `unavailable` in an outage. */
+/** Of ids of one shard. Throws `corrupt` where the shard's own history cannot be read. */
 export async function findTraces(
   world: World,
   collection: Collection,

@@ -66,7 +66,7 @@ async function handle(
     );
 }
 
-/** The function of a name, partial ARN or ARN, with or without a qualifier of $LATEST. */
+/** By name, partial ARN or ARN, with or without a qualifier of $LATEST. */
 function findFunction(target: InvokeTarget, reference: string): FunctionPool {
   const name = /(?:^|:)function:([^:]+)/.exec(reference)?.[1] ?? reference.split(":")[0]!;
   const pool = target.find(name);

@@ -40,7 +40,7 @@ export interface S3ServerOptions {
   readonly port: number;
   readonly region: string;
   readonly faultInjection?: FaultInjection;
-  /** Which callers may do what. @default every caller may do everything */
+  /** Who may do what. @default everyone may everything */
   readonly access?: AccessRules;
 }
 export interface RunningS3 {
