@@ -42,8 +42,8 @@ export interface UrlReply {
 
 export interface HandlerOptions {
   readonly telemetry: Telemetry;
-  /** Counted for every failure that is not the caller's. */
-  readonly failureMetric: MetricName;
+  /** Counted for every failure that is not the caller's; null where nothing watches but Lambda's own metrics. */
+  readonly failureMetric: MetricName | null;
   /** Of a call over a URL, in bytes of JSON. @default Lambda's cap, 6 MiB */
   readonly bodyBytesMax?: number;
 }
@@ -119,7 +119,7 @@ function reportFailure(
 ): Failure {
   if (!(error instanceof SiltstoneError)) {
     telemetry.log("error", "internal error", { requestId, ...errorFacts(error) });
-    telemetry.emit(null, { [failureMetric]: 1 });
+    if (failureMetric !== null) telemetry.emit(null, { [failureMetric]: 1 });
     const message = `internal error; the log of request ${requestId} has the details`;
     return { kind: "internal", message, problems: [] };
   }
@@ -130,7 +130,7 @@ function reportFailure(
     telemetry.log("info", "refused", { requestId, kind, fields: fieldsOf(error), problems });
   } else {
     telemetry.log("error", kind, { requestId, ...errorFacts(error) });
-    telemetry.emit(null, { [failureMetric]: 1 });
+    if (failureMetric !== null) telemetry.emit(null, { [failureMetric]: 1 });
   }
   const { problems, omitted } = firstProblems(error.problems);
   return { kind, message, problems, ...(omitted > 0 ? { problemsOmitted: omitted } : {}) };

@@ -1,4 +1,5 @@
 /** What users' own CDK apps import as "siltstone/constructs". */
+export type { Collections } from "./collections.ts";
 export type { Compaction, CompactionOptions } from "./compaction.ts";
 export type { FunctionOptions } from "./handler-function.ts";
 export type { Ingestion, ProduceGrant, ProducerOptions } from "./ingestion.ts";

@@ -7,7 +7,7 @@
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { CfnOutput, Stack, Tags } from "aws-cdk-lib";
+import { CfnOutput, type CustomResource, Stack, Tags } from "aws-cdk-lib";
 import { Metric, type MetricOptions } from "aws-cdk-lib/aws-cloudwatch";
 import { type IGrantable, type IManagedPolicy, PermissionsBoundary } from "aws-cdk-lib/aws-iam";
 import { Architecture } from "aws-cdk-lib/aws-lambda";
@@ -15,7 +15,9 @@ import { Construct } from "constructs";
 import { type FunctionName, functions, storeOutputs } from "../contract/functions.ts";
 import { type MetricName, metricNamespace, metrics } from "../contract/metrics.ts";
 import { isStage, stageRule } from "../contract/names.ts";
+import type { CollectionOptions } from "../core/model/collection.ts";
 import { acknowledgeFindings } from "./acknowledged.ts";
+import { Collections } from "./collections.ts";
 import { Compaction, type CompactionOptions } from "./compaction.ts";
 import { allowLogs } from "./encryption.ts";
 import {
@@ -99,6 +101,7 @@ export class VectorStore extends Construct {
   readonly ingestion: Ingestion;
   readonly compaction: Compaction;
   readonly query: Query;
+  readonly collections: Collections;
   readonly monitoring: Monitoring;
 
   constructor(scope: Construct, id: string, props: VectorStoreProps = {}) {
@@ -127,6 +130,9 @@ export class VectorStore extends Construct {
     this.query = new Query(this, "Query", {
       ...{ storage, functions, environment: this.ingestion.environment },
       options: queryOptions,
+    });
+    this.collections = new Collections(this, "Collections", {
+      ...{ storage, functions, environment: this.ingestion.environment },
     });
     this.monitoring = new Monitoring(this, "Monitoring", this.watched(), props.monitoring ?? {});
     if (props.permissionsBoundary !== undefined)
@@ -166,6 +172,27 @@ export class VectorStore extends Construct {
   /** SILTSTONE_QUERY_FUNCTION, for who is no function of the app. */
   get queryEnvironment(): Readonly<Record<string, string>> {
     return this.query.environment;
+  }
+
+  /**
+   * Declares a collection, which is created when the stack is deployed, and never changed or deleted by it: one whose configuration
+   * differs from what is there fails the deployment.
+   */
+  addCollection(name: string, options: Omit<CollectionOptions, "name">): CustomResource {
+    return this.collections.add(name, options);
+  }
+
+  /**
+   * Lets a function, a role, a task create collections by invoking the collections function with a configuration. A function of the
+   * app gets its name (`collectionsEnvironment`).
+   */
+  grantCreateCollections(grantee: IGrantable): void {
+    this.collections.grantCreate(grantee);
+  }
+
+  /** SILTSTONE_COLLECTIONS_FUNCTION, for who is no function of the app. */
+  get collectionsEnvironment(): Readonly<Record<string, string>> {
+    return this.collections.environment;
   }
 
   /**
@@ -212,6 +239,8 @@ export class VectorStore extends Construct {
       [functions.producer.output]: this.ingestion.function.functionName,
       [functions.compactor.output]: this.compaction.function.functionName,
       [functions.query.output]: calleeName(this.query.callee),
+      [functions.collections.output]: this.collections.function.functionName,
+      [functions.collections.logOutput]: this.collections.function.logGroup.logGroupName,
       [functions.producer.logOutput]: this.ingestion.function.logGroup.logGroupName,
       [functions.compactor.logOutput]: this.compaction.function.logGroup.logGroupName,
       [functions.query.logOutput]: this.query.function.logGroup.logGroupName,

@@ -37,6 +37,13 @@ export const functions = {
     urlOutput: "QueryUrl",
     writes: false,
   },
+  collections: {
+    description: "Siltstone collections: creates collections, for the stack and by calls",
+    output: "CollectionsFunctionName",
+    logOutput: "CollectionsLogGroupName",
+    urlOutput: null,
+    writes: true,
+  },
 } as const satisfies Readonly<Record<string, FunctionRow>>;
 
 export type FunctionName = keyof typeof functions;

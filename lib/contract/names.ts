@@ -33,6 +33,8 @@ export const env = {
 export const callerEnv = {
   /** grantQuery: name of the query function to invoke. */
   queryFunction: "SILTSTONE_QUERY_FUNCTION",
+  /** grantCreateCollections: name of the collections function to invoke. */
+  collectionsFunction: "SILTSTONE_COLLECTIONS_FUNCTION",
 } as const;
 
 /** What a stage is called: dev, staging and prod, or any other name, as pr-123. `local` is the stack on the laptop. */

@@ -58,6 +58,7 @@ function pidsOf(stack: LocalStack): StackPids {
       producer: sandboxes("producer"),
       compactor: sandboxes("compactor"),
       query: [...sandboxes("query"), ...groups.flatMap(pidsOfFunction)],
+      collections: sandboxes("collections"),
     },
   };
 }

@@ -2,6 +2,8 @@
  * What a template asks for, as a plan: pure, no server is touched. Whatever cannot be run is an error that names the
  * resource.
  */
+
+import type { CustomResourceDefinition } from "./custom-resources.ts";
 import type { AccessRules } from "./iam/access.ts";
 import { accessRules, judgedTypes } from "./iam/rules.ts";
 import type { EventSourceDefinition } from "./lambda/event-sources.ts";
@@ -24,6 +26,7 @@ export interface StackPlan {
   readonly urls: readonly { functionName: string; auth: UrlAuth; url: string }[];
   readonly schedules: readonly ScheduleDefinition[];
   readonly eventSources: readonly EventSourceDefinition[];
+  readonly customResources: readonly CustomResourceDefinition[];
   readonly access: AccessRules;
   readonly outputs: Readonly<Record<string, string>>;
 }
@@ -93,6 +96,7 @@ export function planStack(options: StackPlanOptions): StackPlan {
     })),
     schedules: planSchedules(resources),
     eventSources: planEventSources(resources),
+    customResources: planCustomResources(options.template, resources),
     access: accessRules(
       judgedTypes.flatMap((type) => resources.of(type).map((found) => ({ ...found, type }))),
       accountId,
@@ -140,6 +144,17 @@ function planSchedules(resources: Resources): ScheduleDefinition[] {
     const roleArn = String(target.RoleArn);
     return [{ name: ref, expression, functionName, roleArn, input: String(target.Input ?? "{}") }];
   });
+}
+
+function planCustomResources(template: Template, resources: Resources): CustomResourceDefinition[] {
+  const types = new Set(Object.values(template.Resources).map(({ Type }) => Type));
+  return [...types]
+    .filter((type) => type.startsWith("Custom::"))
+    .flatMap((type) => resources.of(type).map((found) => ({ type, ...found })))
+    .map(({ type, logicalId, properties }) => {
+      const functionName = resources.refOf("AWS::Lambda::Function", properties.ServiceToken, logicalId);
+      return { type, logicalId, functionName, properties };
+    });
 }
 
 function planEventSources(resources: Resources): EventSourceDefinition[] {

@@ -12,6 +12,7 @@ import type { ChildProcess } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import type { Server } from "node:http";
 import { join } from "node:path";
+import { createCustomResources } from "./custom-resources.ts";
 import { createDynamoDbProxy, dynamoDbCommand } from "./dynamodb.ts";
 import { Guardian } from "./guardian.ts";
 import { AccessControl } from "./iam/access.ts";
@@ -139,6 +140,9 @@ async function startParts(
   started.push(() => lambda.stop());
   for (const held of urlPorts.values()) await held.release();
   await fillHost(lambda, plan, services.sqs);
+  await createCustomResources(plan.customResources, stackName, (name, event) =>
+    lambda.function(name).invoke(event),
+  );
   const state: LocalState = {
     pid: process.pid,
     childPids: Object.values(servers).flatMap(({ pid }) => pid ?? []),

@@ -1,5 +1,6 @@
 /** A deployment in memory: the functions' calls are checked as theirs are, and answered by the same engine. */
 import { PassThrough } from "node:stream";
+import { parseCollection } from "../../lambdas/collections/event.ts";
 import { checkCompactorEvent, compactorEvent } from "../../lambdas/compactor/event.ts";
 import { producerEvent } from "../../lambdas/producer/event.ts";
 import { parseQueryEvent } from "../../lambdas/query/event.ts";
@@ -9,6 +10,7 @@ import type { FunctionName } from "../../lib/contract/functions.ts";
 import { invalid, unreachable } from "../../lib/core/model/errors.ts";
 import { optimizeLimits } from "../../lib/core/policy/merge-plan.ts";
 import { embedQuery } from "../../lib/embedding/collection-embedder.ts";
+import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import { compact } from "../../lib/engine/compact/compact.ts";
 import { failureOf, noteRun, summarizeRun } from "../../lib/engine/compact/run-summary.ts";
 import { Reader } from "../../lib/engine/read/reader.ts";
@@ -90,7 +92,8 @@ export class MemoryCli {
     return JSON.parse(JSON.stringify(answer)) as unknown;
   }
 
-  async #write(role: "producer" | "compactor", event: object): Promise<object> {
+  async #write(role: Exclude<FunctionName, "query">, event: object): Promise<object> {
+    if (role === "collections") return createCollection(this.world, parseCollection(event));
     if (role === "producer") return produce(this.world, parseEvent(producerEvent, event));
     const call = parseEvent(compactorEvent, event);
     checkCompactorEvent(call);

@@ -52,7 +52,7 @@ test("query groups read the bucket; the query function before them invokes them 
       resources: ["QueryGroup0Function", "QueryGroup1Function", "QueryGroup2Function"],
     },
   ]);
-  grouped.resourceCountIs("AWS::IAM::Role", 7);
+  grouped.resourceCountIs("AWS::IAM::Role", 8);
   expect(JSON.stringify(grouped.findResources("AWS::IAM::Policy"))).not.toMatch(/"[a-z0-9]+:[A-Za-z]*\*"/);
 });
 
@@ -78,6 +78,18 @@ test("the compactor has what its protocol needs: it writes no configuration, and
   ]);
 });
 
+test("the collections function makes configurations and first pointers, and replaces none", () => {
+  const objects = [`${bucket}/*/collection.json`, `${bucket}/*/*/pointer.json`];
+  expect(statementsOf(template, "StoreCollectionsRole")).toEqual([
+    logs("Collections"),
+    { actions: ["s3:ListBucket"], resources: [bucket] },
+    { actions: ["s3:GetObject"], resources: objects },
+    { actions: ["s3:PutObject"], resources: objects },
+  ]);
+  const policies = JSON.stringify(template.findResources("AWS::IAM::Policy"));
+  expect(policies).toContain('"Condition":{"StringEquals":{"s3:if-none-match":"*"}}');
+});
+
 test("the scheduler invokes the compactor, for this account only", () => {
   expect(statementsOf(template, "StoreCompactionScheduleRole")).toEqual([
     { actions: ["lambda:InvokeFunction"], resources: ["CompactionCompactorFunction"] },
@@ -89,8 +101,8 @@ test("the scheduler invokes the compactor, for this account only", () => {
 });
 
 test("there is no other role, no managed policy and no wildcard action", () => {
-  template.resourceCountIs("AWS::IAM::Role", 4);
-  template.resourceCountIs("AWS::IAM::Policy", 4);
+  template.resourceCountIs("AWS::IAM::Role", 5);
+  template.resourceCountIs("AWS::IAM::Policy", 5);
   for (const role of Object.values(template.findResources("AWS::IAM::Role"))) {
     expect((role as { Properties: object }).Properties).not.toHaveProperty("ManagedPolicyArns");
   }
@@ -181,6 +193,15 @@ describe("grants", () => {
     const names = [env.stage, env.store, env.bucket, env.table, env.queueUrl, env.deadLetterQueueUrl];
     expect(Object.keys(store.produceEnvironment).sort()).toEqual(names.sort());
     expect(Object.keys(store.queryEnvironment)).toEqual([callerEnv.queryFunction]);
+  });
+
+  test("grantCreateCollections lets it invoke the collections function, and tells it the name", () => {
+    const { stack, store, caller } = withCaller();
+    store.grantCreateCollections(caller);
+    expect(statementsOf(Template.fromStack(stack), "UpstreamServiceRole")).toEqual([
+      { actions: ["lambda:InvokeFunction"], resources: ["CollectionsFunction"] },
+    ]);
+    expect(Object.keys(variablesOf(stack))).toEqual([callerEnv.collectionsFunction]);
   });
 
   test("who takes no rights is refused", () => {

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { App, Stack } from "aws-cdk-lib";
 import { Template } from "aws-cdk-lib/assertions";
 import { VectorStore, type VectorStoreProps } from "../../lib/constructs/index.ts";
+import { functionNames } from "../../lib/contract/functions.ts";
 
 // The CDK's template checks are run once, by nag.test.ts.
 process.env.CDK_VALIDATION = "false";
@@ -12,7 +13,7 @@ process.env.CDK_VALIDATION = "false";
 const folder = mkdtempSync(join(tmpdir(), "siltstone-constructs-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 export const handlersFolder = join(folder, "handlers");
-for (const name of ["producer", "compactor", "query"]) {
+for (const name of functionNames) {
   mkdirSync(join(handlersFolder, name), { recursive: true });
   writeFileSync(join(handlersFolder, name, "handler.js"), `exports.handler = async () => "${name}";\n`);
 }

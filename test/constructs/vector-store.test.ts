@@ -243,6 +243,46 @@ describe("functions", () => {
   });
 });
 
+describe("declared collections", () => {
+  const declared = (add: (store: VectorStore) => void) => {
+    const { stack, store } = storeStack();
+    add(store);
+    return Template.fromStack(stack);
+  };
+
+  test("are custom resources of the collections function, with their whole configuration", () => {
+    const template = declared((store) => {
+      store.addCollection("docs", { dims: 384, metric: "cosine", fields: { lang: "string" } });
+      store.addCollection("notes", { dims: 8, metric: "l2", shards: 2 });
+    });
+    const [docs, notes, ...others] = resources(template, "Custom::SiltstoneCollection");
+    expect(others).toEqual([]);
+    expect(JSON.parse(String(docs!.Properties.Configuration))).toEqual({
+      ...{ name: "docs", dims: 384, metric: "cosine", fields: { lang: "string" } },
+    });
+    expect(JSON.parse(String(notes!.Properties.Configuration)).shards).toBe(2);
+    expect(JSON.stringify(docs!.Properties.ServiceToken)).toContain("StoreCollectionsFunction");
+    // Its rights have to be there first.
+    expect(JSON.stringify(docs)).toMatch(/"DependsOn":\[.*RoleDefaultPolicy/);
+  });
+
+  test.each([
+    ["Docs", { dims: 8, metric: "l2" }, "not a collection name"],
+    ["docs", { dims: 0, metric: "l2" }, "dims must be an integer from 1 to 4096, got 0"],
+    ["docs", { dims: 8, metric: "hamming" }, 'metric must be one of cosine, l2, ip, got "hamming"'],
+    ["docs", { dims: 8, metric: "l2", dim: 3 }, "dim"],
+  ])("%s %j is refused at synthesis", (name, options, message) => {
+    expect(() => declared((store) => store.addCollection(name, options as never))).toThrow(message);
+  });
+
+  test("the same twice is refused", () => {
+    const twice = (store: VectorStore) => {
+      for (const dims of [1, 2]) store.addCollection("docs", { dims, metric: "l2" });
+    };
+    expect(() => declared(twice)).toThrow("docs");
+  });
+});
+
 describe("what a store can be given", () => {
   test("a bucket that is there: it is read and written, gets the policy, and no bucket is made", () => {
     const app = new App();
@@ -398,7 +438,7 @@ describe("query groups", () => {
 
   test("two: each has the query function's limits, and the query function knows their names in order", () => {
     const template = storeTemplate({ query: { groups: 2, memoryMiB: 2048, reservedConcurrency: 7 } });
-    template.resourceCountIs("AWS::Lambda::Function", 5);
+    template.resourceCountIs("AWS::Lambda::Function", 6);
     template.resourceCountIs("AWS::Lambda::Url", 2);
     for (const group of [0, 1]) {
       expect(groupOf(template, group)).toMatchObject({
@@ -464,7 +504,7 @@ describe("stages", () => {
     const kept = ["AWS::S3::Bucket", "AWS::DynamoDB::Table", "AWS::Logs::LogGroup"].flatMap((type) =>
       resources(template, type).map(({ DeletionPolicy }) => DeletionPolicy),
     );
-    expect(kept).toEqual(Array(5).fill(policy));
+    expect(kept).toEqual(Array(6).fill(policy));
     for (const { Properties } of resources(template, "AWS::Logs::LogGroup")) {
       expect(Properties.RetentionInDays).toBe(days);
     }
@@ -476,8 +516,9 @@ describe("stages", () => {
     });
   });
 
-  test("needs no custom resource", () => {
-    dev.resourceCountIs("AWS::Lambda::Function", 3);
+  test("has no function beside its own, and no custom resource of the CDK's", () => {
+    dev.resourceCountIs("AWS::Lambda::Function", 4);
+    expect(JSON.stringify(dev.toJSON())).not.toContain('"Custom::');
   });
 });
 
@@ -494,7 +535,7 @@ test("the same handlers give the same assets", () => {
       ({ Properties }) => (Properties.Code as { S3Key: string }).S3Key,
     );
   expect(keys(storeTemplate({ stage: "prod" }))).toEqual(keys(dev));
-  expect(new Set(keys(dev)).size).toBe(3);
+  expect(new Set(keys(dev)).size).toBe(4);
 });
 
 describe("bad props are refused by name", () => {
@@ -549,7 +590,7 @@ test("two stores share no metric: each has a name of its own, which its function
     ({ Properties }) =>
       (Properties.Environment as { Variables: Record<string, string> }).Variables[env.store],
   );
-  expect(told.sort()).toEqual([...Array(3).fill("Stack/Second"), ...Array(3).fill("Stack/Store")]);
+  expect(told.sort()).toEqual([...Array(4).fill("Stack/Second"), ...Array(4).fill("Stack/Store")]);
   const dimensions = [store, second, third].map(
     (one) => one.metric("QueryErrors").toMetricConfig().metricStat?.dimensions,
   );

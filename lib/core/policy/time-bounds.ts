@@ -18,7 +18,12 @@
  */
 
 /** Lambda ends a call of the function after this long, and the process with it. */
-export const functionTimeoutMs = { producer: 30_000, query: 30_000, compactor: 900_000 } as const;
+export const functionTimeoutMs = {
+  producer: 30_000,
+  query: 30_000,
+  compactor: 900_000,
+  collections: 60_000,
+} as const;
 
 /**
  * An eventual answer takes the view that there is, and the next one is looked for behind it, while the last check is younger
