@@ -108,9 +108,11 @@ test("its dependencies are what its code imports, and nothing of it is built or 
   const code = stranger.files.filter((path) => /^dist\/((esm|cjs)\/[^/]+\.js|silt\.cjs)$/.test(path));
   expect(code).toHaveLength(7);
   const imported = code.flatMap((path) =>
-    [...packed(path).matchAll(/(?:\bfrom|\brequire\(|\bimport\(|^import) ?"([^"./#][^"]*)"/gm)].map(
-      ([, name]) => name!,
-    ),
+    [
+      ...packed(path).matchAll(
+        /(?:\bfrom |\brequire\(|\bimport\(|^import )"((?:node:|@[\w-]+\/)?[\w-][\w./-]*)"/gm,
+      ),
+    ].map(([, name]) => name!),
   );
   // pg asks for pg-native where a user has installed it.
   const packages = imported
