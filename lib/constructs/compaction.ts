@@ -142,8 +142,8 @@ function allowCompaction(compactor: HandlerFunction, storage: Storage, ingestion
     ["s3:PutObject"],
     [...below("segments", "manifests", "quarantine"), bucket.arnForObjects("*/*/pointer.json")],
   );
-  compactor.allow(["s3:AbortMultipartUpload"], below("segments", "quarantine"));
-  compactor.allow(["s3:DeleteObject"], below("deltas", "segments", "manifests", "quarantine"));
+  compactor.allow(["s3:AbortMultipartUpload"], below("segments"));
+  compactor.allow(["s3:DeleteObject"], below("deltas", "segments", "manifests"));
   compactor.allow(["sqs:ReceiveMessage", "sqs:DeleteMessage"], [queue.queueArn]);
   compactor.allow(["sqs:SendMessage"], [deadLetterQueue.queueArn]);
   compactor.allow(["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"], [table.tableArn]);

@@ -39,6 +39,8 @@ export interface LocalStackOptions {
   readonly scheduleEveryMs?: number | null;
   /** Throttle and faults of S3. */
   readonly faultInjection?: FaultInjection;
+  /** File to which the requests that the template's roles allowed are appended (iam/access.ts). @default none */
+  readonly recordFile?: string;
 }
 export interface Ports {
   readonly s3: number;
@@ -110,7 +112,7 @@ async function startParts(
   started.push(async () => {
     for (const held of urlPorts.values()) await held.release();
   });
-  const plan = planStack({
+  const planned = planStack({
     stackName,
     template,
     codeFolders,
@@ -120,6 +122,8 @@ async function startParts(
     ),
     sqsEndpoint: services.sqs,
   });
+  const { recordFile } = options;
+  const plan = recordFile === undefined ? planned : { ...planned, access: { ...planned.access, recordFile } };
   const watch = (child: ChildProcess) => guardian.watch(child);
   const access = new AccessControl(plan.access, accountId);
   const dynamodb = await dynamoDbCommand(join(stateDir, "dynamodb"));

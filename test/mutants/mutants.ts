@@ -325,7 +325,7 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "the compactor may delete a pointer",
     "lib/constructs/compaction.ts",
-    `below("deltas", "segments", "manifests", "quarantine"));`,
+    `below("deltas", "segments", "manifests"));`,
     `[bucket.arnForObjects("*")]);`,
     "test/hostile/overwriting.test.ts",
   ),

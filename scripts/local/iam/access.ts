@@ -2,6 +2,7 @@
  * Who may do what on the local stack, as the template says: the roles of its functions, by the access key that each
  * sandbox was given, and the policies of its resources. Plain data, so that every server process can be handed it.
  */
+import { appendFileSync } from "node:fs";
 import type { Context } from "./conditions.ts";
 import { type Caller, evaluate } from "./evaluate.ts";
 import { parsePolicy, type Statement } from "./policy.ts";
@@ -11,6 +12,12 @@ export interface AccessRules {
   readonly callers: Readonly<Record<string, CallerRules>>;
   /** Policy documents of buckets, queues and functions, by ARN. */
   readonly resources: Readonly<Record<string, NamedPolicy>>;
+  /** File to which what was allowed is appended, a line of JSON (`Allowed`) for each kind of request. @default none */
+  readonly recordFile?: string;
+}
+/** A request that was allowed. */
+export interface Allowed extends Asked {
+  readonly accessKey: string;
 }
 export interface CallerRules {
   readonly arn: string;
@@ -49,14 +56,12 @@ interface ParsedCaller {
 export class AccessControl {
   readonly #callers: ReadonlyMap<string, ParsedCaller>;
   readonly #resources: ReadonlyMap<string, readonly Statement[]>;
-  readonly #used: (statement: string, asked: Asked) => void;
+  readonly #recordFile: string | undefined;
+  /** What was recorded already. */
+  readonly #recorded = new Set<string>();
 
-  /** Throws when a policy has anything that is not known here. `used` is told which statements allowed a request. */
-  constructor(
-    rules: AccessRules,
-    account: string,
-    used: (statement: string, asked: Asked) => void = () => {},
-  ) {
+  /** Throws when a policy has anything that is not known here. */
+  constructor(rules: AccessRules, account: string) {
     const identity = ({ name, document }: NamedPolicy) => parsePolicy(document, name, "identity");
     const owner = { arn: `arn:aws:iam::${account}:root`, policies: [everything], boundary: null };
     this.#callers = new Map(
@@ -75,7 +80,7 @@ export class AccessControl {
         parsePolicy(document, name, "resource"),
       ]),
     );
-    this.#used = used;
+    this.#recordFile = rules.recordFile;
   }
 
   /** Null when the holder of the key may do all of it. */
@@ -93,9 +98,18 @@ export class AccessControl {
       const policies = { identity, boundary, resource: this.#policyOf(one.resource) };
       const { isAllowed, statements } = evaluate(request, policies);
       if (!isAllowed) return denied(caller, one, statements);
-      for (const statement of statements) this.#used(statement, one);
+      this.#record({ accessKey: accessKey!, ...one });
     }
     return null;
+  }
+
+  /** Requests that differ in an id or a number alone are of one kind. */
+  #record(allowed: Allowed): void {
+    if (this.#recordFile === undefined || allowed.accessKey === ownerKey) return;
+    const kind = JSON.stringify(allowed).replaceAll(/[0-9A-HJKMNP-TV-Z]{26}|\d+/g, "0");
+    if (this.#recorded.has(kind)) return;
+    this.#recorded.add(kind);
+    appendFileSync(this.#recordFile, `${JSON.stringify(allowed)}\n`);
   }
 
   /** A bucket's policy speaks of its objects, too. */
