@@ -214,7 +214,7 @@ export class VectorStore extends Construct {
   }
 
   private watched(): Watched {
-    const { ingestion, compaction, query } = this;
+    const { ingestion, compaction, query, collections } = this;
     return {
       stage: this.stage,
       store: this.storeName,
@@ -222,6 +222,7 @@ export class VectorStore extends Construct {
         producer: [ingestion.function],
         compactor: [compaction.function],
         query: [query.function, ...query.groupFunctions],
+        collections: [collections.function],
       },
       queue: ingestion.queue,
       deadLetterQueue: ingestion.deadLetterQueue,
