@@ -1,5 +1,5 @@
 /**
- * The distances of every search and every build. There is one function for each metric, and everybody calls it through
+ * The distances of every search and every build. There is one function for each metric, and every caller takes it through
  * its address: equal vectors have equal distances, to the last bit, whatever kind of segment or read compares them.
  */
 #pragma once
@@ -49,14 +49,14 @@ inline float Sum(const float* a, const float* b, size_t dims) {
   return sum;
 }
 
-/** Seldom: kept out of the way of what is done for every row. */
+/** Needed seldom, and so kept out of the loop that is run for every row. */
 __attribute__((noinline, cold)) inline float HalfSquaredDifference(const float* a, const float* b, size_t dims) {
   return Sum<true>(a, b, dims) / 2;
 }
 
 enum class Metric { l2, ip, cosine };
 
-/** Below, a cosine distance is taken from the difference of the vectors. */
+/** Below this a cosine distance is taken from the difference of the vectors. */
 constexpr float cosine_near = 1.0f / 1024;
 
 template <Metric metric>
@@ -69,7 +69,7 @@ float Distance(const void* left, const void* right, const void* dims_at) {
   if (metric == Metric::l2) return Sum<true>(a, b, dims);
   const float distance = 1.0f - Sum<false>(a, b, dims);
   if (metric == Metric::ip) return distance;
-  // Of unit vectors 1 - a·b is half of |a - b|²: next to 0 the former is rounding alone, and may be below it; the latter
+  // For unit vectors 1 - a·b is half of |a - b|²: next to 0 the former is rounding alone, and may be below it; the latter
   // is exact, and 0 for the same vector.
   if (__builtin_expect(distance < cosine_near, 0)) return HalfSquaredDifference(a, b, dims);
   return distance > 2 ? 2 : distance;

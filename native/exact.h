@@ -11,7 +11,7 @@ namespace siltstone {
 
 struct Hit {
   float distance;
-  /** Of equal distances the lower is first: the rank of the row's id where ranks are given, its label where not. */
+  /** The lower comes first at equal distances: the rank of the row's id where ranks are given, its label where not. */
   uint32_t rank;
   uint32_t label;
   bool operator<(const Hit& other) const {

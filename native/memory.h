@@ -19,7 +19,7 @@ namespace siltstone {
 /** A search hops all over a graph: in pages of 2 MB it misses the processor's table of pages far less often. */
 inline void LargePages(void* memory, size_t bytes) {
 #ifdef __linux__
-  // What is smaller may share a mapping with others, and nearly fits that table.
+  // A smaller piece may share a mapping with others, and nearly fits that table.
   if (bytes < (32 << 20)) return;
   // Whole pages outward, so that it stays one mapping: only that can grow where it is, without a copy.
   constexpr uintptr_t page = 4096;

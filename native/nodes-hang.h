@@ -21,7 +21,7 @@ inline void Nodes::add_copy(const float* vector, uint32_t label, tableint origin
   copies_.add(original, place, max_elements_);
 }
 
-/** From the node to the first of its copies, from each copy to so many others as fit beside its link to the node. */
+/** Links the node to the first of its copies, and each copy to as many others as fit beside its link to the node. */
 inline void Nodes::link_copies() {
   std::vector<tableint> met;
   for (size_t place = 0; place < count(); place++) {
@@ -33,7 +33,7 @@ inline void Nodes::link_copies() {
   }
 }
 
-/** In the place of the farthest where the list is full. */
+/** Adds a link; where the list is full, in the place of the farthest. */
 inline void Nodes::add_link(tableint from, tableint to) {
   const size_t count = link_count(from);
   size_t at = count;
@@ -52,7 +52,7 @@ inline void Nodes::add_link(tableint from, tableint to) {
   links(from)[at] = to;
 }
 
-/** In memory no link leads to a copy: neither a search nor hnswlib's insertion knows of them. */
+/** Takes out the links to copies: in memory neither a search nor hnswlib's insertion knows of them. */
 inline void Nodes::unlink_copies() {
   if (copies_.empty()) return;
   std::vector<bool> is_copy(count());

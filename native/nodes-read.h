@@ -14,7 +14,7 @@
 namespace siltstone {
 
 constexpr size_t head_bytes = 96;
-/** Of level 0, read and looked at at a time: what fits the cache. */
+/** Bytes of level 0 that are read and looked at at a time: what fits the cache. */
 constexpr size_t piece_bytes = 512 << 10;
 /** 2^64 nodes of M 2 have 64 layers. */
 constexpr int layers_max = 64;
@@ -74,7 +74,7 @@ inline void Nodes::read_head(const File& file, const Made& made) {
   if (capacity < count || count > (file.bytes() - head_bytes) / size_data_per_element_) {
     file.fail("has not so many nodes");
   }
-  // What is not looked at is not taken.
+  // A part that was not looked at is not taken.
   mult_ = 1 / std::log(static_cast<double>(made.m));
   revSize_ = 1.0 / mult_;
   max_elements_ = std::max<size_t>(count, 1);
@@ -90,7 +90,7 @@ inline const char* Nodes::fault_of(tableint place, bool unit_length) const {
   for (size_t i = 1; i <= links; i++) farthest = std::max(farthest, words[i]);
   if (links > 0 && farthest >= read_) return "has a link to no node";
   const float squared_norm = Sum<false>(vector_at(place), vector_at(place), dims_);
-  // What is not a number is in no range.
+  // NaN is in no range.
   if (!(unit_length ? std::abs(squared_norm - 1) < unit_slack : squared_norm <= squared_norm_max)) {
     return "has a vector that no row has";
   }

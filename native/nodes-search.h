@@ -25,7 +25,7 @@ struct Asked {
   /** Nodes that the list of the nearest holds, at least k. */
   size_t ef;
   size_t visits_max;
-  /** Not 0 where the row may be found; null for all. */
+  /** A byte for each label, not 0 where its row may be found; null for all. */
   const uint8_t* accepted;
   const uint32_t* ranks;
 };
@@ -79,7 +79,7 @@ class Search {
     return false;
   }
 
-  /** Down the upper layers to the node of level 0 to begin at. */
+  /** Walks down the upper layers, to the node of level 0 where a search begins. */
   tableint descend() const {
     tableint node = nodes_.enterpoint_node_;
     float nearest = distance_to(node);

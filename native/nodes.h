@@ -5,7 +5,7 @@
  *   insertion walks through. A thousand copies would fill the list of every search that comes by, link to nothing but
  *   each other, and hide what lies behind them.
  * - Strays. hnswlib keeps no link to a node whose neighbours all have nearer ones (an outlier, or one of many that are
- *   nearly the same). Such a node hangs on the nearest of its neighbours that can be reached: who visits that looks at it.
+ *   nearly the same). Such a node hangs on the nearest of its neighbours that can be reached: a search that visits that one looks at it.
  *
  * In the file both are nodes like others, marked by a bit, and the first link of each is the node that it hangs on. So that
  * readers who do not know the marks still find copies, these are linked when the file is written: the node to the first of
@@ -56,7 +56,7 @@ class Chains {
   std::vector<tableint> first_, next_;
 };
 
-/** From this standard deviation of norms, by their mean, on: of the ten nearest 1.000 are found at 0.02, 0.978 at 0.05, 0.936 at 0.1. */
+/** Smallest standard deviation of norms, by their mean, that counts as uneven: of the ten nearest 1.000 are found at 0.02, 0.978 at 0.05, 0.936 at 0.1. */
 constexpr double uneven_share = 0.03;
 /** Nodes that stand for all of them. */
 constexpr size_t sampled_nodes = 128;
@@ -69,7 +69,7 @@ class Nodes : public Hnsw {
     LargePages(data_level0_memory_, max_elements_ * size_data_per_element_);
   }
 
-  /** To be read. */
+  /** An index that is to be read. */
   explicit Nodes(Space* space) : Hnsw(space), dims_(space->get_data_size() / sizeof(float)), first_of_(dims_) {
     data_size_ = space->get_data_size();
     fstdistfunc_ = space->get_dist_func();
@@ -106,7 +106,7 @@ class Nodes : public Hnsw {
   /** The distance that nine in ten nodes are below with half of their links; infinity for inner products, which are no lengths. */
   float usual_link();
 
-  /** By label, for inner products; else null. */
+  /** Norms by label, for inner products; else null. */
   const float* norms() const { return norms_.empty() ? nullptr : norms_.data(); }
   /**
    * Whether the graph is fit to be searched. By inner products all links lead to the longest vectors: where norms differ,
@@ -128,7 +128,7 @@ class Nodes : public Hnsw {
 
  private:
   size_t dims_;
-  /** By label. */
+  /** Places by label. */
   std::vector<uint32_t> places_;
   Chains copies_, strays_;
   FirstOf first_of_;

@@ -17,7 +17,7 @@ const { values } = parseArgs({
   },
 });
 
-/** Of one child process. */
+/** Seeds that one child process tries. */
 const seedsTogether = 200;
 const metrics = ["cosine", "l2", "ip"] as const;
 const started = performance.now();

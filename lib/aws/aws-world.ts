@@ -5,6 +5,7 @@
 import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { SQSClient } from "@aws-sdk/client-sqs";
 import { DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
+import { storeOutputs } from "../contract/functions.ts";
 import { requestBounds } from "../core/policy/time-bounds.ts";
 import type { World } from "../engine/ports.ts";
 import { Traffic } from "../engine/traffic.ts";
@@ -22,6 +23,14 @@ export interface AwsWorld extends World {
 }
 
 export type AwsNames = Pick<Environment, "bucket" | "table" | "queueUrl" | "deadLetterQueueUrl">;
+
+/** The names of a deployed store, each by the output of its stack. */
+export const awsNames = (outputOf: (output: string) => string): AwsNames => ({
+  bucket: outputOf(storeOutputs.bucket),
+  table: outputOf(storeOutputs.table),
+  queueUrl: outputOf(storeOutputs.queueUrl),
+  deadLetterQueueUrl: outputOf(storeOutputs.deadLetterQueueUrl),
+});
 
 /** `bounds`: how long it waits for AWS, and over how many connections for S3. */
 export function awsWorld(names: AwsNames, bounds: S3Bounds = requestBounds.person): AwsWorld {

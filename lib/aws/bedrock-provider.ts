@@ -5,7 +5,7 @@ import { bedrockAnswer, bedrockBody, bedrockInputsMax } from "../embedding/bedro
 import { type Provider, ProviderRefusal, type RefusalKind } from "../embedding/provider.ts";
 import { socketsMax } from "./request-handler.ts";
 
-/** Of UTF-8, all inputs of a request together. */
+/** Largest size of all inputs of a request together, in bytes of UTF-8. */
 const bytesMax = 2 ** 20;
 
 export function bedrockProvider(model: string): Provider {
@@ -56,7 +56,7 @@ function parsed(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    throw new ProviderRefusal("outage", "its answer is no JSON, or half of it");
+    throw new ProviderRefusal("outage", "its answer is not JSON, or was cut off");
   }
 }
 

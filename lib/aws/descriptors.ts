@@ -7,7 +7,7 @@ import { s3SocketsMax } from "./request-handler.ts";
 
 /** Where the system does not say: Lambda's. */
 const limitDefault = 1_024;
-/** Of the process itself: Node, the runtime's connections, pipes, modules that are being read. */
+/** Descriptors that the process itself takes: Node, the runtime's connections, pipes, modules that are being read. */
 const ownMax = 48;
 
 export interface DescriptorShares {

@@ -10,7 +10,7 @@ import { httpPost } from "./http-post.ts";
 import { patience, socketsMax } from "./request-handler.ts";
 import { systemClock } from "./system-clock.ts";
 
-/** The SDK's clients of Bedrock and Secrets Manager are loaded by who needs them: they cost a cold start. */
+/** The SDK's clients of Bedrock and Secrets Manager are loaded where they are needed: they cost a cold start. */
 export function embeddingWorld(providers: Providers, table: string): EmbeddingWorld {
   const dynamodb = new DynamoDBClient(patience(requestBounds.query, socketsMax));
   return {

@@ -15,7 +15,7 @@ export interface FailedCall {
   readonly permission: string;
 }
 
-/** As S3, SQS, DynamoDB, Lambda and CloudFormation, and the SDK's own providers, name them. */
+/** The names that S3, SQS, DynamoDB, Lambda, CloudFormation and the SDK's own providers give to expired credentials. */
 const expiredNames = new Set([
   "ExpiredToken",
   "ExpiredTokenException",

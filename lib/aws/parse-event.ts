@@ -7,7 +7,7 @@ import { invalid, type Problem } from "../core/model/errors.ts";
 // zod/mini comes without messages.
 z.config(en());
 
-/** In the message; the error's `problems` have all of them. */
+/** Problems that the message shows; the error's `problems` have all of them. */
 const problemsInMessage = 10;
 const fieldLengthMax = 200;
 const reasonLengthMax = 300;

@@ -10,7 +10,7 @@ export interface S3Bounds extends RequestBounds {
   readonly sockets?: number;
 }
 
-/** Of a client's configuration. */
+/** The part of a client's configuration that says how long it waits, and how often it tries. */
 export const patience = (
   { connectMs, answerMs, silenceMs, attempts }: RequestBounds,
   maxSockets: number,

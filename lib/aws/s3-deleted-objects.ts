@@ -27,7 +27,7 @@ export class S3DeletedObjects implements DeletedObjects {
     { startAfter }: { startAfter: string },
   ): AsyncIterable<readonly DeletedObject[]> {
     let next: { KeyMarker?: string; VersionIdMarker?: string } = { KeyMarker: startAfter };
-    // Of a key its newest version comes first, and its others may come on the next page.
+    // A key's newest version comes first; its others may come on the next page.
     let last = "";
     for (let pages = 0; pages < listPagesMax; pages++) {
       const page = await this.#page(prefix, next);

@@ -3,7 +3,7 @@ import type { _Error as S3DeleteError } from "@aws-sdk/client-s3";
 import { SiltstoneError } from "../core/model/errors.ts";
 import { failure, statusOf } from "./failure.ts";
 
-/** Of the keys that were not deleted. */
+/** Keys that the message about a failed delete shows. */
 const failuresShown = 5;
 
 /** Without s3:ListBucket, S3 answers 403 instead of 404 for a key that is not there. */

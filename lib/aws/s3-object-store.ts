@@ -47,7 +47,7 @@ import {
   s3Failure,
 } from "./s3-failure.ts";
 
-/** Of the connections; the rest is left to requests that are not reads. */
+/** The share of the connections that reads may take; the rest is left to other requests. */
 const readsShare = 7 / 8;
 /** S3's own limits. */
 const deleteKeysMax = 1000;
@@ -60,7 +60,7 @@ const listPagesMax = 100_000;
 
 export interface S3ObjectStoreOptions extends Pick<S3Bounds, "bodyAttempts" | "sockets"> {
   /**
-   * Whether the role may list the bucket. S3 says that a key is absent only to who may; to others it is denied, like one that
+   * Whether the role may list the bucket. S3 says that a key is absent only to a role that may; to others it is denied, like one that
    * they may not read, and `get` answers `absent` for both.
    * @default true
    */

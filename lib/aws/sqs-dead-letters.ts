@@ -34,7 +34,7 @@ export interface DeadLetter {
 }
 
 export interface DeadLetters {
-  /** Messages there, those that someone looks at included; about, as SQS counts. */
+  /** About how many messages it holds, as SQS counts them: those in flight are included. */
   count(): Promise<number>;
   /** Hands out messages in batches until none come, or `work` answers false; what `work` has not moved is given back. */
   look(work: (batch: readonly DeadLetter[], move: Move) => Promise<boolean>): Promise<void>;

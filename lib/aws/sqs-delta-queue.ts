@@ -20,7 +20,7 @@ const batchMessagesMax = 10;
 const waitSeconds = 0;
 /** An attribute counts towards the message's size; a reason this long says enough. */
 const reasonLengthMax = 1_000;
-/** SQS takes 1 MiB of a message with its attributes: of a body that fills it alone the end makes room for the reason. */
+/** SQS takes 1 MiB of a message with its attributes: a body that fills it alone loses its end, so that the reason fits. */
 const deadLetterBodyBytesMax = 1024 * 1024 - 8 * 1024;
 
 export class SqsDeltaQueue implements DeltaQueue {
@@ -134,7 +134,7 @@ function queueFailure(
   });
 }
 
-/** As many whole characters as fit into so many bytes. */
+/** The longest start of a text, in whole characters, that fits into so many bytes. */
 function startOf(text: string, bytesMax: number): string {
   const bytes = Buffer.from(text);
   if (bytes.length <= bytesMax) return text;

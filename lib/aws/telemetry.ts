@@ -58,7 +58,7 @@ const listedFactsMax = 20;
 const framesMax = 8;
 const causesMax = 4;
 
-/** As many of the facts, in their order, as a line holds. */
+/** The first of the facts, as many as a line holds. */
 function boundedFacts(facts: Facts): Record<string, Fact> {
   const bounded: Record<string, Fact> = {};
   let bytes = 0;

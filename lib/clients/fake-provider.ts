@@ -9,41 +9,13 @@
  *
  * `silt fake-provider` runs one; POST /_faults with the same objects asks it for faults.
  */
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, type OutgoingHttpHeaders, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { lexicalVector } from "../embedding/lexical-embedder.ts";
+import { type Asked, apis, type Embedding } from "./fake-apis.ts";
+import { type Fault, refusalOf, spoiled } from "./fake-faults.ts";
 
-export const faultKinds = [
-  "throttled", // 429, with retry-after where `retryAfterSeconds` is given
-  "errorInside", // an error in an answer of status 200
-  "outage", // 500
-  "tooLarge", // 413
-  "refused", // 400, of requests with an input that contains `input`
-  "denied", // 401
-  "slow", // answers after `seconds`
-  "hanging", // never answers
-  "cut", // half an answer
-  "fewer", // a vector too few
-  "reordered", // vectors in another order, with their index
-  "unordered", // vectors in another order, with wrong index: twice the same
-  "empty", // vectors without values
-  "wrongDims", // a value too many
-  "notFinite", // null among the values, as JSON has no NaN
-] as const;
-export type FaultKind = (typeof faultKinds)[number];
-
-export interface Fault {
-  readonly kind: FaultKind;
-  /** Requests that it happens to. @default all, until `heal` */
-  readonly times?: number;
-  /** Only requests that have an input with this in it. */
-  readonly input?: string;
-  /** Where an error's text stands. @default "error" */
-  readonly under?: "error" | "detail" | "message";
-  readonly retryAfterSeconds?: number;
-  /** How slow. @default 1 */
-  readonly seconds?: number;
-}
+export { type Fault, type FaultKind, faultKinds } from "./fake-faults.ts";
 
 export interface FakeProviderOptions {
   /** 0: any that is free. @default 0 */
@@ -71,87 +43,8 @@ export interface FakeProvider {
   close(): Promise<void>;
 }
 
-interface Asked {
-  readonly inputs: readonly string[];
-  readonly dims: number;
-  readonly model: string;
-  readonly base64: boolean;
-}
-interface Api {
-  matches(path: string): boolean;
-  asked(body: Record<string, unknown>, path: string): Omit<Asked, "dims"> & { readonly dims?: number };
-  answer(vectors: readonly Embedding[], tokens: number, asked: Asked): unknown;
-}
-interface Embedding {
-  readonly index: number;
-  readonly values: readonly (number | null)[];
-}
-
 const bodyBytesMax = 64 * 2 ** 20;
 const embeddedKeptMax = 1_000_000;
-const listOf = (value: unknown): string[] => (Array.isArray(value) ? value.map(String) : [String(value)]);
-const dimsOf = (value: unknown): { dims?: number } => (typeof value === "number" ? { dims: value } : {});
-
-const apis: readonly Api[] = [
-  {
-    matches: (path) => path.endsWith("/embeddings"),
-    asked: (body) => ({
-      inputs: listOf(body.input),
-      model: String(body.model),
-      base64: body.encoding_format === "base64",
-      ...dimsOf(body.dimensions),
-    }),
-    answer: (vectors, tokens, { model, base64 }) => ({
-      object: "list",
-      model,
-      data: vectors.map(({ index, values }) => ({
-        object: "embedding",
-        index,
-        embedding: base64
-          ? Buffer.from(Float32Array.from(values, (one) => one ?? Number.NaN).buffer).toString("base64")
-          : values,
-      })),
-      usage: { prompt_tokens: tokens, total_tokens: tokens },
-    }),
-  },
-  {
-    matches: (path) => path.endsWith("/api/embed"),
-    asked: (body) => ({
-      inputs: listOf(body.input),
-      model: String(body.model),
-      base64: false,
-      ...dimsOf(body.dimensions),
-    }),
-    answer: (vectors, tokens, { model }) => ({
-      model,
-      embeddings: vectors.map(({ values }) => values),
-      prompt_eval_count: tokens,
-    }),
-  },
-  {
-    matches: (path) => path.endsWith("/embed"),
-    asked: (body) => ({
-      inputs: listOf(body.inputs),
-      model: "tei",
-      base64: false,
-      ...dimsOf(body.dimensions),
-    }),
-    answer: (vectors) => vectors.map(({ values }) => values),
-  },
-  {
-    matches: (path) => path.startsWith("/model/") && path.endsWith("/invoke"),
-    asked: (body, path) => ({
-      inputs: body.texts === undefined ? [String(body.inputText)] : listOf(body.texts),
-      model: decodeURIComponent(path.split("/")[2]!),
-      base64: false,
-      ...dimsOf(body.dimensions ?? body.output_dimension),
-    }),
-    answer: (vectors, tokens, { model }) =>
-      model.includes("cohere.")
-        ? { embeddings: { float: vectors.map(({ values }) => values) } }
-        : { embedding: vectors[0]?.values, inputTextTokenCount: tokens },
-  },
-];
 
 export async function startFakeProvider(options: FakeProviderOptions = {}): Promise<FakeProvider> {
   const state = new State(options);
@@ -175,7 +68,7 @@ export async function startFakeProvider(options: FakeProviderOptions = {}): Prom
     get largestRequest() {
       return state.largestRequest;
     },
-    fail: (fault) => state.faults.push({ ...fault, left: fault.times ?? Number.POSITIVE_INFINITY }),
+    fail: (fault) => state.fail(fault),
     heal: () => {
       state.faults.length = 0;
     },
@@ -198,6 +91,10 @@ class State {
 
   constructor(options: FakeProviderOptions) {
     this.options = options;
+  }
+
+  fail(fault: Fault): void {
+    this.faults.push({ ...fault, left: fault.times ?? Number.POSITIVE_INFINITY });
   }
 
   /** Whether the request is one too many in its minute. */
@@ -224,10 +121,7 @@ async function handle(state: State, request: IncomingMessage, response: ServerRe
   const path = new URL(request.url ?? "/", "http://localhost").pathname;
   const body = await bodyOf(request);
   if (path === "/_faults") {
-    state.faults.push({
-      ...(body as unknown as Fault),
-      left: (body as unknown as Fault).times ?? Number.POSITIVE_INFINITY,
-    });
+    state.fail(body as unknown as Fault);
     return send(response, 200, { faults: state.faults.length });
   }
   const api = apis.find(({ matches }) => request.method === "POST" && matches(path));
@@ -239,7 +133,7 @@ async function handle(state: State, request: IncomingMessage, response: ServerRe
   const { key } = state.options;
   if (key !== undefined && request.headers.authorization !== `Bearer ${key}`)
     return send(response, 401, { error: { message: "Incorrect API key provided", code: "invalid_api_key" } });
-  if (state.isTooFast()) return refuse(response, { kind: "throttled" });
+  if (state.isTooFast()) return send(response, ...refusalOf({ kind: "throttled" }));
   const fault = state.faultOf(asked.inputs);
   switch (fault?.kind) {
     case "throttled":
@@ -248,7 +142,7 @@ async function handle(state: State, request: IncomingMessage, response: ServerRe
     case "tooLarge":
     case "refused":
     case "denied":
-      return refuse(response, fault);
+      return send(response, ...refusalOf(fault));
     case "hanging":
       return;
     case "slow":
@@ -281,45 +175,6 @@ function wordVector(text: string, dims: number): Float32Array {
   return /[\p{L}\p{N}]/u.test(text) ? lexicalVector(text, dims) : new Float32Array(dims).fill(1);
 }
 
-function spoiled(vectors: readonly Embedding[], fault: Fault | null): readonly Embedding[] {
-  switch (fault?.kind) {
-    case "fewer":
-      return vectors.slice(1);
-    case "reordered":
-      return vectors.toReversed();
-    case "unordered":
-      return vectors.map((vector) => ({ ...vector, index: 0 }));
-    case "empty":
-      return vectors.map((vector) => ({ ...vector, values: [] }));
-    case "wrongDims":
-      return vectors.map((vector) => ({ ...vector, values: [...vector.values, 0] }));
-    case "notFinite":
-      return vectors.map(({ index, values }) => ({ index, values: [null, ...values.slice(1)] }));
-    default:
-      return vectors;
-  }
-}
-
-const statuses: Readonly<
-  Partial<Record<FaultKind, readonly [status: number, name: string, message: string]>>
-> = {
-  throttled: [429, "ThrottlingException", "Rate limit reached for requests"],
-  errorInside: [200, "", "the model is overloaded"],
-  outage: [500, "InternalServerException", "the server had an error"],
-  tooLarge: [413, "RequestEntityTooLarge", "the request is too large"],
-  refused: [400, "ValidationException", "an input is not acceptable"],
-  denied: [401, "AccessDeniedException", "Incorrect API key provided"],
-};
-
-function refuse(response: ServerResponse, { kind, under = "error", retryAfterSeconds }: Fault): void {
-  const [status, name, message] = statuses[kind]!;
-  if (retryAfterSeconds !== undefined) response.setHeader("retry-after", retryAfterSeconds);
-  if (name !== "") response.setHeader("x-amzn-errortype", name);
-  const error = { message, type: kind, code: kind === "errorInside" ? 503 : null };
-  const bodies = { error: { error, message }, detail: { detail: [{ msg: message }] }, message: { message } };
-  send(response, status, bodies[under]);
-}
-
 async function bodyOf(request: IncomingMessage): Promise<Record<string, unknown>> {
   const parts: Buffer[] = [];
   let bytes = 0;
@@ -332,8 +187,13 @@ async function bodyOf(request: IncomingMessage): Promise<Record<string, unknown>
   return text === "" ? {} : (JSON.parse(text) as Record<string, unknown>);
 }
 
-function send(response: ServerResponse, status: number, body: unknown): void {
+function send(
+  response: ServerResponse,
+  status: number,
+  body: unknown,
+  headers: OutgoingHttpHeaders = {},
+): void {
   if (response.destroyed || response.headersSent) return;
-  response.writeHead(status, { "content-type": "application/json" });
+  response.writeHead(status, { "content-type": "application/json", ...headers });
   response.end(typeof body === "string" ? body : JSON.stringify(body));
 }

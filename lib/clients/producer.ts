@@ -24,7 +24,7 @@ export type { ProducerNames };
 export interface ProduceRecord {
   /** 1 to 512 bytes of UTF-8. */
   readonly id: string;
-  /** As many numbers as the collection has dims; a string is base64 of little-endian float32. */
+  /** `dims` finite numbers; a string is base64 of little-endian float32. */
   readonly vector: readonly number[] | Float32Array | string;
   readonly document?: string | null;
   readonly metadata?: Metadata | null;

@@ -44,7 +44,7 @@ export interface EachOptions extends EmbedOptions {
   /** May use the fifth of the rates that is kept for it. @default whether the purpose is a query */
   readonly urgent?: boolean;
 }
-/** Of each text: its vector, or why it has none. */
+/** The outcome of each text: its vector, or why it has none. */
 export interface EachEmbedded {
   readonly outcomes: readonly (Float32Array | SiltstoneError)[];
   readonly tokens: number | null;
@@ -83,7 +83,7 @@ export class BatchedEmbedder implements Embedder {
     return { vectors, tokens };
   }
 
-  /** As `embed`, but each text has its own outcome: one that is refused, or that time did not suffice for, is its own alone. */
+  /** The same as `embed`, but each text has an outcome of its own: one that is refused, or comes too late, fails alone. */
   async embedEach(
     texts: readonly string[],
     purpose: Purpose,
@@ -188,7 +188,7 @@ export class BatchedEmbedder implements Embedder {
       case "outage":
         return new SiltstoneError("unavailable", `${said}; repeat the call`);
       default:
-        // Repeating does not help, and the caller is not at fault: whoever runs the stage is told by the alarm.
+        // Repeating does not help, and the caller is not at fault: an alarm tells the operators of the stage.
         return new SiltstoneError(
           "unavailable",
           `${said}; the stage's configuration of the provider has to be looked at`,

@@ -29,7 +29,7 @@ export function bedrockBody({ inputs, profile, dims, purpose }: ProviderRequest)
 
 /** `counted`: tokens by the answer's header. Throws `broken`. */
 export function bedrockAnswer(model: string, body: unknown, counted: number | null): ProviderAnswer {
-  if (!isPlainObject(body)) throw new ProviderRefusal("broken", "its answer is no object");
+  if (!isPlainObject(body)) throw new ProviderRefusal("broken", "its answer is not an object");
   const { embedding, embeddings, inputTextTokenCount } = body;
   const given = isCohere(model) ? (isPlainObject(embeddings) ? embeddings.float : embeddings) : [embedding];
   if (!Array.isArray(given)) throw new ProviderRefusal("broken", "its answer has no list of vectors");

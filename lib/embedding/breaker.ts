@@ -23,7 +23,7 @@ export class Breaker {
   #outages = 0;
   #pauseMs: number;
   #openUntilMs = 0;
-  /** A probe of which nothing was heard is given up then: whoever had it may have had no time left to send it. */
+  /** A probe of which nothing was heard is given up then: the process that had it may have had no time left to send it. */
   #probeUntilMs = 0;
 
   constructor(bounds: BreakerBounds = breakerBounds) {

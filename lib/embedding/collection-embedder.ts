@@ -27,7 +27,7 @@ async function embedderOf(collection: Collection, profiles: ProfileEmbedders): P
 /** What embedding a text took. */
 export interface EmbeddingCost {
   readonly milliseconds: number;
-  /** As the provider counts them; null where it says nothing, or nobody was asked. */
+  /** Tokens as the provider counts them; null where it says nothing, or was not asked. */
   readonly tokens: number | null;
 }
 

@@ -19,6 +19,6 @@ export interface EmbedOptions {
 
 export interface Embedded {
   readonly vectors: readonly Float32Array[];
-  /** As the provider counts them; null where it says nothing, or nobody was asked. */
+  /** Tokens as the provider counts them; null where it says nothing, or was not asked. */
   readonly tokens: number | null;
 }

@@ -28,7 +28,7 @@ export type HttpProviderName = Exclude<ProviderName, "bedrock">;
 interface Dialect {
   readonly path: string;
   readonly inputsMax: number;
-  /** Of UTF-8, all inputs of a request together. */
+  /** Largest size of all inputs of a request together, in bytes of UTF-8. */
   readonly bytesMax: number;
   body(request: ProviderRequest): Record<string, unknown>;
   /** The vectors of an answer, or null where it is none. */
@@ -158,7 +158,7 @@ function read(dialect: Dialect, { status, header, text }: Awaited<ReturnType<Pos
     body = JSON.parse(text);
   } catch {
     if (status >= 200 && status < 300)
-      throw new ProviderRefusal("outage", "its answer is no JSON, or half of it");
+      throw new ProviderRefusal("outage", "its answer is not JSON, or was cut off");
     body = text;
   }
   const refused = status < 200 || status >= 300 ? status : statusInside(body);
@@ -216,7 +216,7 @@ function messageOf(body: unknown, depth = 0): string {
   return "";
 }
 
-/** By `index` where every one has one: answers may come in another order. Twice the same index is no answer. */
+/** Sorted by `index` where every entry has one: answers may come in another order. Null where an index comes twice. */
 function inOrder(data: readonly unknown[] | null): readonly unknown[] | null {
   if (data === null) return null;
   if (!data.every((one) => Number.isInteger(at(one, "index"))))

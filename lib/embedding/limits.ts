@@ -1,6 +1,6 @@
 /**
  * Requests and tokens a minute, held over all functions by counters in a window of ten seconds each. A clock that is wrong
- * spends from another window, early or late, and blocks nobody. A fifth of each window is kept for urgent work (queries, jobs of
+ * spends from another window, early or late, and blocks no other process. A fifth of each window is kept for urgent work (queries, jobs of
  * high priority).
  */
 import type { EmbeddingClock, LimitAmounts, LimitTable, LimitWindow } from "./provider.ts";
@@ -32,7 +32,7 @@ function mostOf(rates: Rates, urgent: boolean): LimitAmounts {
 }
 
 /**
- * Waits for a window that has room. Null when there is none until `untilMs`. More tokens than a whole window has take all
+ * Waits for a window in which the request fits. Null when there is none until `untilMs`. More tokens than a whole window has take all
  * of one.
  */
 export async function takeTurn(

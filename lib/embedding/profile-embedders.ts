@@ -33,7 +33,7 @@ export interface ProfileUse {
 /** Queries whose vectors are kept: 4,096 dims of all of them are 4 MiB. */
 const queriesKept = 256;
 
-/** As ProfileEmbedders, with the outcome of each text told apart. */
+/** The same as ProfileEmbedders, with the outcome of each text told apart. */
 export type BatchedEmbedders = (...asked: Parameters<ProfileEmbedders>) => Promise<BatchedEmbedder>;
 
 export function batchedEmbedders(world: EmbeddingWorld): BatchedEmbedders {

@@ -7,7 +7,7 @@ import type { EmbeddingProfile } from "../core/model/embedding-profile.ts";
 import type { Purpose } from "./embedder.ts";
 
 export interface ProviderRequest {
-  /** With their prefixes. At least one, at most `inputsMax`. */
+  /** Texts with their prefixes: at least one, at most `inputsMax`. */
   readonly inputs: readonly string[];
   readonly profile: EmbeddingProfile;
   readonly dims: number;

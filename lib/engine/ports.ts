@@ -18,7 +18,7 @@ export interface ObjectStore {
    * Throws `corrupt` for a whole object above `bytesMax` (default: a delta's), whose body is not read.
    */
   get(key: string, options?: GetOptions): Promise<GetResult>;
-  /** As `get`, of an object that other code may have made: the body of one above `bytesMax` is not read. */
+  /** The same for an object that other code may have made: the body of one above `bytesMax` is not read, which is no error. */
   getBounded(key: string, bytesMax: number): Promise<BoundedGetResult>;
   /** Size and etag, or null when absent. */
   head(key: string): Promise<{ bytes: number; etag: string } | null>;

@@ -23,7 +23,7 @@ export function checkClusters(folder: string, collection: Collection, segment: S
     const bytes = Buffer.alloc(limit - start);
     readSync(fd!, bytes, 0, bytes.length, start);
     if (!hash("sha256", bytes, "buffer").equals(sha256))
-      throw new Error(`the sha256 of its bytes ${start} to ${limit} is another`);
+      throw new Error(`the sha256 of its bytes ${start} to ${limit} is not the one in its head`);
     return bytes;
   };
   try {

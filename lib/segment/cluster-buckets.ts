@@ -6,7 +6,7 @@ import { metadataBytesMax } from "../core/model/metadata.ts";
 import { isOrder, isWord } from "../core/model/row.ts";
 import type { StoredRow } from "./records-db.ts";
 
-/** Of a record in a bucket: a document and metadata of characters that JSON writes as six bytes each, and what is short. */
+/** Largest record in a bucket: document, metadata and id of characters that JSON writes as six bytes each, and the short fields. */
 const recordBytesMax = 6 * (documentBytesMax + metadataBytesMax + idBytesMax) + 1024;
 const bracketBytes = 2;
 export const bucketBytesMax = (records: number): number => bracketBytes + records * recordBytesMax;

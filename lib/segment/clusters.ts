@@ -172,7 +172,7 @@ export class Clusters {
     return this.bucketOfHashed(idHash(id));
   }
 
-  /** As above. Of ids that are not there, about one in 4,000 is said to be. */
+  /** The same for a hashed id. About one in 4,000 of the ids that are not there is said to be. */
   bucketOfHashed({ high, fingerprint }: IdHash): number | null {
     const bucket = bucketOfHash(high, this.shape.buckets);
     if (this.#recordStarts === null) {

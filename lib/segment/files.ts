@@ -144,7 +144,7 @@ export interface Measured {
   readonly slots: number;
   readonly minVersion: number;
   readonly maxVersion: number;
-  /** Of each label's row, digestBytes each. */
+  /** The digest of each label's row, digestBytes each. */
   readonly digests: Buffer;
 }
 

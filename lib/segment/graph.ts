@@ -23,9 +23,9 @@ export interface NearLabel {
 
 /** What a search is asked beside the query. */
 export interface Asked {
-  /** At most so many hits. */
+  /** The most hits that are returned. */
   readonly k: number;
-  /** By label: of equal distances the lower is first. Null for the labels themselves. */
+  /** The rank of each label: the lower comes first at equal distances. Null: the labels themselves are the ranks. */
   readonly ranks: Uint32Array | null;
 }
 export interface AskedGraph extends Asked {
@@ -171,7 +171,7 @@ export function nearestCentroids(
   return nearest;
 }
 
-/** As C++ says it. */
+/** The message of C++'s exception. */
 const outOfMemory = "std::bad_alloc";
 
 const outputs = (k: number) => ({ labels: new Uint32Array(k), distances: new Float32Array(k) });

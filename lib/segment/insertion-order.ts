@@ -12,7 +12,7 @@ import { type Clustering, clusterRows } from "./clustering.ts";
 import type { OpenInput, Place } from "./merge-inputs.ts";
 import type { Checkpoint } from "./merge-output.ts";
 
-/** Of the rows that enter a large graph, those that come first, shuffled: they lay out the whole, wherever later rows belong. */
+/** The share of a large graph's new rows that comes first, shuffled: these lay out the whole, wherever later rows belong. */
 const scatteredShare = 0.2;
 
 /** Where a live row of the output comes from. */

@@ -14,7 +14,7 @@ const errorDeviations = 4;
 export interface NearRow {
   readonly label: number;
   readonly bucket: number;
-  /** By the residual code. */
+  /** The distance that the residual code gives. */
   readonly distance: number;
   /** What the code's rounding may take from or add to it, but for one row in ten thousand. */
   readonly error: number;
@@ -45,7 +45,7 @@ interface ListShape {
   readonly list: number;
   readonly rows: number;
   readonly centroid: Float32Array;
-  /** Of the whole file. */
+  /** Buckets of the whole file. */
   readonly buckets: number;
 }
 

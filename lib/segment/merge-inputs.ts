@@ -144,12 +144,12 @@ export async function dropSuperseded(
 /** A segment of the version that a merge leaves as it is. */
 export interface Neighbour {
   readonly segment: Segment;
-  /** By which it is known whose ids it has; null when nothing is known. */
+  /** Tells which ids the segment has; null when that is not known. */
   readonly clusters: Clusters | null;
 }
 
 export interface Met {
-  /** Of each neighbour of which it is known: how many of its ids are among the winners. */
+  /** How many ids of each neighbour are among the winners, where that is known. */
   readonly counted: Counts;
   /** Largest version among dropped tombstones; -1 when none was dropped. */
   readonly droppedVersionMax: number;

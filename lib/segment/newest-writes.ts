@@ -42,7 +42,7 @@ export class NewestWrites {
     });
   }
 
-  /** With a segment that is not folded itself. */
+  /** Compares what was folded with a segment that is not. */
   compare(segment: OpenSegment): void {
     this.#beside(segment, (table) => this.#compare(segment, table, { isTieTheirs: false }));
   }

@@ -46,7 +46,7 @@ export class OpenRecords {
   readonly #pool: RecordsPool;
   #connection: Connection | null = null;
 
-  /** Of a finished file. Throws `corrupt` when it is no records.db of a known format. */
+  /** Opens a finished file. Throws `corrupt` when it is no records.db of a known format. */
   constructor(path: string, pool: RecordsPool) {
     this.#path = path;
     this.#pool = pool;

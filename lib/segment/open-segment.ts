@@ -95,7 +95,7 @@ export class OpenSegment {
     this.#search.close();
   }
 
-  /** Of its records, for another database to attach. */
+  /** The URI of its records.db, for another database to attach. */
   get recordsUri(): string {
     return recordsUri(join(this.folder, "records.db")).href;
   }

@@ -22,6 +22,7 @@ const applicationId = 0x53696c74;
 export interface StoredRow extends Omit<Row, "vector"> {
   readonly label: number;
 }
+/** A row without its content: all there is of a tombstone. */
 export type StoredTombstone = Pick<Row, "id" | keyof RowOrder>;
 
 /** More than any records.db of a segment within its bounds. */
@@ -81,7 +82,7 @@ export function arraysOf(db: DatabaseSync, sql: string): StatementSync {
   return statement;
 }
 
-/** The DDL. Every file of this format has it to the letter (lib/segment/check-records.ts): who changes it makes another format. */
+/** The DDL. Every file of this format has it to the letter (lib/segment/check-records.ts): to change it is to make another format. */
 export function schemaOf(fields: Collection["fields"]): string {
   const { columns, statements } = fieldColumns(fields);
   return `CREATE TABLE rows(label INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, version INTEGER NOT NULL,
@@ -202,7 +203,7 @@ export function* storedRows(db: DatabaseSync): Generator<StoredRow> {
 }
 
 /** Id and order of every row and tombstone, in no order. */
-export function* storedOrders(db: DatabaseSync): Generator<RowOrder & { readonly id: string }> {
+export function* storedOrders(db: DatabaseSync): Generator<StoredTombstone> {
   for (const table of ["rows", "tombstones"])
     yield* iterate(db, `SELECT id, version, delta, row FROM ${table}`) as Generator<never>;
 }
@@ -227,8 +228,7 @@ function* iterate(
 }
 
 /** What a segment holds of an id. */
-export interface Write extends RowOrder {
-  readonly id: string;
+export interface Write extends StoredTombstone {
   readonly isDelete: boolean;
 }
 

@@ -6,7 +6,7 @@ import { arraysOf, orderOf } from "./records-db.ts";
 
 interface Stored {
   readonly segment: Pick<Segment, "rows" | "tombstones">;
-  /** Of its records, for another database to attach. */
+  /** The URI of its records.db, for another database to attach. */
   readonly recordsUri: string;
 }
 

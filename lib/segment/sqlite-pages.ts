@@ -23,7 +23,7 @@ const noKind = 0;
 const contentBytesMax = documentBytesMax + 2 * metadataBytesMax + 8 * 1024;
 
 export class SqlitePages {
-  /** By page number, from 1. */
+  /** The kind of each page, by its number from 1. */
   readonly #kinds: Uint8Array;
   /** Where interior pages lead. */
   readonly #children = new Map<number, readonly number[]>();

@@ -98,7 +98,7 @@ export class VectorSearch {
     return hits?.length === k ? hits : null;
   }
 
-  /** Of a graph's `labels`, what it finds anyway, as long as enough of that is among them. */
+  /** The k nearest of `labels` among what the graph finds without a filter; null where exact search should answer. */
   #matchesByGraph(
     graph: Graph,
     { query, k, efSearch }: Query,
@@ -129,7 +129,7 @@ export class VectorSearch {
     return bytes === null ? all : all.filter((label) => bytes[label] === 1);
   }
 
-  /** As searches see it: of unit length for cosine. */
+  /** A row's vector as searches see it: of unit length for cosine. */
   vector(label: number): Float32Array {
     const { dims } = this.#collection;
     return this.#graph?.row(label) ?? this.#vectors!.slice(label * dims, (label + 1) * dims);

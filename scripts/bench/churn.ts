@@ -1,7 +1,7 @@
 /**
  * Ten rounds that each write 30 % of the rows anew: the snapshot must never be larger than 1.3 × one built fresh from the
- * same rows, and recall no more than 0.01 below its. In a shard that has room to grow, and in shards whose rows fill one or
- * two segments, by a smaller bound on a segment: what is too large to be merged with anything has to be reclaimed by itself.
+ * same rows, and recall no more than 0.01 below its. In a shard that can grow, and in shards whose rows fill one or
+ * two segments, by a smaller bound on a segment: a segment too large to be merged with anything has to be reclaimed by itself.
  */
 import { snapshotBytes } from "../../lib/core/format/manifest.ts";
 import { type MergeLimits, mergeLimits } from "../../lib/core/policy/merge-plan.ts";
@@ -42,7 +42,7 @@ export const churn: Scenario<Size> = {
     const rows: Cell[][] = [];
     const checks: Check[] = [];
     for (const full of [0, 1, 2]) {
-      const name = full === 0 ? "room to grow" : `${full} full`;
+      const name = full === 0 ? "can grow" : `${full} full`;
       const { most, after, anew } = await churned(size, full, (line, cells) => {
         log(`${name}: ${line}`);
         if (cells) rows.push([name, ...cells]);
@@ -54,7 +54,7 @@ export const churn: Scenario<Size> = {
           target: `${name}: size within 1.3 × a fresh build`,
           measured: round(ratio),
           met: ratio <= 1.3,
-          // Small shards with room to grow are mostly one flat segment, which has no room for dead rows.
+          // Small shards that can grow are mostly one flat segment, which holds no dead rows.
           counted: full > 0,
         },
         {
@@ -117,7 +117,7 @@ async function churned(
   return { most, after, anew };
 }
 
-/** As ingestion and upkeep do, by these limits. */
+/** Ingests and merges as the schedules do, by these limits. */
 async function settle(store: Store, limits: MergeLimits): Promise<void> {
   await compactAll(store, { upkeep: false });
   await merge(store.world, store.collection, 0, { deadlineMs: far, limits });

@@ -30,50 +30,18 @@ export const filters: Scenario<Size> = {
     log(`${size.rows} × ${size.dims}: building`);
     const store = await withSegments(vectors, [{ rows: size.rows, kind: "hnsw" }]);
     const reader = readerOf(store);
-    const ask = async (turn: number, limit: number | null) => {
+    const ask: Ask = async (turn, limit) => {
       const filter = limit === null ? undefined : { bucket: { $lt: limit } };
-      const { results } = await reader.query({
-        collection: "bench",
-        vector: vectors.queries[turn]!,
-        topK,
-        filter,
-      });
-      return results.map(({ id }) => rowOfId(id));
+      const query = { collection: "bench", vector: vectors.queries[turn]!, topK, filter };
+      return (await reader.query(query)).results.map(({ id }) => rowOfId(id));
     };
     await ask(0, null);
     const rows: Cell[][] = [];
     const checks: Check[] = [];
     for (const share of size.shares) {
-      const limit = Math.max(1, Math.round(share * 10_000));
-      const matches = matching(vectors, limit);
-      const startedMs = performance.now();
-      await ask(0, limit);
-      const firstMs = performance.now() - startedMs;
-      const found: number[][] = [];
-      const samples = await interleaved(
-        { filtered: async (turn) => (found[turn] = await ask(turn, limit)), all: (turn) => ask(turn, null) },
-        { turns: vectors.queries.length, passes: queryPasses, warmups: Math.min(20, vectors.queries.length) },
-      );
-      const recall = recallOf(found, truthOf(vectors, "cosine", topK, matches));
-      const [p95, all95] = [percentile(samples.filtered, 0.95), percentile(samples.all, 0.95)];
-      rows.push([
-        `${share * 100} %`,
-        matches.length,
-        ...[percentile(samples.filtered, 0.5), p95, percentile(samples.all, 0.5), all95].map((ms) =>
-          round(ms),
-        ),
-        round(p95 / all95),
-        round(firstMs),
-        round(recall, 4),
-      ]);
-      checks.push(
-        { target: `${share * 100} %: recall@10 ≥ 0.95`, measured: round(recall, 4), met: recall >= 0.95 },
-        {
-          target: `${share * 100} %: p95 ≤ 3 × unfiltered`,
-          measured: round(p95 / all95),
-          met: p95 <= 3 * all95,
-        },
-      );
+      const measured = await measureShare(vectors, share, ask);
+      rows.push(measured.row);
+      checks.push(...measured.checks);
     }
     await reader.close();
     log("costs of graph and exact search");
@@ -101,6 +69,40 @@ export const filters: Scenario<Size> = {
   },
 };
 
+/** Rows of the answer to a query of its number, under a filter by bucket or none. */
+type Ask = (turn: number, limit: number | null) => Promise<number[]>;
+
+const limitOf = (share: number): number => Math.max(1, Math.round(share * 10_000));
+
+async function measureShare(
+  vectors: Vectors,
+  share: number,
+  ask: Ask,
+): Promise<{ row: Cell[]; checks: Check[] }> {
+  const limit = limitOf(share);
+  const matches = matching(vectors, limit);
+  const startedMs = performance.now();
+  await ask(0, limit);
+  const firstMs = performance.now() - startedMs;
+  const found: number[][] = [];
+  const samples = await interleaved(
+    { filtered: async (turn) => (found[turn] = await ask(turn, limit)), all: (turn) => ask(turn, null) },
+    { turns: vectors.queries.length, passes: queryPasses, warmups: Math.min(20, vectors.queries.length) },
+  );
+  const recall = recallOf(found, truthOf(vectors, "cosine", topK, matches));
+  const [p50, p95] = [percentile(samples.filtered, 0.5), percentile(samples.filtered, 0.95)];
+  const [all50, all95] = [percentile(samples.all, 0.5), percentile(samples.all, 0.95)];
+  const name = `${share * 100} %`;
+  const times = [p50, p95, all50, all95, p95 / all95, firstMs].map((value) => round(value));
+  return {
+    row: [name, matches.length, ...times, round(recall, 4)],
+    checks: [
+      { target: `${name}: recall@10 ≥ 0.95`, measured: round(recall, 4), met: recall >= 0.95 },
+      { target: `${name}: p95 ≤ 3 × unfiltered`, measured: round(p95 / all95), met: p95 <= 3 * all95 },
+    ],
+  };
+}
+
 const matching = ({ rows }: Vectors, limit: number): Uint32Array =>
   Uint32Array.from({ length: rows }, (_, row) => row).filter((row) => bucketOf(row) < limit);
 
@@ -116,7 +118,7 @@ async function searchCosts(vectors: Vectors, shares: readonly number[]) {
   const out = { labels: new Uint32Array(topK), distances: new Float32Array(topK) };
   const rows: Cell[][] = [];
   for (const share of shares.filter((share) => share >= graphShareMin)) {
-    const labels = matching(vectors, Math.max(1, Math.round(share * 10_000)));
+    const labels = matching(vectors, limitOf(share));
     const accepted = new Uint8Array(vectors.rows);
     for (const label of labels) accepted[label] = 1;
     const exactly: number[][] = [];

@@ -20,7 +20,7 @@ interface Size {
 }
 
 const topK = 10;
-/** As many as a merge uses. */
+/** Threads, as many as a merge uses. */
 const processors = availableParallelism();
 const parts = {
   bare: "bare build, hnswlib-node, one thread",

@@ -21,7 +21,7 @@ const { values, positionals } = parseArgs({
 const chosen = choose(positionals);
 const rows = values.rows === undefined ? undefined : Number(values.rows);
 if (rows !== undefined && !(Number.isInteger(rows) && rows > 0))
-  throw new Error(`--rows: ${values.rows} is no number of rows`);
+  throw new Error(`--rows: ${values.rows} is not a number of rows`);
 
 const machine = {
   processor: cpus()[0]?.model.trim(),

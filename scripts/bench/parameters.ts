@@ -11,7 +11,7 @@ import { interleaved, median, queryPasses, round, timed } from "./measure.ts";
 import type { Cell, Log, Scenario } from "./scenario.ts";
 
 interface Size {
-  /** Of the generated sets. */
+  /** Size of the generated sets. */
   readonly rows: number;
   readonly queries: number;
   readonly dims: readonly number[];

@@ -33,7 +33,7 @@ export interface ServedStore {
 export interface AskedProcess<Question, Answer> {
   ask(question: Question): Promise<Answer>;
   stop(): Promise<void>;
-  /** At once, whatever it is doing. */
+  /** Ends the process at once, whatever it is doing. */
   kill(): Promise<void>;
 }
 export type ReaderProcess = AskedProcess<Question, Answer>;

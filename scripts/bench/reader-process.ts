@@ -32,7 +32,7 @@ export type Question =
 export interface Answer {
   readonly ms: number;
   readonly rss: number;
-  /** Of the open version's files that a reader fetches. */
+  /** Bytes of the open version's files that a reader fetches. */
   readonly bytes: number;
   readonly requests: number;
   readonly ids: readonly string[];

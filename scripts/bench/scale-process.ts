@@ -26,7 +26,7 @@ export interface CompactAnswer {
 }
 export interface MemoryAnswer {
   readonly residentBytes: number;
-  /** Of the open segments' files. */
+  /** Size of the open segments' files. */
   readonly indexBytes: number;
 }
 

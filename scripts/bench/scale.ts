@@ -15,7 +15,7 @@ import { MemoryLeases } from "../../test/support/memory/leases.ts";
 import { MemoryQueue } from "../../test/support/memory/queue.ts";
 import { gaussianMixture, recallOf, truthOf, type Vectors } from "./data.ts";
 import { interleaved, median, percentile, queryPasses, round, timed } from "./measure.ts";
-import { type LocalS3, withLocalS3 } from "./reader-client.ts";
+import { type AskedProcess, type LocalS3, withLocalS3 } from "./reader-client.ts";
 import type { CompactAnswer, MemoryAnswer, ScaleQuestion } from "./scale-process.ts";
 import type { Cell, Log, Scenario, Table } from "./scenario.ts";
 import { fields, recordOf, rowOfId } from "./store.ts";
@@ -167,15 +167,10 @@ async function queryAll(s3: LocalS3, collection: Collection, vectors: Vectors, s
     round(percentile(samples[name], 0.95)),
     round(first[name].ms),
   ];
-  const memory: Cell[][] = [];
-  const named = [
+  const memory = await memoryOf([
     ...groups.map((reader, group) => [`group ${group}`, reader] as const),
-    ["all shards", whole] as const,
-  ];
-  for (const [name, reader] of named) {
-    const { residentBytes, indexBytes } = (await reader.ask({ op: "memory" })) as MemoryAnswer;
-    memory.push([name, Math.round(indexBytes / 1e6), Math.round(residentBytes / 1e6)]);
-  }
+    ["all shards", whole],
+  ]);
   for (const reader of [...groups, whole, single]) await reader.stop();
   log("exact answers");
   const truth = truthOf(vectors, "cosine", topK);
@@ -193,7 +188,18 @@ async function queryAll(s3: LocalS3, collection: Collection, vectors: Vectors, s
           ["all shards, by one reader", ...timesOf("whole")],
         ],
       },
-      { title: "Memory of the readers, MB", columns: ["reader", "index files", "RSS"], rows: memory },
+      memory,
     ] satisfies Table[],
   };
+}
+
+async function memoryOf(
+  readers: readonly (readonly [string, AskedProcess<ScaleQuestion, object>])[],
+): Promise<Table> {
+  const rows: Cell[][] = [];
+  for (const [name, reader] of readers) {
+    const { residentBytes, indexBytes } = (await reader.ask({ op: "memory" })) as MemoryAnswer;
+    rows.push([name, Math.round(indexBytes / 1e6), Math.round(residentBytes / 1e6)]);
+  }
+  return { title: "Memory of the readers, MB", columns: ["reader", "index files", "RSS"], rows };
 }

@@ -8,9 +8,9 @@ import { type CompactReport, compact } from "../../lib/engine/compact/compact.ts
 import type { TrafficCount } from "../../lib/engine/traffic.ts";
 import { produce } from "../../lib/engine/write/produce.ts";
 import type { MemoryWorld } from "../../test/support/memory/world.ts";
-import { gaussianMixture } from "./data.ts";
+import { gaussianMixture, type Vectors } from "./data.ts";
 import { round } from "./measure.ts";
-import type { Cell, Scenario } from "./scenario.ts";
+import type { Cell, Log, Scenario } from "./scenario.ts";
 import { compactAll, emptyStore, far, produceRows, recordOf } from "./store.ts";
 
 interface Size {
@@ -22,6 +22,7 @@ interface Size {
 
 const ingestEverySeconds = 60;
 const upkeepEverySeconds = 600;
+const index = { M: 8, efConstruction: 20 };
 
 export const trickle: Scenario<Size> = {
   name: "trickle",
@@ -31,31 +32,8 @@ export const trickle: Scenario<Size> = {
   async run(size, log) {
     const all = size.rows * size.rowsPerDelta;
     const vectors = gaussianMixture({ rows: all, dims: size.dims, queries: 0 });
-    const store = await emptyStore(vectors, { index: { M: 8, efConstruction: 20 } });
-    const { world, count } = counted(store.world);
-    const parts = { produce: nothing(), ingest: nothing(), upkeep: nothing() };
-    const measured = (part: keyof typeof parts, work: () => Promise<unknown>) => count(parts[part], work);
-    let merges = 0;
-    for (let second = 1; second <= size.rows; second++) {
-      world.clock.advance(1000);
-      const first = (second - 1) * size.rowsPerDelta;
-      const records = Array.from({ length: size.rowsPerDelta }, (_, i) => recordOf(vectors, first + i));
-      await measured("produce", () => produce(world, { collection: "bench", records }));
-      if (second % ingestEverySeconds === 0)
-        await measured("ingest", () => compact(world, { ingest: true, upkeep: false, deadlineMs: far }));
-      if (second % upkeepEverySeconds === 0 || second === size.rows)
-        await measured("upkeep", async () => {
-          merges += mergesIn(await compact(world, { ingest: false, upkeep: true, deadlineMs: far }));
-        });
-      if (second % 7200 === 0) log(`${second / 3600} h`);
-    }
-    const bulk = await emptyStore(vectors, { index: { M: 8, efConstruction: 20 } });
-    const loading = counted(bulk.world);
-    const [delta, rest] = [nothing(), nothing()];
-    await loading.count(delta, () =>
-      produceRows({ ...bulk, world: loading.world }, vectors, { start: 0, limit: all }),
-    );
-    await loading.count(rest, () => compactAll({ ...bulk, world: loading.world }));
+    const { parts, merges } = await trickled(vectors, size, log);
+    const { delta, rest } = await loadedInBulk(vectors);
     const whole = sum(delta, rest);
     const row = (name: string, traffic: Counted, base: number): Cell[] => [
       name,
@@ -100,6 +78,38 @@ export const trickle: Scenario<Size> = {
     };
   },
 };
+
+/** The day's trickle, by part. */
+async function trickled(vectors: Vectors, { rows, rowsPerDelta }: Size, log: Log) {
+  const store = await emptyStore(vectors, { index });
+  const { world, count } = counted(store.world);
+  const parts = { produce: nothing(), ingest: nothing(), upkeep: nothing() };
+  let merges = 0;
+  for (let second = 1; second <= rows; second++) {
+    world.clock.advance(1000);
+    const first = (second - 1) * rowsPerDelta;
+    const records = Array.from({ length: rowsPerDelta }, (_, i) => recordOf(vectors, first + i));
+    await count(parts.produce, () => produce(world, { collection: "bench", records }));
+    if (second % ingestEverySeconds === 0)
+      await count(parts.ingest, () => compact(world, { ingest: true, upkeep: false, deadlineMs: far }));
+    if (second % upkeepEverySeconds === 0 || second === rows)
+      await count(parts.upkeep, async () => {
+        merges += mergesIn(await compact(world, { ingest: false, upkeep: true, deadlineMs: far }));
+      });
+    if (second % 7200 === 0) log(`${second / 3600} h`);
+  }
+  return { parts, merges };
+}
+
+/** The same rows as one load: writing the deltas, and all that follows. */
+async function loadedInBulk(vectors: Vectors) {
+  const store = await emptyStore(vectors, { index });
+  const { world, count } = counted(store.world);
+  const [delta, rest] = [nothing(), nothing()];
+  await count(delta, () => produceRows({ ...store, world }, vectors, { start: 0, limit: vectors.rows }));
+  await count(rest, () => compactAll({ ...store, world }));
+  return { delta, rest };
+}
 
 /** Requests are also told apart by S3's price classes; DELETE is free. */
 interface Counted extends TrafficCount {

@@ -17,7 +17,7 @@ import { bundleLambdas } from "./bundle.ts";
 const root = join(import.meta.dirname, "../..");
 const dist = join(root, "dist");
 
-/** By the names of the package's exports. */
+/** Entry points by the names of the package's exports. */
 export const entries = {
   constructs: "lib/constructs/index.ts",
   produce: "lib/clients/producer.ts",

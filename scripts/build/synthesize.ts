@@ -61,7 +61,7 @@ export async function synthesize(
   return { stackName: stackName(stage), template, codeFolders };
 }
 
-/** As `cdk synth` reads them. */
+/** The feature flags that `cdk synth` reads. */
 function featureFlags(): Readonly<Record<string, unknown>> {
   const { context } = JSON.parse(readFileSync(join(root, "cdk.json"), "utf8")) as { context: object };
   return { ...context };

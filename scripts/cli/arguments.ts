@@ -99,7 +99,7 @@ export const freshnessOptions = (): Option[] => [
   new Option("--embedding-version <text>", "refuse to answer from a collection of another one"),
 ];
 
-/** As the query function takes it. */
+/** The options of a read as the query function takes them. */
 export const freshness = ({ consistency, maxAge, atLeast, embeddingVersion }: FreshnessOptions): object => ({
   ...(consistency === undefined ? {} : { consistency }),
   ...(maxAge === undefined ? {} : { maxAgeSeconds: maxAge }),

@@ -197,7 +197,7 @@ async function list(session: Session): Promise<Outcome> {
   };
 }
 
-/** As JSON. */
+/** The JSON of a collection that cannot be read. */
 export const unreadableOf = ({ name, error: { kind, message } }: UnreadableCollection): object => ({
   name,
   kind,

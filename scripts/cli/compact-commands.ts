@@ -56,7 +56,7 @@ async function compact(
 }
 
 interface Ran {
-  /** Of the last run. */
+  /** The summary of the last run. */
   readonly summary: RunSummary;
   readonly runs: number;
   readonly done: readonly Done[];

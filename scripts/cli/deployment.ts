@@ -4,7 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { awsWorld } from "../../lib/aws/aws-world.ts";
+import { awsNames, awsWorld } from "../../lib/aws/aws-world.ts";
 import { S3BucketFiles } from "../../lib/aws/bucket-files.ts";
 import { FunctionCaller } from "../../lib/aws/function-caller.ts";
 import { type FunctionConfiguration, functionConfiguration } from "../../lib/aws/function-configuration.ts";
@@ -24,7 +24,7 @@ import { LocalFunctionLogs } from "./local-logs.ts";
 import type { StoreChoice } from "./store-choice.ts";
 
 export interface Deployment {
-  /** Of a deployed store, `local`, or what `--stack` was given. */
+  /** The stage of a deployed store, `local`, or what `--stack` was given. */
   readonly stage: string;
   readonly world: World;
   /** What was deleted from its bucket. */
@@ -53,12 +53,7 @@ export const connect: Connect = async ({ name: stage, stack, deployment }) => {
     if (value) return value;
     throw new SiltstoneError("unavailable", `${stage}: its stack has no output ${key}; deploy it again`);
   };
-  const names = {
-    bucket: name(storeOutputs.bucket),
-    table: name(storeOutputs.table),
-    queueUrl: name(storeOutputs.queueUrl),
-    deadLetterQueueUrl: name(storeOutputs.deadLetterQueueUrl),
-  };
+  const names = awsNames(name);
   const caller = new FunctionCaller();
   return {
     stage,

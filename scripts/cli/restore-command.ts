@@ -131,7 +131,7 @@ function checkChoice(name: string, deltas: readonly string[], options: RestoreOp
   return deltas.map(deltaId);
 }
 
-/** Of one shard, those that are named, or those of the time. */
+/** The objects of one shard that are to come back: those that are named, or those of the time. */
 async function choose(
   { deployment, world: { store }, collection: { name } }: Opened,
   shard: number,

@@ -11,7 +11,7 @@ export interface SnapshotDifference {
   readonly rows: number;
   readonly tombstones: number;
   readonly bytes: number;
-  /** By the conservation ledgers: writes that came in between, and rows that were superseded or expired. */
+  /** Writes that came in between, and rows that were superseded or expired, by the conservation ledgers. */
   readonly ingestedRows: number;
   readonly retiredRows: number;
   /** Deltas that `to` names as ingested and `from` does not; those whose objects are long gone are named by neither. */

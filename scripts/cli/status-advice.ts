@@ -15,7 +15,7 @@ const strangersNamed = 3;
 
 type Note = Readonly<Record<string, unknown>> | null;
 
-/** Of the last run: what failed beside shards and `said`, which have advice of their own. A note has no promised shape. */
+/** Advice for what failed in the last run, beside shards and `said`, which have their own. A note has no promised shape. */
 export function adviceForRun(lastRun: Note, said: ReadonlySet<unknown>): string[] {
   const faults = Array.isArray(lastRun?.faults) ? (lastRun.faults as Record<string, unknown>[]) : [];
   const others = faults.filter(({ part }) => !said.has(part));

@@ -8,11 +8,11 @@ export const localStage = "local";
 export const stackVariable = "SILTSTONE_STACK";
 
 export interface StoreChoice {
-  /** As it is shown: local, the stage, or what `--stack` was given. */
+  /** The name that is shown: local, the stage, or what `--stack` was given. */
   readonly name: string;
   /** A stack's name, or a tag of it as KEY=VALUE; null for the local stack. */
   readonly stack: string | null;
-  /** How the stack comes to be, for who has none. */
+  /** How the stack is made, for a user who has none. */
   readonly deployment: string;
 }
 

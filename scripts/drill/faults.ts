@@ -4,8 +4,8 @@
  * may take its leases away, as `silt lease release` does; else they run out by themselves.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { awsWorld } from "../../lib/aws/aws-world.ts";
-import { type FunctionName, storeOutputs } from "../../lib/contract/functions.ts";
+import { awsNames, awsWorld } from "../../lib/aws/aws-world.ts";
+import type { FunctionName } from "../../lib/contract/functions.ts";
 import { shardName } from "../../lib/core/format/keys.ts";
 import type { World } from "../../lib/engine/ports.ts";
 import { collectLease, ingestLease, mergeLease } from "../../lib/engine/shard/lease.ts";
@@ -180,12 +180,7 @@ export function worldOf({ current }: StackProcess): World {
   const known = worlds.get(current);
   if (known) return known;
   const { outputs } = current;
-  const world = awsWorld({
-    bucket: outputs[storeOutputs.bucket]!,
-    table: outputs[storeOutputs.table]!,
-    queueUrl: outputs[storeOutputs.queueUrl]!,
-    deadLetterQueueUrl: outputs[storeOutputs.deadLetterQueueUrl]!,
-  });
+  const world = awsWorld(awsNames((name) => outputs[name]!));
   worlds.set(current, world);
   return world;
 }

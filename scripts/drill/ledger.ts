@@ -74,7 +74,7 @@ export class Ledger {
     this.acknowledgedWrites += writes.length;
   }
 
-  /** To be called before a read that promises every acknowledged write is sent. */
+  /** What a read that promises every acknowledged write must show; it is called before the read is sent. */
   promised(ids: readonly string[] = this.ids): Promised {
     return new Map(ids.map((id) => [id, this.#histories.get(id)?.acknowledged ?? 0]));
   }

@@ -2,14 +2,13 @@
  * A user's process beside the functions: writes through the producer library, and collects garbage with a retention
  * short enough that garbage collection finds something in a drill of minutes. The drill kills it like everything else.
  */
-import { awsWorld } from "../../lib/aws/aws-world.ts";
+import { awsNames, awsWorld } from "../../lib/aws/aws-world.ts";
 import {
   createProducer,
   type ProduceAnswer,
   type ProduceCall,
   SiltstoneError,
 } from "../../lib/clients/producer.ts";
-import { storeOutputs } from "../../lib/contract/functions.ts";
 import { type CollectReport, collectGarbage } from "../../lib/engine/compact/collect-garbage.ts";
 import { readCollection } from "../../lib/engine/shard/head.ts";
 import type { Retention } from "../../lib/engine/shard/retention.ts";
@@ -23,12 +22,7 @@ export type LibraryAnswer =
   | { readonly kind: "failed"; readonly errorKind: string; readonly message: string };
 
 const outputs = JSON.parse(process.argv[2]!) as Readonly<Record<string, string>>;
-const names = {
-  bucket: outputs[storeOutputs.bucket]!,
-  table: outputs[storeOutputs.table]!,
-  queueUrl: outputs[storeOutputs.queueUrl]!,
-  deadLetterQueueUrl: outputs[storeOutputs.deadLetterQueueUrl]!,
-};
+const names = awsNames((name) => outputs[name]!);
 const producer = createProducer(names);
 const world = awsWorld(names);
 

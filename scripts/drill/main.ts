@@ -19,7 +19,7 @@ import { pipelineDrill } from "./pipeline.ts";
 import { Tally } from "./report.ts";
 
 const minutesMax = 24 * 60;
-/** As many as a store may have (lib/contract/settings.ts). */
+/** Most query groups that a store may have (lib/contract/settings.ts). */
 const groupsMax = 48;
 const usage = `Usage: npm run drill -- [options]
   --minutes <n>       kills at random for so long; without it, one kill of each kind

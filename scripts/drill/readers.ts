@@ -150,7 +150,7 @@ export class QueryReader {
   async #ask(ledger: Ledger, event: object): Promise<Answer | null> {
     const { calls, tally } = this.#options;
     const { collection } = ledger;
-    // Of the groups' processes only their killer knows when they are new.
+    // Only what kills the groups' processes knows when they are new.
     const result = await calls.invoke("query", { ...event, collection });
     if (result.isNewProcess || calls.killedMs("query") > this.#shownSinceMs) {
       this.#shown = new Map();

@@ -34,7 +34,7 @@ export interface WriterOptions {
 }
 
 const bulkShare = 0.04;
-/** Of the vectors of one call: below 5 MB of JSON. */
+/** Numbers in the vectors of one call: below 5 MB of JSON. */
 const numbersPerCall = 200_000;
 const replayShare = 0.04;
 const recentMax = 50;

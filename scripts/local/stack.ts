@@ -54,7 +54,7 @@ export interface LocalStack {
   readonly endpoints: Endpoints;
   readonly region: string;
   readonly outputs: Readonly<Record<string, string>>;
-  /** By function name. */
+  /** URLs by function name. */
   readonly functionUrls: Readonly<Record<string, string>>;
   readonly functions: readonly string[];
   readonly buckets: readonly string[];

@@ -20,7 +20,7 @@ export interface LocalState {
   readonly region: string;
   readonly endpoints: Endpoints;
   readonly outputs: Readonly<Record<string, string>>;
-  /** By function name. */
+  /** URLs by function name. */
   readonly functionUrls: Readonly<Record<string, string>>;
 }
 

@@ -11,7 +11,7 @@ import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { InvokeCommand, LambdaClient } from "@aws-sdk/client-lambda";
-import { awsWorld } from "../../lib/aws/aws-world.ts";
+import { awsNames, awsWorld } from "../../lib/aws/aws-world.ts";
 import { functions, storeOutputs } from "../../lib/contract/functions.ts";
 import { settingNames } from "../../lib/contract/settings.ts";
 import { synthesize } from "../build/synthesize.ts";
@@ -84,13 +84,7 @@ function contextOf(text: string): [name: string, value: string] {
 
 async function mainJob(stack: LocalStack): Promise<void> {
   Object.assign(process.env, stack.environment);
-  const named = (key: keyof typeof storeOutputs): string => stack.outputs[storeOutputs[key]]!;
-  const world = awsWorld({
-    bucket: named("bucket"),
-    table: named("table"),
-    queueUrl: named("queueUrl"),
-    deadLetterQueueUrl: named("deadLetterQueueUrl"),
-  });
+  const world = awsWorld(awsNames((name) => stack.outputs[name]!));
   const invoke = invoker(stack);
 
   const records = await documentRecords(root);

@@ -36,7 +36,7 @@ afterAll(async () => {
   deployed.remove();
 });
 
-/** One call of the command line by somebody who has that role; `seen` gets what it prints, at once. */
+/** One call of the command line by a user with that role; `seen` gets what it prints, at once. */
 async function siltAs(
   role: string,
   args: readonly string[],

@@ -47,7 +47,7 @@ test.each([
 /** Of a store with all that the rules ask of a store: a key, a VPC, bounded concurrency. */
 const acknowledged: Readonly<Record<string, string>> = {
   IAMNoInlinePolicy:
-    "Each policy is of one role alone, and goes with it: shared by nobody, it is inline on purpose.",
+    "Each policy is of one role alone, and goes with it: not shared, it is inline on purpose.",
   LambdaDLQ:
     "Producer and query are called synchronously; a run of the compactor that failed is done by the next one, and what it cannot read is in a dead-letter queue.",
   LambdaConcurrency:

@@ -1,8 +1,8 @@
 /** Compacting: by hand and by its schedule, with lost and bad messages, side by side, and with a damaged collection. */
 import { createProducer } from "../../lib/clients/producer.ts";
 import { createCollection, deleteCollection } from "../../lib/engine/catalog/collections.ts";
-import { shardRunNote } from "../../lib/engine/compact/run-summary.ts";
 import { verify } from "../../lib/engine/operate/verify.ts";
+import { shardRunNote } from "../../lib/engine/shard/lease.ts";
 import { produce } from "../../lib/engine/write/produce.ts";
 import { type Deployed, dims, vectorOf } from "./deployed.ts";
 

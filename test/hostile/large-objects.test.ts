@@ -1,5 +1,5 @@
 /**
- * Objects below deltas/ that are no deltas and larger than anything that may be read or copied at once, on the local S3:
+ * Objects below deltas/ that are not deltas and larger than anything that may be read or copied at once, on the local S3:
  * they are files without blocks, so that 6 GiB take no disk.
  */
 import { closeSync, mkdtempSync, openSync, rmSync, truncateSync, writeSync } from "node:fs";

@@ -1,5 +1,5 @@
 /**
- * Sealed JSON from hands that may write to the bucket: what nobody sealed is not parsed, and what was sealed by them is
+ * Sealed JSON from hands that may write to the bucket: bytes without their seal are not parsed, and what was sealed by them is
  * parsed within bounds. A manifest has up to 32 MiB: of brackets, these are gigabytes in memory.
  */
 import { hash } from "node:crypto";

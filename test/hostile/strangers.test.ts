@@ -1,4 +1,4 @@
-/** Objects without end that are no deltas, in the place of deltas: their shard is stopped and says why, and no other one. */
+/** Objects without end that are not deltas, in the place of deltas: their shard is stopped and says why, and no other one. */
 import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import { compact } from "../../lib/engine/compact/compact.ts";
 import { Reader } from "../../lib/engine/read/reader.ts";
@@ -7,7 +7,7 @@ import { produce } from "../../lib/engine/write/produce.ts";
 import { memoryWorld } from "../support/memory/world.ts";
 
 const refusal = expect.stringMatching(
-  /^docs\/0\/deltas\/ has more than 10000 objects that are no deltas, .* delete them/,
+  /^docs\/0\/deltas\/ has more than 10000 objects that are not deltas, .* delete them/,
 );
 
 test("strangers without end stop the shard that has them, after a bounded LIST, and no other", async () => {

@@ -5,14 +5,9 @@ import { parseEvent } from "../../lib/aws/parse-event.ts";
 import { deltaId } from "../../lib/core/model/ids.ts";
 import type { CompactReport } from "../../lib/engine/compact/compact.ts";
 import type { IngestReport } from "../../lib/engine/compact/ingest-report.ts";
-import {
-  failureOf,
-  noteRun,
-  runNote,
-  shardRunNote,
-  summarizeRun,
-} from "../../lib/engine/compact/run-summary.ts";
+import { failureOf, noteRun, runNote, summarizeRun } from "../../lib/engine/compact/run-summary.ts";
 import type { ShardReport } from "../../lib/engine/compact/shard-reports.ts";
+import { shardRunNote } from "../../lib/engine/shard/lease.ts";
 import { memoryWorld } from "../support/memory/world.ts";
 
 const refusal = (event: unknown): string => {

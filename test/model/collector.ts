@@ -120,7 +120,7 @@ function judge(world: World, setup: Setup, index: number): Step<World> {
   return { does, next: withActor(world, index, to) };
 }
 
-/** From here on it only deletes, and needs to know nothing else. */
+/** A collector that has decided: it only deletes, and needs to know nothing else. */
 const condemn = (actor: Actor, segments: Mask, commits: Mask): Actor => ({
   ...atRest(actor),
   at: "segments",

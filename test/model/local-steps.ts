@@ -6,7 +6,7 @@
 import type { Setup } from "./rules.ts";
 import { type Actor, manifestOf, type World } from "./world.ts";
 
-/** `collected`: whether there is a collector, who alone looks for objects that no pointer has named yet. */
+/** `collected`: whether there is a collector, which alone looks for objects that no pointer has named yet. */
 export function isLocal(world: World, setup: Setup, actor: Actor, collected: boolean): boolean {
   const { kind, at } = actor;
   switch (at) {

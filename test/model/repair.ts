@@ -66,7 +66,7 @@ function choose(world: World): number | null {
   return candidates.find((commit) => within(world.manifests[commit]!.segments, world.files)) ?? null;
 }
 
-/** At least as high as any collector has raised it: that takes any age for an orphan's. */
+/** Floors at least as high as any collector has raised them, which takes any age for an orphan's. */
 function inferredFloors(world: World, setup: Setup, chosen: number): Pointer[] {
   const { repairFloor, repairOrphans, repairGeneration } = setup.rules;
   const newest = Math.max(

@@ -90,7 +90,7 @@ export interface Setup {
   readonly pastCommits: 0 | 2 | 3;
   /** Whether the lease table may be lost at any moment: then two holders can have the same epoch. */
   readonly tableLost: boolean;
-  /** By delta: the older deltas whose rows it deletes; 0 for an upsert. */
+  /** The older deltas whose rows a delta deletes, by delta; 0 for an upsert. */
   readonly deletes: readonly Mask[];
   /** Whether mergers also reclaim one segment against the others. */
   readonly reclaims: boolean;

@@ -1,4 +1,4 @@
-/** The model as a whole: who works on a shard in a configuration, and what they may do next. */
+/** The model as a whole: the actors that work on a shard in a configuration, and what they may do next. */
 
 import { collectorSteps } from "./collector.ts";
 import { compactorSteps, producerSteps, timeSteps } from "./compactor.ts";
@@ -27,7 +27,7 @@ const stepsOf: Record<Kind, (world: World, setup: Setup, index: number) => reado
   time: timeSteps,
 };
 
-/** By kind, the runs that each process of it may begin: `{ compactor: [2, 1] }` is two compactors. */
+/** The runs that each process of a kind may begin: `{ compactor: [2, 1] }` is two compactors. */
 export type Cast = Readonly<Partial<Record<Kind, readonly number[]>>>;
 
 /** `plain`: without any reduction of the states, to prove on small configurations that the reductions hide nothing. */

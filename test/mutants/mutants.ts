@@ -294,17 +294,16 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "a refused delta is acknowledged",
     "lib/engine/shard/put-delta.ts",
-    `if (put.kind === "preconditionFailed") await proveOurs(world, key, body);`,
-    "void put;",
+    "if (!(await putNew(world.store, key, body))) {",
+    `if (!(await putNew(world.store, key, body)) && key === "") {`,
   ),
   {
     name: "a lost answer to a PUT is acknowledged",
     file: "lib/engine/shard/put-delta.ts",
     edits: [
       {
-        search: "const put = await world.store.put(key, body, { ifAbsent: true });",
-        replace:
-          'const put = await world.store.put(key, body, { ifAbsent: true }).catch(() => ({ kind: "written" as const }));',
+        search: "await putNew(world.store, key, body)",
+        replace: "await putNew(world.store, key, body).catch(() => true)",
       },
     ],
   },
@@ -499,7 +498,7 @@ export const mutants: readonly Mutant[] = [
     test: "test/engine/read/behind.test.ts",
   },
   {
-    name: "what a refresh behind an answer met is told to nobody",
+    name: "what a refresh behind an answer met is not reported",
     file: "lib/engine/read/shard-reader.ts",
     edits: [{ search: "        this.#isRefused = true;\n", replace: "" }],
     test: "test/engine/read/behind.test.ts",
@@ -1040,8 +1039,8 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "the first page of a LIST is taken for all",
     "lib/engine/shard/deltas.ts",
-    "if (listed.length >= bounds.listedDeltas) break;",
-    "break;",
+    "      else yield { delta, bytes, modifiedMs };\n    }\n",
+    "      else yield { delta, bytes, modifiedMs };\n    }\n    return;\n",
   ),
   {
     name: "a delta of another collection or embedding space is ingested",
@@ -1541,8 +1540,8 @@ export const mutants: readonly Mutant[] = [
     file: "lib/engine/operate/repair.ts",
     edits: [
       {
-        search: "const put = await world.store.put(key, body, { ifAbsent: true });\n  if",
-        replace: "const put = await world.store.put(key, body);\n  if",
+        search: "if (!(await putNew(world.store, key, body)))",
+        replace: 'if ((await world.store.put(key, body)).kind !== "written")',
       },
     ],
     test: "test/engine/catalog/collections.test.ts",

@@ -81,7 +81,7 @@ function saysTooLarge(oracle: Oracle, window: Judged, asked: Asked, message: str
   // One shard is beside itself in no other.
   if (window.currentVersions.length === 1 && Number(inUse) > 0) return false;
   const isLaidOver = asked.consistency === "strong" || asked.tokens.length > 0;
-  // Behind a damaged version it may have been one before, for which there was no room.
+  // Behind a damaged version it may have been one before, for which there was no space.
   const isBehind = oracle.mayMeetDamage(asked.process, window.damageSince, "");
   const due = isBehind ? 0 : dueVersion(oracle, window, asked, Number(name.split("/")[1]));
   // Deltas over a view of nothing.

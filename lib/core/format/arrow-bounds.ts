@@ -25,11 +25,11 @@ const magicPaddedBytes = 8;
 const tailBytes = 4 + magic.length;
 const batchesMax = 1024;
 const metadataEntriesMax = 64;
-/** Of the footer, and of the metadata of each batch: ours have 1 KiB. */
+/** Largest footer, and largest metadata of a batch: ours have 1 KiB. */
 export const metadataBytesMax = 256 * 1024;
-/** Of all texts in footer and batches, each as often as it is named. */
+/** Largest sum of all texts in footer and batches, each counted as often as it is named. */
 const textBytesMax = 256 * 1024;
-/** Of a text that is looked for by itself: what comes after is not. */
+/** Most bytes read of a text that is looked for by itself. */
 const shortTextBytesMax = 64;
 /** The continuation mark 0xFFFFFFFF and the length, before each message. */
 const messagePrefixBytes = 8;
@@ -116,7 +116,7 @@ function countEntries(metadata: Pick<Schema, "customMetadata" | "customMetadataL
   return true;
 }
 
-/** Of a text as bytes, which is not decoded for that. */
+/** Bytes of a text, which is not decoded for that. */
 const lengthOf = (text: string | Uint8Array | null | undefined): number => text?.length ?? 0;
 
 /** Types without texts or lists of their own. */

@@ -12,7 +12,7 @@ export const formatKey = "siltstone.format";
 /** A delta fits the memory of the smallest function that reads it; a larger write is several deltas. */
 export const deltaRowsMax = callRowsMax;
 export const deltaBytesMax = 64 * 1024 * 1024;
-/** Of `producer`, in UTF-8: the metadata of a delta is bounded (lib/core/format/arrow-bounds.ts). */
+/** Longest `producer`, in bytes of UTF-8: the metadata of a delta is bounded (lib/core/format/arrow-bounds.ts). */
 const producerBytesMax = 1024;
 
 export interface DeltaHeader {

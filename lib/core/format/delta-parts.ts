@@ -4,16 +4,16 @@ import { invalid } from "../model/errors.ts";
 import type { DeltaRow } from "../model/row.ts";
 import { shardOf } from "../model/shard-of.ts";
 
-/** Of one delta: small enough to be ingested in good time, large enough to be cheap. */
+/** Most rows of one delta: small enough to be ingested in good time, large enough to be cheap. */
 const rowsTarget = 4_000;
 /** Half of the most that a delta may have, which leaves space for what encoding adds; the largest row has 313 KB. */
 const bytesTarget = 32 * 1024 * 1024;
 /**
- * Of one call, which is encoded whole before any of it is written. With the rows that a call may have it bounds the deltas that
+ * Most bytes of one call, which is encoded whole before any of it is written. With the rows that a call may have it bounds the deltas that
  * its token names (lib/core/format/token.ts): one for each shard, 64 more for bytes and 16 for rows, and a few that are not full.
  */
 export const callBytesMax = 2 * 1024 ** 3;
-/** Of a row, beside its vector and texts: op, version, and offsets. */
+/** Bytes of a row beside its vector and texts: op, version, and offsets. */
 const rowBytesFixed = 64;
 
 export interface DeltaPart {

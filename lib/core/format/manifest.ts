@@ -17,6 +17,7 @@ import {
   type SegmentId,
   type SnapshotVersion,
   snapshotVersion,
+  versionMax,
 } from "../model/ids.ts";
 import { isUlid } from "../model/ulid.ts";
 import { type SegmentFile, type ShardRef, shardName } from "./keys.ts";
@@ -59,7 +60,7 @@ export interface Segment {
 export interface Staleness {
   /** When the first of them was superseded, at the latest: ms since 1970; null when none is known. */
   readonly sinceMs: number | null;
-  /** By segment of the same version: how many ids of this one it has written again, when it was made. 0 was counted, too. */
+  /** How many ids of this segment another one of the version wrote again when it was made, by segment. 0 was counted, too. */
   readonly by: Readonly<Record<string, number>>;
 }
 
@@ -134,16 +135,17 @@ export function decodeManifest(bytes: Uint8Array, key: string, shard: ShardRef):
 /** What is wrong with a manifest by itself; null when nothing is. */
 export function faultOf(manifest: Manifest): string | null {
   const { segments, ledger, applied, version, parent } = manifest;
-  if (!isVersion(version)) return `its version ${version} is none that a history reaches`;
-  if (!isVersion(manifest.epoch)) return `its epoch ${manifest.epoch} is none that a history reaches`;
+  if (!isVersion(version)) return `its version is ${version}, not an integer from 0 to ${versionMax}`;
+  if (!isVersion(manifest.epoch))
+    return `its epoch is ${manifest.epoch}, not an integer from 0 to ${versionMax}`;
   if (!isUlid(manifest.commit)) return `commit ${JSON.stringify(manifest.commit)} is not a ULID`;
-  // So a walk from parent to parent comes to an end.
+  // Versions fall from child to parent, so that a walk along them comes to an end.
   if (parent !== null && (parent.version !== version - 1 || !isUlid(parent.commit)))
     return `its parent is not a commit of version ${version - 1}`;
   if (Number.isNaN(Date.parse(manifest.createdAt))) return "it does not say when it was made";
   if (!isUlid(manifest.watermark)) return "its watermark is not a ULID";
   if (!Array.isArray(segments) || !Array.isArray(applied))
-    return "its segments or applied deltas are no list";
+    return "its segments or applied deltas are not a list";
   if (segments.length > bounds.segments)
     return `it names ${segments.length} segments, more than ${bounds.segments}`;
   if (applied.length > bounds.appliedDeltas)
@@ -172,9 +174,9 @@ const isCount = (n: unknown): n is number => Number.isSafeInteger(n) && (n as nu
 
 function segmentFault(segment: Segment, { dims, index }: Pick<Manifest, "dims" | "index">): string | null {
   if (!isUlid(segment.id)) return "its id is not a ULID";
-  if (segment.kind !== "flat" && segment.kind !== "hnsw") return "it is of no known kind";
+  if (segment.kind !== "flat" && segment.kind !== "hnsw") return "its kind is neither flat nor hnsw";
   if (![segment.rows, segment.tombstones, segment.slots].every(isCount))
-    return "its rows, tombstones or slots are no counts";
+    return "its rows, tombstones or slots are not counts";
   if (segment.rows + segment.tombstones !== segment.sum.rows)
     return "its counts and its checksum's count differ";
   if (segment.stale !== undefined && !isStaleness(segment.stale)) return "its staleness is malformed";

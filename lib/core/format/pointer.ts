@@ -5,7 +5,14 @@
 import { createHash } from "node:crypto";
 import type { Collection } from "../model/collection.ts";
 import { corrupt } from "../model/errors.ts";
-import { type CommitId, type Epoch, isVersion, type SnapshotVersion, snapshotVersion } from "../model/ids.ts";
+import {
+  type CommitId,
+  type Epoch,
+  isVersion,
+  type SnapshotVersion,
+  snapshotVersion,
+  versionMax,
+} from "../model/ids.ts";
 import { isUlid } from "../model/ulid.ts";
 import { manifestKey, type ShardRef, shardName } from "./keys.ts";
 import { emptyManifest, encodeManifest, type Manifest } from "./manifest.ts";
@@ -67,7 +74,7 @@ export const pointerTo = (manifest: Manifest, floor: Floor): Pointer => ({
 
 export const encodePointer = (pointer: Pointer): Buffer => encodeSealed(pointer);
 
-/** What to do about a pointer that cannot be. */
+/** What to do about a pointer that is damaged. */
 export const removal = "delete it, and write it anew with `silt snapshot repair`";
 
 /** A generation is a count, or the time of a repair and a count. In ms, it ends in the year 33658. */
@@ -81,9 +88,12 @@ export function decodePointer(bytes: Uint8Array, key: string, shard: ShardRef): 
   }
   const { version, epoch, commit, floor } = value;
   if (!isVersion(version))
-    throw corrupt(key, `its version ${version} is none that a history reaches; ${removal}`);
+    throw corrupt(key, `its version is ${version}, not an integer from 0 to ${versionMax}; ${removal}`);
   if (!isVersion(epoch) || (version === 0 && epoch > 0))
-    throw corrupt(key, `its epoch ${epoch} is none that a history reaches; ${removal}`);
+    throw corrupt(
+      key,
+      `its epoch is ${epoch}, not an integer from 0 to ${versionMax}, or not 0 at version 0; ${removal}`,
+    );
   if (!isUlid(commit)) throw corrupt(key, "its commit is not a ULID");
   if (
     !Number.isSafeInteger(floor?.version) ||

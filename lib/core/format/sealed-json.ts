@@ -6,7 +6,7 @@ import { isUtf8 } from "node:buffer";
 import { createHash, hash } from "node:crypto";
 import { corrupt, newerFormat } from "../model/errors.ts";
 
-/** Of all sealed objects but manifests, whose lists are long: ours have 10 KiB at most. */
+/** Largest sealed object but for manifests, whose lists are long: ours have 10 KiB at most. */
 export const sealedBytesMax = 64 * 1024;
 
 /** A manifest has 6 levels, and some 15 objects for each of its 1,000 segments. */
@@ -28,7 +28,7 @@ export function encodeSealed(value: object): Buffer {
  */
 export function decodeSealed(bytes: Uint8Array, key: string, format: number, oldest = format): object {
   if (bytes.length === 0) throw corrupt(key, "it is empty");
-  // Before anything is parsed: bytes that nobody sealed cost their digest, and no more.
+  // Before anything is parsed: bytes without their seal cost a digest, and no more.
   if (!isIntact(bytes)) throw corrupt(key, "its seal does not fit its content");
   refuseParts(bytes, key);
   let value: unknown;
@@ -60,7 +60,7 @@ function isIntact(bytes: Uint8Array): boolean {
   return sealed.update(withSeal(end, blank)).digest("hex") === found;
 }
 
-/** Who may write an object can seal it, too: what parsing makes of brackets has many times their bytes. */
+/** A seal proves no author, since every writer can make one: what parsing makes of brackets takes many times their bytes. */
 function refuseParts(bytes: Uint8Array, key: string): void {
   let level = 0;
   let parts = 0;

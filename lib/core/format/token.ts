@@ -11,7 +11,7 @@ export interface WriteToken {
   readonly deltas: readonly { readonly shard: number; readonly delta: DeltaId }[];
 }
 
-/** Of the second format; the first has no id. */
+/** What a token of each format begins with; the first format has no id. */
 const prefixes = { second: "w2.", first: "w1." } as const;
 /**
  * Deltas that the tokens of one call may name, all together: each costs up to two requests. A producer call makes one for

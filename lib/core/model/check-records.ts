@@ -189,7 +189,7 @@ export function idProblem(id: unknown): string | null {
 const newIdProblem = (id: unknown): string | null =>
   idProblem(id) ?? unseenProblem(unseenPattern.exec(id as string));
 
-/** By its code point: shown as it is, it would do what it is refused for. */
+/** The character's code point: shown as it is, the character would do what it is refused for. */
 function unseenProblem(found: RegExpExecArray | null): string | null {
   if (found === null) return null;
   const code = `U+${found[0].codePointAt(0)!.toString(16).toUpperCase().padStart(4, "0")}`;

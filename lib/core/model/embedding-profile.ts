@@ -7,7 +7,7 @@ import type { Problem } from "./errors.ts";
 import { isPlainObject, shown } from "./metadata.ts";
 
 /**
- * Who makes vectors. `bedrock`: Amazon Bedrock (Titan and Cohere models). The others are endpoints with OpenAI's API; each has
+ * The provider, which makes vectors. `bedrock`: Amazon Bedrock (Titan and Cohere models). The others are endpoints with OpenAI's API; each has
  * its differences (lib/embedding/http-provider.ts).
  */
 export const providers = ["bedrock", "openai", "ollama", "jina", "tei", "vllm"] as const;

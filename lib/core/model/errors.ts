@@ -85,7 +85,7 @@ export function cutText(text: string, bytesMax: number): string {
 }
 
 const ellipsisBytes = 3;
-/** Of JSON, for one UTF-16 unit. */
+/** Most bytes of JSON for one UTF-16 unit. */
 const unitBytesMax = 6;
 
 function jsonBytes(char: string): number {
@@ -117,7 +117,7 @@ export const newerFormat = (object: string, format: number, known: number): Silt
 export const isNewerFormat = (error: unknown): error is SiltstoneError =>
   error instanceof SiltstoneError && error.isOfNewerFormat;
 
-/** The message with what its problems say: for who may see the records. */
+/** The message with what its problems say: for callers that may see the records. */
 export const explained = ({ message, problems }: SiltstoneError): string =>
   [
     message,

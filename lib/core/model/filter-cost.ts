@@ -7,7 +7,7 @@
  * 2. A condition on a list also reads every entry that equals one of its values. Where there may be too many, they are
  *    counted in the index, and only as far as the limit goes.
  *
- * The limit grows with rows and segments: how long a modest filter takes over a large collection is for who sized it; what is
+ * The limit grows with rows and segments: a modest filter may take long over a large collection, which its owner has sized; what is
  * bounded is how often a caller can multiply that. Times are of one processor, measured over 100,000 rows and rounded up
  * (docs/filters.md); that an index answers a condition faster is not counted on.
  */

@@ -23,12 +23,12 @@ export type CommitId = Branded<string, "CommitId">;
 
 export const commitId = (text: string): CommitId => checkUlid("commit", text) as CommitId;
 
-/** Of a lease's holdings; of a version, the one that its ingestion had. Integer, 0 to 10^12 − 1. */
+/** The number of a lease's holding; a version has the one that its ingestion had. Integer, 0 to 10^12 − 1. */
 export type Epoch = Branded<number, "Epoch">;
 
 export const epoch = (value: number): Epoch => checkVersion("epoch", value) as Epoch;
 
-/** Of a version of a shard; 0 is the empty one. Integer, 0 to 10^12 − 1. */
+/** The number of a version of a shard; 0 is the empty one. Integer, 0 to 10^12 − 1. */
 export type SnapshotVersion = Branded<number, "SnapshotVersion">;
 
 export const snapshotVersion = (value: number): SnapshotVersion =>

@@ -1,4 +1,8 @@
-/** ULIDs: 26 characters of Crockford base 32, of which the first ten are a time, so that they sort by it. */
+/**
+ * ULIDs: 26 characters of Crockford base 32, of which the first ten are a time, so that they sort by it. Any time is well
+ * formed here: a delta's is bounded against S3's where it is listed (lib/engine/shard/deltas.ts) and against the clock where it
+ * is written (lib/engine/shard/put-delta.ts), by lib/core/policy/time-bounds.ts.
+ */
 import { decodeTime } from "ulid";
 
 const ulidPattern = /^[0-7][0-9A-HJKMNP-TV-Z]{25}$/;

@@ -129,7 +129,7 @@ export const rowBytes = ({ dims, recordBytes }: Workload): number => dims * 8 + 
 /** Bytes that a query function holds of a row: the graph and the record. */
 export const residentRowBytes = (workload: Workload): number => rowBytes(workload) - workload.dims * 4;
 
-/** Of clusters.bin: a byte for each component, the record once more, and its place. */
+/** Bytes of a row in clusters.bin: a byte for each component, the record once more, and its place. */
 const clusterBytes = ({ dims, recordBytes }: Workload): number => dims + recordBytes + 80;
 
 /** The fewest shards of one full segment each (merge-plan.ts): a query then meets one large graph in each. */
@@ -160,7 +160,7 @@ function monthlyUse(workload: Workload) {
   const merged = writes * rowBytes(workload) * measured.writeAmplification;
   const coldBytes = vectors * residentRowBytes(workload);
   const groups = queryGroups(workload);
-  // Of all groups together, and of the function that asks them and waits.
+  // Memory of all groups together; the function that asks them and waits comes on top.
   const groupsGb = Math.max(groups * defaultGb, (coldBytes * indexFactor) / gigabyte + groups * runtimeGb);
   const coldStarts = Math.min(workload.coldStarts, queries);
   const queryGb = groupsGb + (groups > 1 ? frontGb : 0);

@@ -115,7 +115,7 @@ export function planMerge(
 /** One batch of deltas is held in memory whole; a merge that ingestion makes by itself is no larger. */
 export const batchBytesMax = 96 * 1024 * 1024;
 
-/** Of flat segments that have piled up, half, the smallest first, as far as their bytes are bounded; null when there are few. */
+/** The smaller half of flat segments that have piled up, as far as their bytes are bounded; null when there are few. */
 export function planPiled({ segments }: Manifest): MergePlan | null {
   const flats = segments.filter(({ kind }) => kind === "flat");
   if (flats.length <= bounds.piledFlats) return null;
@@ -190,7 +190,7 @@ const isCounted = (one: Segment, other: Segment): boolean =>
 
 const idsOf = (segments: readonly Segment[]): SegmentId[] => segments.map(({ id }) => id);
 
-/** Of flats, in this order, as many as one segment may hold; always the first. */
+/** The first of the flats, in this order: as many as one segment may hold, at least one. */
 function takeWhile(flats: readonly Segment[], rowsMax: number): Segment[] {
   const taken: Segment[] = [];
   let rows = 0;

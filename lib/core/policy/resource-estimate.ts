@@ -29,21 +29,21 @@ const placeBytes = 1_100;
 /** A node beside its vector and links: its label, its lock, its entries in the tables that insertion needs. */
 const nodeBytes = 140;
 const labelBytes = 8;
-/** Of the inputs' files, what may lie in memory before Node frees it. */
+/** The share of the inputs' files that may lie in memory before Node frees it. */
 const fetchedShare = 0.75;
 /** The output's records.db, written in another order than its inputs', is packed less tightly. */
 const recordsSlack = 1.1;
 
-/** Of the Arrow bytes of a batch, all of which are held at once. */
+/** Memory of a batch by its Arrow bytes, all of which are held at once. */
 const batchShare = 1.7;
 /** A row of a batch beside its bytes. How many rows there are is not known before they are read: as many as fit. */
 const batchRowBytes = 1_700;
-/** Of a row in Arrow, beside its vector. */
+/** Fewest bytes of a row in Arrow, beside its vector. */
 const rowBytesLeast = 40;
 /** The segment that a batch becomes, beside its Arrow bytes. */
 const batchDiskShare = 1.5;
 
-/** Of so many deltas with so many bytes in all. */
+/** The estimate for a batch of so many deltas with so many bytes in all. */
 export function ingestEstimate(
   deltas: number,
   deltaBytes: number,

@@ -7,16 +7,16 @@ import type { Manifest, Segment, Staleness } from "../format/manifest.ts";
 import type { SegmentId } from "../model/ids.ts";
 import type { MergePlan } from "./merge-plan.ts";
 
-/** By segment: how many of its ids a merge's output has written again. */
+/** How many ids of a segment a merge's output has written again, by segment. */
 export type Counts = ReadonlyMap<SegmentId, number>;
 
 export interface MergedSegment {
   readonly plan: MergePlan;
-  /** Without rows there is no output. */
+  /** No part of the version where it has no rows. */
   readonly output: Segment;
-  /** Of neighbours, by the ids that they hold: whose are older was not looked at. */
+  /** Ids that neighbours share with the output; which of the two is older was not looked at. */
   readonly counted: Counts;
-  /** Of the segments that it was merged against: rows that are older than the output's, exactly. */
+  /** Rows, exactly, that are older than the output's in the segments that it was merged against. */
   readonly supersedes: Counts;
 }
 

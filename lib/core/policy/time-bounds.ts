@@ -53,11 +53,11 @@ export const answerMarginMs = 1_000;
 
 /** How long a client of AWS waits. */
 export interface RequestBounds {
-  /** For a connection. One that is busy counts as well: no more requests are sent than there are connections. */
+  /** Waiting for a connection. One that is busy counts as well: no more requests are sent than there are connections. */
   readonly connectMs: number;
-  /** For the answer's headers, from when the connection was there: a request's body is sent meanwhile. */
+  /** Waiting for the answer's headers, from when the connection was there: a request's body is sent meanwhile. */
   readonly answerMs: number;
-  /** In the middle of a body. */
+  /** Silence in the middle of a body. */
   readonly silenceMs: number;
   /** How often it is sent until there are headers, */
   readonly attempts: number;
@@ -65,7 +65,7 @@ export interface RequestBounds {
   readonly bodyAttempts: number;
 }
 
-/** By who asks. A person's line may be slow: a part of 8 MiB fits. */
+/** The bounds of each kind of client. A person's line may be slow: a part of 8 MiB fits. */
 export const requestBounds = {
   query: { connectMs: 1_000, answerMs: 2_000, silenceMs: 2_000, attempts: 3, bodyAttempts: 2 },
   producer: { connectMs: 1_000, answerMs: 7_000, silenceMs: 2_000, attempts: 3, bodyAttempts: 1 },

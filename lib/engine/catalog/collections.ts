@@ -101,7 +101,7 @@ async function collectionIfAny(store: ObjectStore, name: string): Promise<Collec
 const readConcurrency = 16;
 
 export interface Listing {
-  /** By name. A folder without a collection.json is not a collection. */
+  /** Sorted by name. A folder without a collection.json is not a collection. */
   readonly collections: readonly Collection[];
   /** Those whose configuration cannot be read or trusted: each concerns itself alone in a walk through all of them. */
   readonly unreadable: readonly UnreadableCollection[];

@@ -24,7 +24,7 @@ const partsOfDeath = 32;
 
 interface Suspects {
   readonly deltas: ReadonlySet<DeltaId>;
-  /** Of one batch. */
+  /** Most deltas of one batch. */
   readonly deltasMax: number;
   /** Whether a run died of them. */
   readonly isDeadly: boolean;

@@ -36,7 +36,7 @@ const readsPerCheck = 128;
  * horizon has moved on, and tombstones that it would have met may be dropped (docs/protocol.md, "Horizon").
  */
 const batchMsMax = 15 * 60_000;
-/** By delta, why a run leaves it in the backlog. */
+/** Why a run leaves a delta in the backlog, by delta. */
 export type LeftDeltas = Map<DeltaId, SiltstoneError>;
 
 export interface Batch {
@@ -157,7 +157,7 @@ function faultOf(error: unknown): Error {
   return error;
 }
 
-/** Of a file that is written, SQLite's READONLY as well. */
+/** A file that is written may also fail with SQLite's READONLY. */
 const machineErrorsOfWriting: readonly number[] = [...machineErrors, 8];
 
 /** A full disk, no descriptor left, an error of the disk: the rows are not to blame. */
@@ -182,7 +182,7 @@ export async function canMakeSegments(
   shard: ShardRef,
 ): Promise<boolean> {
   const delta = deltaId(world.clock.ulid());
-  // Of each id an older row, a newer one, and for every fourth a delete.
+  // Each id has an older row and a newer one, every fourth a delete as well.
   const rows = Array.from({ length: trialIds * 3 }, (_, row): Row => {
     const id = `trial ${row % trialIds}`;
     const order = { version: 1 + Math.floor(row / trialIds), delta, row };

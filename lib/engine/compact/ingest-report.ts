@@ -10,10 +10,10 @@ export interface IngestReport {
    * the oldest that is left needs more memory or disk than there is.
    */
   readonly outcome: "done" | "busy" | "fenced" | "outOfTime" | "overBudget";
-  /** With `overBudget`: what is missing, and what to do about it. */
+  /** What is missing, and what to do about it; present with `overBudget`. */
   readonly shortage?: string;
   readonly version: number;
-  /** Of that version. */
+  /** Segments of that version. */
   readonly segments: number;
   readonly deltas: number;
   readonly rows: number;

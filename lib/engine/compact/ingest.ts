@@ -42,7 +42,7 @@ import { SharedBudget } from "./shared-budget.ts";
 const conflictsMax = 3;
 /** Batches of one run of one shard. */
 const batchesMax = 10_000;
-/** Of an error that becomes the reason of a quarantined delta. */
+/** Characters that a quarantined delta's reason takes from an error. */
 const reasonCharsMax = 1_000;
 
 export interface IngestOptions {
@@ -94,7 +94,7 @@ async function firstHead(world: World, collection: Collection, ref: ShardRef): P
   return readHead(world.store, collection, ref.shard);
 }
 
-/** From the taking of the lease to its end. */
+/** One run under the lease, from when it is taken to its end. */
 class Run {
   readonly #world: World;
   readonly #collection: Collection;
@@ -136,7 +136,7 @@ class Run {
       await attempts.close();
       return report;
     } catch (error) {
-      // Who was fenced has no say any more, about notes neither.
+      // A run that was fenced changes nothing any more, its notes included.
       if (isKind(error, "fenced")) return this.#report("fenced", this.#listed.deltas);
       await attempts.close();
       throw error;
@@ -183,7 +183,7 @@ class Run {
   ): Promise<void> {
     const [first] = ready;
     if (shortage !== null) {
-      // Nor does any that is as large.
+      // The oldest does not fit, and so does none that is as large.
       for (const one of ready.filter(({ bytes }) => bytes >= first!.bytes))
         this.#left.set(one.delta, new Shortage(this.#ref, one, shortage));
       return;
@@ -211,7 +211,7 @@ class Run {
     return { head: this.#head, lease: this.#lease, listed, listedAtMs, taken, left: this.#left };
   }
 
-  /** Of deltas that make no segment together, one by one, those that make none alone. */
+  /** Deltas that make no segment together are halved; one that makes none alone is put aside. */
   async #blame(
     { deltas, error }: { readonly deltas: readonly DeltaId[]; readonly error: Error },
     attempts: Attempts,

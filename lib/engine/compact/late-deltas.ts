@@ -9,7 +9,7 @@
  * comes late is found within a day and two hours.
  */
 
-import { afterDelta, deltaKey, deltaOfKey, deltaPrefix, type ShardRef } from "../../core/format/keys.ts";
+import { deltaKey, type ShardRef } from "../../core/format/keys.ts";
 import type { Manifest } from "../../core/format/manifest.ts";
 import { bounds } from "../../core/model/bounds.ts";
 import type { Collection } from "../../core/model/collection.ts";
@@ -19,8 +19,9 @@ import { shardOf } from "../../core/model/shard-of.ts";
 import { ulidFloor, ulidTimeMs } from "../../core/model/ulid.ts";
 import { surveyMs } from "../../core/policy/time-bounds.ts";
 import type { World } from "../ports.ts";
+import { walkDeltas } from "../shard/deltas.ts";
 import { quarantine } from "../shard/quarantine.ts";
-import { ignoreStranger, type OnStranger, strangersOfList } from "../shard/strangers.ts";
+import { ignoreStranger, type OnStranger } from "../shard/strangers.ts";
 
 const windowMs = 2 * surveyMs;
 const windowsOfDay = 12;
@@ -47,24 +48,16 @@ function isTurn({ id }: Collection, { shard }: Manifest, nowMs: number): boolean
   return Math.floor(nowMs / windowMs) % windowsOfDay === shardOf(`${id}/${shard}`, windowsOfDay);
 }
 
-/** From `after`, or the very beginning, up to the watermark. */
+/** Deltas from `after`, or the very beginning, up to the watermark. */
 async function listLateDeltas(
   world: World,
   ref: ShardRef,
   { after, manifest, onStranger }: { after: DeltaId | null; manifest: Manifest; onStranger: OnStranger },
 ): Promise<DeltaId[]> {
   const late: DeltaId[] = [];
-  const see = strangersOfList(deltaPrefix(ref), onStranger);
-  for await (const page of world.store.list(deltaPrefix(ref), { startAfter: afterDelta(ref, after) })) {
-    for (const { key } of page) {
-      const delta = deltaOfKey(ref, key);
-      if (delta === null) {
-        see(key);
-        continue;
-      }
-      if (delta > manifest.watermark || late.length >= bounds.lateDeltas) return late;
-      late.push(delta);
-    }
+  for await (const { delta } of walkDeltas(world.store, ref, after, onStranger)) {
+    if (delta > manifest.watermark || late.length >= bounds.lateDeltas) break;
+    late.push(delta);
   }
   return late;
 }

@@ -30,7 +30,7 @@ export interface MergeReport {
    * long, or there were as many as one run makes. `overBudget`: it needs more memory or disk than there is.
    */
   readonly outcome: "done" | "busy" | "overtaken" | "outOfTime" | "overBudget";
-  /** With `overBudget`: what is missing, and what to do about it. */
+  /** What is missing, and what to do about it; present with `overBudget`. */
   readonly shortage?: string;
   readonly version: number;
   readonly merges: readonly { readonly inputs: number; readonly rows: number; readonly grown: boolean }[];

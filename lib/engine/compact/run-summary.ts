@@ -8,13 +8,14 @@ import { type ShardRef, shardName } from "../../core/format/keys.ts";
 import { SiltstoneError } from "../../core/model/errors.ts";
 import type { Fault } from "../faults.ts";
 import type { LeaseTable } from "../ports.ts";
+import { shardRunNote } from "../shard/lease.ts";
 import type { StrangersFound } from "../shard/strangers.ts";
 import type { CompactReport } from "./compact.ts";
 import type { ShardReport } from "./shard-reports.ts";
 
 /** Shards of one answer, at some 300 bytes each; those where something happened come first. */
 const shardsShownMax = 5_000;
-/** Of faults beside shards: a damaged bucket may have one for each collection. */
+/** Faults beside shards that a summary shows: a damaged bucket may have one for each collection. */
 const faultsShownMax = 100;
 const faultCharsMax = 1_000;
 const strangersShownMax = 20;
@@ -28,7 +29,7 @@ export interface ShardSummary extends ShardRef {
   /** Version after the run; null when it was not read. */
   readonly version: number | null;
   readonly milliseconds: number;
-  /** Of its version, where the run ingested. */
+  /** Segments of its version, where the run ingested. */
   readonly segments?: number;
   readonly deltas: number;
   readonly rows: number;
@@ -158,9 +159,8 @@ export function failureOf({ shards, failed, faults, faultsOmitted }: RunSummary)
   );
 }
 
-/** Note of the last run as a whole, and of a shard's last run that found something to do. */
+/** The note of the last run as a whole. */
 export const runNote = "run";
-export const shardRunNote = (shard: ShardRef): string => `run/${shardName(shard)}`;
 
 /** A note is for people: the caller logs it when this throws, and goes on. */
 export async function noteRun(leases: LeaseTable, summary: RunSummary): Promise<void> {

@@ -1,6 +1,6 @@
 /**
  * The memory and disk of a run, for batches of several shards side by side. They take their part in the order in which they
- * ask, as much as they are estimated to need of what is free then; who finds too little waits until others are done, and is
+ * ask, as much as they are estimated to need of what is free then; one that finds too little waits until others are done, and is
  * refused only what the whole budget has no space for.
  *
  * A batch may ask to be alone: one that a run died of is told from others by what dies with it (attempts.ts).

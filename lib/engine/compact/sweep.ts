@@ -12,13 +12,7 @@
  *   the same etag is surveyed again after `surveyMs`.
  */
 
-import {
-  afterDelta,
-  collectionPrefix,
-  deltaOfKey,
-  deltaPrefix,
-  type ShardRef,
-} from "../../core/format/keys.ts";
+import { collectionPrefix, type ShardRef } from "../../core/format/keys.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { isKind, isNewerFormat } from "../../core/model/errors.ts";
 import type { DeltaId } from "../../core/model/ids.ts";
@@ -26,8 +20,9 @@ import { surveyMs, sweepMs } from "../../core/policy/time-bounds.ts";
 import { Turns } from "../../core/policy/turns.ts";
 import { type Listing, listNames, readCollections } from "../catalog/collections.ts";
 import type { World } from "../ports.ts";
+import { walkDeltas } from "../shard/deltas.ts";
 import { type Head, readCollection, readHeadIfPlaced, readPointer } from "../shard/head.ts";
-import { type OnStranger, strangersOfList } from "../shard/strangers.ts";
+import type { OnStranger } from "../shard/strangers.ts";
 
 /** A remembered watermark is read anew after this long. */
 const watermarkMs = 60 * 60_000;
@@ -115,7 +110,7 @@ export class Sweep {
       if (read !== null) return read.etag;
       return isRecent(world, known!.atMs, surveyMs) ? null : known!.etag;
     } catch (error) {
-      // Of a collection that is being created.
+      // The collection is being created: its shards' pointers are still to come.
       const isToCome =
         isKind(error, "unavailable") && (await readHeadIfPlaced(world.store, collection, shard)) === null;
       if (isToCome) return null;
@@ -149,12 +144,6 @@ async function hasDeltas(
   watermark: DeltaId | null,
   onStranger: OnStranger,
 ): Promise<boolean> {
-  const see = strangersOfList(deltaPrefix(ref), onStranger);
-  for await (const page of store.list(deltaPrefix(ref), { startAfter: afterDelta(ref, watermark) })) {
-    for (const { key } of page) {
-      if (deltaOfKey(ref, key) !== null) return true;
-      see(key);
-    }
-  }
+  for await (const _ of walkDeltas(store, ref, watermark, onStranger)) return true;
   return false;
 }

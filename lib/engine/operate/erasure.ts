@@ -68,7 +68,7 @@ export interface Erasure {
   readonly traces: readonly Trace[];
 }
 
-/** Of ids of one shard. Throws `corrupt` where the shard's own history cannot be read. */
+/** The ids are all of one shard. Throws `corrupt` where the shard's own history cannot be read, `unavailable` in an outage. */
 export async function findTraces(
   world: World,
   collection: Collection,

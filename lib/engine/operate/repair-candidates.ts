@@ -8,6 +8,7 @@ import {
   deltaOfKey,
   deltaPrefix,
   pointerKey,
+  quarantinedOfKey,
   quarantinePrefix,
   type SegmentFile,
   type ShardRef,
@@ -17,8 +18,7 @@ import {
 import { emptyManifest, type Manifest } from "../../core/format/manifest.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { corrupt, isKind } from "../../core/model/errors.ts";
-import { type CommitId, type DeltaId, deltaId } from "../../core/model/ids.ts";
-import { isUlid } from "../../core/model/ulid.ts";
+import type { CommitId, DeltaId } from "../../core/model/ids.ts";
 import type { World } from "../ports.ts";
 import { listPins, type ManifestName, readManifest } from "../shard/history.ts";
 
@@ -65,7 +65,7 @@ export async function surveyCandidates(
     if (name) parents.set(name.commit, await readManifest(world.store, ref, name));
   }
   const waiting = await listed(world, deltaPrefix(ref), (key) => deltaOfKey(ref, key));
-  const aside = await listed(world, quarantinePrefix(ref), (key) => ulidIn(key));
+  const aside = await listed(world, quarantinePrefix(ref), (key) => quarantinedOfKey(ref, key));
   const files = new Map<string, number>();
   for await (const page of world.store.list(segmentPrefix(ref)))
     for (const { key, bytes } of page) files.set(key, bytes);
@@ -119,11 +119,6 @@ async function listed(
   }
   return names;
 }
-
-const ulidIn = (key: string): DeltaId | null => {
-  const name = key.slice(key.lastIndexOf("/") + 1).split(".")[0]!;
-  return isUlid(name) ? deltaId(name) : null;
-};
 
 const without = (all: readonly DeltaId[], some: readonly DeltaId[]): DeltaId[] => {
   const left = new Set(some);

@@ -33,6 +33,7 @@ import type { World } from "../ports.ts";
 import { readHead } from "../shard/head.ts";
 import { listManifests, type ManifestName, publishedChain } from "../shard/history.ts";
 import { putAgain, readToPutAgain } from "../shard/put-again.ts";
+import { putNew } from "../shard/put-new.ts";
 import { defaultRetention, highestFloor, type Retention, skewMaxMs } from "../shard/retention.ts";
 import { copySegment } from "../shard/segment-transfer.ts";
 import {
@@ -169,10 +170,6 @@ async function putAllAgain(world: World, ref: ShardRef, deltas: readonly DeltaId
 
 async function placePointer(world: World, ref: ShardRef, body: Buffer): Promise<void> {
   const key = pointerKey(ref);
-  const put = await world.store.put(key, body, { ifAbsent: true });
-  if (put.kind === "written") return;
-  const there = await world.store.get(key, { bytesMax: sealedBytesMax });
-  // Our own bytes: a first attempt whose answer was lost.
-  if (there.kind === "found" && there.body.equals(body)) return;
-  throw new SiltstoneError("conflict", `${key} is there again; look before you go on`);
+  if (!(await putNew(world.store, key, body)))
+    throw new SiltstoneError("conflict", `${key} is there again; look before you go on`);
 }

@@ -114,7 +114,7 @@ async function keptSegments(world: World, head: Head, target: Manifest): Promise
   return segments;
 }
 
-/** As above, and what is not there as a whole, whatever keeps it, is copied from what the bucket keeps. */
+/** The same, but a segment that is not there as a whole is copied from the bucket's noncurrent objects. */
 async function restoredSegments(
   world: World,
   head: Head,

@@ -26,7 +26,7 @@ import { type Fault, Faults } from "../faults.ts";
 import type { Lease, ObjectStore, World } from "../ports.ts";
 import { backlogOf, isCut, listDeltas } from "../shard/deltas.ts";
 import { type Head, readHead } from "../shard/head.ts";
-import { collectLease, ingestLease, mergeLease } from "../shard/lease.ts";
+import { collectLease, ingestLease, mergeLease, shardRunNote } from "../shard/lease.ts";
 import { type OnStranger, Strangers, type StrangersFound, seeBesideFolders } from "../shard/strangers.ts";
 
 export const leaseKinds = ["ingest", "merge", "collect"] as const;
@@ -62,7 +62,7 @@ export interface ShardStatus extends ShardRef {
   /** Objects below the shard that are not ours; of those below deltas/ the ones after the watermark. */
   readonly strangers: StrangersFound;
 }
-/** Of a shard's status. `files`: those of the newest version. */
+/** A part of a shard's status. `files`: those of the newest version. */
 export type StatusPart = "snapshot" | "files" | "backlog" | "objects" | "leases" | "last run";
 
 export async function shardStatus(world: World, collection: Collection, shard: number): Promise<ShardStatus> {
@@ -80,7 +80,7 @@ export async function shardStatus(world: World, collection: Collection, shard: n
       return { snapshot: head && snapshotOf(head), backlog, quarantined: objects?.quarantined ?? null };
     }),
     part("leases", () => shardLeases(world, ref)),
-    part("last run", () => world.leases.readNote(`run/${shardName(ref)}`)),
+    part("last run", () => world.leases.readNote(shardRunNote(ref))),
   ]);
   faults.throwUnexpected();
   const nowMs = world.clock.nowMs();

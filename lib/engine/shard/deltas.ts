@@ -44,10 +44,24 @@ export interface ListedDelta {
   readonly modifiedMs: number;
 }
 
-/**
- * What lies below the shard's deltas/ from the watermark (null: the very beginning) on, oldest first. Throws `unavailable`
- * for too many strangers.
- */
+/** The deltas below the shard's deltas/ after `after` (null: all), oldest first. Throws `unavailable` for too many strangers. */
+export async function* walkDeltas(
+  store: ObjectStore,
+  shard: ShardRef,
+  after: DeltaId | null,
+  onStranger: OnStranger,
+): AsyncGenerator<ListedDelta> {
+  const see = strangersOfList(deltaPrefix(shard), onStranger);
+  for await (const page of store.list(deltaPrefix(shard), { startAfter: afterDelta(shard, after) })) {
+    for (const { key, bytes, modifiedMs } of page) {
+      const delta = deltaOfKey(shard, key);
+      if (delta === null) see(key);
+      else yield { delta, bytes, modifiedMs };
+    }
+  }
+}
+
+/** The oldest deltas after the watermark (null: of all), as many as one LIST of a shard looks at. Throws as `walkDeltas` does. */
 export async function listDeltas(
   store: ObjectStore,
   shard: ShardRef,
@@ -55,16 +69,11 @@ export async function listDeltas(
   onStranger: OnStranger = ignoreStranger,
 ): Promise<ListedDelta[]> {
   const listed: ListedDelta[] = [];
-  const see = strangersOfList(deltaPrefix(shard), onStranger);
-  for await (const page of store.list(deltaPrefix(shard), { startAfter: afterDelta(shard, watermark) })) {
-    for (const { key, bytes, modifiedMs } of page) {
-      const delta = deltaOfKey(shard, key);
-      if (delta === null) see(key);
-      else listed.push({ delta, bytes, modifiedMs });
-    }
-    if (listed.length >= bounds.listedDeltas) break;
+  for await (const delta of walkDeltas(store, shard, watermark, onStranger)) {
+    listed.push(delta);
+    if (isCut(listed)) break;
   }
-  return listed.slice(0, bounds.listedDeltas);
+  return listed;
 }
 
 /** Whether there may be more behind the last that was listed. */
@@ -120,7 +129,7 @@ async function readDelta(
   delta: DeltaId,
 ): Promise<ReadDelta> {
   const key = deltaKey(shard, delta);
-  // Ids and values are for who reads the collection, and not for a log: they are the problems'.
+  // Ids and values are for readers of the collection, and not for a log: they are the problems'.
   const unreadable = (reason: string, problems: readonly Problem[] = []): ReadDelta => ({
     kind: "unreadable",
     delta,

@@ -16,6 +16,7 @@ import type { CommitId, SnapshotVersion } from "../../core/model/ids.ts";
 import { ulidTimeMs } from "../../core/model/ulid.ts";
 import type { ByteRange, ObjectStore, World } from "../ports.ts";
 import type { Head } from "./head.ts";
+import { putNew } from "./put-new.ts";
 import { ignoreStranger, type OnStranger } from "./strangers.ts";
 
 export interface ManifestName {
@@ -176,14 +177,8 @@ export async function pinVersion(
   };
   const key = pinKey(shard, request.name);
   const body = encodeSealed({ format: pinFormat, ...pin });
-  const put = await world.store.put(key, body, { ifAbsent: true });
-  if (put.kind === "preconditionFailed") {
-    const there = await world.store.get(key, { bytesMax: sealedBytesMax });
-    // Our own bytes: a first attempt whose answer was lost.
-    if (there.kind !== "found" || !there.body.equals(body)) {
-      throw new SiltstoneError("conflict", `pin ${request.name} exists already; choose another name`);
-    }
-  }
+  if (!(await putNew(world.store, key, body)))
+    throw new SiltstoneError("conflict", `pin ${request.name} exists already; choose another name`);
   const now = await readHead();
   const isAbove = now.pointer.floor.version <= pin.version;
   const isKept =

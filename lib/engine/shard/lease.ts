@@ -2,6 +2,7 @@
  * Holding a lease while working. A lease saves work: two compactors do not do the same twice. It is not what keeps data
  * safe; that is the pointer's If-Match. Still, a holder that slept past its lease stops before it publishes.
  */
+import { type ShardRef, shardName } from "../../core/format/keys.ts";
 import { SiltstoneError } from "../../core/model/errors.ts";
 import { type Epoch, epoch } from "../../core/model/ids.ts";
 import { leaseExtendBelowMs, leaseMarginMs, leaseMs } from "../../core/policy/time-bounds.ts";
@@ -57,3 +58,6 @@ export class HeldLease {
 export const ingestLease = (shard: string): string => `ingest/${shard}`;
 export const mergeLease = (shard: string): string => `merge/${shard}`;
 export const collectLease = (shard: string): string => `collect/${shard}`;
+
+/** The note, beside the leases, of a shard's last run that found something to do. */
+export const shardRunNote = (shard: ShardRef): string => `run/${shardName(shard)}`;

@@ -13,6 +13,7 @@ import type { DeltaId } from "../../core/model/ids.ts";
 import { ulidTimeMs } from "../../core/model/ulid.ts";
 import { clockSetBackMaxMs, deltaPutMaxMs } from "../../core/policy/time-bounds.ts";
 import type { World } from "../ports.ts";
+import { putNew } from "./put-new.ts";
 
 /** Throws `unavailable` when nothing was written, `uncertain` when it may have been, or too late to be seen. */
 export async function putDelta(
@@ -29,8 +30,13 @@ export async function putDelta(
         "if that does not help, start this process again",
     );
   }
-  const put = await world.store.put(key, body, { ifAbsent: true });
-  if (put.kind === "preconditionFailed") await proveOurs(world, key, body);
+  if (!(await putNew(world.store, key, body))) {
+    // Absent: refused without a reason, or ingested and deleted already. Repeating the call is right in both cases.
+    throw new SiltstoneError(
+      "uncertain",
+      `${key} could not be written, or not be proved to be written; repeat the call`,
+    );
+  }
   if (isFarFromNow(world, delta)) {
     throw new SiltstoneError(
       "uncertain",
@@ -42,15 +48,4 @@ export async function putDelta(
 function isFarFromNow({ clock }: Pick<World, "clock">, delta: DeltaId): boolean {
   const passedMs = clock.nowMs() - ulidTimeMs(delta);
   return passedMs > deltaPutMaxMs || passedMs < -clockSetBackMaxMs;
-}
-
-/** The key is new, so an object there can only be our own first attempt whose answer was lost. */
-async function proveOurs({ store }: Pick<World, "store">, key: string, body: Uint8Array): Promise<void> {
-  const found = await store.get(key);
-  if (found.kind === "found" && found.body.equals(body)) return;
-  // Absent: refused without a reason, or ingested and deleted already. Repeating the call is right in both cases.
-  throw new SiltstoneError(
-    "uncertain",
-    `${key} could not be written, or not be proved to be written; repeat the call`,
-  );
 }

@@ -215,7 +215,7 @@ async function putBack(world: World, shard: ShardRef, delta: DeltaId): Promise<D
 /**
  * Where a delta is that is not in the backlog: under the name that is answered, or, null, ingested. Throws when it is in
  * quarantine. A delta is moved by: copy, reason, deletion; and back by: new delta, new name in the reason, deletion of the
- * copy. So who misses a delta finds its reason, and who finds a reason without a new name and then no copy, finds one by now.
+ * copy. So a reader that misses a delta finds its reason, and one that finds a reason without a new name, and then no copy, finds the name by now.
  */
 export async function whereabouts(
   store: ObjectStore,

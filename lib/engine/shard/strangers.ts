@@ -25,7 +25,7 @@ const namedMax = 100;
 /** Known one from the other; each that is met beyond is counted every time. */
 const distinctMax = 10_000;
 
-/** Of one LIST below deltas/, where every writer may put objects. */
+/** Strangers that one LIST below deltas/ reports: every writer may put objects there. */
 export const listedStrangersMax = 10_000;
 
 /** Tells of those that one LIST meets; throws `unavailable` for one too many, so that no LIST goes on for ever. */
@@ -37,7 +37,7 @@ export function strangersOfList(prefix: string, see: OnStranger): OnStranger {
     if (met > listedStrangersMax)
       throw new SiltstoneError(
         "unavailable",
-        `${prefix} has more than ${listedStrangersMax} objects that are no deltas, and what waits behind them is not looked for; ` +
+        `${prefix} has more than ${listedStrangersMax} objects that are not deltas, and deltas behind them are not looked for; ` +
           'stop who writes them, and delete them (docs/runbook.md, "Strangers")',
       );
   };

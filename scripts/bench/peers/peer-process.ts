@@ -14,7 +14,7 @@ export interface PeerSetup {
 }
 export type PeerQuestion =
   | { readonly op: "build" }
-  /** From nothing to the first answer. */
+  /** Opens the index, from nothing to the first answer. */
   | { readonly op: "open"; readonly effort: number }
   | { readonly op: "tune"; readonly effort: number }
   /** Milliseconds of each query, and recall against `truth`. */

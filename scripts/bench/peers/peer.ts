@@ -23,7 +23,7 @@ export interface OpenPeer {
   query(vector: Float32Array, k: number, bucketBelow: number | null): Promise<number[]> | number[];
   /** Ends whatever was started. */
   close(): Promise<void> | void;
-  /** Of other processes that answer for it, in bytes. */
+  /** Memory of other processes that answer for it, in bytes. */
   otherRss?(): number;
 }
 

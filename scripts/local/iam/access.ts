@@ -8,7 +8,7 @@ import { type Caller, evaluate } from "./evaluate.ts";
 import { parsePolicy, type Statement } from "./policy.ts";
 
 export interface AccessRules {
-  /** By access key. A key that is not among them is unknown. */
+  /** Callers by access key. A key that is not among them is unknown. */
   readonly callers: Readonly<Record<string, CallerRules>>;
   /** Policy documents of buckets, queues and functions, by ARN. */
   readonly resources: Readonly<Record<string, NamedPolicy>>;
@@ -147,7 +147,7 @@ function denied(caller: Caller, asked: Asked, denials: readonly string[]): Denia
   return { kind: "denied", message, asked };
 }
 
-/** Of a request signed with SigV4, in the header or the query string; null when it is not signed. */
+/** The access key of a request signed with SigV4, in the header or the query string; null when it is not signed. */
 export function accessKeyOf(authorization: string | undefined, query?: URLSearchParams): string | null {
   const inHeader = /Credential=([^/,\s]+)\//.exec(authorization ?? "")?.[1];
   return inHeader ?? query?.get("X-Amz-Credential")?.split("/")[0] ?? null;

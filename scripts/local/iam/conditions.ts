@@ -41,7 +41,7 @@ const negated = {
 
 type Operator = keyof typeof tests | keyof typeof negated | "Null";
 
-/** As AWS spells them, case apart. What a local request says of each is worked out in requests.ts. */
+/** Condition keys as AWS spells them, case apart. What a local request says of each is worked out in requests.ts. */
 export const knownKeys = [
   "aws:PrincipalArn",
   "aws:PrincipalAccount",

@@ -30,7 +30,7 @@ export interface LambdaHostOptions {
   /** AWS_ENDPOINT_URL_… of the other services; the host adds its own. */
   readonly endpoints: Readonly<Record<string, string>>;
   readonly watch: (child: ChildProcess) => void;
-  /** Who may invoke what. @default everyone may everything */
+  /** Which callers may invoke what. @default every caller may invoke everything */
   readonly access?: AccessControl;
   /** @default 5 minutes */
   readonly idleMs?: number;

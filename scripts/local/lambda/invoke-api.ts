@@ -66,7 +66,7 @@ async function handle(
     );
 }
 
-/** By name, partial ARN or ARN, with or without a qualifier of $LATEST. */
+/** The function of a name, partial ARN or ARN, with or without a qualifier of $LATEST. */
 function findFunction(target: InvokeTarget, reference: string): FunctionPool {
   const name = /(?:^|:)function:([^:]+)/.exec(reference)?.[1] ?? reference.split(":")[0]!;
   const pool = target.find(name);

@@ -40,7 +40,7 @@ export interface S3ServerOptions {
   readonly port: number;
   readonly region: string;
   readonly faultInjection?: FaultInjection;
-  /** Who may do what. @default everyone may everything */
+  /** Which callers may do what. @default every caller may do everything */
   readonly access?: AccessRules;
 }
 export interface RunningS3 {

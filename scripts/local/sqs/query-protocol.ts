@@ -56,7 +56,7 @@ const maps: Readonly<Record<string, string>> = {
 
 export interface QueryCall {
   readonly operation: Operation;
-  /** As the JSON protocol has it. */
+  /** The request's body as the JSON protocol has it. */
   readonly body: Json;
 }
 
@@ -106,7 +106,7 @@ function bodyOf(tree: Tree, operation: Operation): Json {
   );
 }
 
-/** In the order of their numbers. */
+/** The parts of a numbered list, in the order of their numbers. */
 const partsOf = (tree: Tree): (Tree | string)[] =>
   Object.entries(tree)
     .sort(([a], [b]) => Number(a) - Number(b))

@@ -33,7 +33,7 @@ export function clockContract(name: string, makeClock: () => Clock): void {
       await clock.sleep(60);
       expect(await late).toBeNull();
       expect(clock.nowMs() - startMs).toBeGreaterThanOrEqual(49);
-      slow.reject(new Error("nobody waits for it any more"));
+      slow.reject(new Error("nothing waits for it any more"));
     });
   });
 }

@@ -26,19 +26,19 @@ export function limitTableContract(name: string, makeTable: () => Promise<LimitT
       expect(await limits.take(window, most, most)).toBe(true);
     });
 
-    test(`of ${racers} racers as many win as there is room for`, async () => {
+    test(`of ${racers} racers as many win as fit`, async () => {
       const take = () => limits.take(window, { requests: 1, tokens: 1 }, most);
       const won = await Promise.all(Array.from({ length: racers }, take));
       expect(won.filter((one) => one)).toHaveLength(most.requests);
     });
 
-    test("each window and each name has room of its own", async () => {
+    test("each window and each name has a budget of its own", async () => {
       expect(await limits.take(window, most, most)).toBe(true);
       expect(await limits.take({ ...window, startMs: window.startMs + 10_000 }, most, most)).toBe(true);
       expect(await limits.take({ ...window, name: `${window.name}-2` }, most, most)).toBe(true);
     });
 
-    test("a correction gives room back, and takes it", async () => {
+    test("a correction gives budget back, and takes it", async () => {
       expect(await limits.take(window, { requests: 1, tokens: 1_000 }, most)).toBe(true);
       await limits.correct(window, -400);
       expect(await limits.take(window, { requests: 1, tokens: 401 }, most)).toBe(false);

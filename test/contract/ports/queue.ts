@@ -82,7 +82,7 @@ export function deltaQueueContract(name: string, makeQueue: () => Promise<QueueU
       expect(await queue.receive()).toEqual([]);
     });
 
-    test("a body that fills a message alone becomes a dead letter: its end makes room for the reason", async () => {
+    test("a body that fills a message alone becomes a dead letter: its end gives way to the reason", async () => {
       const body = "é".repeat(512 * 1024);
       await queue.send(body);
       const [message] = await drain(1);

@@ -1,5 +1,5 @@
 /**
- * What the compiler refuses: an id where one of another kind, or a plain text or number, belongs. Nobody calls it; where tsc
+ * What the compiler refuses: an id where one of another kind, or a plain text or number, belongs. It is never called; where tsc
  * accepts one of these lines, the directive above it is the error.
  */
 import { deltaKey, manifestKey, segmentKey } from "../../../lib/core/format/keys.ts";

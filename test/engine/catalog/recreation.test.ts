@@ -1,6 +1,6 @@
 /**
- * I4, I5, COL-1: whoever began with a collection and goes on when another has its name changes nothing of that one, keeps
- * nobody from making it, and leaves what collection takes away. At every effect of every operation.
+ * I4, I5, COL-1: a process that began with a collection and goes on when another has its name changes nothing of that one,
+ * does not keep it from being made, and leaves what garbage collection takes away. At every effect of every operation.
  */
 
 import type { Collection } from "../../../lib/core/model/collection.ts";

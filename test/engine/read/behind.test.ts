@@ -77,7 +77,7 @@ test.each([["pointer.json"], ["manifests/"], ["records.db"]])(
     expect(pointers(asked)).toHaveLength(1);
     release();
     await until(() => versions()[0] === 2);
-    // Its age counts from when the pointer was asked: the next check is due, and holds nobody up either.
+    // Its age counts from when the pointer was asked: the next check is due, and holds no call up either.
     const next = await reader.count(eventual);
     expect(next.count).toBe(2);
     await until(() => pointers(asked).length === 2);
