@@ -13,6 +13,7 @@ import { readHead } from "../../lib/engine/shard/head.ts";
 import { encoders, formats, JsonLinesEncoder, type OutputFormat } from "../../lib/import/outputs/encoders.ts";
 import { Output, type OutputRow, type RowEncoder } from "../../lib/import/outputs/row-writer.ts";
 import { integer, type Opened, oneShard, openCollection, shardOption, shardsOf } from "./arguments.ts";
+import { exitCodes } from "./exit-code.ts";
 import type { Outcome } from "./outcome.ts";
 import type { Runner } from "./runner.ts";
 import type { Session } from "./session.ts";
@@ -34,6 +35,9 @@ const endings: readonly [string, OutputFormat][] = [
   [".arrows", "arrows"],
   [".fvecs", "fvecs"],
 ];
+
+/** Ctrl-C, in the middle of a file. */
+class Interrupted extends Error {}
 
 export function addExportCommand(program: Command, run: Runner): void {
   program
@@ -71,7 +75,7 @@ async function runExport(session: Session, name: string, options: ExportArgument
       rows += 1;
       if (rows % 1_000 === 0) progress.update(rows, all, `${rows} rows`);
       // What is half written is no export.
-      if (session.interrupted.aborted) throw invalid("interrupted: nothing is left of the export");
+      if (session.interrupted.aborted) throw new Interrupted();
     });
     files.push(...written);
   };
@@ -83,6 +87,14 @@ async function runExport(session: Session, name: string, options: ExportArgument
     } else {
       await write(options.to, manifests);
     }
+  } catch (error) {
+    if (!(error instanceof Interrupted)) throw error;
+    const value = { collection: name, interrupted: true, files };
+    return {
+      value,
+      text: "interrupted: nothing is left of the file in hand",
+      exitCode: exitCodes.interrupted,
+    };
   } finally {
     progress.stop();
   }

@@ -220,7 +220,17 @@ async function importInto(
   { options, vectors }: { options: ImportArguments; vectors: VectorFile | null },
 ): Promise<Outcome> {
   const { world, collection } = await openCollection(session, name);
-  const { identity } = await selection.source.describe();
+  const { identity, dims, metric } = await selection.source.describe();
+  if (dims !== null && dims !== collection.dims && options.reEmbed !== true) {
+    throw invalid(
+      `the source has vectors of ${dims} dimensions, collection ${name} of ${collection.dims}: vectors of two models cannot be mixed; ` +
+        "embed the documents again by --re-embed, or create another collection",
+    );
+  }
+  if (metric !== null && metric !== collection.metric)
+    session.remark(
+      `the source compares by ${metric}, collection ${name} by ${collection.metric}: scores will differ`,
+    );
   const base = resolve(fileNameOf(name, options));
   const { wait: _wait, verify: _verify, ...decisive } = options;
   const checkpoint = new CheckpointFile(`${base}.import.json`, {

@@ -155,6 +155,30 @@ describe("a directory that is not whole", () => {
     await whole.close();
   });
 
+  test("vectors of another size are refused before anything is read; another metric is remarked upon", async () => {
+    const { path } = fixture("1.0.5-l2", "other-size");
+    const home = process.cwd();
+    process.chdir(path);
+    const cli = new MemoryCli();
+    try {
+      await cli.run(["collection", "create", "wide", "--dims", "8"]);
+      const said = await cli.run(["import", "wide", "--from", "chroma:.#notes"]);
+      expect(said).toMatchObject({
+        code: 2,
+        err: expect.stringContaining("vectors of 4 dimensions, collection wide of 8"),
+      });
+      await cli.run(["collection", "create", "cosine", "--dims", "4"]);
+      const remarked = await cli.run(["import", "cosine", "--from", "chroma:.#notes"]);
+      expect(remarked).toMatchObject({
+        code: 0,
+        err: expect.stringContaining("compares by l2, collection cosine by cosine"),
+      });
+    } finally {
+      process.chdir(home);
+      await cli.close();
+    }
+  });
+
   test("vectors without an id are counted as well", async () => {
     const { path } = fixture("1.0.5-l2", "no-ids");
     const db = new DatabaseSync(join(path, "chroma.sqlite3"));
