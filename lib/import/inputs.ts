@@ -83,10 +83,11 @@ async function ofDisk(path: string, matches: (name: string) => boolean): Promise
   return files;
 }
 
-export async function diskFile(path: string): Promise<InputFile> {
-  const failed = unreadable("--from", path);
+/** `option`: which of the command line named it. */
+export async function diskFile(path: string, option = "--from"): Promise<InputFile> {
+  const failed = unreadable(option, path);
   const { size, mtimeMs } = await stat(path).then((found) => {
-    if (!found.isFile()) throw invalid(`${path} is not a file`);
+    if (!found.isFile()) throw invalid(`${option}: ${path} is not a file`);
     return found;
   }, failed);
   // Opened when it is read: a folder may have many.

@@ -12,7 +12,7 @@ import { invalid } from "../../lib/core/model/errors.ts";
 import { isPlainObject } from "../../lib/core/model/metadata.ts";
 import { CheckpointFile } from "../../lib/import/checkpoint-file.ts";
 import { type Imported, importRows, type Selection } from "../../lib/import/import-rows.ts";
-import { type InputFile, openInputs } from "../../lib/import/inputs.ts";
+import { diskFile, type InputFile, openInputs } from "../../lib/import/inputs.ts";
 import { kinds, openSource, type SourceWorld } from "../../lib/import/open-source.ts";
 import { RejectsFile } from "../../lib/import/rejects-file.ts";
 import type { Nested, Shape } from "../../lib/import/shape-row.ts";
@@ -136,7 +136,10 @@ async function openSourceOf(world: SourceWorld, options: ImportArguments): Promi
     throw invalid("say what to import: --from or --records");
   const files = async (location: string) => openInputs(world, location, [".jsonl", ".ndjson"]);
   if (records !== undefined)
-    return linesWith(await files(records), (of, given) => new JsonLines(of, { vectors: given }));
+    return linesWith(
+      [await diskFile(records, "--records")],
+      (of, given) => new JsonLines(of, { vectors: given }),
+    );
   if (from!.startsWith("records:"))
     return linesWith(await files(from!.slice("records:".length)), recordJsonLines);
   if (vectors !== undefined) throw invalid("--vectors goes with --records, and with --from records:FILE");

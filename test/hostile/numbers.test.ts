@@ -139,10 +139,14 @@ test("silt put, import and --filter", async () => {
   const said = await cli.run(["import", "docs", "--records", "a.jsonl", "--json"]);
   expect(said.json()).toMatchObject({ written: 1, rejected: 3 });
   const rejects = readFileSync("a.jsonl.rejects.jsonl", "utf8").trim().split("\n");
+  const problem = (field: string) => ({
+    problems: [{ field, reason: expect.stringContaining(reason) }],
+    record: expect.objectContaining({}),
+  });
   expect(rejects.map((line) => JSON.parse(line))).toEqual([
-    { line: 1, id: "a", field: "metadata.n", reason: expect.stringContaining(reason) },
-    { line: 2, id: "b", field: "metadata.other", reason: expect.stringContaining(reason) },
-    { line: 3, field: "id", reason: expect.stringContaining(reason) },
+    { at: "line 1", id: "a", ...problem("metadata.n") },
+    { at: "line 2", id: "b", ...problem("metadata.other") },
+    { at: "line 3", ...problem("id") },
   ]);
   await cli.run(["compact", "docs"]);
   for (const command of [

@@ -120,7 +120,7 @@ function* windowsOf(file: InputFile, metadata: FileMetaData): Generator<{ start:
           "write it again with row groups of 50,000 rows or fewer",
       );
     }
-    const step = isIndexed ? pageRowsMax * 2 : limit - start;
+    const step = isIndexed ? pageRowsMax : limit - start;
     for (let at = start; at < limit; at += step) yield { start: at, limit: Math.min(limit, at + step) };
     start = limit;
   }
