@@ -38,7 +38,7 @@ export function parseEnvironment(variables: Variables): Environment {
     store: read.matching(env.store, /^[!-9;-~][ -~]{0,254}$/, "1 to 255 printable ASCII characters"),
     bucket: read.matching(
       env.bucket,
-      /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/,
+      /^(?!.*\.\.)(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/,
       "a bucket name (3 to 63 of a-z 0-9 . -)",
     ),
     table: read.matching(
@@ -56,6 +56,10 @@ export function parseEnvironment(variables: Variables): Environment {
   const list = problems.map(({ field, reason }) => `${field} ${reason}`).join("; ");
   throw invalid(`environment: ${list}`, problems);
 }
+
+/** Nobody's name or password, and nothing that a URL would be made of by mending it. */
+const queueUrlPattern = /^https?:\/\/[\w.:[\]-]{1,255}\/[\w./-]{1,255}$/;
+const functionNamePattern = /^[\w-]{1,64}$/;
 
 /** Reads variables one by one and collects what is wrong; what a faulty variable gives is never used. */
 function reader(variables: Variables, problems: Problem[]) {
@@ -76,10 +80,18 @@ function reader(variables: Variables, problems: Problem[]) {
   return {
     passing,
     matching,
-    url: (field: string): string => matching(field, /^https?:\/\/\S+\/\S+$/, "a queue URL (https://…/…)"),
+    url: (field: string): string =>
+      passing(
+        field,
+        (value) => queueUrlPattern.test(value) && URL.canParse(value),
+        "a queue URL (https://…/…)",
+      ),
     names(field: string, max: number): string[] {
-      const names = (variables[field] ?? "").split(",").filter((name) => name !== "");
-      if (names.length > max) wrong(field, `at most ${max} names separated by commas`);
+      const text = variables[field] ?? "";
+      const names = text === "" ? [] : text.split(",");
+      if (!names.every((name) => functionNamePattern.test(name)) || new Set(names).size < names.length)
+        wrong(field, "different names of functions (1 to 64 of A-Z a-z 0-9 _ -) separated by commas");
+      else if (names.length > max) wrong(field, `at most ${max} names separated by commas`);
       return names;
     },
     setting({ variable, min, max, default: unset }: NumberVariable): number {

@@ -140,8 +140,10 @@ function accessOf(
         ? "absent: Bedrock is the region's"
         : "an http(s) URL without query or credentials",
     );
-  if (secretArn !== null && !/^arn:aws[\w-]*:secretsmanager:\S{1,1800}$/.test(String(secretArn)))
-    bad("secretArn", "the ARN of a secret");
+  const isArn = typeof secretArn === "string" && /^arn:aws[\w-]*:secretsmanager:\S{1,1800}$/.test(secretArn);
+  // What stands there instead may be the key itself: it is not shown.
+  if (secretArn !== null && !isArn)
+    problems.push({ field: `${field}.secretArn`, reason: "must be the ARN of a secret, and not its text" });
   if (provider === "bedrock" && secretArn !== null)
     bad("secretArn", "absent: Bedrock is called with the function's role");
   const isList = Array.isArray(models) && models.length > 0 && models.length <= modelsMax;
@@ -164,8 +166,9 @@ function accessOf(
   };
 }
 
-function isUrl(value: unknown): boolean {
-  if (typeof value !== "string" || value.length > 1_000 || !URL.canParse(value)) return false;
-  const { protocol, username, password, search, hash } = new URL(value);
-  return (protocol === "https:" || protocol === "http:") && `${username}${password}${search}${hash}` === "";
-}
+/** As it is written: URL would take spaces, backslashes and a missing authority, and make something else of them. */
+const isUrl = (value: unknown): boolean =>
+  typeof value === "string" &&
+  value.length <= 1_000 &&
+  /^https?:\/\/[^\s?#@\\]+$/.test(value) &&
+  URL.canParse(value);

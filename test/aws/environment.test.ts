@@ -62,6 +62,33 @@ test.each(["-1", "1.5", "ten", "1e2", " 5", "0x10", "NaN", "9".repeat(400)])(
   },
 );
 
+const stranger = [
+  ["stage", ["dev\n", "\uff44\uff45\uff56", "x".repeat(100_000), "__proto__", "-"]],
+  ["store", ["a\nb", " a", "a\n", "é", "x".repeat(256), "\u001b[2J"]],
+  ["bucket", ["a..b", "192.168.0.1", "a.b\n", "../x", "arn:aws:s3:::x", "A-b"]],
+  ["table", ["arn:aws:dynamodb:x", "..", "abc\n", "a/b"]],
+  [
+    "queueUrl",
+    [
+      ...["http://a:b@evil/x", "https://\\evil/x", "http://x/\u0007", "https://[/x", "https://host:99999/q"],
+      ...["javascript://x/y", `http://h/${"x".repeat(1_000_000)}`, "http://h/q?x=1", "http://h/q\n"],
+    ],
+  ],
+  ["groupFunctions", ["a b", ",,,", "A,A", "A,,B", "../x", "A,B\n", "x".repeat(65), "__proto__,__proto__"]],
+] as const satisfies [keyof typeof env, string[]][];
+test.each(
+  stranger.flatMap(([name, values]) => values.map((value): [keyof typeof env, string] => [name, value])),
+)("%s of another kind is refused by its name, with what it may be: %j", (name, value) => {
+  let message = "it was taken";
+  try {
+    parseEnvironment({ ...complete, [env[name]]: value });
+  } catch (error) {
+    message = (error as Error).message;
+  }
+  expect(message.slice(0, 300)).toMatch(new RegExp(`^environment: ${env[name]} must be .+, got "`));
+  expect(message.length).toBeLessThan(2_000);
+});
+
 test.each(["", "queue", "ftp://host/queue", "http://host"])("queue URL %j is refused", (value) => {
   expect(() => parseEnvironment({ ...complete, [env.queueUrl]: value })).toThrow(
     /QUEUE_URL must be a queue URL/,

@@ -55,7 +55,63 @@ test.each<[string, unknown, string]>([
   [
     "a secret that is none",
     { openai: { ...openai, secretArn: "sk-123" } },
-    'openai.secretArn must be the ARN of a secret, got "sk-123"',
+    "openai.secretArn must be the ARN of a secret, and not its text",
+  ],
+  ...[
+    ["arn:aws:secretsmanager:x"],
+    { toString: 1 },
+    {},
+    7,
+    "arn:aws:s3:::x",
+    "arn:aws:secretsmanager:a\n",
+  ].map((secretArn): [string, object, string] => [
+    `a secret of another kind, ${JSON.stringify(secretArn)},`,
+    { openai: { ...openai, secretArn } },
+    "openai.secretArn must be the ARN of a secret",
+  ]),
+  ...[
+    ...[
+      "javascript:alert(1)",
+      "https://x/\n",
+      " https://x",
+      "https:x",
+      "https://x/?",
+      "https://x/#",
+      "https://@x/",
+    ],
+    ...[
+      "https://x\\@y/",
+      "https://",
+      "https://x:99999/",
+      ["https://x"],
+      7,
+      { href: "https://x" },
+      "x".repeat(1_001),
+    ],
+  ].map((endpoint): [string, object, string] => [
+    `an endpoint of another kind, ${JSON.stringify(endpoint).slice(0, 30)},`,
+    { openai: { ...openai, endpoint } },
+    "openai.endpoint must be an http(s) URL",
+  ]),
+  ...["m", ["a b"], [{}], [""], ["é"], Array(33).fill("m"), { 0: "m", length: 1 }].map(
+    (models): [string, object, string] => [
+      `models of another kind, ${JSON.stringify(models).slice(0, 30)},`,
+      { openai: { ...openai, models } },
+      "openai.models must be a list of 1 to 32 names of models",
+    ],
+  ),
+  ["a provider that every object has", { toString: {} }, "SILTSTONE_PROVIDERS.toString is no provider"],
+  ["a prototype", JSON.parse('{"__proto__":{"models":["m"]}}') as object, "__proto__ is no provider"],
+  ["no object", { openai: [] }, "SILTSTONE_PROVIDERS.openai must be an object"],
+  [
+    "a number beyond all",
+    { openai: { ...openai, tokensPerMinute: 1e308 } },
+    "tokensPerMinute must be an integer from 1000 to 1000000000",
+  ],
+  [
+    "a truth instead of a number",
+    { openai: { ...openai, requestsAtOnce: true } },
+    "requestsAtOnce must be an integer from 1 to 64, got true",
   ],
   [
     "no models",

@@ -31,6 +31,7 @@ import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import { compact } from "../../lib/engine/compact/compact.ts";
 import type { ObjectStore } from "../../lib/engine/ports.ts";
 import { Reader } from "../../lib/engine/read/reader.ts";
+import { listPins } from "../../lib/engine/shard/history.ts";
 import { listQuarantine, retryQuarantined } from "../../lib/engine/shard/quarantine.ts";
 import { Traffic } from "../../lib/engine/traffic.ts";
 import { produce } from "../../lib/engine/write/produce.ts";
@@ -233,6 +234,42 @@ test("the compactor writes no configuration and no pin, and deletes no configura
     expect([key, await put(s3, key, { IfNoneMatch: "*" })]).toEqual([key, denied]);
   for (const key of ["docs/collection.json", "docs/0/pointer.json", "docs/0/pins/a.json"])
     expect([key, await remove(key)]).toEqual([key, denied]);
+});
+
+test("what a producer puts where a pattern of its rights reaches, and no delta is, stops nothing and is taken for nothing", async () => {
+  const below = ["pins", "quarantine", "manifests", "segments", "deltas", "deltas/quarantine", "../others/0"];
+  const names = ["a.json", "pointer.json", "collection.json", "01JD0000000000000000000000.arrow"];
+  const keysOf = below.flatMap((part) => names.map((name) => `docs/0/${part}/deltas/${name}`));
+  const odd = [
+    "docs/x/deltas/a",
+    "docs/0/deltas/",
+    "docs/0/deltas/.",
+    "docs//deltas/a",
+    "docs/00/deltas/a.arrow",
+  ];
+  const { s3 } = handOf("narrow");
+  for (const key of [...keysOf, ...odd]) {
+    // Some of them are below quarantine/ or named as a pointer: there another condition holds, and none of them is read.
+    expect([key, await put(s3, key, { IfNoneMatch: "*" })]).toEqual([key, "allowed"]);
+    expect([key, await put(s3, key, { IfNoneMatch: '"0"' })]).not.toEqual([key, "allowed"]);
+  }
+  for (const key of [
+    "docs/0/pins/a.json",
+    "docs/deltas/a",
+    "docs/0/Deltas/a",
+    "docs/0/deltas",
+    "docsx/0/deltas/a",
+  ])
+    expect([key, await put(s3, key, { IfNoneMatch: "*" })]).toEqual([key, denied]);
+  const { world, store } = handOf("compactor");
+  const { shards } = await compact(world, { ingest: true, upkeep: true, deadlineMs: Date.now() + 60_000 });
+  expect(shards.map(({ collection, error }) => [collection, error])).toEqual([
+    ["docs", undefined],
+    ["others", undefined],
+  ]);
+  const ref = { collection: "docs", shard: 0 };
+  expect(await listQuarantine(store, ref)).toEqual([]);
+  expect(await listPins(store, ref)).toEqual([]);
 });
 
 test("a segment goes up in parts, and is put aside again by a run that repeats one that died", async () => {
