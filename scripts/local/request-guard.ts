@@ -3,14 +3,19 @@
  * 127.0.0.1, and a page whose host name was made to resolve there (DNS rebinding) may even read the answers. So every
  * local port refuses a request that was meant for another host, and one that a browser sent for a page.
  */
-import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 
 const localHost = /^(?:127\.0\.0\.1|localhost)(?::\d{1,5})?$/i;
 
 /** Why the request is refused with 403; null when it may pass. */
-export function refusalOf(headers: IncomingHttpHeaders): string | null {
-  const { host, origin } = headers;
-  if (host === undefined || !localHost.test(host))
+export function refusalOf({
+  headers,
+  headersDistinct,
+}: Pick<IncomingMessage, "headers" | "headersDistinct">): string | null {
+  const { origin } = headers;
+  // Node takes the first of several; a proxy before it might have taken another.
+  const [host, second] = headersDistinct.host ?? [];
+  if (host === undefined || second !== undefined || !localHost.test(host))
     return "the Host header must be 127.0.0.1 or localhost, with or without a port";
   if (origin !== undefined) return "a request with an Origin header comes from a web page";
   // Browsers leave Origin out where a page only embeds a URL (an image, a link); `none` is the address bar.
@@ -26,7 +31,7 @@ type Listener = (request: IncomingMessage, response: ServerResponse) => void;
 export const guarded =
   (listener: Listener): Listener =>
   (request, response) => {
-    const refusal = refusalOf(request.headers);
+    const refusal = refusalOf(request);
     if (refusal === null) return listener(request, response);
     request.resume();
     response.writeHead(403, { "content-type": "text/plain; charset=utf-8", connection: "close" });

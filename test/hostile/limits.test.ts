@@ -9,7 +9,7 @@ import { deltaBytesMax, deltaRowsMax } from "../../lib/core/format/delta-header.
 import { callBytesMax } from "../../lib/core/format/delta-parts.ts";
 import { manifestBytesMax } from "../../lib/core/format/manifest.ts";
 import { notificationCharsMax } from "../../lib/core/format/notification.ts";
-import { sealedBytesMax } from "../../lib/core/format/sealed-json.ts";
+import { sealedBytesMax, sealedLevelsMax, sealedPartsMax } from "../../lib/core/format/sealed-json.ts";
 import { namedDeltasMax } from "../../lib/core/format/token.ts";
 import { answerBytesMax } from "../../lib/core/model/answer-size.ts";
 import { bounds } from "../../lib/core/model/bounds.ts";
@@ -62,7 +62,15 @@ const constants: Readonly<Record<string, number>> = {
     listedStrangersMax,
   },
   ...{ answerBytesMax, problemsShownMax, errorTextBytesMax, factsBytesMax, deltaBytesMax, deltaRowsMax },
-  ...{ sealedBytesMax, manifestBytesMax, notificationCharsMax, inputBytesMax, lineBytesMax },
+  ...{
+    sealedBytesMax,
+    sealedLevelsMax,
+    sealedPartsMax,
+    manifestBytesMax,
+    notificationCharsMax,
+    inputBytesMax,
+    lineBytesMax,
+  },
 };
 
 test("the table is that of the constants", () => {

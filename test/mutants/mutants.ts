@@ -852,6 +852,24 @@ export const mutants: readonly Mutant[] = [
   })),
   {
     ...mutant(
+      "a secret's ARN may be of any type",
+      "lib/embedding/provider-access.ts",
+      'typeof secretArn === "string" && /^arn:aws[\\w-]*:secretsmanager:\\S{1,1800}$/.test(secretArn)',
+      "/^arn:aws[\\w-]*:secretsmanager:\\S{1,1800}$/.test(String(secretArn))",
+    ),
+    test: "test/embedding/provider-access.test.ts",
+  },
+  {
+    ...mutant(
+      "a function's name in the environment may be any text",
+      "lib/aws/environment.ts",
+      "!names.every((name) => functionNamePattern.test(name)) || ",
+      "",
+    ),
+    test: "test/aws/environment.test.ts",
+  },
+  {
+    ...mutant(
       "what was counted of a level is forgotten at each of its lists and objects",
       "lib/aws/json-scan.ts",
       "      parts = counts[level]!;\n",

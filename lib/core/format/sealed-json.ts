@@ -10,8 +10,8 @@ import { corrupt, newerFormat } from "../model/errors.ts";
 export const sealedBytesMax = 64 * 1024;
 
 /** A manifest has 6 levels, and some 15 objects for each of its 1,000 segments. */
-const levelsMax = 32;
-const partsMax = 128 * 1024;
+export const sealedLevelsMax = 32;
+export const sealedPartsMax = 128 * 1024;
 
 const blank = "0".repeat(64);
 const sealPattern = /"seal": "([0-9a-f]{64})"\n\}\n$/;
@@ -71,8 +71,9 @@ function refuseParts(bytes: Uint8Array, key: string): void {
     else if (inText) {
       if (byte === 0x5c) at++;
     } else if (byte === 0x7b || byte === 0x5b) {
-      if (++level > levelsMax) throw corrupt(key, `it is nested deeper than ${levelsMax} levels`);
-      if (++parts > partsMax) throw corrupt(key, `it has more than ${partsMax} objects and lists`);
+      if (++level > sealedLevelsMax) throw corrupt(key, `it is nested deeper than ${sealedLevelsMax} levels`);
+      if (++parts > sealedPartsMax)
+        throw corrupt(key, `it has more than ${sealedPartsMax} objects and lists`);
     } else if (byte === 0x7d || byte === 0x5d) level--;
   }
 }

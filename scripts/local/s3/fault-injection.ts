@@ -3,6 +3,8 @@
  * benchmarks; faults are drawn from a seeded generator, so that a failing test can be run again as it was.
  */
 import { setTimeout as sleep } from "node:timers/promises";
+import * as z from "zod/mini";
+import { S3Error } from "./error.ts";
 import type { Operation } from "./request.ts";
 
 export interface Throttle {
@@ -18,15 +20,17 @@ export interface Throttle {
  * `lostAnswer` does the work and then drops the connection: the client cannot know whether it happened. `hang` does nothing
  * and says nothing for as long as the client waits; `hangBody` falls silent in the middle of a body.
  */
-export type FaultKind =
-  | "slowDown"
-  | "conflict"
-  | "internalError"
-  | "delay"
-  | "lostRequest"
-  | "lostAnswer"
-  | "hang"
-  | "hangBody";
+const faultKinds = [
+  "slowDown",
+  "conflict",
+  "internalError",
+  "delay",
+  "lostRequest",
+  "lostAnswer",
+  "hang",
+  "hangBody",
+] as const;
+export type FaultKind = (typeof faultKinds)[number];
 export interface FaultRule {
   readonly kind: FaultKind;
   /** 0 to 1, drawn for each request that the rule is about. */
@@ -43,6 +47,51 @@ export interface FaultInjection {
   readonly faults?: { readonly seed: number; readonly rules: readonly FaultRule[] };
   /** The server's clock is so much ahead of the machine's, or behind when negative. @default 0 */
   readonly clockAheadMs?: number;
+}
+
+const above = z.optional(z.number().check(z.gt(0)));
+const atLeastZero = z.optional(z.number().check(z.gte(0)));
+const shape = z.strictObject({
+  throttle: z.optional(
+    z.strictObject({
+      streamBytesPerSecond: above,
+      totalBytesPerSecond: above,
+      firstByteMs: atLeastZero,
+    }),
+  ),
+  faults: z.optional(
+    z.strictObject({
+      seed: z.int(),
+      rules: z.array(
+        z.strictObject({
+          kind: z.enum(faultKinds),
+          probability: z.number().check(z.gte(0), z.lte(1)),
+          operations: z.optional(z.array(z.string())),
+          keyIncludes: z.optional(z.string()),
+          delayMs: atLeastZero,
+          hitsMax: atLeastZero,
+        }),
+      ),
+    }),
+  ),
+  clockAheadMs: z.optional(z.number()),
+});
+
+/** Throws InvalidArgument: what was set before stays. */
+export function parseFaultInjection(text: string): FaultInjection {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new S3Error("InvalidArgument", "The faults are not JSON.");
+  }
+  const parsed = z.safeParse(shape, value);
+  if (parsed.success) return parsed.data as FaultInjection;
+  const [{ path, message } = { path: [], message: "" }] = parsed.error.issues;
+  throw new S3Error(
+    "InvalidArgument",
+    `The faults are wrong at ${path.join(".") || "their top"}: ${message}`,
+  );
 }
 
 /** Draws faults: the same seed and the same sequence of requests give the same faults. */

@@ -25,7 +25,14 @@ import { BodyFiles } from "./body-files.ts";
 import * as buckets from "./buckets.ts";
 import { Catalog } from "./catalog.ts";
 import { S3Error } from "./error.ts";
-import { type FaultInjection, FaultSource, hanging, Pacer, paced } from "./fault-injection.ts";
+import {
+  type FaultInjection,
+  FaultSource,
+  hanging,
+  Pacer,
+  paced,
+  parseFaultInjection,
+} from "./fault-injection.ts";
 import { listObjects, listVersions } from "./listing.ts";
 import * as multipart from "./multipart.ts";
 import { copyObject, deleteObject, deleteObjects, getObject, putObject, type Storage } from "./objects.ts";
@@ -137,7 +144,7 @@ class Handler {
   }
 
   private async changeFaultInjection(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    this.setFaultInjection(JSON.parse(await buckets.readDocument(request)));
+    this.setFaultInjection(parseFaultInjection(await buckets.readDocument(request)));
     response.writeHead(204).end();
   }
 

@@ -21,7 +21,7 @@ const { port, region, access } = JSON.parse(process.argv[2] ?? "{}") as Settings
 const control = new AccessControl(access, accountId);
 const app = buildApp({ logger: false, defaultRegion: region });
 app.addHook("onRequest", async (request, reply) => {
-  const refusal = refusalOf(request.headers);
+  const refusal = refusalOf(request.raw);
   if (refusal !== null) await reply.code(403).type("text/plain").send(`Forbidden: ${refusal}.\n`);
 });
 app.addHook("preHandler", async (request, reply) => {
