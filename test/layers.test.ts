@@ -65,7 +65,9 @@ const rules: readonly Rule[] = [
     project: [
       "lib/contract",
       "lib/core/model/collection.ts",
+      "lib/core/model/embedding-profile.ts",
       "lib/core/policy/time-bounds.ts",
+      "lib/embedding/provider-access.ts",
       "lib/constructs",
     ],
     packages: /^(node:.*|aws-cdk-lib.*|constructs)$/,

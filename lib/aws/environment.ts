@@ -59,7 +59,8 @@ export function parseEnvironment(variables: Variables): Environment {
 
 /** Nobody's name or password, and nothing that a URL would be made of by mending it. */
 const queueUrlPattern = /^https?:\/\/[\w.:[\]-]{1,255}\/[\w./-]{1,255}$/;
-const functionNamePattern = /^[\w-]{1,64}$/;
+/** With an alias where processes are kept started. */
+const functionNamePattern = /^[\w-]{1,64}(:[\w-]{1,128})?$/;
 
 /** Reads variables one by one and collects what is wrong; what a faulty variable gives is never used. */
 function reader(variables: Variables, problems: Problem[]) {
@@ -90,7 +91,10 @@ function reader(variables: Variables, problems: Problem[]) {
       const text = variables[field] ?? "";
       const names = text === "" ? [] : text.split(",");
       if (!names.every((name) => functionNamePattern.test(name)) || new Set(names).size < names.length)
-        wrong(field, "different names of functions (1 to 64 of A-Z a-z 0-9 _ -) separated by commas");
+        wrong(
+          field,
+          "different names of functions (1 to 64 of A-Z a-z 0-9 _ -, perhaps :ALIAS) separated by commas",
+        );
       else if (names.length > max) wrong(field, `at most ${max} names separated by commas`);
       return names;
     },

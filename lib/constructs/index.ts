@@ -1,6 +1,7 @@
 /** What users' own CDK apps import as "siltstone/constructs". */
 export type { Collections } from "./collections.ts";
 export type { Compaction, CompactionOptions } from "./compaction.ts";
+export type { EmbeddingOptions, ProviderOptions } from "./embedding.ts";
 export type { FunctionOptions } from "./handler-function.ts";
 export type { Ingestion, ProduceGrant, ProducerOptions } from "./ingestion.ts";
 export type { AlarmChange, Monitoring, MonitoringOptions } from "./monitoring/monitoring.ts";

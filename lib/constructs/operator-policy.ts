@@ -31,9 +31,21 @@ export class OperatorPolicy extends ManagedPolicy {
   }
 }
 
-function statementsFor({ storage, ingestion, compaction, query }: VectorStore): PolicyStatement[] {
+function statementsFor({
+  storage,
+  ingestion,
+  compaction,
+  query,
+  collections,
+}: VectorStore): PolicyStatement[] {
   const { bucket, table } = storage;
-  const functions = [ingestion.function, compaction.function, query.function, ...query.groupFunctions];
+  const functions = [
+    ingestion.function,
+    compaction.function,
+    query.function,
+    ...query.groupFunctions,
+    collections.function,
+  ];
   const invoked = new Set([...functions, query.callee].map(({ functionArn }) => functionArn));
   return [
     allowing(["cloudformation:DescribeStacks"], [Stack.of(compaction).stackId]),

@@ -19,6 +19,7 @@ import type { CollectionOptions } from "../core/model/collection.ts";
 import { acknowledgeFindings } from "./acknowledged.ts";
 import { Collections } from "./collections.ts";
 import { Compaction, type CompactionOptions } from "./compaction.ts";
+import { allowEmbedding, type EmbeddingOptions } from "./embedding.ts";
 import { allowLogs } from "./encryption.ts";
 import {
   calleeName,
@@ -64,6 +65,8 @@ export interface VectorStoreProps {
   readonly functions?: FunctionOptions;
   /** A VPC for the functions. @default none: they run outside of VPCs */
   readonly network?: NetworkOptions;
+  /** Providers that texts are embedded by. @default none: the built-in embedder alone */
+  readonly embedding?: EmbeddingOptions;
   /** Alarms, dashboard, budget. */
   readonly monitoring?: MonitoringOptions;
   /** Bounds the rights of every role of the store. @default none */
@@ -87,6 +90,7 @@ const storeProps = {
   query: true,
   functions: true,
   network: true,
+  embedding: true,
   monitoring: true,
   permissionsBoundary: true,
   tags: true,
@@ -134,6 +138,9 @@ export class VectorStore extends Construct {
     this.collections = new Collections(this, "Collections", {
       ...{ storage, functions, environment: this.ingestion.environment },
     });
+    // A query's text is embedded once, where the call comes in.
+    if (props.embedding !== undefined)
+      allowEmbedding(this.query.function, props.embedding, { storage, stage: this.stage });
     this.monitoring = new Monitoring(this, "Monitoring", this.watched(), props.monitoring ?? {});
     if (props.permissionsBoundary !== undefined)
       PermissionsBoundary.of(this).apply(props.permissionsBoundary);

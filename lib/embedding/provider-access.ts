@@ -1,6 +1,6 @@
 /**
  * How a stage reaches its providers: endpoints, secrets, rates and the models that it approves. It is configuration of the
- * stage (constructs' prop `providers` → one environment variable), parsed once, strictly; a collection has none of it.
+ * stage (constructs' prop `embedding` → one environment variable), parsed once, strictly; a collection has none of it.
  */
 import { env, stageKindOf } from "../contract/names.ts";
 import { type ProviderName, providers } from "../core/model/embedding-profile.ts";

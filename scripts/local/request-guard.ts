@@ -11,10 +11,11 @@ const localHost = /^(?:127\.0\.0\.1|localhost)(?::\d{1,5})?$/i;
 export function refusalOf({
   headers,
   headersDistinct,
-}: Pick<IncomingMessage, "headers" | "headersDistinct">): string | null {
+}: Pick<IncomingMessage, "headers"> & Partial<Pick<IncomingMessage, "headersDistinct">>): string | null {
   const { origin } = headers;
-  // Node takes the first of several; a proxy before it might have taken another.
-  const [host, second] = headersDistinct.host ?? [];
+  // Node takes the first of several; a proxy before it might have taken another. (A request that was translated and passed on
+  // inside the process has one.)
+  const [host, second] = headersDistinct?.host ?? [headers.host];
   if (host === undefined || second !== undefined || !localHost.test(host))
     return "the Host header must be 127.0.0.1 or localhost, with or without a port";
   if (origin !== undefined) return "a request with an Origin header comes from a web page";

@@ -50,6 +50,8 @@ test("query groups are function names, at most 48", () => {
   const parsed = (list: readonly string[]) =>
     parseEnvironment({ ...complete, [env.groupFunctions]: list.join() }).groupFunctions;
   expect(parsed(names.slice(1))).toEqual(names.slice(1));
+  // As lib/constructs/query.ts names the groups of a store that keeps processes started.
+  expect(parsed(["Group0:live", "Group1:live"])).toEqual(["Group0:live", "Group1:live"]);
   expect(() => parsed(names)).toThrow(/QUERY_GROUP_FUNCTIONS must be at most 48 names/);
 });
 
@@ -74,7 +76,22 @@ const stranger = [
       ...["javascript://x/y", `http://h/${"x".repeat(1_000_000)}`, "http://h/q?x=1", "http://h/q\n"],
     ],
   ],
-  ["groupFunctions", ["a b", ",,,", "A,A", "A,,B", "../x", "A,B\n", "x".repeat(65), "__proto__,__proto__"]],
+  [
+    "groupFunctions",
+    [
+      "a b",
+      "A:",
+      ":a",
+      "A:b:c",
+      ",,,",
+      "A,A",
+      "A,,B",
+      "../x",
+      "A,B\n",
+      "x".repeat(65),
+      "__proto__,__proto__",
+    ],
+  ],
 ] as const satisfies [keyof typeof env, string[]][];
 test.each(
   stranger.flatMap(([name, values]) => values.map((value): [keyof typeof env, string] => [name, value])),

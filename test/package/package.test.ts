@@ -61,7 +61,7 @@ import { createProducer, SiltstoneError } from 'siltstone/produce';
 
 test('the store is in the stack', () => {
   const app = new App({ context: { 'aws:cdk:bundling-stacks': [] } });
-  Template.fromStack(new AppStack(app, 'Test')).resourceCountIs('AWS::SQS::Queue', 2);
+  Template.fromStack(new AppStack(app, 'Test')).resourceCountIs('AWS::DynamoDB::Table', 1);
 });
 test('the client says what is missing', () => {
   expect(() => createProducer()).toThrow(SiltstoneError);

@@ -1,6 +1,7 @@
 /** How a call's rows are cut into deltas: by shard, in the order of the call, each within bounds of rows and bytes. */
 import type { Collection } from "../model/collection.ts";
 import { invalid } from "../model/errors.ts";
+import { grouped } from "../model/grouped.ts";
 import type { DeltaRow } from "../model/row.ts";
 import { shardOf } from "../model/shard-of.ts";
 
@@ -27,14 +28,7 @@ export function deltaParts(collection: Collection, rows: readonly DeltaRow[]): D
     throw invalid(
       `the call has ${bytes} bytes; at most ${callBytesMax} are written at once, make several calls`,
     );
-  // By hand: the library runs on Nodes that lack Map.groupBy.
-  const byShard = new Map<number, DeltaRow[]>();
-  for (const row of rows) {
-    const shard = shardOf(row.id, collection.shards);
-    const part = byShard.get(shard);
-    if (part) part.push(row);
-    else byShard.set(shard, [row]);
-  }
+  const byShard = grouped(rows, ({ id }) => shardOf(id, collection.shards));
   return [...byShard].sort(([a], [b]) => a - b).flatMap(([shard, part]) => cut(collection, shard, part));
 }
 

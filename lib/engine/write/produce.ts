@@ -20,6 +20,7 @@ import { encodeToken } from "../../core/format/token.ts";
 import { checkRecords, type RecordsCall } from "../../core/model/check-records.ts";
 import { type Collection, checkEmbeddingVersion } from "../../core/model/collection.ts";
 import { invalid, isKind, type Problem, SiltstoneError } from "../../core/model/errors.ts";
+import { grouped } from "../../core/model/grouped.ts";
 import { type DeltaId, deltaId } from "../../core/model/ids.ts";
 import { isPlainObject, shown } from "../../core/model/metadata.ts";
 import type { DeltaRow } from "../../core/model/row.ts";
@@ -129,7 +130,7 @@ type Outcome = null | "not begun" | SiltstoneError;
 async function writeAll(world: ProduceWorld, deltas: readonly EncodedDelta[]): Promise<boolean> {
   const outcomes = new Map<EncodedDelta, Outcome>(deltas.map((delta) => [delta, "not begun"]));
   const limit = pLimit(shardsAtOnce);
-  const shards = [...Map.groupBy(deltas, ({ shard }) => shard).values()];
+  const shards = [...grouped(deltas, ({ shard }) => shard).values()];
   await Promise.all(
     shards.map((ofShard) =>
       limit(async () => {

@@ -1,0 +1,11 @@
+/** Map.groupBy, for the Nodes of users that lack it: what the client library reaches runs from Node 20 on (tsconfig.build.json). */
+export function grouped<T, K>(items: readonly T[], keyOf: (item: T) => K): Map<K, T[]> {
+  const groups = new Map<K, T[]>();
+  for (const item of items) {
+    const key = keyOf(item);
+    const group = groups.get(key);
+    if (group) group.push(item);
+    else groups.set(key, [item]);
+  }
+  return groups;
+}
