@@ -100,7 +100,7 @@ export function querying(deployed: Deployed): void {
     });
     expect(answer.results[0].document).toBe(texts[0]);
     expect((await deployed.failure("query", { collection, text: "rock" })).message).toContain(
-      "no built-in embedder",
+      "has no embedder",
     );
   });
 
@@ -232,7 +232,7 @@ export function querying(deployed: Deployed): void {
     const [pid] = deployed.pids("query");
     await write({ records: [{ id: "unseen", vector: vectorOf(4) }] });
     await deployed.answer("compactor", { source: "scheduled", collection });
-    await sleep(1_100);
+    await sleep(2_200);
     const silence = (kind: "hang" | "hangBody") =>
       deployed.stack.setFaultInjection({
         faults: { seed: 1, rules: [{ kind, probability: 1, operations: ["GetObject"] }] },
