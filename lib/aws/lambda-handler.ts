@@ -79,7 +79,13 @@ const memoryPercentLeast = 75;
 
 function reportMemory(telemetry: Telemetry): void {
   const ofFunction = Number(process.env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE) * 2 ** 20;
-  const percent = (100 * process.memoryUsage.rss()) / ofFunction;
+  let rss: number;
+  try {
+    rss = process.memoryUsage.rss();
+  } catch {
+    return; // It is read from a file, and there may be no descriptor left. The call's own answer matters more.
+  }
+  const percent = (100 * rss) / ofFunction;
   if (percent > memoryPercentLeast) telemetry.emit(null, { MemoryUsed: Math.round(percent) });
 }
 
