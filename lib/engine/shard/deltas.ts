@@ -1,4 +1,5 @@
 /** The backlog of a shard: finding them by LIST, reading them, and judging what is in them. */
+import { hash } from "node:crypto";
 import pLimit from "p-limit";
 import { decodeDelta } from "../../core/format/delta.ts";
 import { type DeltaHeader, deltaBytesMax } from "../../core/format/delta-header.ts";
@@ -18,8 +19,6 @@ import { ignoreStranger, type OnStranger, strangersOfList } from "./strangers.ts
 
 /** Deltas read at a time. */
 const readConcurrency = 16;
-/** A delta whose content does not prove itself is read again before it is judged: the GET may have flipped a bit. */
-const readsMax = 2;
 const dayMs = 24 * 3_600_000;
 /** However long deletes are remembered, nothing older is applied. */
 export const horizonMs = 30 * dayMs;
@@ -122,6 +121,7 @@ export async function readDeltas(
   return Promise.all(deltas.map((delta) => limit(() => readDelta(world, collection, shard, delta))));
 }
 
+/** A content that does not prove itself is judged when two reads gave the same: a GET may have flipped a bit, and the next one another. */
 async function readDelta(
   world: World,
   collection: Collection,
@@ -135,7 +135,8 @@ async function readDelta(
     delta,
     error: new SiltstoneError("corrupt", `${key} is corrupt: ${reason}`, { problems }),
   });
-  for (let reads = 1; ; reads++) {
+  let unproven: Buffer | null = null;
+  for (;;) {
     const askedMs = world.clock.nowMs();
     const found = await world.store.getBounded(key, deltaBytesMax);
     if (found.kind === "absent") return { kind: "gone", delta };
@@ -159,11 +160,18 @@ async function readDelta(
       return unreadable(`row ${problem.index} breaks a rule of its collection: its ${part}`, [problem]);
     } catch (error) {
       if (!isKind(error, "corrupt") && !isNewerFormat(error)) throw error;
-      if (reads < readsMax) continue;
+      const before: Buffer | null = unproven;
+      unproven = hash("sha256", found.body, "buffer");
+      if (before === null) continue;
+      if (!before.equals(unproven)) return { kind: "left", delta, error: readTwice(key) };
       return { kind: isNewerFormat(error) ? "left" : "unreadable", delta, error };
     }
   }
 }
+
+/** The bytes of an object differ from one GET to the next: it says nothing about the object. */
+export const readTwice = (key: string): SiltstoneError =>
+  new SiltstoneError("unavailable", `${key} was read twice, with different bytes; repeat the call`);
 
 /** What keeps an object from being a delta, by what a LIST says of it: nothing of it is read then. Null when nothing does. */
 export const entryProblem = ({ delta, bytes, modifiedMs }: ListedDelta): string | null =>

@@ -9,6 +9,7 @@ import type { ShardRef } from "../../core/format/keys.ts";
 import { SiltstoneError } from "../../core/model/errors.ts";
 import { type DeltaId, deltaId } from "../../core/model/ids.ts";
 import type { BoundedGetResult, ObjectStore, World } from "../ports.ts";
+import { readTwice } from "./deltas.ts";
 import { putDelta } from "./put-delta.ts";
 
 /**
@@ -24,7 +25,7 @@ export async function readToPutAgain(
   if (first.kind !== "found" || decoded(first.body, delta)) return first;
   const second = await store.getBounded(key, deltaBytesMax);
   if (second.kind !== "found" || decoded(second.body, delta) || second.body.equals(first.body)) return second;
-  throw new SiltstoneError("unavailable", `${key} was read twice, with different bytes; repeat the call`);
+  throw readTwice(key);
 }
 
 /** Answers the new name, when the object is there. Throws as `putDelta` does. */

@@ -65,6 +65,32 @@ test("a bit flipped in one GET costs no delta: it is read again before it is jud
   expect(await listQuarantine(world.store, ref)).toEqual([]);
 });
 
+test("a delta that reads differently each time is left, for reads and for the next run, and is never put aside", async () => {
+  const { world, write } = await prepare();
+  const delta = await write("a");
+  await write("b");
+  let flips = 0;
+  const flipping = withStore(world, (store) => ({
+    async getBounded(key, bytesMax) {
+      const found = await store.getBounded(key, bytesMax);
+      if (found.kind === "found" && key.includes(delta)) found.body[100 + flips++]! ^= 4;
+      return found;
+    },
+  }));
+  const reason = expect.stringMatching(/was read twice, with different bytes/);
+  expect(await ingest(flipping)).toMatchObject({
+    ingest: { deltas: 1, quarantined: 0, left: [{ delta, reason }] },
+  });
+  expect(flips).toBe(2);
+  expect(await listQuarantine(world.store, ref)).toEqual([]);
+  const reader = new Reader(flipping, { refreshSeconds: 0, cacheBytesMax: 1e9, traffic: world.traffic });
+  const strong = { collection: name, consistency: "strong" as const };
+  await expect(reader.count(strong)).rejects.toMatchObject({ kind: "unavailable", message: reason });
+  await reader.close();
+  expect(await ingest(world)).toMatchObject({ ingest: { deltas: 1, left: [] } });
+  expect(await idsOf(world, ["a", "b"])).toEqual(["a", "b"]);
+});
+
 test("a delta that is too large by its LIST entry is put aside without a GET, and so is one that came too late", async () => {
   const { world, collection, write, foreign } = await prepare();
   const begun: Effect[] = [];
