@@ -1,6 +1,13 @@
-/** The end of a run, without faults: everything converges, and what is left is what the model says. */
+/**
+ * The end of every run, without faults: everything converges within bounds, and what is left is what the model says.
+ *
+ * - Liveness: an hour after the last fault (leases of the dead run out, hidden messages come back), one run of the compactor
+ *   ingests or puts aside whatever waits, and every acknowledged write is in a segment.
+ * - Space: two days later, with no pins, one garbage collection run of a shard deletes all that no rule keeps.
+ */
 
 import { isKind } from "../../lib/core/model/errors.ts";
+import { createCollection, deleteCollection } from "../../lib/engine/catalog/collections.ts";
 import { collectGarbage } from "../../lib/engine/compact/collect-garbage.ts";
 import { compact } from "../../lib/engine/compact/compact.ts";
 import { merge } from "../../lib/engine/compact/merge.ts";
@@ -11,11 +18,13 @@ import { Reader } from "../../lib/engine/read/reader.ts";
 import { readHead } from "../../lib/engine/shard/head.ts";
 import { listPins, unpin } from "../../lib/engine/shard/history.ts";
 import type { MemoryWorld } from "../support/memory/world.ts";
-import type { Scene } from "./processes.ts";
+import { optionsOf, type Scene } from "./processes.ts";
 import type { UnreliableQueue } from "./sim-world.ts";
+import { backlogOf, unkeptKeys } from "./space.ts";
 import { differenceOf, liveDocuments } from "./writes.ts";
 
 const hour = 3_600_000;
+const restMs = 48 * hour;
 
 export async function atRest(
   world: World,
@@ -23,8 +32,18 @@ export async function atRest(
   scene: Scene,
   queue: UnreliableQueue,
 ): Promise<void> {
-  const { oracle, plan, collection } = scene;
-  const shards = Array.from({ length: plan.shards }, (_, shard) => ({ collection: collection.name, shard }));
+  const { oracle, plan } = scene;
+  try {
+    if (oracle.isDeleted) await deleteCollection(world.store, scene.collection.name);
+    await createCollection(world, oracle.isDeleted ? optionsOf(plan, null) : scene.collection);
+  } catch (error) {
+    if (!oracle.isPointerLost(0, (error as Error).message))
+      return oracle.violate(`at rest: ${(error as Error).stack}`);
+  }
+  const { collection } = scene;
+  const shards = Array.from({ length: collection.shards }, (_, shard) => ({
+    ...{ collection: collection.name, shard },
+  }));
   const settle = async () => {
     // Leases of the dead run out, hidden messages come back.
     memory.clock.advance(hour);
@@ -41,12 +60,14 @@ export async function atRest(
       if (oracle.shard(`${name}/${shard}`).isLost)
         await repairPointer(world, collection, shard, plan.retention);
     await settle();
+    const waiting = backlogOf(memory.store.keys(), oracle);
+    if (waiting.length > 0) oracle.violate(`at rest: ${waiting[0]} waits after a run of the compactor`);
     for (const ref of shards)
       for (const { name } of await listPins(world.store, ref)) await unpin(world.store, ref, name);
     oracle.pins.clear();
-    // Long enough that nothing is kept for its age, and that what a crash left is an orphan.
-    memory.clock.advance(48 * hour);
     await settle();
+    // Long enough that nothing is kept for its age, and that what a crash left is an orphan.
+    memory.clock.advance(restMs);
     for (const { shard } of shards)
       await collectGarbage(world, collection, shard, { retention: plan.retention, thorough: true });
     const again = await Promise.all(
@@ -57,6 +78,9 @@ export async function atRest(
     for (const { outcome, keys } of again)
       if (outcome !== "nothing")
         oracle.violate(`at rest: a second garbage collection run still finds ${keys.join(", ")}`);
+    const unkept = unkeptKeys(memory.store.keys(), oracle, { retention: plan.retention, restMs });
+    if (unkept.length > 0)
+      oracle.violate(`at rest: ${unkept.length} objects are left that no rule keeps, such as ${unkept[0]}`);
     await judge(world, scene, queue);
   } catch (error) {
     if (isKind(error, "corrupt")) oracle.violate(`at rest: ${error.message}`);
@@ -69,14 +93,11 @@ async function judge(
   { oracle, plan, collection }: Scene,
   queue: UnreliableQueue,
 ): Promise<void> {
-  const orphans = oracle.orphans();
-  if (orphans.length > 0)
-    oracle.violate(`at rest: ${orphans.length} orphans are left, such as ${orphans[0]}`);
   const lost = oracle.lost();
   if (lost.length > 0) oracle.violate(`at rest: acknowledged deltas are lost: ${lost.join(", ")} (I5)`);
   if (queue.messages.length > 0) oracle.violate(`at rest: ${queue.messages.length} messages are left`);
   const expected = new Map<string, string>();
-  for (let shard = 0; shard < plan.shards; shard++) {
+  for (let shard = 0; shard < collection.shards; shard++) {
     const name = `${collection.name}/${shard}`;
     for (const [id, document] of liveDocuments(oracle.current(name).state)) expected.set(id, document);
     const { faults, strangers } = await verify(world, collection, shard);

@@ -12,22 +12,24 @@
  * Reads are judged in test/sim/reads.ts.
  */
 import { createHash } from "node:crypto";
+import { decodeCollection } from "../../lib/core/format/collection-json.ts";
 import { decodeDelta } from "../../lib/core/format/delta.ts";
 import type { Manifest } from "../../lib/core/format/manifest.ts";
 import { decodeNotification } from "../../lib/core/format/notification.ts";
 import type { Pointer } from "../../lib/core/format/pointer.ts";
 import { bounds } from "../../lib/core/model/bounds.ts";
+import type { Collection } from "../../lib/core/model/collection.ts";
 import { deltaId } from "../../lib/core/model/ids.ts";
 import { ulidTimeMs } from "../../lib/core/model/ulid.ts";
 import { clockAllowanceMs } from "../../lib/core/policy/time-bounds.ts";
 import type { Retention } from "../../lib/engine/shard/retention.ts";
 import type { MemoryClock } from "../support/memory/clock.ts";
 import type { MemoryObjectStore } from "../support/memory/object-store.ts";
+import { Generation, type KnownDelta, noTruth, type ShardTruth } from "./generation.ts";
 import {
   contentOf,
   filesOf,
   inferredChain,
-  type ManifestPut,
   moveFault,
   newest,
   noVersion,
@@ -49,25 +51,7 @@ export const skewMaxMs = 15 * 60_000;
 export const horizonLeastMs = 30 * dayMs - 2 * skewMaxMs;
 const tombstoneLeastMs = 30 * dayMs + hourMs - 2 * skewMaxMs;
 
-export interface KnownDelta {
-  readonly delta: string;
-  readonly shard: string;
-  readonly body: Buffer;
-  /** Null when it cannot be read. */
-  readonly writes: readonly Write[] | null;
-  readonly createdAtMs: number;
-  readonly writtenAt: number;
-  /** When the producer was told that it is durable; null while it was not told. */
-  ackedAt: number | null;
-  /** When it was put aside, so that no read has to see it any more; null when it was not. */
-  quarantinedAt: number | null;
-  /** Batches with it that some compactor has begun. */
-  attempts: number;
-  /** The name under which it was put back from quarantine; null when that was not written down. */
-  retriedAs: string | null;
-  /** When its object was last deleted from the backlog. */
-  goneAt: number | null;
-}
+const isConfiguration = (key: string): boolean => key.endsWith("/collection.json");
 
 interface ReasonWritten {
   readonly delta: string;
@@ -95,31 +79,10 @@ function describeDelta(body: Buffer): string {
   }
 }
 
-interface ShardTruth {
-  /** By version; a version that a repair gave up is overwritten. */
-  readonly versions: Map<number, Published>;
-  readonly byCommit: Map<string, Published>;
-  current: Published | null;
-  pointer: Pointer | null;
-  /** The pointer was there, and was deleted. */
-  isLost: boolean;
-  lostAt: number;
-  /**
-   * The floor that the lost pointer carried. What it gave up, its garbage collector may go on deleting while the pointer is
-   * away; the floor that a repair infers is no lower.
-   */
-  lostFloor: number;
-  /** When it was last there again. */
-  restoredAt: number;
-  /** Every manifest that was put, published or not. */
-  readonly manifests: ManifestPut[];
-}
-
 export class Oracle {
-  readonly deltas = new Map<string, KnownDelta>();
-  readonly shards = new Map<string, ShardTruth>();
-  /** Pins whose making was answered: shard and pin name to the commit. */
-  readonly pins = new Map<string, { shard: string; version: number }>();
+  #generation = new Generation(null);
+  /** Collections that had the name before, oldest first. */
+  readonly #former: Generation[] = [];
   readonly events = new Map<string, number>();
   violation: string | null = null;
   /** What collectors were told to keep; null where that is not looked at. */
@@ -147,18 +110,56 @@ export class Oracle {
     copy.#contents.close();
     copy.#contents = this.#contents;
     copy.#now = this.#now;
-    for (const [delta, known] of this.deltas) copy.deltas.set(delta, { ...known });
-    for (const [name, pin] of this.pins) copy.pins.set(name, pin);
-    for (const [name, truth] of this.shards) {
-      const { versions, byCommit, manifests, ...rest } = truth;
-      copy.shards.set(name, {
-        ...rest,
-        versions: new Map(versions),
-        byCommit: new Map(byCommit),
-        manifests: manifests.map((one) => ({ ...one })),
-      });
-    }
+    copy.#generation = this.#generation.copy();
     return copy;
+  }
+
+  /** The collection that has the name, or had it last. What follows is of that. */
+  get generation(): Generation {
+    return this.#generation;
+  }
+  /** That and those before it, newest first. */
+  get generations(): readonly Generation[] {
+    return [this.#generation, ...[...this.#former].reverse()];
+  }
+  get collection(): Collection {
+    return this.#generation.collection!;
+  }
+  get deltas(): Map<string, KnownDelta> {
+    return this.#generation.deltas;
+  }
+  get shards(): Map<string, ShardTruth> {
+    return this.#generation.shards;
+  }
+  get pins(): Map<string, { shard: string; version: number }> {
+    return this.#generation.pins;
+  }
+  /** Whether its configuration is gone. */
+  get isDeleted(): boolean {
+    return this.#generation.endedAt !== null;
+  }
+  /** Whether a shard's first pointer is yet to come. */
+  get isHalfMade(): boolean {
+    const { name, shards } = this.collection;
+    const isMissing = (shard: number) => {
+      const { pointer, isLost } = this.shard(`${name}/${shard}`);
+      return pointer === null && !isLost;
+    };
+    return !this.isDeleted && Array.from({ length: shards }, (_, shard) => shard).some(isMissing);
+  }
+  /** Whether a collection was deleted or made since then, or is being deleted. */
+  isChangedSince(at: number): boolean {
+    return this.isDeleted || this.isHalfMade || this.#generation.madeAt > at;
+  }
+  /** All that `work` asks is asked of that collection. */
+  of<T>(generation: Generation, work: () => T): T {
+    const now = this.#generation;
+    this.#generation = generation;
+    try {
+      return work();
+    } finally {
+      this.#generation = now;
+    }
   }
 
   /** A number that grows with everything that happens: to say what was before what. */
@@ -204,17 +205,7 @@ export class Oracle {
   }
 
   shard(name: string): ShardTruth {
-    const known = this.shards.get(name) ?? {
-      versions: new Map(),
-      byCommit: new Map(),
-      current: null,
-      pointer: null,
-      isLost: false,
-      lostAt: 0,
-      lostFloor: 0,
-      restoredAt: 0,
-      manifests: [],
-    };
+    const known = this.shards.get(name) ?? noTruth();
     this.shards.set(name, known);
     return known;
   }
@@ -228,7 +219,10 @@ export class Oracle {
 
   acked(deltas: readonly { readonly delta: string }[]): void {
     for (const { delta } of deltas) {
-      const known = this.deltas.get(delta);
+      // Perhaps of a collection that was deleted since, which owes nothing any more; in the others it is a stranger.
+      const everywhere = this.generations.map(({ deltas }) => deltas.get(delta));
+      const known =
+        everywhere.find((one) => one?.writes != null) ?? everywhere.find((one) => one !== undefined);
       if (!known) this.violate(`delta ${delta} was acknowledged and never written (I1)`);
       else if (ulidTimeMs(delta) > this.nowMs() + clockAllowanceMs)
         this.violate(`delta ${delta} is from the future, and was acknowledged (I1)`);
@@ -238,14 +232,22 @@ export class Oracle {
 
   written(key: string, body: Buffer): void {
     this.tick();
+    if (isConfiguration(key)) {
+      this.#created(key, body);
+      return;
+    }
     const { shard, kind, name } = parseKey(key);
     if (kind === "deltas") this.#deltaWritten(shard, name.replace(".arrow", ""), body);
+    // What is written of a collection that is gone serves only processes that have not noticed.
+    if (this.isDeleted) return;
     if (kind === "pointer.json") this.#pointerWritten(shard, body);
     if (kind === "manifests") {
       const { version, commit, parent, ...manifest } = JSON.parse(body.toString("utf8")) as Manifest;
       const segment = newest(manifest);
       this.#proposals.set(segment, (this.#proposals.get(segment) ?? 0) + 1);
-      this.shard(shard).manifests.push({ version, commit, parent: parent?.commit ?? null, goneAt: null });
+      const { collection } = this.#generation;
+      if (collection === null || manifest.collectionId === collection.id)
+        this.shard(shard).manifests.push({ version, commit, parent: parent?.commit ?? null, goneAt: null });
     }
     if (kind === "quarantine" && name.endsWith(".arrow"))
       this.#quarantined(shard, name.replace(".arrow", ""));
@@ -265,7 +267,16 @@ export class Oracle {
   deleting(key: string): void {
     this.tick();
     if (this.#store.bytes(key) === null) return;
+    if (isConfiguration(key)) {
+      this.#generation.endedAt = this.#now;
+      this.count("collection deleted");
+      return;
+    }
     const { shard, kind, name } = parseKey(key);
+    if (this.isDeleted) {
+      this.#deletedWith(shard, kind);
+      return;
+    }
     if (kind === "deltas") this.#deltaDeleted(shard, name.replace(".arrow", ""));
     if (kind === "segments" || kind === "manifests") this.#versionFileDeleted(shard, key);
     if (kind === "manifests") this.#manifestDeleted(shard, name);
@@ -279,7 +290,29 @@ export class Oracle {
     }
   }
 
+  /** A collection begins with its configuration. What lies there already is not its own. */
+  #created(key: string, body: Buffer): void {
+    const isAgain = this.#generation.collection !== null;
+    if (isAgain) {
+      if (!this.isDeleted) this.violate(`${key} was overwritten`);
+      this.#former.push(this.#generation);
+      this.count("collection made again");
+    }
+    this.#generation = new Generation(decodeCollection(body, key));
+    if (isAgain) this.#generation.madeAt = this.#now;
+    for (const other of this.#store.keys()) {
+      const { shard, kind, name } = parseKey(other);
+      if (kind === "deltas") this.#deltaWritten(shard, name.replace(".arrow", ""), this.#store.bytes(other)!);
+    }
+  }
+
+  #deletedWith(shard: string, kind: string): void {
+    if (kind === "pointer.json")
+      this.#generation.pointersGone.set(shard, { at: this.#now, atMs: this.nowMs() });
+  }
+
   messageDeleted(body: string): void {
+    if (this.isDeleted) return;
     const notice = decodeNotification(body);
     if ("reason" in notice) return;
     const known = this.deltas.get(notice.delta);
@@ -326,6 +359,7 @@ export class Oracle {
 
   /** Acknowledged deltas that are neither ingested, taken back, put aside, nor waiting. */
   lost(): string[] {
+    if (this.isDeleted) return [];
     const lost: string[] = [];
     for (const known of this.deltas.values()) {
       if (known.ackedAt === null || known.quarantinedAt !== null) continue;
@@ -352,11 +386,17 @@ export class Oracle {
     let createdAtMs = ulidTimeMs(delta);
     try {
       const { header, rows } = decodeDelta(body, { key: delta, delta: deltaId(delta) });
+      const isOwn = ({ collection }: Generation) => collection?.id === header.collectionId;
+      const owner = isOwn(this.#generation) ? undefined : this.#former.find(isOwn);
+      if (owner !== undefined) {
+        this.count("late delta of a former collection");
+        this.of(owner, () => this.#deltaWritten(shard, delta, body));
+      }
       createdAtMs = Math.min(createdAtMs, header.createdAtMs);
       // One that a clock from the future has named, or whose rows it has versioned, is as good as damaged.
       const namedMs = ulidTimeMs(delta);
       const latestMs = Math.min(namedMs, this.nowMs()) + clockAllowanceMs;
-      if (namedMs <= latestMs && rows.every(({ version }) => version <= latestMs))
+      if (owner === undefined && namedMs <= latestMs && rows.every(({ version }) => version <= latestMs))
         writes = rows.map((row) => ({ ...row, vector: row.vector && Array.from(row.vector) }));
     } catch {
       // A foreign writer's damaged delta: no read has to see it.
@@ -389,7 +429,7 @@ export class Oracle {
     const known = this.deltas.get(delta);
     if (known) known.quarantinedAt ??= this.#now;
     this.count("quarantine");
-    if (known?.writes && this.#isLate(shard, delta)) this.count("late delta put aside");
+    if (known?.writes && this.isLate(shard, delta)) this.count("late delta put aside");
   }
 
   #reasonWritten(shard: string, written: ReasonWritten): void {
@@ -422,14 +462,14 @@ export class Oracle {
     const killed = reason.includes("two runs of the compactor died") && known.attempts >= 2;
     if (killed) this.count("delta that killed runs put aside");
     if (ageMs >= horizonLeastMs) this.count("delta beyond the horizon put aside");
-    if (killed || this.#isLate(shard, delta) || ageMs >= horizonLeastMs) return;
+    if (killed || this.isLate(shard, delta) || ageMs >= horizonLeastMs) return;
     this.violate(
       `delta ${delta} of ${shard} is readable, ${ageMs / dayMs} days old and was taken ${known.attempts} times, and was put aside: ${reason}`,
     );
   }
 
   /** Below the low watermark, and never acknowledged. */
-  #isLate(shard: string, delta: string): boolean {
+  isLate(shard: string, delta: string): boolean {
     return (
       this.deltas.get(delta)!.ackedAt === null && delta <= (this.current(shard).manifest?.watermark ?? "")
     );
@@ -463,6 +503,7 @@ export class Oracle {
     const pointer = JSON.parse(body.toString("utf8")) as Pointer;
     const before = truth.pointer;
     truth.pointer = pointer;
+    if (before === null && !truth.isLost && this.#former.length > 0) this.#generation.madeAt = this.#now;
     if (truth.isLost) {
       truth.isLost = false;
       truth.restoredAt = this.#now;
@@ -500,7 +541,7 @@ export class Oracle {
     const { versionsKept, keptMs, keptMsMax } = this.retention;
     // A repair may have published the successor anew, and never goes back behind it.
     const [superseding] = this.allOf(shard, given + 1);
-    const ageMs = this.nowMs() - (superseding?.atMs ?? 0);
+    const ageMs = superseding === undefined ? 0 : this.nowMs() - superseding.atMs;
     if (ageMs < keptMs - 2 * skewMaxMs) return `, and version ${given} was current ${ageMs} ms ago`;
     const isOld = ageMs >= keptMsMax - 2 * skewMaxMs;
     return current - given < Math.min(current, versionsKept) && !isOld ? `, and keeps too few` : null;
@@ -510,7 +551,7 @@ export class Oracle {
    * A repair infers the floor (docs/protocol.md, "Repair"): it is no lower than the lost one, and no higher than the rule says
    * of the manifests that it may have found, by a clock that is ahead by as much as clocks may be, and half an hour later.
    */
-  #checkRepairedFloor(shard: string, truth: ShardTruth, { floor }: Pointer): void {
+  #checkRepairedFloor(shard: string, truth: ShardTruth, { version, floor }: Pointer): void {
     const what = `${shard}: the floor was ${truth.lostFloor}, and was repaired to ${floor.version}`;
     if (floor.version < truth.lostFloor) this.violate(`${what} (I2)`);
     // A repair that met damage gives up what lies behind it (lib/engine/operate/repair.ts).
@@ -519,15 +560,16 @@ export class Oracle {
     const { versionsKept, keptMs, keptMsMax } = this.retention;
     const aheadMs = this.nowMs() + 3 * skewMaxMs;
     const chain = inferredChain(truth);
-    const at = chain.findIndex(({ version }) => version === floor.version);
+    const at = chain.findIndex((one) => one.version === floor.version);
     const ageMs = (i: number) => (i < 0 ? 0 : aheadMs - ulidTimeMs(chain[i]!.commit));
     // The version below the floor: by the commit of the second after it, or of the first where that is old enough.
     const givenUpMs = at >= 0 && ageMs(at) >= keptMsMax ? ageMs(at) : ageMs(at - 1);
     const isForNumber = floor.version <= (chain[0]?.version ?? 0) - versionsKept;
     if (givenUpMs < (isForNumber ? keptMs : keptMsMax))
       this.violate(`${what}, over a version that was superseded ${givenUpMs} ms ago at most (I8)`);
-    if (truth.manifests.filter(({ version }) => version === chain[0]!.version).length > 1)
-      this.count("floor repaired higher beside rival manifests");
+    // By its rivals' age, more than any collector that saw this history.
+    if (this.#keptFault(shard, floor.version - 1, version) !== null)
+      this.count("repair gave up a young version");
   }
 
   #publish(shard: string, pointer: Pointer): Published | null {

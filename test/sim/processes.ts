@@ -1,9 +1,10 @@
 /** What the simulated processes do, round after round, with the product's own functions. */
 
 import { deltaKey, pointerKey } from "../../lib/core/format/keys.ts";
-import type { Collection } from "../../lib/core/model/collection.ts";
+import type { Collection, CollectionOptions } from "../../lib/core/model/collection.ts";
 import { type ErrorKind, SiltstoneError } from "../../lib/core/model/errors.ts";
 import { deltaId, snapshotVersion } from "../../lib/core/model/ids.ts";
+import { createCollection, deleteCollection } from "../../lib/engine/catalog/collections.ts";
 import { collectGarbage } from "../../lib/engine/compact/collect-garbage.ts";
 import { compact } from "../../lib/engine/compact/compact.ts";
 import { merge } from "../../lib/engine/compact/merge.ts";
@@ -28,6 +29,7 @@ import { groupOf, vectorOf } from "./writes.ts";
 /** What the processes of one run share. */
 export interface Scene {
   readonly plan: Plan;
+  /** The one that has the name, or had it last. */
   readonly collection: Collection;
   readonly oracle: Oracle;
   /** Tokens of acknowledged writes, newest last. */
@@ -37,6 +39,8 @@ export interface Scene {
   readonly leases: MemoryLeases;
   /** Repairs of lost pointers: one that sleeps must not meet a second loss (docs/protocol.md, "What is not guaranteed"). */
   readonly repairs: { underWay: number; endedAtMs: number };
+  /** Deletions and creations of the collection: one at a time. */
+  readonly changes: { underWay: number; safeAtMs: number };
 }
 /** One life of a process: its effects, and who it is. */
 export type ActorWorld = WithEffects<World> & { readonly process: string };
@@ -69,8 +73,13 @@ export function actorOf(kind: ProcessKind, scene: Scene, world: ActorWorld, chan
       return actor(2 * minute, () => mergeRound(scene, world, chance));
     case "collector":
       return actor(20 * minute, () => collectRound(scene, world, chance));
-    case "operator":
-      return actor(4 * minute, () => operatorRound(scene, world, chance));
+    case "operator": {
+      const operator = actor(4 * minute, () => operatorRound(scene, world, chance));
+      // Who has begun to delete it goes on with it, and makes it again.
+      return Object.defineProperty(operator, "everyMs", {
+        get: () => (scene.oracle.isDeleted || scene.oracle.isHalfMade ? 5 * second : 4 * minute),
+      });
+    }
     case "reader":
       return new ReadingProcess(scene, world, chance);
   }
@@ -89,7 +98,9 @@ export async function expecting<T>(
     if (!(error instanceof SiltstoneError)) throw error;
     oracle.count(`error ${error.kind}`);
     const isDamage = error.kind === "corrupt" && oracle.mayMeetDamage(world.process, beganAt, error.message);
-    if (!isDamage && !kinds.includes(error.kind))
+    // Who began with a collection that is deleted since, or is another one.
+    const isGone = ["corrupt", "notFound", "invalid"].includes(error.kind) && oracle.isChangedSince(beganAt);
+    if (!isDamage && !isGone && !kinds.includes(error.kind))
       oracle.violate(`an error of kind ${error.kind}: ${error.stack}`);
     return null;
   }
@@ -139,7 +150,7 @@ async function compactRound(scene: Scene, world: ActorWorld, sweep: Sweep): Prom
 }
 
 async function mergeRound(scene: Scene, world: ActorWorld, chance: Chance): Promise<void> {
-  const shard = chance.below(scene.plan.shards);
+  const shard = chance.below(scene.collection.shards);
   const options = { deadlineMs: world.clock.nowMs() + deadlineMs, limits: scene.plan.limits };
   const report = await expecting({ scene, world }, ["unavailable", "uncertain", "conflict", "fenced"], () =>
     merge(world, scene.collection, shard, options),
@@ -151,7 +162,7 @@ async function mergeRound(scene: Scene, world: ActorWorld, chance: Chance): Prom
 }
 
 async function collectRound(scene: Scene, world: ActorWorld, chance: Chance): Promise<void> {
-  const shard = chance.below(scene.plan.shards);
+  const shard = chance.below(scene.collection.shards);
   const { retention } = scene.plan;
   // notFound: another collector was faster.
   const report = await expecting(
@@ -164,11 +175,14 @@ async function collectRound(scene: Scene, world: ActorWorld, chance: Chance): Pr
 
 async function operatorRound(scene: Scene, world: ActorWorld, chance: Chance): Promise<void> {
   const { collection, oracle } = scene;
-  const shard = chance.below(scene.plan.shards);
+  const shard = chance.below(scene.collection.shards);
   const ref = { collection: collection.name, shard };
   const name = `${collection.name}/${shard}`;
   const kinds: ErrorKind[] = ["unavailable", "uncertain", "conflict", "fenced", "notFound"];
   const version = Math.max(1, oracle.current(name).version - chance.below(5));
+  if (await changeRound(scene, world, chance)) return;
+  // What is published of a collection that is gone, the oracle does not follow.
+  const isFollowed = () => oracle.collection === collection && !oracle.isDeleted;
   if (oracle.shard(name).isLost && chance.hits(0.7)) return repairRound(scene, world, shard);
   switch (chance.below(12)) {
     case 0:
@@ -181,7 +195,7 @@ async function operatorRound(scene: Scene, world: ActorWorld, chance: Chance): P
         }),
       );
       oracle.count(made ? "pinned" : "not pinned");
-      if (made) oracle.pins.set(pin, { shard: name, version: made.version });
+      if (made && isFollowed()) oracle.pins.set(pin, { shard: name, version: made.version });
       return;
     }
     case 2: {
@@ -200,6 +214,7 @@ async function operatorRound(scene: Scene, world: ActorWorld, chance: Chance): P
       );
       if (done === null) return;
       oracle.count("rollback");
+      if (!isFollowed()) return;
       const fault = rollbackFault(oracle, world, { shard: name, wanted: target, answer: done });
       if (fault !== null) oracle.violate(`a rollback to version ${target} of ${name} answered ${fault}`);
       return;
@@ -244,10 +259,55 @@ async function operatorRound(scene: Scene, world: ActorWorld, chance: Chance): P
       if (again === null) return;
       oracle.count("quarantine retried");
       // From now on as good as any acknowledged write: ingested, or put aside for what is in it.
-      oracle.acked([{ delta: again }]);
+      if (oracle.collection === collection) oracle.acked([{ delta: again }]);
     }
   }
 }
+
+/** Deletions are rare; what is deleted is made again soon. */
+const deletionShare = 0.08;
+/** Whoever deletes or creates waits so long after a failure: a request that was not answered may take effect later. */
+const changeRestMs = 5 * minute;
+/** What another configuration may differ by, without being another plan. */
+const otherDims = [4, 4, 3, 5];
+
+/** Deletes the collection, goes on deleting it, or makes it again; false when it is left as it is. */
+async function changeRound(scene: Scene, world: ActorWorld, chance: Chance): Promise<boolean> {
+  const { oracle, changes, repairs, collection } = scene;
+  const { isHalfMade } = oracle;
+  const isWanted = oracle.isDeleted || isHalfMade || chance.hits(deletionShare);
+  // One that sleeps would delete from, or place a pointer of its own in, a collection that was made since (docs/protocol.md).
+  const mayBegin = changes.underWay + repairs.underWay === 0 && oracle.nowMs() >= changes.safeAtMs;
+  if (!isWanted || !mayBegin) return oracle.isDeleted;
+  const kinds: ErrorKind[] = ["unavailable", "uncertain", "conflict", "corrupt"];
+  const { name } = collection;
+  const makes = (oracle.isDeleted || isHalfMade) && chance.hits(0.6);
+  const options = isHalfMade ? collection : optionsOf(scene.plan, chance);
+  changes.underWay += 1;
+  changes.safeAtMs = oracle.nowMs() + changeRestMs;
+  try {
+    const isDone = makes
+      ? await expecting({ scene, world }, kinds, () => createCollection(world, options))
+      : await expecting({ scene, world }, kinds, () => deleteCollection(world.store, name));
+    if (isDone !== null) changes.safeAtMs = 0;
+    oracle.count(`${makes ? "creation" : "deletion"} ${isDone === null ? "failed" : "done"}`);
+  } finally {
+    changes.underWay -= 1;
+    if (changes.safeAtMs > 0) changes.safeAtMs = oracle.nowMs() + changeRestMs;
+  }
+  return true;
+}
+
+/** The first collection of a run has the plan's own dims and shards; one that is made again may have others. */
+export const optionsOf = (plan: Plan, chance: Chance | null): CollectionOptions => ({
+  name: "sim",
+  dims: chance?.pick(otherDims) ?? otherDims[0]!,
+  metric: "l2",
+  shards: chance?.pick([plan.shards, plan.shards, 3 - plan.shards]) ?? plan.shards,
+  ordering: plan.ordering,
+  tombstoneRetention: plan.tombstoneRetention,
+  fields: { group: "number" },
+});
 
 async function repairRound(scene: Scene, world: ActorWorld, shard: number): Promise<void> {
   const { collection, oracle, plan, repairs } = scene;

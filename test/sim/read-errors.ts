@@ -6,7 +6,7 @@ import { bounds } from "../../lib/core/model/bounds.ts";
 import type { ErrorKind, SiltstoneError } from "../../lib/core/model/errors.ts";
 import { heldBytes } from "../../lib/engine/read/open-segments.ts";
 import { horizonLeastMs, type Oracle } from "./oracle.ts";
-import { dueVersion, type ReadPromise, type ReadWindow } from "./reads.ts";
+import { currentVersion, dueVersion, type ReadPromise, type ReadWindow } from "./reads.ts";
 
 /** What was asked, of whom. */
 export interface Asked extends ReadPromise {
@@ -34,15 +34,58 @@ export function judgeError(
   const saysFull = kind === "unavailable" && message.includes("no space is left");
   if (saysFull && oracle.mayLackSpace(asked.process, window.damageSince)) return "injected";
   if (kind === "corrupt" && oracle.isFlipped(asked.process, window.damageSince)) return "injected";
+  const saysFlipped = kind === "unavailable" && message.includes("was read twice, with different bytes");
+  if (saysFlipped && oracle.isFlipped(asked.process, window.damageSince)) return "injected";
   if (kind === "unavailable" && message.includes("injected: ")) return "injected";
   // Nothing was published when it was last looked, and to look again took too long.
   if (kind === "unavailable" && message.includes("S3 is slow or silent")) return "injected";
   for (const [reason, reasonKind, says] of reasons) {
-    if (kind !== reasonKind || !says(oracle, window, asked, message)) continue;
+    if (kind !== reasonKind) continue;
+    // Of a former collection speaks who has not noticed yet that it is gone.
+    const speaking = oracle.generations.filter((one, i) => i === 0 || one.isSeenSince(damageSince));
+    if (!speaking.some((one) => oracle.of(one, () => says(oracle, window, asked, message)))) continue;
     oracle.count(`read refused: ${reason}`);
     return "true";
   }
-  return { wrong: `a ${asked.consistency} read failed with ${kind}: ${error.stack}` };
+  return changeVerdict(oracle, window, asked, error, damageSince);
+}
+
+/** What a reader says that meets a deletion or another collection under the name. */
+function changeVerdict(
+  oracle: Oracle,
+  { damageSince }: Judged,
+  asked: Asked,
+  { kind, message, stack }: SiltstoneError,
+  cleanAt: number,
+): ErrorVerdict {
+  const wrong = { wrong: `a ${asked.consistency} read failed with ${kind}: ${stack}` };
+  if (kind === "notFound" && message.includes("does not exist") && oracle.isChangedSince(damageSince)) {
+    oracle.count("read refused: its collection is deleted");
+    return "true";
+  }
+  if (kind === "unavailable" && message.includes("is being created") && oracle.isChangedSince(damageSince)) {
+    oracle.count("read refused: its collection is being created");
+    return "true";
+  }
+  const isOfFormer = asked.tokens.some((delta) => oracle.deltas.get(delta)?.writes == null);
+  if (kind === "conflict" && message.includes("the token is of a former collection")) {
+    if (!isOfFormer && !oracle.isChangedSince(cleanAt)) return wrong;
+    oracle.count("read refused: its token is of a former collection");
+    return "true";
+  }
+  if (!oracle.isChangedSince(cleanAt)) return wrong;
+  if (kind === "conflict" && message.includes("was deleted and made again")) {
+    oracle.count("read told that its collection was made again");
+    return "injected";
+  }
+  // By another call of the same process, which has noticed.
+  if (kind === "unavailable" && message.includes("its reader was closed")) return "injected";
+  // Refused by the configuration that is known; or what it met was on its way out, and S3 did not say that it is gone.
+  if (kind === "invalid" || kind === "corrupt") {
+    oracle.count(`read met a change: ${kind}`);
+    return "injected";
+  }
+  return wrong;
 }
 
 type Says = (oracle: Oracle, window: Judged, asked: Asked, message: string) => boolean;
@@ -78,6 +121,8 @@ function saysTooLarge(oracle: Oracle, window: Judged, asked: Asked, message: str
   if (name === undefined) return saysTooMuchOpen(asked, message);
   if (Number(has) !== asked.cacheBytesMax || Number(needed) + Number(inUse) <= asked.cacheBytesMax)
     return false;
+  // Which versions are published after its configuration is gone, the oracle does not follow.
+  if (oracle.isDeleted) return true;
   // One shard is beside itself in no other.
   if (window.currentVersions.length === 1 && Number(inUse) > 0) return false;
   const isLaidOver = asked.consistency === "strong" || asked.tokens.length > 0;
@@ -104,7 +149,7 @@ function saysBacklogTooLarge(oracle: Oracle, window: Judged, asked: Asked, messa
   const [, name, deltas] = /(\S+\/\d+): (\d+) deltas of the backlog/.exec(message) ?? [];
   if (name === undefined || asked.consistency !== "strong" || Number(deltas) <= bounds.overlaidDeltas)
     return false;
-  const oldest = oracle.shard(name).versions.get(window.currentVersions[Number(name.split("/")[1])]!);
+  const oldest = oracle.shard(name).versions.get(currentVersion(oracle, window, Number(name.split("/")[1])));
   const unknown = [...oracle.deltas.values()].filter(
     ({ shard, delta }) => shard === name && !oldest?.included.has(delta),
   );

@@ -15,10 +15,11 @@ import type {
 } from "../../lib/engine/read/read-request.ts";
 import { Reader } from "../../lib/engine/read/reader.ts";
 import { Traffic } from "../../lib/engine/traffic.ts";
+import type { Generation } from "./generation.ts";
 import type { Actor, ActorWorld, Scene } from "./processes.ts";
 import type { Chance } from "./random.ts";
 import { type Asked as AskedOf, type Judged, judgeError } from "./read-errors.ts";
-import { beginRead, type ReadOutcome, readFault } from "./reads.ts";
+import { beginRead, judgeRead, type ReadOutcome } from "./reads.ts";
 import { groupOf, groups, vectorOf } from "./writes.ts";
 
 interface Answered {
@@ -26,6 +27,13 @@ interface Answered {
   readonly found: ReadOutcome["found"];
   readonly wants: ReadOutcome["wants"];
 }
+/** The newest version of each shard that it was answered from, and whose; and from graphs, not only from clusters. */
+interface Seen {
+  readonly generation: Generation | null;
+  readonly versions: readonly number[];
+  readonly open: readonly number[];
+}
+const nothingSeen: Seen = { generation: null, versions: [], open: [] };
 interface Asked extends AskedOf {
   readonly freshness: Freshness;
   /** What may be answered before the graphs are there. */
@@ -46,7 +54,7 @@ export class ReadingProcess implements Actor {
   #reader: Reader | null = null;
   /** When the last read began that was answered without a warning. */
   #cleanAt = 0;
-  #seen: number[] = [];
+  #seen: Seen = nothingSeen;
 
   constructor(scene: Scene, world: ActorWorld, chance: Chance) {
     this.#scene = scene;
@@ -60,7 +68,7 @@ export class ReadingProcess implements Actor {
     await this.#reader?.close();
     this.#reader = null;
     // Where a version is damaged, another process may well begin with the one before.
-    this.#seen = [];
+    this.#seen = nothingSeen;
   }
 
   async round(): Promise<void> {
@@ -117,15 +125,15 @@ export class ReadingProcess implements Actor {
 
   /** Whether it came to a verdict. */
   async #attempt(asked: Asked): Promise<boolean> {
-    const { plan, oracle } = this.#scene;
+    const { oracle } = this.#scene;
     this.#reader ??= new Reader(this.#world, {
       refreshSeconds: this.#refreshSeconds,
       cacheBytesMax: this.#cacheBytesMax,
       traffic: new Traffic(),
     });
-    const { beganAt, ...began } = beginRead(oracle, asked.collection, plan.shards);
+    const { beganAt, ...began } = beginRead(oracle, asked.collection, oracle.collection.shards);
     const window = { ...began, beganAt, damageSince: Math.min(this.#cleanAt, beganAt) };
-    const seenBefore = [...this.#seen];
+    const seenBefore = this.#seen;
     try {
       this.#judge(window, asked, await this.#read(this.#reader, asked), seenBefore);
       return true;
@@ -190,12 +198,7 @@ export class ReadingProcess implements Actor {
     }
   }
 
-  #judge(
-    window: Judged,
-    asked: Asked,
-    { answer, found, wants }: Answered,
-    seenBefore: readonly number[],
-  ): void {
+  #judge(window: Judged, asked: Asked, { answer, found, wants }: Answered, seenBefore: Seen): void {
     const { oracle, plan } = this.#scene;
     const versions = answer.shards.map(({ version }) => version);
     oracle.count(`read ${asked.consistency}${asked.tokens.length > 0 ? " with tokens" : ""}`);
@@ -206,16 +209,13 @@ export class ReadingProcess implements Actor {
     if (answer.warning !== undefined) {
       oracle.count("fallback view");
       if (answer.warning.includes("slow or silent")) oracle.count("hold over");
-      const isDamage = oracle.mayMeetDamage(this.#world.process, window.damageSince, answer.warning);
+      const isDamage =
+        oracle.isChangedSince(window.damageSince) ||
+        oracle.mayMeetDamage(this.#world.process, window.damageSince, answer.warning);
       if (/corrupt/.test(answer.warning) && !isDamage)
         oracle.violate(`a reader says that something is corrupt: ${answer.warning}`);
     } else this.#cleanAt = window.beganAt;
-    versions.forEach((version, shard) => {
-      const before = seenBefore[shard] ?? 0;
-      if (version < before) oracle.violate(`a reader saw version ${version} after ${before} (I6)`);
-      this.#seen[shard] = Math.max(this.#seen[shard] ?? 0, version);
-    });
-    const fault = readFault(oracle, window, {
+    const { fault, generation } = judgeRead(oracle, window, {
       ...asked,
       ids: idsOf(plan.ids),
       versions,
@@ -225,6 +225,24 @@ export class ReadingProcess implements Actor {
       wants,
     });
     if (fault !== null) oracle.violate(fault);
+    if (generation !== oracle.generation || oracle.isDeleted) oracle.count("read of a former collection");
+    const isOf = (seen: Seen) => (seen.generation === generation ? seen : nothingSeen);
+    // What only clusters have answered may have a graph that cannot be opened; then the version before it answers, with a warning.
+    const mayFallBack =
+      answer.warning !== undefined && oracle.isFlipped(this.#world.process, window.damageSince);
+    const { versions: shown, open } = isOf(seenBefore);
+    versions.forEach((version, shard) => {
+      const before = (mayFallBack ? open : shown)[shard] ?? 0;
+      if (version < before) oracle.violate(`a reader saw version ${version} after ${before} (I6)`);
+    });
+    const newest = (seen: readonly number[]) =>
+      versions.map((version, shard) => Math.max(version, seen[shard] ?? 0));
+    const seen = isOf(this.#seen);
+    this.#seen = {
+      generation,
+      versions: newest(seen.versions),
+      open: answer.cold ? seen.open : newest(seen.open),
+    };
   }
 }
 

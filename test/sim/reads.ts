@@ -8,17 +8,22 @@
  *   writes that were on their way (unacknowledged, or acknowledged while it ran), and nothing else.
  * - A version is never older than one that the same reader saw before (I6).
  * - A count lies between the least and the most that these leave open.
+ * - A collection that was deleted answers only reads whose view was checked while its pointer was there, as long as the age
+ *   of views allows, and with its own rows alone.
  */
 
 import { shardOf } from "../../lib/core/model/shard-of.ts";
 import type { Consistency } from "../../lib/engine/read/read-request.ts";
-import { type KnownDelta, type Oracle, skewMaxMs } from "./oracle.ts";
+import type { Generation, KnownDelta } from "./generation.ts";
+import { type Oracle, skewMaxMs } from "./oracle.ts";
 import type { Published } from "./published.ts";
 import { foldWrites, isLater, type Write } from "./writes.ts";
 
 export interface ReadWindow {
   readonly beganAt: number;
   readonly beganMs: number;
+  /** The collection that had the name when the read began. */
+  readonly generation: Generation;
   /** Version of each shard that was current when the read began. */
   readonly currentVersions: readonly number[];
 }
@@ -50,12 +55,31 @@ export function beginRead(oracle: Oracle, collection: string, shards: number): R
     { length: shards },
     (_, i) => oracle.current(`${collection}/${i}`).version,
   );
-  return { beganAt: oracle.tick(), beganMs: oracle.nowMs(), currentVersions };
+  const { generation } = oracle;
+  return { beganAt: oracle.tick(), beganMs: oracle.nowMs(), generation, currentVersions };
+}
+
+/** What is wrong with an answer, and which collection of the name gave it. */
+export function judgeRead(
+  oracle: Oracle,
+  window: ReadWindow,
+  read: ReadOutcome,
+): { fault: string | null; generation: Generation } {
+  const faults = oracle.generations.map((generation) =>
+    oracle.of(generation, () =>
+      oracle.isDeleted ? formerFault(oracle, window, read) : readFault(oracle, window, read),
+    ),
+  );
+  const right = faults.indexOf(null);
+  const generation = oracle.generations[Math.max(0, right)]!;
+  return { fault: right < 0 ? faults.join("; or of a former collection: ") : null, generation };
 }
 
 /** What is wrong with an answer; null when nothing is. */
 export function readFault(oracle: Oracle, window: ReadWindow, read: ReadOutcome): string | null {
   const what = `${read.consistency} read${read.tokens.length > 0 ? " with tokens" : ""} of ${read.collection}`;
+  const misfit = misfitOf(oracle, read);
+  if (misfit !== null) return `${what}: ${misfit}`;
   const bounds = { least: 0, most: 0 };
   for (const [shard, version] of read.versions.entries()) {
     const name = `${read.collection}/${shard}`;
@@ -96,6 +120,40 @@ export function readFault(oracle: Oracle, window: ReadWindow, read: ReadOutcome)
   return isWrong ? `${what}: it counted ${read.found}; ${bounds.least} to ${bounds.most} are there` : null;
 }
 
+/** Why it cannot be an answer of this collection; null when it can. */
+function misfitOf({ generation, deltas }: Oracle, { versions, tokens }: ReadOutcome): string | null {
+  const shards = generation.collection?.shards ?? versions.length;
+  if (versions.length !== shards) return `it looked at ${versions.length} shards of ${shards}`;
+  const foreign = tokens.find((delta) => deltas.get(delta)?.writes == null);
+  return foreign === undefined ? null : `delta ${foreign} of its token is another collection's`;
+}
+
+/** What is wrong with an answer as one of a collection that is gone. */
+function formerFault(oracle: Oracle, window: ReadWindow, read: ReadOutcome): string | null {
+  const what = `${read.consistency} read of ${read.collection}, which is gone`;
+  const misfit = misfitOf(oracle, read);
+  if (misfit !== null) return `${what}: ${misfit}`;
+  for (const shard of read.versions.keys()) {
+    const gone = oracle.generation.pointersGone.get(`${read.collection}/${shard}`);
+    if (gone === undefined) continue;
+    if (read.consistency === "strong" && gone.at < window.beganAt)
+      return `${what}: its pointer was gone before the read began`;
+    const statedMs = oracle.nowMs() - read.ageSeconds[shard]! * 1000 - (read.warned ? 2 * skewMaxMs : 0);
+    if (gone.atMs < statedMs) return `${what}: its pointer was gone longer than the answer says`;
+    if (!read.warned && gone.atMs < window.beganMs - read.maxAgeMs)
+      return `${what}: its pointer was gone longer than views live`;
+  }
+  if (typeof read.found === "number")
+    return read.found > read.ids.length ? `${what}: it counted ${read.found}` : null;
+  const rows = new Set(
+    [...oracle.deltas.values()]
+      .flatMap(({ writes }) => writes ?? [])
+      .map(({ id, document }) => `${id} ${document}`),
+  );
+  const foreign = [...read.found].find(([id, document]) => !rows.has(`${id} ${document}`));
+  return foreign === undefined ? null : `${what}: ${foreign.join(" is ")}, which is another collection's`;
+}
+
 const zero = (oracle: Oracle, shard: string): Published => ({
   ...oracle.current(`${shard}:none`),
   version: 0,
@@ -108,9 +166,13 @@ export function dueVersion(
   { collection, consistency, maxAgeMs }: ReadPromise,
   shard: number,
 ): number {
-  if (consistency === "strong") return window.currentVersions[shard]!;
+  if (consistency === "strong") return currentVersion(oracle, window, shard);
   return newestBefore(oracle, `${collection}/${shard}`, window.beganMs - maxAgeMs);
 }
+
+/** That the collection had when the read began; nothing, where it was made since. */
+export const currentVersion = (oracle: Oracle, { generation, currentVersions }: ReadWindow, shard: number) =>
+  generation === oracle.generation ? currentVersions[shard]! : 0;
 
 function newestBefore(oracle: Oracle, shard: string, dueMs: number): number {
   let newest = 0;

@@ -11,7 +11,7 @@ import { atRest } from "./at-rest.ts";
 import { type FaultKind, noFaults } from "./faults.ts";
 import { Oracle } from "./oracle.ts";
 import type { Plan } from "./plan.ts";
-import { actorOf, type Scene } from "./processes.ts";
+import { actorOf, optionsOf, type Scene } from "./processes.ts";
 import { Chance } from "./random.ts";
 import { Scheduler } from "./scheduler.ts";
 import { UnreliableQueue, watchedStore, worldOf } from "./sim-world.ts";
@@ -29,7 +29,6 @@ export interface Outcome {
 
 /** Steps that ending may take; more means that something waits for ever. */
 const drainStepsMax = 20_000;
-const dims = 4;
 
 export const simulate = (plan: Plan): Promise<Outcome> => underBounds(plan.bounds, () => simulateHere(plan));
 
@@ -49,24 +48,18 @@ async function simulateHere(plan: Plan): Promise<Outcome> {
   const queue = new UnreliableQueue({ chance, scheduler, oracle });
   const calm: World = { ...memory, store: watchedStore(memory.store, oracle), queue };
   try {
-    const options = {
-      name: "sim",
-      dims,
-      metric: "l2" as const,
-      shards: plan.shards,
-      ordering: plan.ordering,
-      tombstoneRetention: plan.tombstoneRetention,
-      fields: { group: "number" as const },
-    };
-    const { collection } = await createCollection(calm, options);
+    await createCollection(calm, optionsOf(plan, null));
     const scene: Scene = {
       plan,
-      collection,
+      get collection() {
+        return oracle.collection;
+      },
       oracle,
       tokens: [],
       writes: 0,
       leases: memory.leases,
       repairs: { underWay: 0, endedAtMs: 0 },
+      changes: { underWay: 0, safeAtMs: 0 },
     };
     for (const process of plan.processes) {
       const seed = chance.seed();
