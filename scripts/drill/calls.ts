@@ -23,6 +23,7 @@ export class FunctionCalls {
   readonly #stack: StackProcess;
   readonly #tally: Tally;
   readonly #killedMs = new Map<FunctionName, number>();
+  readonly #killing = new Map<FunctionName, number>();
   #client: { readonly endpoint: string; readonly lambda: LambdaClient } | null = null;
 
   constructor(stack: StackProcess, tally: Tally) {
@@ -30,9 +31,17 @@ export class FunctionCalls {
     this.#tally = tally;
   }
 
-  /** Notes that sandboxes of a function are being killed, so that their end is expected. */
-  noteKill(role: FunctionName): void {
-    this.#killedMs.set(role, performance.now());
+  /**
+   * Sandboxes of these functions are being killed: their end is expected, also by calls that were given to a dead one before
+   * the stack had noticed.
+   */
+  async killing<T>(roles: readonly FunctionName[], kill: () => Promise<T>): Promise<T> {
+    const count = (by: number) => {
+      for (const role of roles) this.#killing.set(role, (this.#killing.get(role) ?? 0) + by);
+      for (const role of roles) this.#killedMs.set(role, performance.now());
+    };
+    count(1);
+    return kill().finally(() => count(-1));
   }
 
   /** When sandboxes of a function were last killed. */
@@ -74,7 +83,7 @@ export class FunctionCalls {
     startedMs: number,
   ): void {
     this.#tally.failed(role, errorKind);
-    const wasKilled = this.killedMs(role) >= startedMs;
+    const wasKilled = (this.#killing.get(role) ?? 0) > 0 || this.killedMs(role) >= startedMs;
     const died = errorKind === "Runtime.ExitError" && !wasKilled;
     if (neverKinds.has(errorKind) || died)
       this.#tally.violation(`the ${role} function failed with ${errorKind}: ${message.slice(0, 500)}`);

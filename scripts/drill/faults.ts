@@ -9,6 +9,7 @@ import type { FunctionName } from "../../lib/contract/functions.ts";
 import { shardName } from "../../lib/core/format/keys.ts";
 import type { World } from "../../lib/engine/ports.ts";
 import { collectLease, ingestLease, mergeLease } from "../../lib/engine/shard/lease.ts";
+import { isAlive } from "../local/state-file.ts";
 import type { FunctionCalls } from "./calls.ts";
 import type { LibraryProcess } from "./library-process.ts";
 import type { Random } from "./random.ts";
@@ -33,7 +34,7 @@ const serverPauseMs = 12_000;
 const stackPauseMs = 25_000;
 const downMaxMs = 1_500;
 const stealShare = 0.7;
-/** Looks for a process that is at work, and the wait between them. */
+/** Looks for a process that is at work, or for the end of one that was killed, and the wait between them. */
 const looksMax = 40;
 const lookMs = 15;
 
@@ -110,8 +111,11 @@ export class Faults {
     for (let look = 0; look < looksMax; look++) {
       const pids = await this.#options.stack.pids();
       const running = (pids?.functions[role] ?? []).filter(isRunning);
-      this.#options.calls.noteKill(role);
-      const killed = running.filter(killProcess).length;
+      const killed = await this.#options.calls.killing([role], async () => {
+        const pids = running.filter(killProcess);
+        for (let i = 0; i < looksMax && pids.some(isAlive); i++) await sleep(lookMs);
+        return pids.length;
+      });
       if (killed > 0) return killed;
       await sleep(lookMs);
     }
@@ -140,8 +144,7 @@ export class Faults {
   async #killStack(): Promise<boolean> {
     const { stack, random, calls } = this.#options;
     if (this.#isTooSoon("stack", stackPauseMs)) return false;
-    for (const role of ["producer", "compactor", "query"] as const) calls.noteKill(role);
-    await stack.kill();
+    await calls.killing(["producer", "compactor", "query"], () => stack.kill());
     await sleep(random.between(0, downMaxMs));
     await stack.start();
     return true;

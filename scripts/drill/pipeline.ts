@@ -9,6 +9,7 @@ import { Ledger } from "./ledger.ts";
 import type { LibraryAnswer } from "./library-main.ts";
 import { LibraryProcess } from "./library-process.ts";
 import type { DrillMetric } from "./neighbours.ts";
+import { PutAside } from "./put-aside.ts";
 import { Random } from "./random.ts";
 import { coldAnswers, QueryReader } from "./readers.ts";
 import { type KillKind, killKinds, type Tally } from "./report.ts";
@@ -38,6 +39,7 @@ const cold = { dims: 1_024, ids: 16_000 };
 const pauseLong = { startMs: 1_000, limitMs: 6_000 };
 const pauseShortMs = 400;
 const reportEveryMs = 30_000;
+const putBackEveryMs = 5_000;
 
 interface Scale {
   readonly sourceIds: number;
@@ -90,6 +92,7 @@ class PipelineDrill {
   readonly #writers: Writer[];
   readonly #random: Random;
   readonly #faults: Faults;
+  readonly #putAside: PutAside;
   #cold: Ledger | null = null;
 
   constructor(options: PipelineOptions, stack: StackProcess) {
@@ -107,6 +110,7 @@ class PipelineDrill {
     ]);
     this.#writers = this.#makeWriters(source, arrival);
     if (options.isCold) this.#addCold();
+    this.#putAside = new PutAside(this.#shards, tally);
     this.#faults = new Faults({
       stack,
       calls: this.#calls,
@@ -175,12 +179,14 @@ class PipelineDrill {
       random: this.#random.fork(),
       calls: this.#calls,
       tally,
+      putAside: this.#putAside,
     });
     const work = [
       ...this.#writers.map((writer) => writer.run(over)),
       reader.run(over),
       this.#collect(over),
       this.#askCompactor(over),
+      this.#putBack(over),
     ];
     // One that fails ends the kills; its error is thrown when all have ended.
     const working = Promise.all(work);
@@ -253,12 +259,21 @@ class PipelineDrill {
     }
   }
 
+  async #putBack(isOver: () => boolean): Promise<void> {
+    while (!isOver()) {
+      await sleep(putBackEveryMs);
+      await this.#putAside.putBack(worldOf(this.#stack));
+    }
+  }
+
   async checkAtRest(): Promise<{ rows: Record<string, number> }> {
     const { say } = this.#options;
     say("the faults are off: settling calls in doubt, compacting the backlog");
     for (const writer of this.#writers) await writer.settle();
     const options = this.#settling();
     await compactAll(options);
+    if ((await this.#putAside.putBack(options.world)) > 0) await compactAll(options);
+    this.#putAside.judge();
     const rows: Record<string, number> = {};
     say("checking every record, the counts, recall, and every byte on S3");
     for (const [ledger, metric] of this.#metrics) {

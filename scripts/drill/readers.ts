@@ -6,6 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { FunctionCalls } from "./calls.ts";
 import type { Ledger, Promised, SeenRecord } from "./ledger.ts";
 import { distanceBetween } from "./neighbours.ts";
+import type { PutAside } from "./put-aside.ts";
 import type { Random } from "./random.ts";
 import type { Tally } from "./report.ts";
 import type { Writer } from "./writers.ts";
@@ -18,6 +19,7 @@ export interface ReaderOptions {
   readonly random: Random;
   readonly calls: FunctionCalls;
   readonly tally: Tally;
+  readonly putAside: PutAside;
 }
 
 interface Answer {
@@ -39,6 +41,8 @@ export class QueryReader {
   /** Versions that the processes which answer now have shown. */
   #shown = new Map<string, number>();
   #shownSinceMs = 0;
+  /** When the last read was asked that was to be a new process's first. */
+  #coldMs = 0;
 
   constructor(options: ReaderOptions) {
     this.#options = options;
@@ -48,12 +52,15 @@ export class QueryReader {
     const { random } = this.#options;
     while (!isOver()) {
       const { cold, writers, calls } = this.#options;
-      const isNewProcess = calls.killedMs("query") > this.#shownSinceMs;
+      // Until one is answered: those that fail say nothing.
+      const isCold = cold !== null && calls.killedMs("query") > this.#coldMs;
       const writer = random.pick(writers);
-      const ledger = cold !== null && isNewProcess ? cold : writer.ledger;
+      const ledger = isCold ? cold : writer.ledger;
+      const askedMs = performance.now();
       const reads = { strongGet: 5, eventualGet: 2, tokenGet: 4, count: 2, eventualQuery: 3, strongQuery: 2 };
-      const read = ledger === writer.ledger ? random.weighted(reads) : "eventualQuery";
+      const read = isCold ? "eventualQuery" : random.weighted(reads);
       const answered = await this.#read(read, ledger, writer);
+      if (isCold && answered) this.#coldMs = askedMs;
       if (answered) this.#options.tally.count(`${read} checked`);
       await sleep(answered ? pauseMs : failurePauseMs);
     }
@@ -182,6 +189,8 @@ export class QueryReader {
       atLeast,
     } = event as { op: string; consistency?: string; atLeast?: string };
     const how = atLeast === undefined ? consistency : "atLeast";
-    this.#options.tally.violation(`${how} ${op} of ${ledger.collection}: ${fault}`);
+    const what = `${how} ${op} of ${ledger.collection}: ${fault}`;
+    if (how === "strong") this.#options.putAside.doubt(ledger.collection, what);
+    else this.#options.tally.violation(what);
   }
 }

@@ -146,6 +146,8 @@ export async function collectAll(
   for await (const page of world.store.list(collectionPrefix(name))) {
     for (const { key } of page) {
       tally.count("objects left on S3");
+      // The reasons of deltas that were put back stay: tokens follow them.
+      if (/\/quarantine\/[^/]+\.json$/.test(key)) continue;
       if (!named.has(key)) tally.violation(`nothing names ${key} after garbage collection`);
       named.delete(key);
     }
