@@ -1887,6 +1887,14 @@ export const mutants: readonly Mutant[] = [
     test: "test/hostile/state.test.ts",
   },
   {
+    name: "a slow reader takes a pointer that was placed meanwhile for a lost one",
+    file: "lib/engine/shard/head.ts",
+    edits: [
+      { search: "if (manifests > 0 && (await store.head(key)) !== null)", replace: "if (manifests < 0)" },
+    ],
+    test: "test/engine/catalog/collections.test.ts",
+  },
+  {
     name: "a pointer of any size is read",
     file: "lib/engine/shard/head.ts",
     edits: [{ search: "    bytesMax: sealedBytesMax,\n", replace: "" }],

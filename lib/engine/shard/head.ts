@@ -164,6 +164,9 @@ async function missingPointer(
   const { name, id } = collection;
   const key = pointerKey(shard);
   const manifests = await countManifests(store, collection, shard);
+  // A slow reader may see manifests that were published since: by a creation's end, or a repair.
+  if (manifests > 0 && (await store.head(key)) !== null)
+    return new SiltstoneError("unavailable", `${key} has been placed meanwhile; repeat the call`);
   const configuration =
     manifests > 0 ? null : await store.get(collectionKey(name), { bytesMax: sealedBytesMax });
   const isBeingCreated =

@@ -52,6 +52,22 @@ test("creating it again does not put an empty pointer in place of a lost one; re
   expect(await createCollection(world, options)).toMatchObject({ created: false });
 });
 
+test("a reader that meets no pointer, and manifests that came after it, is told to repeat the call: nothing is corrupt", async () => {
+  const world = memoryWorld();
+  const { collection } = await createCollection(world, options);
+  await world.store.delete([pointer]);
+  const lists = ({ operation, key }: Effect) => operation === "list" && key === "docs/0/manifests/";
+  const slow = inBetween(world, lists, async () => {
+    await createCollection(world, options);
+    await publish(world, "a");
+  });
+  await expect(readHead(slow.store, collection, 0)).rejects.toMatchObject({
+    kind: "unavailable",
+    message: expect.stringContaining("repeat the call"),
+  });
+  expect(await readHead(world.store, collection, 0)).toMatchObject({ pointer: { version: 1 } });
+});
+
 test("a slow creator replaces nothing that was published meanwhile", async () => {
   const world = memoryWorld();
   const slow = inBetween(world, putsPointer, async () => {
