@@ -73,6 +73,9 @@ function changeVerdict(
     oracle.count("read refused: its token is of a former collection");
     return "true";
   }
+  const saysPlaced = kind === "unavailable" && message.includes("has been placed meanwhile");
+  if (saysPlaced && (oracle.isChangedSince(damageSince) || oracle.isPointerLost(damageSince, message)))
+    return "injected";
   if (!oracle.isChangedSince(cleanAt)) return wrong;
   if (kind === "conflict" && message.includes("was deleted and made again")) {
     oracle.count("read told that its collection was made again");
