@@ -332,6 +332,7 @@ function produceOf(world: ReturnType<typeof handOf>["world"], store: S3ObjectSto
   const through = (isWritten: boolean) => {
     const partly: Partial<ObjectStore> = {
       get: (key) => store.get(key),
+      getBounded: (key, bytesMax) => store.getBounded(key, bytesMax),
       async put(key, body) {
         if (isWritten) await store.put(key, body, { ifAbsent: true });
         return isWritten ? store.put(key, body, { ifAbsent: true }) : { kind: "preconditionFailed" };
