@@ -44,7 +44,11 @@ const rules: readonly Rule[] = [
     project: [...catalog, "lib/engine/operate"],
     packages: /^(node:.*|p-limit)$/,
   },
-  { folder: "lib/embedding", project: ["lib/contract", ...core, "lib/embedding"], packages: none },
+  {
+    folder: "lib/embedding",
+    project: ["lib/contract", ...core, "lib/embedding"],
+    packages: /^(node:crypto|p-limit)$/,
+  },
   {
     folder: "lib/import",
     project: [...core, "lib/embedding", ...ports, "lib/engine/write", "lib/import"],

@@ -31,17 +31,20 @@ const byCall = lambdaHandler({ telemetry: service, failureMetric: null }, (call)
 export const handler: typeof byCall = async (event, context) =>
   isStackEvent(event) ? byStack(event) : byCall(event, context);
 
-async function byStack(event: StackEvent): Promise<void> {
+/** Lambda repeats an invocation that could not tell the stack. */
+const byStack = async (event: StackEvent): Promise<void> => answerStack(event, await outcomeOf(event));
+
+async function outcomeOf(event: StackEvent): Promise<Parameters<typeof answerStack>[1]> {
+  // What is declared no more is left alone; so is what a failed declaration left.
+  if (event.RequestType === "Delete") return { name: event.PhysicalResourceId };
   try {
-    // What is declared no more is left alone; so is what a failed declaration left.
-    if (event.RequestType === "Delete") return await answerStack(event, { name: event.PhysicalResourceId });
     const options = collectionOfStack(event);
     await create(options);
-    await answerStack(event, { name: options.name });
+    return { name: options.name };
   } catch (error) {
     service.log("error", "not created", errorFacts(error));
     const reason =
       error instanceof SiltstoneError ? error.message : "internal error; the function's log has it";
-    await answerStack(event, { name: event.PhysicalResourceId, failure: reason });
+    return { name: event.PhysicalResourceId, failure: reason };
   }
 }

@@ -17,7 +17,8 @@ export const tokensMax = 100;
 /**
  * JSON of a call over a URL. The largest that anybody means is 3 MiB: a text of 256 KiB whose every character is escaped as six
  * (1.5 MiB), 1,000 excluded ids of 512 bytes with every second one escaped (0.8 MiB), 10,000 values of a filter that are UUIDs
- * (0.4 MiB), tokens of 1,200 deltas (0.1 MiB). A vector of 4,096 numbers, instead of the text, has 0.1 MiB.
+ * (0.4 MiB), tokens of 1,200 deltas (0.1 MiB). A vector of 4,096 numbers, instead of the text, has 0.1 MiB;
+ * 64 of them in `queries` may have 5 MiB, and 1.4 MiB as base64.
  */
 export const queryBytesMax = 3 * 1024 * 1024;
 

@@ -13,6 +13,7 @@ import { errorFacts, telemetry } from "../../lib/aws/telemetry.ts";
 import { SiltstoneError, unreachable } from "../../lib/core/model/errors.ts";
 import {
   answerMarginMs,
+  embedMarginMs,
   fanOutMarginMs,
   readMarginMs,
   requestBounds,
@@ -109,10 +110,13 @@ async function queried(
   const onCost = ({ milliseconds, tokens }: EmbeddingCost): void => {
     embedding = {
       milliseconds: (embedding?.milliseconds ?? 0) + milliseconds,
-      tokens: embedding === undefined ? tokens : (embedding.tokens ?? 0) + (tokens ?? 0),
+      // 0 is a vector that was kept, null a provider that does not count.
+      tokens: embedding?.tokens == null ? tokens : embedding.tokens + (tokens ?? 0),
     };
   };
-  const options = { profiles, waitMs: remainingMs, onCost };
+  // It gives up before the handler does, so that the caller is told of the provider and not of S3.
+  const waitMs = Math.min(remainingMs - embedMarginMs, call.deadlineMs ?? Number.POSITIVE_INFINITY);
+  const options = { profiles, waitMs, onCost };
   const { queries, ...rest } = call;
   const answer =
     queries === undefined

@@ -80,6 +80,9 @@ function kindOf(name: string, status: number | undefined): RefusalKind {
     case "UnrecognizedClientException":
     case "ExpiredTokenException":
       return "denied";
+    case "ModelTimeoutException":
+    case "ModelErrorException":
+      return "outage";
     default:
       if (status === 429) return "throttled";
       if (status === 413) return "tooMuch";

@@ -2,8 +2,8 @@
 import { ConditionalCheckFailedException } from "@aws-sdk/client-dynamodb";
 import { type DynamoDBDocumentClient, UpdateCommand } from "@aws-sdk/lib-dynamodb";
 import { table as keys } from "../contract/names.ts";
-import { SiltstoneError } from "../core/model/errors.ts";
 import type { LimitAmounts, LimitTable, LimitWindow } from "../embedding/provider.ts";
+import { failure } from "./failure.ts";
 
 /** Old windows are of no use: DynamoDB removes them. */
 const keptSeconds = 3_600;
@@ -38,13 +38,13 @@ export class DynamoDbLimitTable implements LimitTable {
       return true;
     } catch (error) {
       if (error instanceof ConditionalCheckFailedException) return false;
-      throw new SiltstoneError(
-        "unavailable",
-        `the counters of embedding limits cannot be asked: ${(error as Error).name}`,
-        {
-          cause: error,
-        },
-      );
+      throw failure(error, {
+        call: "DynamoDB UpdateItem",
+        subject: `${this.#table}: the counters of embedding`,
+        // What was counted and not told is a turn that is lost, and no more.
+        writes: false,
+        permission: "dynamodb:UpdateItem",
+      });
     }
   }
 

@@ -29,12 +29,12 @@ export class CloudWatchFunctionLogs implements FunctionLogs {
 
   tail(functionName: string, sinceMs: number): LogTail {
     let startMs = sinceMs;
-    let group: Promise<string> | null = null;
+    let group: string | null = null;
     let seen = new Map<string, number>();
     return {
       next: async () => {
-        group ??= functionConfiguration(functionName).then(({ logGroup }) => logGroup);
-        const events = await this.#events(await group, startMs);
+        group ??= (await functionConfiguration(functionName)).logGroup;
+        const events = await this.#events(group, startMs);
         const fresh = events.filter(({ id }) => !seen.has(id));
         const newestMs = events.reduce((newest, { atMs }) => Math.max(newest, atMs), startMs);
         startMs = Math.max(startMs, newestMs - lateMs);
@@ -48,7 +48,8 @@ export class CloudWatchFunctionLogs implements FunctionLogs {
   async #events(logGroupName: string, startTime: number): Promise<(LogLine & { id: string })[]> {
     const found: (LogLine & { id: string })[] = [];
     let nextToken: string | undefined;
-    for (let page = 0; page < pagesMax; page++) {
+    // A page may be empty, and others follow it.
+    for (let pages = 0; pages < pagesMax; ) {
       const command = new FilterLogEventsCommand({ logGroupName, startTime, nextToken });
       const answer = await this.#logs.send(command).catch((error: unknown) => {
         throw failure(error, {
@@ -60,6 +61,7 @@ export class CloudWatchFunctionLogs implements FunctionLogs {
       });
       for (const { eventId, timestamp, message } of answer.events ?? [])
         found.push({ id: eventId!, atMs: timestamp!, text: message!.trimEnd() });
+      if ((answer.events ?? []).length > 0) pages++;
       nextToken = answer.nextToken;
       if (nextToken === undefined) break;
     }

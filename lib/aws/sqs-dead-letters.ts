@@ -65,12 +65,13 @@ export class SqsDeadLetters implements DeadLetters {
   }
 
   async look(work: (batch: readonly DeadLetter[], move: Move) => Promise<boolean>): Promise<void> {
-    // By id, those that were not moved: hidden until the end, so that none is handed out twice.
+    // By id, those that were not moved: hidden from others, and handed out once, also when the queue shows one again.
     const held = new Map<string, string>();
     try {
       for (;;) {
-        const batch = await this.#receive();
-        for (const { MessageId, ReceiptHandle } of batch) held.set(MessageId!, ReceiptHandle!);
+        const received = await this.#receive();
+        const batch = received.filter(({ MessageId }) => !held.has(MessageId!));
+        for (const { MessageId, ReceiptHandle } of received) held.set(MessageId!, ReceiptHandle!);
         const goesOn =
           batch.length > 0 && (await work(batch.map(letterOf), (message) => this.#move(message, held)));
         if (!goesOn) return;

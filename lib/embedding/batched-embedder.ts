@@ -35,15 +35,12 @@ export interface ProviderUse {
   readonly clock: EmbeddingClock;
   readonly rates: Rates;
   readonly inputsPerRequest: number;
-  readonly requestsAtOnce: number;
+  /** Runs so many requests of the process at a time as the stage allows. */
+  readonly atOnce: <T>(work: () => Promise<T>) => Promise<T>;
   /** Tokens a byte, as learned; at most one. */
   tokensPerByte: number;
 }
 
-export interface EachOptions extends EmbedOptions {
-  /** May use the fifth of the rates that is kept for it. @default whether the purpose is a query */
-  readonly urgent?: boolean;
-}
 /** The outcome of each text: its vector, or why it has none. */
 export interface EachEmbedded {
   readonly outcomes: readonly (Float32Array | SiltstoneError)[];
@@ -87,14 +84,13 @@ export class BatchedEmbedder implements Embedder {
   async embedEach(
     texts: readonly string[],
     purpose: Purpose,
-    options: EachOptions = {},
+    options: EmbedOptions = {},
   ): Promise<EachEmbedded> {
     const { clock } = this.#use;
     const untilMs = clock.nowMs() + (options.waitMs ?? waitMsDefault);
     const job: Job = {
       purpose,
       untilMs,
-      urgent: options.urgent ?? purpose === "query",
       outcomes: new Array<Float32Array | SiltstoneError>(texts.length),
       tokens: 0,
       counted: false,
@@ -106,11 +102,7 @@ export class BatchedEmbedder implements Embedder {
       else inputs.push(input);
     }
     const batches = this.#batchesOf(inputs);
-    const worker = async () => {
-      for (let batch = batches.shift(); batch !== undefined; batch = batches.shift())
-        await this.#embedBatch(batch, job);
-    };
-    await Promise.all(Array.from({ length: this.#use.requestsAtOnce }, worker));
+    await Promise.all(batches.map((batch) => this.#embedBatch(batch, job)));
     return { outcomes: job.outcomes, tokens: job.counted ? job.tokens : null };
   }
 
@@ -158,7 +150,7 @@ export class BatchedEmbedder implements Embedder {
 
   async #embedBatch(batch: readonly Input[], job: Job): Promise<void> {
     try {
-      const vectors = await this.#answered(batch, job);
+      const vectors = await this.#use.atOnce(() => this.#answered(batch, job));
       for (const [i, { at }] of batch.entries()) job.outcomes[at] = vectors[i]!;
     } catch (error) {
       if (!(error instanceof ProviderRefusal)) {
@@ -201,39 +193,42 @@ export class BatchedEmbedder implements Embedder {
     const { clock, breaker, provider } = this.#use;
     for (let [repeats, outages] = [0, 0]; ; repeats++) {
       await this.#breakerPasses(job);
+      if (clock.nowMs() >= job.untilMs) throw new ProviderRefusal("outage", "the call's time is over");
       const bytes = batch.reduce((sum, input) => sum + input.bytes, 0);
-      const reserved = this.#tokensOf(bytes);
-      const window = await takeTurn(this.#use.limits, clock, this.#limitName(), {
-        tokens: reserved,
-        urgent: job.urgent,
+      const turn = await takeTurn(this.#use.limits, clock, this.#limitName(), {
+        tokens: this.#tokensOf(bytes),
+        urgent: job.purpose === "query",
         rates: this.#use.rates,
         untilMs: job.untilMs,
       });
-      if (window === null)
+      if (turn === null)
         throw new ProviderRefusal(
           "throttled",
           "the stage's own limit of requests and tokens a minute is reached",
         );
+      const waitMs = Math.max(1, Math.round(Math.min(requestMsMax, job.untilMs - clock.nowMs())));
       try {
         const answer = await provider.request({
           inputs: batch.map(({ text }) => text),
           profile: this.#profile,
           dims: this.#space.dims,
           purpose: job.purpose,
-          waitMs: Math.max(1, Math.round(Math.min(requestMsMax, job.untilMs - clock.nowMs()))),
+          waitMs,
         });
         breaker.answered();
         if (answer.tokens !== null) {
           job.tokens += answer.tokens;
           job.counted = true;
           this.#learn(bytes, answer.tokens);
-          await this.#use.limits.correct(window, answer.tokens - reserved).catch(() => {}); // An estimate stands in for it.
+          await this.#use.limits.correct(turn.window, answer.tokens - turn.tokens).catch(() => {}); // An estimate stands in for it.
         }
         return this.#checked(batch, answer);
       } catch (error) {
         if (!(error instanceof ProviderRefusal)) throw error;
-        if (error.kind === "outage") breaker.failed(clock.nowMs());
-        else if (error.kind !== "broken") breaker.answered();
+        if (error.kind === "outage") {
+          // A request that its call had no time for says nothing of the provider.
+          if (waitMs === requestMsMax || clock.nowMs() < job.untilMs) breaker.failed(clock.nowMs());
+        } else if (error.kind !== "broken") breaker.answered();
         if (error.kind !== "outage" && error.kind !== "throttled") throw error;
         // Being too fast is no fault of the request: it is repeated for as long as there is time.
         if (error.kind === "outage" && ++outages >= outagesMax) throw error;
@@ -291,7 +286,6 @@ interface Input {
 interface Job {
   readonly purpose: Purpose;
   readonly untilMs: number;
-  readonly urgent: boolean;
   readonly outcomes: (Float32Array | SiltstoneError)[];
   tokens: number;
   counted: boolean;

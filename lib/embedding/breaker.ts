@@ -11,7 +11,7 @@ export interface BreakerBounds {
   readonly probeMs: number;
 }
 
-export const breakerBounds: BreakerBounds = {
+const breakerBounds: BreakerBounds = {
   outagesMax: 5,
   pauseMs: 5_000,
   pauseMsMax: 60_000,

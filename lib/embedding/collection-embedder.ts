@@ -11,7 +11,7 @@ import { lexicalEmbedder } from "./lexical-embedder.ts";
 export type ProfileEmbedders = (collection: Collection, profile: EmbeddingProfile) => Promise<Embedder>;
 
 /** For code that has no providers: the built-in embedder only. */
-export const noProviders: ProfileEmbedders = async ({ name }, { provider, model }) => {
+const noProviders: ProfileEmbedders = async ({ name }, { provider, model }) => {
   throw invalid(
     `text: collection ${name} embeds by ${provider}/${model}, which is not configured here; give the vector`,
   );
@@ -74,13 +74,9 @@ export function embedQuery<Call extends { readonly text?: string | undefined; re
 }
 
 /** The record as it is, or with its document's vector where it came without one and the collection embeds texts. */
-export async function embedMissing(
-  collection: Collection,
-  record: unknown,
-  profiles: ProfileEmbedders = noProviders,
-): Promise<unknown> {
+export async function embedMissing(collection: Collection, record: unknown): Promise<unknown> {
   if (!isPlainObject(record) || record.vector !== undefined || typeof record.document !== "string")
     return record;
-  const embedded = await embedText(collection, record.document, "document", { profiles });
+  const embedded = await embedText(collection, record.document, "document");
   return embedded === null ? record : { ...record, vector: vectorToBase64(embedded) };
 }

@@ -1,5 +1,5 @@
 /**
- * The port: texts become vectors. Writers, imports, jobs and queries all go through it, so that a text has the same vector
+ * The port: texts become vectors. Writers, imports and queries all go through it, so that a text has the same vector
  * wherever it is embedded.
  */
 export type Purpose = "document" | "query";

@@ -185,19 +185,26 @@ function statusInside(body: unknown): number | null {
 
 function refusalOf(status: number, body: unknown, retryAfter: string | null): ProviderRefusal {
   const message = `${status}${messageOf(body) === "" ? "" : `: ${messageOf(body).slice(0, 300)}`}`;
-  return new ProviderRefusal(kindOf(status, messageOf(body)), message, retryAfterMs(retryAfter));
+  return new ProviderRefusal(kindOf(status, body), message, retryAfterMs(retryAfter));
 }
 
-function kindOf(status: number, message: string): RefusalKind {
-  // An account without credit answers as one that is too fast does, and stays so.
-  if (status === 429) return /quota|billing|credit/i.test(message) ? "denied" : "throttled";
+/** An account without credit answers as one that is too fast does, and stays so; rates are called quotas too. */
+const noCredit =
+  /insufficient.quota|exceeded your current quota|(?:insufficient|not enough|no|out of) (?:balance|credits?\b)/i;
+
+function kindOf(status: number, body: unknown): RefusalKind {
+  const error = at(body, "error");
+  if (status === 429)
+    return noCredit.test(`${at(error, "code")} ${at(error, "type")} ${messageOf(body)}`)
+      ? "denied"
+      : "throttled";
   if (status === 413) return "tooMuch";
   if (status === 400 || status === 422) return "input";
   if (status === 408 || status >= 500) return "outage";
   return "denied";
 }
 
-/** Seconds, or a date. Not believed beyond ten minutes. */
+/** Seconds, not believed beyond ten minutes; a date is not read. */
 function retryAfterMs(header: string | null): number | null {
   if (header === null) return null;
   const seconds = Number(header);
@@ -216,7 +223,7 @@ function messageOf(body: unknown, depth = 0): string {
   return "";
 }
 
-/** Sorted by `index` where every entry has one: answers may come in another order. Null where an index comes twice. */
+/** Sorted by `index` where every entry has one: answers may come in another order. Throws `broken` where one comes twice. */
 function inOrder(data: readonly unknown[] | null): readonly unknown[] | null {
   if (data === null) return null;
   if (!data.every((one) => Number.isInteger(at(one, "index"))))

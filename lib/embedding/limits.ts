@@ -1,7 +1,6 @@
 /**
  * Requests and tokens a minute, held over all functions by counters in a window of ten seconds each. A clock that is wrong
- * spends from another window, early or late, and blocks no other process. A fifth of each window is kept for urgent work (queries, jobs of
- * high priority).
+ * spends from another window, early or late, and blocks no other process. A fifth of each window is kept for queries.
  */
 import type { EmbeddingClock, LimitAmounts, LimitTable, LimitWindow } from "./provider.ts";
 
@@ -15,7 +14,7 @@ export interface Rates {
 }
 
 /** The counters' window: a minute where ten seconds have less than one request. */
-export const windowLengthMs = ({ requestsPerMinute }: Rates): number =>
+const windowLengthMs = ({ requestsPerMinute }: Rates): number =>
   requestsPerMinute * windowMs < minuteMs ? minuteMs : windowMs;
 
 /** Most tokens of one request: what a window has for work that is not urgent. */
@@ -29,6 +28,12 @@ function mostOf(rates: Rates, urgent: boolean): LimitAmounts {
     requests: Math.max(1, Math.floor(rates.requestsPerMinute * share)),
     tokens: Math.max(1, Math.floor(rates.tokensPerMinute * share)),
   };
+}
+
+/** What was taken: no more than a whole window. */
+export interface Turn {
+  readonly window: LimitWindow;
+  readonly tokens: number;
 }
 
 /**
@@ -45,14 +50,14 @@ export async function takeTurn(
     readonly rates: Rates;
     readonly untilMs: number;
   },
-): Promise<LimitWindow | null> {
+): Promise<Turn | null> {
   const lengthMs = windowLengthMs(wanted.rates);
   const most = mostOf(wanted.rates, wanted.urgent);
   const amounts = { requests: 1, tokens: Math.min(Math.max(1, Math.ceil(wanted.tokens)), most.tokens) };
   for (;;) {
     const nowMs = clock.nowMs();
     const window = { name, startMs: Math.floor(nowMs / lengthMs) * lengthMs, lengthMs };
-    if (await table.take(window, amounts, most)) return window;
+    if (await table.take(window, amounts, most)) return { window, tokens: amounts.tokens };
     // All that wait begin anew at the next window: not in the same millisecond.
     const nextMs = window.startMs + lengthMs + clock.random() * (lengthMs / 10);
     if (nextMs > wanted.untilMs) return null;

@@ -2,6 +2,8 @@
  * The embedders of a process by profile. Each provider and model has one connection, one breaker and one count of tokens a byte
  * in a process; the rates are the whole stage's. Vectors of the latest queries are kept: a question is often asked again.
  */
+import { createHash } from "node:crypto";
+import pLimit from "p-limit";
 import type { Collection } from "../core/model/collection.ts";
 import type { EmbeddingProfile, ProviderName } from "../core/model/embedding-profile.ts";
 import { invalid } from "../core/model/errors.ts";
@@ -49,6 +51,7 @@ export function batchedEmbedders(world: EmbeddingWorld): BatchedEmbedders {
   const used = new Set<string>();
   return async (collection, profile) => {
     const { id, name, dims, embeddingVersion } = collection;
+    const access = accessTo(world.providers, collection, profile);
     if (!used.has(id))
       world.onFirstUse?.({
         collection: name,
@@ -58,7 +61,6 @@ export function batchedEmbedders(world: EmbeddingWorld): BatchedEmbedders {
         embeddingVersion,
       });
     used.add(id);
-    const access = accessTo(world.providers, collection, profile);
     return new BatchedEmbedder(collection, profile, await useOf(profile.provider, profile.model, access));
   };
 }
@@ -66,26 +68,24 @@ export function batchedEmbedders(world: EmbeddingWorld): BatchedEmbedders {
 /** For queries: as `batchedEmbedders`, with the latest vectors kept. */
 export function queryEmbedders(world: EmbeddingWorld): ProfileEmbedders {
   const embedders = batchedEmbedders(world);
-  const kept = new Map<string, Promise<Embedded>>();
+  const kept = new Map<string, Embedded>();
   return async (collection, profile): Promise<Embedder> => {
     const embedder = await embedders(collection, profile);
     const space = JSON.stringify([profile, collection.dims, collection.metric]);
     return {
-      embed(texts, purpose, options) {
+      async embed(texts, purpose, options) {
         if (texts.length !== 1 || purpose !== "query") return embedder.embed(texts, purpose, options);
-        const key = `${space}${texts[0]}`;
+        const key = createHash("sha256").update(`${space}${texts[0]}`).digest("base64");
         const found = kept.get(key);
+        const answer = found ?? (await embedder.embed(texts, purpose, options));
         // The latest stand last.
         kept.delete(key);
-        const answer =
-          found?.then((embedded) => ({ ...embedded, tokens: 0 })) ?? embedder.embed(texts, purpose, options);
-        kept.set(key, found ?? answer);
-        answer.catch(() => kept.delete(key));
+        kept.set(key, answer);
         for (const oldest of kept.keys()) {
           if (kept.size <= queriesKept) break;
           kept.delete(oldest);
         }
-        return answer;
+        return found === undefined ? answer : { ...answer, tokens: 0 };
       },
     };
   };
@@ -124,7 +124,7 @@ async function connected(
     clock,
     rates: access,
     inputsPerRequest: access.inputsPerRequest ?? provider.inputsMax,
-    requestsAtOnce: access.requestsAtOnce,
+    atOnce: pLimit(access.requestsAtOnce),
     // No text has more tokens than bytes.
     tokensPerByte: 1,
   };

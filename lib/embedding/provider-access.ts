@@ -107,7 +107,7 @@ function checkApproved(
     const known = allowed.length === 0 ? "nothing" : allowed.map(shown).join(", ");
     problems.push({
       field: `${at.field}.${key.slice(0, 80)}`,
-      reason: `is ${shown(value)}, which stage ${at.stage} does not approve; approved: ${known}`,
+      reason: `${mayBeSecret(key, value) ? "has a value" : `is ${shown(value)}`}, which stage ${at.stage} does not approve; approved: ${known}`,
     });
   }
 }
@@ -133,16 +133,16 @@ function accessOf(
     return value as number;
   };
   const { endpoint = null, secretArn = null, models } = row;
-  if (provider === "bedrock" ? endpoint !== null : !isUrl(endpoint))
-    bad(
-      "endpoint",
+  if (provider === "bedrock" ? endpoint !== null : !isUrl(endpoint)) {
+    const expected =
       provider === "bedrock"
         ? "absent: Bedrock is the region's"
-        : "an http(s) URL without query or credentials",
-    );
-  const isArn = typeof secretArn === "string" && /^arn:aws[\w-]*:secretsmanager:\S{1,1800}$/.test(secretArn);
+        : "an http(s) URL without query or credentials";
+    // It may have a password in it: it is not shown.
+    problems.push({ field: `${field}.endpoint`, reason: `must be ${expected}` });
+  }
   // What stands there instead may be the key itself: it is not shown.
-  if (secretArn !== null && !isArn)
+  if (secretArn !== null && !isArn(secretArn))
     problems.push({ field: `${field}.secretArn`, reason: "must be the ARN of a secret, and not its text" });
   if (provider === "bedrock" && secretArn !== null)
     bad("secretArn", "absent: Bedrock is called with the function's role");
@@ -165,6 +165,13 @@ function accessOf(
     requestsAtOnce: integer("requestsAtOnce", numbers.requestsAtOnce),
   };
 }
+
+/** In the place of an ARN the key itself may stand, in an address a password: of those nothing is shown. */
+const mayBeSecret = (key: string, value: unknown): boolean =>
+  (key === "secretArn" && !isArn(value)) || (key === "endpoint" && !isUrl(value));
+
+const isArn = (value: unknown): boolean =>
+  typeof value === "string" && /^arn:aws[\w-]*:secretsmanager:\S{1,1800}$/.test(value);
 
 /** As it is written: URL would take spaces, backslashes and a missing authority, and make something else of them. */
 const isUrl = (value: unknown): boolean =>

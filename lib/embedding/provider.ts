@@ -27,7 +27,7 @@ export interface Provider {
   /** Inputs and bytes of UTF-8 of one request, at most. */
   readonly inputsMax: number;
   readonly bytesMax: number;
-  /** Throws a ProviderRefusal, and nothing else. */
+  /** Throws a ProviderRefusal, or the SiltstoneError of a key that cannot be read. */
   request(request: ProviderRequest): Promise<ProviderAnswer>;
 }
 

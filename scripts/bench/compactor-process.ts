@@ -16,6 +16,7 @@ import { merge } from "../../lib/engine/compact/merge.ts";
 import { listDeltas } from "../../lib/engine/shard/deltas.ts";
 import { readCollection, readHead } from "../../lib/engine/shard/head.ts";
 import { memoryWorld } from "../../test/support/memory/world.ts";
+import { peakBytes } from "./peak-memory.ts";
 import { servedWorld } from "./served-world.ts";
 
 export interface Question {
@@ -47,7 +48,7 @@ const answer: Taken = {
   grown,
   estimated,
   measured: {
-    memoryBytes: process.resourceUsage().maxRSS * 1024,
+    memoryBytes: peakBytes(),
     diskBytes: outputs.reduce((sum, segment) => sum + segmentBytes(segment), inputBytes),
   },
 };

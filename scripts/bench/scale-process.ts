@@ -9,6 +9,7 @@ import type { QueryRequest } from "../../lib/engine/read/read-request.ts";
 import { Reader } from "../../lib/engine/read/reader.ts";
 import { MemoryLeases } from "../../test/support/memory/leases.ts";
 import { MemoryQueue } from "../../test/support/memory/queue.ts";
+import { peakBytes } from "./peak-memory.ts";
 import { servedWorld } from "./served-world.ts";
 import { cacheBytes, far } from "./store.ts";
 
@@ -57,7 +58,7 @@ async function compactShard(collection: string, shard: number): Promise<CompactA
     ingestMs: times[0]!,
     mergeMs: times[1]!,
     processorMs: (user + system) / 1000,
-    peakBytes: process.resourceUsage().maxRSS * 1024, // Linux counts in kilobytes.
+    peakBytes: peakBytes(),
   };
 }
 

@@ -1,10 +1,13 @@
 /** One contract for every adapter, over real HTTP: what a provider may do to a request, and what becomes of the texts. */
+import { systemClock } from "../../lib/aws/system-clock.ts";
 import { type FakeProvider, type Fault, startFakeProvider } from "../../lib/clients/fake-provider.ts";
 import type { Collection } from "../../lib/core/model/collection.ts";
 import { newCollection } from "../../lib/core/model/collection.ts";
 import { SiltstoneError } from "../../lib/core/model/errors.ts";
+import { httpProvider } from "../../lib/embedding/http-provider.ts";
 import { lexicalVector } from "../../lib/embedding/lexical-embedder.ts";
-import { batchedEmbedders } from "../../lib/embedding/profile-embedders.ts";
+import { batchedEmbedders, queryEmbedders } from "../../lib/embedding/profile-embedders.ts";
+import type { ProviderRefusal } from "../../lib/embedding/provider.ts";
 import { type Kind, kinds, MemoryLimitTable, profileOf, virtualClock, worldOf } from "./fake-world.ts";
 
 const dims = 32;
@@ -190,6 +193,52 @@ test("rates hold over processes, a fifth is kept for queries, and tokens are lea
   const before = clock.sleptMs;
   await one.embed(["which stone"], "query");
   expect(clock.sleptMs).toBe(before);
+});
+
+test("what a window was charged is put right by what was taken of it, also where a text is estimated above a window", async () => {
+  const [clock, limits] = [virtualClock(), new MemoryLimitTable()];
+  const embedder = await embedderOf("openai", { tokensPerMinute: 1_000, clock, limits });
+  const text = "granite ".repeat(60); // 480 bytes, as many tokens by the first estimate; a window has 133.
+  await embedder.embed([text], "document");
+  expect([...limits.windows.values()]).toEqual([{ requests: 1, tokens: 120 }]);
+});
+
+test("a quota of requests a minute is throttling, an account without credit is not", async () => {
+  const said = (message: string, code: string | null = null) =>
+    httpProvider("openai", {
+      endpoint: "http://127.0.0.1/v1",
+      key: async () => null,
+      post: async () => ({
+        status: 429,
+        header: () => null,
+        text: JSON.stringify({ error: { message, code } }),
+      }),
+    })
+      .request({ inputs: ["a"], profile: profileOf("openai"), dims, purpose: "query", waitMs: 100 })
+      .catch(({ kind }: ProviderRefusal) => kind);
+  expect(await said("Rate limit reached; see https://aka.ms/oai/quotaincrease")).toBe("throttled");
+  expect(await said("Quota exceeded for requests per minute")).toBe("throttled");
+  expect(await said("You exceeded your current quota, please check your plan and billing")).toBe("denied");
+  expect(await said("Too many", "insufficient_quota")).toBe("denied");
+});
+
+test("a request that its call had no time for is no outage of the provider", async () => {
+  fake.fail({ kind: "hanging" });
+  const embedder = await embedderOf("openai", { clock: { ...systemClock(), random: Math.random } });
+  for (let i = 0; i < 6; i++) await embedder.embedEach([`stone ${i}`], "document", { waitMs: 40 });
+  fake.heal();
+  const { outcomes } = await embedder.embedEach(["slate"], "document", { waitMs: 1_000 });
+  expect(outcomes.map(kindOf)).toEqual(["vector"]);
+});
+
+test("a query that was asked before has its vector, and waits for no other call", async () => {
+  const embedders = queryEmbedders(worldOf("openai", fake.url));
+  const ask = async (text: string) =>
+    (await embedders(collectionOf("openai"), profileOf("openai"))).embed([text], "query");
+  expect((await ask("slate")).tokens).toBe(2);
+  const again = await ask("slate");
+  expect([again.tokens, fake.requests]).toEqual([0, 1]);
+  expect(near(again.vectors[0]!, "slate")).toBeCloseTo(1, 4);
 });
 
 test("bad texts are refused before anything is sent, each with its reason", async () => {

@@ -48,6 +48,8 @@ export const graphsHoldMs = 20_000;
 export const readMarginMs = 3_000;
 /** when the query function gives up the groups that it has asked, */
 export const fanOutMarginMs = 2_000;
+/** what embedding a query's text leaves of that for the reading, */
+export const embedMarginMs = 2_000;
 /** and when it answers, whatever it is still waiting for. */
 export const answerMarginMs = 1_000;
 

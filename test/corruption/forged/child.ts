@@ -1,5 +1,6 @@
 /** Tries forgeries, and says of each when it begins and how it ended: a signal ends this process, and not who asks. */
 import type { Metric } from "../../../lib/core/model/collection.ts";
+import { peakBytes } from "../../../scripts/bench/peak-memory.ts";
 import { forgeryNamed } from "./forgeries.ts";
 import { exercise, forging, prepare } from "./world.ts";
 
@@ -36,7 +37,7 @@ for (const name of names) {
   const seconds = (performance.now() - started) / 1_000;
   // What one case leaves is not counted for the next: a machine with memory to spare is in no hurry to collect it.
   globalThis.gc!();
-  say({ ended: name, ...outcome, seconds, rssBytes: process.resourceUsage().maxRSS * 1024 });
+  say({ ended: name, ...outcome, seconds, rssBytes: peakBytes() });
 }
 
 async function attempt(name: string): Promise<{ refused: readonly string[]; fault: string | null }> {
