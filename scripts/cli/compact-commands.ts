@@ -6,6 +6,7 @@ import { supersededRows } from "../../lib/core/policy/merge-plan.ts";
 import type { RunSummary, ShardSummary } from "../../lib/engine/compact/run-summary.ts";
 import { readHead } from "../../lib/engine/shard/head.ts";
 import { type Opened, openCollection, shardOption, shardsOf } from "./arguments.ts";
+import { eachShard } from "./each-shard.ts";
 import { exitCodes } from "./exit-code.ts";
 import type { Outcome } from "./outcome.ts";
 import type { Runner } from "./runner.ts";
@@ -174,23 +175,27 @@ interface IndexState {
   readonly bytes: number;
 }
 
-const indexStates = ({ world, collection }: Opened, shards: readonly number[]): Promise<IndexState[]> =>
-  Promise.all(
-    shards.map(async (shard) => {
-      const { manifest } = await readHead(world.store, collection, shard);
-      const flats = manifest.segments.filter(({ kind }) => kind === "flat").length;
-      const stale = manifest.segments.map((one) => one.slots - one.rows + supersededRows(manifest, one));
-      return {
-        shard,
-        version: manifest.version,
-        flatSegments: flats,
-        graphs: manifest.segments.length - flats,
-        rows: manifest.segments.reduce((sum, { rows }) => sum + rows, 0),
-        staleRows: stale.reduce((sum, count) => sum + count, 0),
-        bytes: snapshotBytes(manifest),
-      };
-    }),
-  );
+/** Of the shards that can be read. */
+async function indexStates(
+  { world, collection }: Opened,
+  shards: readonly number[],
+): Promise<readonly IndexState[]> {
+  const { done } = await eachShard(shards, async (shard) => {
+    const { manifest } = await readHead(world.store, collection, shard);
+    const flats = manifest.segments.filter(({ kind }) => kind === "flat").length;
+    const stale = manifest.segments.map((one) => one.slots - one.rows + supersededRows(manifest, one));
+    return {
+      shard,
+      version: manifest.version,
+      flatSegments: flats,
+      graphs: manifest.segments.length - flats,
+      rows: manifest.segments.reduce((sum, { rows }) => sum + rows, 0),
+      staleRows: stale.reduce((sum, count) => sum + count, 0),
+      bytes: snapshotBytes(manifest),
+    };
+  });
+  return done;
+}
 
 async function optimize(session: Session, name: string, options: { shard?: number }): Promise<Outcome> {
   const opened = await openCollection(session, name);
@@ -200,9 +205,10 @@ async function optimize(session: Session, name: string, options: { shard?: numbe
   const after = await indexStates(opened, shards);
   const { next = [], exitCode } = compactOutcome(ran);
   const merges = ran.done.reduce((sum, one) => sum + one.merges, 0);
-  const change = (of: (state: IndexState) => string | number) => (i: number) => {
-    const [was, is] = [of(before[i]!), of(after[i]!)];
-    return was === is ? String(is) : `${was} → ${is}`;
+  const change = (of: (state: IndexState) => string | number) => (shard: number) => {
+    const [was, is] = [before, after].map((states) => states.find((state) => state.shard === shard));
+    if (was === undefined || is === undefined) return "-";
+    return of(was) === of(is) ? String(of(is)) : `${of(was)} → ${of(is)}`;
   };
   const columns = [
     change(({ version }) => version),
@@ -217,10 +223,14 @@ async function optimize(session: Session, name: string, options: { shard?: numbe
     text: [
       table(
         ["SHARD", "VERSION", "FLAT", "GRAPHS", "ROWS", "STALE", "SIZE"],
-        shards.map((shard, i) => [`${name}/${shard}`, ...columns.map((column) => column(i))]),
+        shards.map((shard) => [`${name}/${shard}`, ...columns.map((column) => column(shard))]),
       ),
       "",
-      merges === 0 ? "there was nothing to merge" : `merged ${plural(merges, "time")}`,
+      merges > 0
+        ? `merged ${plural(merges, "time")}`
+        : exitCode === undefined || exitCode === exitCodes.ok
+          ? "there was nothing to merge"
+          : "nothing was merged",
     ].join("\n"),
     next,
     ...(exitCode === undefined ? {} : { exitCode }),

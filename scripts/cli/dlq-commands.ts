@@ -38,16 +38,17 @@ export function addDlqCommands(program: Command, run: Runner): void {
     .action(run(purge));
 }
 
-/** Those that `isWanted`, up to `max`, oldest first. */
+/** Those that `isWanted`, up to `max`: the queue gives them in no order; here they are in that of time. */
 async function find(
   deadLetters: DeadLetters,
+  interrupted: AbortSignal,
   max: number,
   isWanted: (message: DeadLetter) => boolean,
 ): Promise<DeadLetter[]> {
   const found: DeadLetter[] = [];
   await deadLetters.look(async (batch) => {
     found.push(...batch.filter(isWanted));
-    return found.length < max;
+    return found.length < max && !interrupted.aborted;
   });
   return found.slice(0, max).sort((a, b) => a.sentMs - b.sentMs);
 }
@@ -73,7 +74,10 @@ function listed(messages: readonly DeadLetter[]): string {
 
 async function list(session: Session, { limit }: { limit: number }): Promise<Outcome> {
   const { deadLetters } = await session.open();
-  const [messages, count] = [await find(deadLetters, limit, () => true), await deadLetters.count()];
+  const [messages, count] = [
+    await find(deadLetters, session.interrupted, limit, () => true),
+    await deadLetters.count(),
+  ];
   const value = { count: Math.max(count, messages.length), messages: messages.map(described) };
   if (messages.length === 0) return { value, text: "the dead-letter queue is empty" };
   return {
@@ -89,7 +93,7 @@ async function list(session: Session, { limit }: { limit: number }): Promise<Out
 
 async function show(session: Session, id: string): Promise<Outcome> {
   const { deadLetters } = await session.open();
-  const [message] = await find(deadLetters, 1, (one) => one.id === id);
+  const [message] = await find(deadLetters, session.interrupted, 1, (one) => one.id === id);
   if (message === undefined) throw notThere([id]);
   const facts = pairs({
     id,

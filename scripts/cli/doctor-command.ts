@@ -1,11 +1,13 @@
 /** silt doctor: everything that can be wrong with a store, looked at once; each finding with what to do about it. */
 import type { Command } from "commander";
-import type { ErrorKind } from "../../lib/core/model/errors.ts";
+import { type ErrorKind, isKind } from "../../lib/core/model/errors.ts";
+import { openCollection } from "./arguments.ts";
 import { checks, type Finding } from "./doctor-checks.ts";
 import { type ExitCode, exitCodes } from "./exit-code.ts";
 import type { Outcome } from "./outcome.ts";
 import type { Runner } from "./runner.ts";
 import type { Session } from "./session.ts";
+import { type StoreState, storeState } from "./store-state.ts";
 import { plural, table } from "./text.ts";
 
 export function addDoctorCommand(program: Command, run: Runner): void {
@@ -22,12 +24,22 @@ const marks = { ok: "ok", wrong: "WRONG", skipped: "-" } as const;
 
 async function doctor(session: Session, name: string | undefined): Promise<Outcome> {
   await session.open();
+  // A name that is none is the caller's mistake, and not the store's.
+  if (name !== undefined)
+    await openCollection(session, name).catch((error: unknown) => {
+      if (isKind(error, "notFound") || isKind(error, "invalid")) throw error;
+    });
+  let known: Promise<StoreState> | null = null;
+  const state = (): Promise<StoreState> => {
+    known ??= storeState(session, name);
+    return known;
+  };
   const findings: Finding[] = [];
   const progress = session.progress("doctor");
   try {
     for (const [i, check] of checks.entries()) {
       progress.update(i, checks.length, check.name);
-      findings.push(...(await check.look(session, name)));
+      findings.push(...(await check.look(session, state)));
     }
   } finally {
     progress.stop();

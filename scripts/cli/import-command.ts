@@ -328,11 +328,12 @@ function importOutcome(name: string, imported: ImportEnd): Outcome {
       ? [`count it: silt count ${name}${ingested === null ? " --consistency strong" : ""}`]
       : []),
   ];
-  const exitCode = interrupted
-    ? exitCodes.interrupted
-    : rejected > 0 || differ > 0 || (ingested?.quarantined ?? 0) > 0
-      ? exitCodes.failure
-      : exitCodes.ok;
+  const exitCode =
+    interrupted || verified?.complete === false
+      ? exitCodes.interrupted
+      : rejected > 0 || differ > 0 || (ingested?.quarantined ?? 0) > 0
+        ? exitCodes.failure
+        : exitCodes.ok;
   const value = {
     collection: name,
     lines,

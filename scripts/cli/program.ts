@@ -130,8 +130,9 @@ Start:
     );
 }
 
-const isLocal = ({ stage = localStage, stack = process.env[stackVariable] }: StoreOptions): boolean =>
-  stage === localStage && !stack;
+/** As `chosenStore` decides: a stage that is given outranks the variable. */
+const isLocal = ({ stage, stack }: StoreOptions): boolean =>
+  stack === undefined && (stage === undefined ? !process.env[stackVariable] : stage === localStage);
 
 function report(error: unknown, local: boolean, json: boolean, around: Printing): ExitCode {
   const known = asKnown(error);

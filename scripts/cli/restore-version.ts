@@ -62,10 +62,18 @@ export async function restoreTo(session: Session, name: string, options: Restore
   const restored = await eachShard(
     found.map(({ shard }) => shard),
     async (shard) => {
-      const { current, version } = found.find((one) => one.shard === shard)!;
+      const { version } = found.find((one) => one.shard === shard)!;
       const { world, deployment, collection } = opened;
       const made = await rollback(world, collection, shard, version, deployment.deleted);
-      return { shard, from: current, to: version, version: made.version, moved: made.outcome === "done" };
+      const moved = made.outcome === "done";
+      // The version before the one that was made has all that was ingested until then.
+      return {
+        shard,
+        from: moved ? made.version - 1 : made.version,
+        to: version,
+        version: made.version,
+        moved,
+      };
     },
     () => session.interrupted.aborted,
   );

@@ -22,6 +22,8 @@ if (Number(process.versions.node.split(".")[0]) >= majorMin) {
     process.exitCode = code ?? 1;
   });
 } else {
-  console.error(`silt: Node ${majorMin} or newer is needed, this is ${process.version}; install it`);
+  console.error(
+    `silt: Node ${majorMin} or newer is needed, this is ${process.version}; install it${existsSync(source) ? ", or run `npm ci`" : ""}`,
+  );
   process.exitCode = 1;
 }

@@ -1,4 +1,4 @@
-/** silt chunk | fake-provider: texts before they are embedded, and a provider to try everything with. Need no deployment. */
+/** silt chunk | fake-provider: texts before they are embedded, and a provider to try everything with. Need no deployment, but for `chunk --collection`. */
 import type { Command } from "commander";
 import { type Fault, faultKinds, startFakeProvider } from "../../lib/clients/fake-provider.ts";
 import { dimsMax } from "../../lib/core/model/collection.ts";

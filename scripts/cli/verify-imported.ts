@@ -20,8 +20,12 @@ const componentsMax = 100_000;
 const charsMax = 1_000_000;
 const rowsMax = 500;
 const examplesMax = 5;
+/** Rows that differ, after which there is no need to look further. */
+const differingMax = 100_000;
 
 export interface Verified {
+  /** False where it was interrupted. */
+  readonly complete: boolean;
   readonly equal: number;
   readonly differing: number;
   readonly lines: readonly string[];
@@ -36,8 +40,8 @@ export async function verifyImported(
   const comparison = new Comparison(await session.open(), collection);
   try {
     for await (const page of rowsAgain(collection, selection)) {
-      if (session.interrupted.aborted) break;
-      for (const row of page.rows) await comparison.add(row, selection.source.repeatsReplace);
+      if (session.interrupted.aborted || comparison.differing.size >= differingMax) break;
+      for (const row of page.rows) await comparison.add(row);
       const { done, all } = page.progress ?? { done: 0, all: 0 };
       progress.update(done, all, `${comparison.equal} rows are equal, ${comparison.differing.size} differ`);
     }
@@ -46,12 +50,17 @@ export async function verifyImported(
     progress.stop();
   }
   const { equal, differing } = comparison;
+  const complete = !session.interrupted.aborted;
+  const atLeast = differing.size >= differingMax ? "at least " : "";
   const said =
-    differing.size === 0
-      ? `verified: ${plural(equal, "row")} of the source are in the collection, with equal vectors, documents and metadata`
-      : `VERIFIED: ${plural(differing.size, "row")} differ or are missing, ${equal} are equal`;
+    differing.size > 0
+      ? `VERIFIED: ${atLeast}${plural(differing.size, "row")} differ or are missing, ${equal} are equal`
+      : complete
+        ? `verified: ${plural(equal, "row")} of the source are in the collection, with equal vectors, documents and metadata`
+        : `the verification was interrupted: ${plural(equal, "row")} were equal so far`;
   const examples = [...differing].slice(0, examplesMax);
   return {
+    complete,
     equal,
     differing: differing.size,
     lines: [said, ...examples.map(([id, difference]) => `  ${JSON.stringify(id)}: ${difference}`)],
@@ -61,6 +70,7 @@ export async function verifyImported(
 /** The rows that the import would write, page by page. */
 async function* rowsAgain(collection: Collection, selection: Selection) {
   const { source, namespace, limit } = selection;
+  const ids = new IdSet();
   let lines = 0;
   for await (const { items, progress } of source.pages(null)) {
     const rows: DeltaRow[] = [];
@@ -69,6 +79,9 @@ async function* rowsAgain(collection: Collection, selection: Selection) {
       if ("blank" in item || !isIn(item, namespace)) continue;
       const shaped = await recordOf(collection, selection, item, lines - 1);
       if (shaped.kind === "faulty") continue;
+      // As the import does: a row counts as seen whether it is good or not.
+      const { id } = shaped.record;
+      if (typeof id === "string" && !ids.add(id) && !source.repeatsReplace) continue;
       rows.push(...checkRecords(collection, { records: [shaped.record], onInvalid: "skip" }, 0).rows);
     }
     yield { rows, progress };
@@ -82,6 +95,7 @@ class Comparison {
   readonly differing = new Map<string, string>();
   readonly #deployment: Deployment;
   readonly #collection: Collection;
+  /** Ids that were compared. */
   readonly #ids = new IdSet();
   #batch = new Map<string, DeltaRow>();
   #chars = 0;
@@ -91,12 +105,9 @@ class Comparison {
     this.#collection = collection;
   }
 
-  async add(row: DeltaRow, replaces: boolean): Promise<void> {
-    if (!this.#ids.add(row.id)) {
-      if (!replaces) return;
-      // What was said of the row that this one replaces is taken back.
-      if (!this.#batch.has(row.id) && !this.differing.delete(row.id)) this.equal -= 1;
-    }
+  async add(row: DeltaRow): Promise<void> {
+    // What was said of the row that this one replaces is taken back.
+    if (!this.#ids.add(row.id) && !this.#batch.has(row.id) && !this.differing.delete(row.id)) this.equal -= 1;
     this.#batch.set(row.id, row);
     this.#chars += (row.document?.length ?? 0) + (row.metadata?.length ?? 0);
     const rows = this.#batch.size;

@@ -202,7 +202,7 @@ class PipelineDrill {
       );
     }, reportEveryMs);
     try {
-      if (durationMs === null) await this.#oneOfEach();
+      if (durationMs === null) await this.#oneOfEach(over);
       else await this.#faults.run(() => isOver || performance.now() - startedMs >= durationMs, pauseLong);
     } finally {
       isOver = true;
@@ -215,12 +215,13 @@ class PipelineDrill {
       tally.violation("no answer was cold: this run says nothing about cold readers");
   }
 
-  async #oneOfEach(): Promise<void> {
+  async #oneOfEach(isOver: () => boolean): Promise<void> {
     const order: KillKind[] = [];
     const left = [...killKinds];
     while (left.length > 0) order.push(...left.splice(this.#random.between(0, left.length), 1));
     for (const kind of order) {
       await sleep(pauseShortMs);
+      if (isOver()) return;
       await this.#faults.kill(kind);
     }
   }

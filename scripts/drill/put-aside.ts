@@ -9,6 +9,8 @@ import type { World } from "../../lib/engine/ports.ts";
 import { listQuarantine, retryQuarantined } from "../../lib/engine/shard/quarantine.ts";
 import type { Tally } from "./report.ts";
 
+/** What a store that is killed and throttled answers. */
+const passing = ["unavailable", "uncertain", "conflict"] as const;
 /** A read is excused that was asked so long before its collection's delta was put back, or as long after. */
 const excusedMs = 60_000;
 
@@ -17,6 +19,8 @@ export class PutAside {
   readonly #tally: Tally;
   /** By collection, when deltas were put back. */
   readonly #backMs = new Map<string, number[]>();
+  /** Deltas whose being put aside was reported. */
+  readonly #told = new Set<string>();
   readonly #doubtful: { readonly collection: string; readonly atMs: number; readonly fault: string }[] = [];
 
   constructor(shards: readonly ShardRef[], tally: Tally) {
@@ -30,8 +34,14 @@ export class PutAside {
     try {
       for (const shard of this.#shards) {
         for (const { delta, reason } of await listQuarantine(world.store, shard)) {
-          if (!reason.includes("two runs of the compactor died"))
-            this.#tally.violation(`${delta} of ${shard.collection}/${shard.shard} was put aside: ${reason}`);
+          if (!reason.includes("two runs of the compactor died")) {
+            if (!this.#told.has(delta))
+              this.#tally.violation(
+                `${delta} of ${shard.collection}/${shard.shard} was put aside: ${reason}`,
+              );
+            this.#told.add(delta);
+            continue;
+          }
           await retryQuarantined(world, shard, delta);
           const known = this.#backMs.get(shard.collection) ?? [];
           this.#backMs.set(shard.collection, [...known, performance.now()]);
@@ -40,7 +50,7 @@ export class PutAside {
         }
       }
     } catch (error) {
-      if (isKind(error, "corrupt") || isKind(error, "invalid")) throw error;
+      if (!passing.some((kind) => isKind(error, kind))) throw error;
     }
     return count;
   }
