@@ -23,10 +23,11 @@ import { checkCompactorEvent, compactorEvent } from "./event.ts";
 import { runMetrics } from "./metrics.ts";
 
 /**
- * What a step that began in time may still take: a batch of 96 MiB of deltas is read, written and published in some 20
- * seconds at the function's default memory (merges are begun only when their estimate fits); the rest is for the notes.
+ * What steps that began in time may still take: a batch of 96 MiB of deltas is read, written and published in some 20
+ * seconds at the function's default memory, which has space for five of them side by side (merges are begun only when their
+ * estimate fits); the rest is for the notes.
  */
-const deadlineMarginMs = 60_000;
+const deadlineMarginMs = 120_000;
 
 /** Of one run: a shard's next run that has something to do has a line as well. */
 const shardLinesMax = 100;

@@ -1,7 +1,7 @@
 /** Counters of requests and tokens (lib/embedding/limits.ts), in the store's one table: `limit#<name>`, an item a window. */
 import { ConditionalCheckFailedException } from "@aws-sdk/client-dynamodb";
 import { type DynamoDBDocumentClient, UpdateCommand } from "@aws-sdk/lib-dynamodb";
-import { table as keys } from "../contract/names.ts";
+import { table as keys, limitPrefix } from "../contract/names.ts";
 import type { LimitAmounts, LimitTable, LimitWindow } from "../embedding/provider.ts";
 import { failure } from "./failure.ts";
 
@@ -61,7 +61,7 @@ export class DynamoDbLimitTable implements LimitTable {
   #itemOf({ name, startMs }: LimitWindow) {
     return {
       TableName: this.#table,
-      Key: { [keys.partitionKey]: `limit#${name}`, [keys.sortKey]: String(startMs) },
+      Key: { [keys.partitionKey]: `${limitPrefix}${name}`, [keys.sortKey]: String(startMs) },
     };
   }
 }

@@ -34,7 +34,8 @@ export function acknowledgeFindings(store: Construct, bucket: IBucket): void {
     "The actions on network interfaces and on traces know no narrower resource; the functions have them in a VPC, and with tracing.",
   );
   const own = bucket.node.defaultChild as CfnElement | undefined;
-  if (own === undefined) return; // A bucket of another stack has the findings of its own.
+  // A bucket of another stack, or an imported one, has the findings of its own.
+  if (own === undefined || own.stack !== Stack.of(store)) return;
   for (const [path, reason] of Object.entries(wildcards))
     acknowledge(`IAM5[Resource::<${Stack.of(store).getLogicalId(own)}.Arn>${path}]`, reason);
 }

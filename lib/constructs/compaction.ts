@@ -53,6 +53,8 @@ export interface CompactionProps {
 
 export class Compaction extends Construct {
   readonly function: LambdaFunction;
+  /** Between two scheduled runs, of whichever kind comes more often. */
+  readonly intervalMinutes: number;
   /** Where events go that did not reach the compactor, or whose run failed: for an hour, so that what is over is forgotten. */
   readonly failedEventsQueue: Queue;
 
@@ -104,9 +106,11 @@ export class Compaction extends Construct {
     allowKey(role, encryptionKey, "sendMessages");
     const every = (source: CompactorSource, id: string, minutes: number) =>
       this.schedule(id, { role, source, expression: `rate(${minutes} minute${minutes === 1 ? "" : "s"})` });
-    every("scheduled", "Scheduled", checkSetting("compaction.intervalMinutes", options.intervalMinutes));
+    const interval = checkSetting("compaction.intervalMinutes", options.intervalMinutes);
     const upkeep = checkSetting("compaction.upkeepIntervalMinutes", options.upkeepIntervalMinutes);
+    every("scheduled", "Scheduled", interval);
     every("upkeep", "Upkeep", upkeep);
+    this.intervalMinutes = Math.min(interval, upkeep);
   }
 
   private schedule(id: string, options: { role: Role; source: CompactorSource; expression: string }): void {

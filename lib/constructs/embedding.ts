@@ -3,9 +3,10 @@
  * Endpoints, secrets and rates are here, and never in a collection (docs/embedding.md).
  */
 import { Stack } from "aws-cdk-lib";
+import { Effect, PolicyStatement } from "aws-cdk-lib/aws-iam";
 import type { Function as LambdaFunction } from "aws-cdk-lib/aws-lambda";
 import type { ISecret } from "aws-cdk-lib/aws-secretsmanager";
-import { env } from "../contract/names.ts";
+import { env, limitPrefix } from "../contract/names.ts";
 import type { ProviderName } from "../core/model/embedding-profile.ts";
 import { parseProviders } from "../embedding/provider-access.ts";
 import { allowKey } from "./encryption.ts";
@@ -37,13 +38,17 @@ export interface EmbeddingOptions {
 }
 const embeddingProps = { providers: true } as const satisfies Record<keyof EmbeddingOptions, true>;
 /** Stands in for an ARN that is known when the stack is deployed. */
-const someSecret = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:known-later";
+const someSecret = `arn:aws:secretsmanager:eu-central-1:123456789012:secret:${"k".repeat(128)}`;
+/** What Lambda has for all variables of a function, and what others take of it (lib/contract/names.ts `env`). */
+const variablesBytesMax = 4_096;
+const otherVariablesBytes = 700;
+const groupNameBytes = 70;
 
 /** Throws for what the function would refuse at start, naming key, range and value. */
 export function allowEmbedding(
   grantee: LambdaFunction,
   options: EmbeddingOptions,
-  { storage, stage }: { readonly storage: Storage; readonly stage: string },
+  { storage, stage, groups }: { readonly storage: Storage; readonly stage: string; readonly groups: number },
 ): void {
   checkProps("embedding", options, embeddingProps);
   const written = (arnOf: (secret: NonNullable<ProviderOptions["secret"]>) => string): string =>
@@ -55,7 +60,14 @@ export function allowEmbedding(
         ]),
       ),
     );
-  parseProviders({ [env.providers]: written(() => someSecret) }, stage);
+  const variable = written(() => someSecret);
+  parseProviders({ [env.providers]: variable }, stage);
+  const bytesMax = variablesBytesMax - otherVariablesBytes - groups * groupNameBytes;
+  if (Buffer.byteLength(variable) > bytesMax)
+    throw new Error(
+      `embedding.providers: takes ${Buffer.byteLength(variable)} bytes of the function's variables, which have space for ${bytesMax}` +
+        (groups === 0 ? "" : ` beside the names of ${groups} query groups`),
+    );
   grantee.addEnvironment(
     env.providers,
     written(({ secretArn }) => secretArn),
@@ -70,8 +82,16 @@ export function allowEmbedding(
         bedrock.models.flatMap((model) => modelArns(grantee, model)),
       ),
     );
-  // The counters of requests and tokens.
-  giveRight(grantee, allowing(["dynamodb:UpdateItem"], [storage.table.tableArn]));
+  // The counters of requests and tokens, and no lease.
+  giveRight(
+    grantee,
+    new PolicyStatement({
+      effect: Effect.ALLOW,
+      actions: ["dynamodb:UpdateItem"],
+      resources: [storage.table.tableArn],
+      conditions: { "ForAllValues:StringLike": { "dynamodb:LeadingKeys": [`${limitPrefix}*`] } },
+    }),
+  );
   allowKey(grantee, storage.encryptionKey, "useTable");
 }
 

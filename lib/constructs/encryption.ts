@@ -11,7 +11,6 @@ const uses = {
   readObjects: { service: "s3", actions: ["kms:Decrypt"] },
   // Of a multipart upload S3 reads the parts again.
   writeObjects: { service: "s3", actions: ["kms:Decrypt", "kms:GenerateDataKey"] },
-  receiveMessages: { service: "sqs", actions: ["kms:Decrypt"] },
   sendMessages: { service: "sqs", actions: ["kms:Decrypt", "kms:GenerateDataKey"] },
   useTable: {
     service: "dynamodb",
@@ -26,7 +25,7 @@ const uses = {
     ],
   },
 } as const;
-export type KeyUse = keyof typeof uses;
+type KeyUse = keyof typeof uses;
 
 /** Lets the grantee have the key used for it; without a key of one's own there is nothing to allow. */
 export function allowKey(grantee: IGrantable, key: IKey | undefined, use: KeyUse): void {

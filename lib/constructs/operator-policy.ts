@@ -25,7 +25,6 @@ export class OperatorPolicy extends ManagedPolicy {
     });
     const { bucketKey, encryptionKey } = store.storage;
     allowKey(this, bucketKey, "writeObjects");
-    allowKey(this, encryptionKey, "receiveMessages");
     allowKey(this, encryptionKey, "sendMessages");
     allowKey(this, encryptionKey, "useTable");
   }

@@ -73,7 +73,7 @@ export class Storage extends Construct {
       throw new Error("storage.noncurrentVersionDays: the lifecycle rules of storage.bucket are its owner's");
     this.encryptionKey = encryptionKey;
     this.bucket = bucket ?? (this.makeBucket(stage, options) as IBucket);
-    this.bucketKey = bucket === undefined ? encryptionKey : bucket.encryptionKey;
+    this.bucketKey = bucket?.encryptionKey ?? encryptionKey;
     const policy = new BucketPolicy(this, "BucketPolicy", { bucket: this.bucket });
     policy.document.addStatements(...this.demandedConditions());
     this.table = new Table(this, "Table", {

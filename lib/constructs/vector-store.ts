@@ -38,7 +38,7 @@ import { Storage, type StorageOptions } from "./storage.ts";
 
 export interface VectorStoreProps {
   /**
-   * Any name, as prod or pr-123. All but those that begin with dev or pr keep bucket, table and logs when the stack is
+   * Any name, as prod or pr-123. All but dev, dev-…, pr and pr-… keep bucket, table and logs when the stack is
    * deleted. Logs are kept for a week in those, a month in staging, three months in all others.
    * @default "dev"
    */
@@ -140,14 +140,17 @@ export class VectorStore extends Construct {
     });
     // A query's text is embedded once, where the call comes in.
     if (props.embedding !== undefined)
-      allowEmbedding(this.query.function, props.embedding, { storage, stage: this.stage });
+      allowEmbedding(this.query.function, props.embedding, {
+        ...{ storage, stage: this.stage },
+        groups: this.query.groupFunctions.length,
+      });
     this.monitoring = new Monitoring(this, "Monitoring", this.watched(), props.monitoring ?? {});
     if (props.permissionsBoundary !== undefined)
       PermissionsBoundary.of(this).apply(props.permissionsBoundary);
     for (const [name, value] of Object.entries({
+      ...props.tags,
       application: "siltstone",
       stage: this.stage,
-      ...props.tags,
     }))
       Tags.of(this).add(name, value);
     if (props.outputs ?? true) this.addOutputs();
@@ -225,6 +228,7 @@ export class VectorStore extends Construct {
     return {
       stage: this.stage,
       store: this.storeName,
+      intervalMinutes: compaction.intervalMinutes,
       functions: {
         producer: [ingestion.function],
         compactor: [compaction.function],

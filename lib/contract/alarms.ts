@@ -6,17 +6,17 @@ import type { FunctionName } from "./functions.ts";
 import type { MetricName } from "./metrics.ts";
 
 /** `page`: users see it, or data waits. `ticket`: it can wait for the morning. */
-export type Severity = "page" | "ticket";
+type Severity = "page" | "ticket";
 
 /** What an alarm looks at. */
 export type AlarmSource =
   /** A metric of the store's own, over the whole store. */
-  | { readonly of: "store"; readonly metric: MetricName; readonly statistic?: string }
+  | { readonly of: "store"; readonly metric: MetricName }
   /** Percent of the runs that were good. */
   | { readonly of: "share"; readonly good: MetricName; readonly bad: MetricName }
   /** SQS's own: messages that wait. */
   | { readonly of: "queue"; readonly queue: "deadLetterQueue" | "failedEventsQueue" }
-  /** Lambda's own, the worst of the functions. `duration` is in percent of the function's timeout. */
+  /** Lambda's own, the worst of the functions that are called. `Duration` is in percent of the function's timeout. */
   | {
       readonly of: "functions";
       readonly metric: "Errors" | "Throttles" | "Duration";
@@ -28,13 +28,11 @@ export type AlarmSource =
 export interface AlarmRow {
   readonly severity: Severity;
   readonly source: AlarmSource;
-  /** The alarm goes off when the value is so, in `datapoints` of the last `periods`. */
+  /** The alarm goes off when the value is so, in each of so many periods. */
   readonly when: "above" | "atLeast" | "below";
   readonly threshold: number;
   readonly periodMinutes: number;
   readonly periods: number;
-  /** @default all periods */
-  readonly datapoints?: number;
   /** What a period without a value is: most metrics have one only when something happens. */
   readonly missing: "breaching" | "notBreaching";
   /** One sentence: what has happened. */

@@ -20,7 +20,8 @@ export const env = {
   deadLetterQueueUrl: "SILTSTONE_DLQ_URL",
   /**
    * With query groups (lib/engine/read/fan-out.ts): the groups' functions, by name in order, separated by commas. Names of
-   * 64 characters take 3,120 of the 4,096 bytes that Lambda has for a function's variables; the others take less than 700.
+   * 64 characters with the alias `live` take 3,360 of the 4,096 bytes that Lambda has for a function's variables; the others take less
+   * than 700, and what providers take is checked at synthesis.
    */
   groupFunctions: "SILTSTONE_QUERY_GROUP_FUNCTIONS",
   /** How the stage reaches its providers of embeddings, as JSON (lib/embedding/provider-access.ts). */
@@ -58,6 +59,9 @@ export const stackName = (stage: string): string => `Siltstone-${stage}`;
 
 /** DynamoDB key attributes of the one table, and its TTL attribute (epoch seconds; lease rows never carry it). */
 export const table = { partitionKey: "pk", sortKey: "sk", ttl: "expiresAtSeconds" } as const;
+
+/** Partition keys of the counters of requests and tokens begin with it (lib/aws/dynamodb-limit-table.ts). */
+export const limitPrefix = "limit#";
 
 /**
  * The `source` of a compactor event. `scheduled` ingests; `upkeep` merges and collects garbage; `manual` does all of it. `optimize` merges

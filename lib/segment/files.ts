@@ -80,8 +80,16 @@ export class Opened {
     return one;
   }
 
+  /** Closes all of it. Throws what the first throws that does not close. */
   close(): void {
-    for (const one of this.#all.splice(0)) one.close();
+    const [one, ...others] = this.#all.splice(0);
+    this.#all.push(...others);
+    if (one === undefined) return;
+    try {
+      one.close();
+    } finally {
+      this.close();
+    }
   }
 }
 

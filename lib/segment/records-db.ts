@@ -112,32 +112,32 @@ export class RecordsWriter {
     this.#db = new DatabaseSync(path);
     try {
       this.#begin(collection, from);
+      const { columns, lists } = fieldColumns(collection.fields);
+      const names = [
+        "label",
+        "id",
+        "version",
+        "delta",
+        "row",
+        "document",
+        "metadata",
+        ...columns.map((column) => column.name),
+      ];
+      this.#insertRow = this.#db.prepare(
+        `INSERT INTO rows(${names.join(",")}) VALUES (${names.map(() => "?").join(",")})`,
+      );
+      this.#insertTombstone = this.#db.prepare("INSERT INTO tombstones VALUES (?,?,?,?)");
+      this.#deleteRow = ["rows", ...lists.map(({ table }) => table)].map((table) =>
+        this.#db.prepare(`DELETE FROM ${table} WHERE label = ?`),
+      );
+      this.#deleteTombstone = this.#db.prepare("DELETE FROM tombstones WHERE id = ?");
+      this.#insertValue = new Map(
+        lists.map(({ field, table }) => [field, this.#db.prepare(`INSERT INTO ${table} VALUES (?,?)`)]),
+      );
     } catch (error) {
       this.#db.close();
       throw error;
     }
-    const { columns, lists } = fieldColumns(collection.fields);
-    const names = [
-      "label",
-      "id",
-      "version",
-      "delta",
-      "row",
-      "document",
-      "metadata",
-      ...columns.map((column) => column.name),
-    ];
-    this.#insertRow = this.#db.prepare(
-      `INSERT INTO rows(${names.join(",")}) VALUES (${names.map(() => "?").join(",")})`,
-    );
-    this.#insertTombstone = this.#db.prepare("INSERT INTO tombstones VALUES (?,?,?,?)");
-    this.#deleteRow = ["rows", ...lists.map(({ table }) => table)].map((table) =>
-      this.#db.prepare(`DELETE FROM ${table} WHERE label = ?`),
-    );
-    this.#deleteTombstone = this.#db.prepare("DELETE FROM tombstones WHERE id = ?");
-    this.#insertValue = new Map(
-      lists.map(({ field, table }) => [field, this.#db.prepare(`INSERT INTO ${table} VALUES (?,?)`)]),
-    );
   }
 
   #begin({ fields }: Pick<Collection, "fields">, from: "new" | "copy"): void {

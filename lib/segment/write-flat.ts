@@ -5,7 +5,7 @@ import type { Segment } from "../core/format/manifest.ts";
 import type { Collection } from "../core/model/collection.ts";
 import type { SegmentId } from "../core/model/ids.ts";
 import type { Row } from "../core/model/row.ts";
-import { describeSegment, hashFiles, measureRows } from "./files.ts";
+import { describeSegment, hashFiles, measureRows, Opened } from "./files.ts";
 import { RecordsWriter } from "./records-db.ts";
 
 /** Rows written by one write call. */
@@ -19,10 +19,10 @@ export async function writeFlatSegment(
   rows: readonly Row[],
 ): Promise<Segment> {
   const vectors = await open(join(folder, "vectors.f32"), "wx");
-  let opened: RecordsWriter | null = null;
+  const opened = new Opened();
   try {
     const records = new RecordsWriter(join(folder, "records.db"), collection);
-    opened = records;
+    opened.add({ close: () => records.abandon() });
     const live = rows.filter((row) => row.vector !== null);
     for (let start = 0; start < live.length; start += vectorBatch) {
       const part = live.slice(start, start + vectorBatch);
@@ -36,7 +36,7 @@ export async function writeFlatSegment(
     for (const row of rows) if (row.vector === null) records.addTombstone(row);
     records.finish();
   } finally {
-    opened?.abandon();
+    opened.close();
     await vectors.close();
   }
   const measured = await measureRows(folder, collection.dims);

@@ -19,6 +19,9 @@ interface Answer {
   readonly Reason?: string;
 }
 
+/** As CloudFormation takes it. */
+const answerCharsMax = 4_096;
+
 /** Throws what a function answered that failed, or that it did not answer. `invoke` ends when the function has ended. */
 export async function createCustomResources(
   definitions: readonly CustomResourceDefinition[],
@@ -26,13 +29,18 @@ export async function createCustomResources(
   invoke: (functionName: string, event: Buffer) => Promise<unknown>,
 ): Promise<void> {
   if (definitions.length === 0) return;
+  const asked = new Set<string>();
   const answers = new Map<string, Answer>();
   const server = createServer(
     guarded((request, response) => {
-      const parts: Buffer[] = [];
-      request.on("data", (part: Buffer) => parts.push(part));
+      let text = "";
+      request.setEncoding("utf8");
+      request.on("data", (part: string) => {
+        text += part.slice(0, answerCharsMax - text.length);
+      });
       request.on("end", () => {
-        answers.set(request.url!.slice(1), JSON.parse(Buffer.concat(parts).toString("utf8")) as Answer);
+        const id = request.url!.slice(1);
+        if (asked.has(id)) answers.set(id, parsed(text));
         response.end();
       });
     }),
@@ -41,6 +49,7 @@ export async function createCustomResources(
   try {
     for (const { logicalId, type, functionName, properties } of definitions) {
       const RequestId = randomUUID();
+      asked.add(RequestId);
       const event = {
         RequestType: "Create",
         ResponseURL: `http://127.0.0.1:${port}/${RequestId}`,
@@ -57,5 +66,13 @@ export async function createCustomResources(
   } finally {
     server.closeAllConnections();
     server.close();
+  }
+}
+
+function parsed(text: string): Answer {
+  try {
+    return JSON.parse(text) as Answer;
+  } catch {
+    return { Status: "FAILED", Reason: "its answer is no JSON of at most 4,096 characters" };
   }
 }

@@ -14,9 +14,10 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { createGuardedProxy } from "./guarded-proxy.ts";
 import { type AccessControl, accessKeyOf } from "./iam/access.ts";
-import { askedOfDynamoDb } from "./iam/requests.ts";
+import { askedOfDynamoDb, type Tables } from "./iam/requests.ts";
 import { freePort } from "./ports.ts";
 import { accountId } from "./resource-names.ts";
+import type { StackPlan } from "./stack-plan.ts";
 
 export interface DynamoDbCommand {
   readonly emulator: "dynoxide" | "dynalite";
@@ -44,8 +45,19 @@ export async function dynamoDbCommand(folder: string): Promise<DynamoDbCommand> 
 }
 
 /** The server on the stack's own port. */
-export function createDynamoDbProxy(behind: DynamoDbCommand, access: AccessControl, region: string): Server {
-  const arnOf = (table: string) => `arn:aws:dynamodb:${region}:${accountId}:table/${table}`;
+export function createDynamoDbProxy(
+  behind: DynamoDbCommand,
+  access: AccessControl,
+  { region, planned }: { readonly region: string; readonly planned: StackPlan["tables"] },
+): Server {
+  const tables: Tables = {
+    arn: (table) => `arn:aws:dynamodb:${region}:${accountId}:table/${table}`,
+    partitionKey: (table) => {
+      const keys = planned.find(({ name }) => name === table)?.properties.KeySchema;
+      const schema = (keys ?? []) as readonly { readonly AttributeName: string; readonly KeyType: string }[];
+      return schema.find(({ KeyType }) => KeyType === "HASH")?.AttributeName;
+    },
+  };
   return createGuardedProxy(behind, ({ headers }, body) => {
     const target = headers["x-amz-target"];
     if (typeof target !== "string") return null; // No operation: the emulator says what is wrong.
@@ -55,7 +67,7 @@ export function createDynamoDbProxy(behind: DynamoDbCommand, access: AccessContr
     } catch {
       return null;
     }
-    const denial = access.denialOf(accessKeyOf(headers.authorization), askedOfDynamoDb(target, call, arnOf));
+    const denial = access.denialOf(accessKeyOf(headers.authorization), askedOfDynamoDb(target, call, tables));
     if (denial === null) return null;
     const type = denial.kind === "unknownKey" ? "UnrecognizedClientException" : "AccessDeniedException";
     return { __type: `com.amazon.coral.service#${type}`, message: denial.message };

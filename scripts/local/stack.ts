@@ -130,7 +130,9 @@ async function startParts(
   const { faultInjection } = options;
   const servers = createServers({ stateDir, region, plan, ports: taken, dynamodb, faultInjection, watch });
   started.push(...Object.values(servers).map((server) => () => server.stop()));
-  started.push(await startProxy(createDynamoDbProxy(dynamodb, access, region), taken.dynamodb));
+  started.push(
+    await startProxy(createDynamoDbProxy(dynamodb, access, { region, planned: plan.tables }), taken.dynamodb),
+  );
   await Promise.all(Object.values(servers).map((server) => server.start()));
   const lambda = await LambdaHost.start({
     port: ports.lambda,
@@ -168,12 +170,13 @@ async function startParts(
 
 /** Answers what stops it. */
 async function startProxy(proxy: Server, port: number): Promise<() => Promise<void>> {
-  if ((await listen(proxy, port)) !== port)
-    throw new Error(`The port ${port} was taken while the stack started; start it again.`);
-  return async () => {
+  const stop = async (): Promise<void> => {
     proxy.closeAllConnections();
     proxy.close();
   };
+  if ((await listen(proxy, port)) === port) return stop;
+  await stop();
+  throw new Error(`The port ${port} was taken while the stack started; start it again.`);
 }
 
 /** What callers of a running stack need to know of it. */

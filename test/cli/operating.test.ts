@@ -45,23 +45,27 @@ async function siltAs(
 ) {
   const said = { out: "", err: "" };
   const owner = process.env.AWS_ACCESS_KEY_ID;
-  const code = await runCommandLine(args, {
-    connect: async (store) => {
-      const deployment = await connect(store);
-      process.env.AWS_ACCESS_KEY_ID = accessKeyOfRole(`role/${role}`);
-      return deployment;
-    },
-    stdin: (async function* () {})(),
-    stdout: {
-      write: (text) => {
-        said.out += text;
-        seen(text);
+  let code: number;
+  try {
+    code = await runCommandLine(args, {
+      connect: async (store) => {
+        const deployment = await connect(store);
+        process.env.AWS_ACCESS_KEY_ID = accessKeyOfRole(`role/${role}`);
+        return deployment;
       },
-    },
-    stderr: { write: (text) => (said.err += text) },
-    interrupted,
-  });
-  process.env.AWS_ACCESS_KEY_ID = owner;
+      stdin: (async function* () {})(),
+      stdout: {
+        write: (text) => {
+          said.out += text;
+          seen(text);
+        },
+      },
+      stderr: { write: (text) => (said.err += text) },
+      interrupted,
+    });
+  } finally {
+    process.env.AWS_ACCESS_KEY_ID = owner;
+  }
   return { code, ...said };
 }
 const silt = (...args: string[]) => siltAs(roles.operator, args);

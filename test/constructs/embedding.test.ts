@@ -32,6 +32,8 @@ test("the query function alone reaches providers: its secret, its models, the co
   );
   for (const action of ["secretsmanager:GetSecretValue", "bedrock:InvokeModel", "dynamodb:UpdateItem"])
     expect(rights).toContain(`"${action}"`);
+  // Of the table the counters alone, and no lease.
+  expect(rights).toContain('"ForAllValues:StringLike":{"dynamodb:LeadingKeys":["limit#*"]}');
   const text = JSON.stringify(template.toJSON());
   expect(text).toContain("foundation-model/amazon.titan-embed-text-v2:0");
   expect(text).toContain("inference-profile/eu.cohere.embed-v4:0");
@@ -61,6 +63,15 @@ test.each<[string, unknown, string]>([
     "no models",
     { providers: { openai: { endpoint: openai.endpoint, models: [] } } },
     "openai.models must be a list of 1 to 32",
+  ],
+  [
+    "more than a function's variables hold",
+    {
+      providers: {
+        openai: { ...openai, models: Array.from({ length: 32 }, (_, i) => `model-${i}`.padEnd(200, "x")) },
+      },
+    },
+    "embedding.providers: takes",
   ],
   [
     "a rate of nothing",

@@ -34,7 +34,6 @@ test.each(rows)(
       AlarmDescription: `[${row.severity}] ${row.description} What to do: docs/runbook.md#${runbookAnchor(row)}`,
       Threshold: row.threshold,
       EvaluationPeriods: row.periods,
-      DatapointsToAlarm: row.datapoints ?? row.periods,
       TreatMissingData: row.missing,
     });
   },
@@ -82,7 +81,6 @@ test("thresholds and periods can be changed, alarms and the dashboard left out, 
     AlarmName: "Stack-Store-Backlog",
     Threshold: 100,
     EvaluationPeriods: 3,
-    DatapointsToAlarm: 3,
     AlarmDescription: Match.stringLikeRegexp("https://wiki\\.example/siltstone#backlog"),
   });
 });
@@ -92,7 +90,12 @@ test("a monthly budget is of the store's tags, and tells the topic", () => {
   withTopic({ monthlyBudgetDollars: 200 }).hasResourceProperties("AWS::Budgets::Budget", {
     Budget: {
       BudgetLimit: { Amount: 200, Unit: "USD" },
-      CostFilters: { TagKeyValue: ["user:application$siltstone", "user:stage$prod"] },
+      FilterExpression: {
+        And: [
+          { Tags: { Key: "application", Values: ["siltstone"] } },
+          { Tags: { Key: "stage", Values: ["prod"] } },
+        ],
+      },
       TimeUnit: "MONTHLY",
     },
     NotificationsWithSubscribers: Match.arrayWith([
@@ -121,7 +124,7 @@ test.each<[string, object, string]>([
   [
     "no periods",
     { alarms: { Backlog: { periods: 0 } } },
-    "monitoring.alarms.Backlog.periods: must be an integer from 1 to 100, got 0",
+    "monitoring.alarms.Backlog.periods: must be an integer from 1 to 288, got 0",
   ],
   [
     "a budget of nothing",
@@ -130,6 +133,37 @@ test.each<[string, object, string]>([
   ],
 ])("%s fails at synthesis", (_, monitoring, message) => {
   expect(() => storeTemplate({ monitoring: monitoring as MonitoringOptions })).toThrow(message);
+});
+
+test("an alarm looks at ten metrics at most, however many query groups there are", () => {
+  const found = storeTemplate({ query: { groups: 48 } }).findResources("AWS::CloudWatch::Alarm");
+  const counts = Object.values(found).map(
+    ({ Properties }) =>
+      ((Properties.Metrics ?? [{ MetricStat: true }]) as { MetricStat?: unknown }[]).filter(
+        ({ MetricStat }) => MetricStat !== undefined,
+      ).length,
+  );
+  expect(counts).toHaveLength(alarmNames.length);
+  expect(Math.max(...counts)).toBeLessThanOrEqual(10);
+});
+
+test("alarms may publish to the topic, also where a budget does: a topic with a policy has no other", () => {
+  const [policy] = Object.values(
+    withTopic({ monthlyBudgetDollars: 200 }).findResources("AWS::SNS::TopicPolicy"),
+  );
+  const statements = policy!.Properties.PolicyDocument.Statement as { Principal: { Service: string } }[];
+  expect(statements.map(({ Principal }) => Principal.Service).sort()).toEqual([
+    "budgets.amazonaws.com",
+    "cloudwatch.amazonaws.com",
+  ]);
+});
+
+test("with schedules that are rare, no run is missed before one was due twice", () => {
+  const compaction = { intervalMinutes: 60, upkeepIntervalMinutes: 120 };
+  storeTemplate({ compaction }).hasResourceProperties("AWS::CloudWatch::Alarm", {
+    AlarmName: "Stack-Store-NoSuccessfulRun",
+    EvaluationPeriods: 8,
+  });
 });
 
 test("two stores of one stack have alarms and dashboards of their own", () => {

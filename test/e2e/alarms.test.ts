@@ -55,10 +55,10 @@ beforeAll(async () => {
   await createCollection(deployed.world, { name, dims, metric: "cosine", shards: 2 });
 });
 afterAll(async () => {
-  sqs.destroy();
-  lambda.destroy();
   await deployed.stop();
   deployed.remove();
+  sqs?.destroy();
+  lambda?.destroy();
 });
 
 const name = "watched";

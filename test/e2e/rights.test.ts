@@ -51,9 +51,9 @@ beforeAll(async () => {
   }).access;
 });
 afterAll(async () => {
-  lambda.destroy();
-  await stack.stop();
+  await stack?.stop();
   rmSync(folder, { recursive: true, force: true });
+  lambda?.destroy();
 });
 
 async function call(name: FunctionName, event: object): Promise<Record<string, unknown>> {

@@ -22,7 +22,7 @@ beforeAll(async () => {
     expect(await statusesOf(request("PUT", path, body))).toEqual([200]);
 });
 afterAll(async () => {
-  await server.stop();
+  await server?.stop();
   rmSync(folder, { recursive: true, force: true });
 });
 

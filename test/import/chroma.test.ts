@@ -251,14 +251,7 @@ test.each([
 });
 
 test("a pickle of every kind of plain data", () => {
-  // pickle.dumps({"a": [1, -2, 2**40, 1.5, True, None, "é"], "b": ()}, 4)
-  const bytes = Buffer.from(
-    "8004952f000000000000007d94288c01619428" +
-      "5d94284b014afeffffff8a060000000000014740" +
-      "3ff8000000000000884e8c02c3a994658c016294297568752e",
-    "hex",
-  );
-  expect(() => readPickle("x", bytes)).toThrow("not a pickle");
+  // As pickle.dumps({"a": [1, -2, 2**40, 1.5, True, None, "é"], "b": ()}, 4) writes it, without frame and memo.
   const made = Buffer.concat([
     Buffer.from([0x80, 4, 0x7d, 0x28, 0x8c, 1, 0x61, 0x5d, 0x28, 0x4b, 1, 0x4a, 0xfe, 0xff, 0xff, 0xff]),
     Buffer.from([0x8a, 6, 0, 0, 0, 0, 0, 1, 0x47, 0x3f, 0xf8, 0, 0, 0, 0, 0, 0, 0x88, 0x4e]),

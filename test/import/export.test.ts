@@ -124,9 +124,7 @@ test("nothing is left of an export that fails or is interrupted", async () => {
   expect((await cli.run(["export", "docs", "--to", "cut.jsonl"], { interrupted: pressed.signal })).code).toBe(
     130,
   );
-  expect(await cli.run(["export", "docs", "--to", "no/such/folder/x.jsonl"])).toMatchObject({
-    code: expect.any(Number),
-  });
+  expect((await cli.run(["export", "docs", "--to", "no/such/folder/x.jsonl"])).code).toBeGreaterThan(0);
   expect(readdirSync(".").filter((name) => name.startsWith("cut"))).toEqual([]);
   expect(await cli.run(["export", "docs", "--to", "x.txt"])).toMatchObject({
     code: 2,

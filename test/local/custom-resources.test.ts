@@ -32,10 +32,10 @@ beforeAll(async () => {
   url = `http://127.0.0.1:${await listen(server, 0)}/`;
 });
 afterAll(async () => {
-  lambda.destroy();
-  server.close();
   await deployed.stop();
   deployed.remove();
+  lambda?.destroy();
+  server?.close();
 });
 
 async function invoke(event: object): Promise<{ value: Record<string, unknown>; failed: boolean }> {

@@ -230,6 +230,29 @@ test.each<[string, Given, string, Asked?]>([
     "explicitly denied",
   ],
   [
+    "ForAllValues: a value that fits",
+    {
+      identity: [allow("s3:*", "*", condition("ForAllValues:StringLike", "dynamodb:LeadingKeys", "limit#*"))],
+    },
+    "allowed",
+    withContext({ "dynamodb:LeadingKeys": "limit#openai" }),
+  ],
+  [
+    "ForAllValues: one that does not",
+    {
+      identity: [allow("s3:*", "*", condition("ForAllValues:StringLike", "dynamodb:LeadingKeys", "limit#*"))],
+    },
+    "denied",
+    withContext({ "dynamodb:LeadingKeys": "ingest/docs/0" }),
+  ],
+  [
+    "ForAllValues: none at all fits",
+    {
+      identity: [allow("s3:*", "*", condition("ForAllValues:StringLike", "dynamodb:LeadingKeys", "limit#*"))],
+    },
+    "allowed",
+  ],
+  [
     "two conditions: both must hold",
     {
       identity: [
@@ -264,8 +287,8 @@ test.each<[string, unknown]>([
     document(allow("s3:*", "*", condition("StringEqual", "s3:prefix", "a"))),
   ],
   [
-    "condition operator ForAllValues:StringLike",
-    document(allow("s3:*", "*", condition("ForAllValues:StringLike", "s3:prefix", "a"))),
+    "condition operator ForAnyValue:StringLike",
+    document(allow("s3:*", "*", condition("ForAnyValue:StringLike", "s3:prefix", "a"))),
   ],
   [
     "condition operator DateLessThan",
@@ -330,12 +353,16 @@ describe("what a request asks for", () => {
   });
 
   test("of DynamoDB", () => {
-    const arn = (table: string) => `table/${table}`;
-    expect(askedOfDynamoDb("DynamoDB_20120810.PutItem", { TableName: "t" }, arn)).toEqual([
-      { action: "dynamodb:PutItem", resource: "table/t" },
+    const tables = { arn: (table: string) => `table/${table}`, partitionKey: () => "pk" };
+    const Item = { pk: { S: "limit#a" }, sk: { S: "1" } };
+    expect(askedOfDynamoDb("DynamoDB_20120810.PutItem", { TableName: "t", Item }, tables)).toEqual([
+      { action: "dynamodb:PutItem", resource: "table/t", context: { "dynamodb:LeadingKeys": "limit#a" } },
+    ]);
+    expect(askedOfDynamoDb("DynamoDB_20120810.DescribeTable", { TableName: "t" }, tables)).toEqual([
+      { action: "dynamodb:DescribeTable", resource: "table/t" },
     ]);
     const TransactItems = [{ Put: { TableName: "a" } }, { ConditionCheck: { TableName: "b" } }];
-    expect(askedOfDynamoDb("DynamoDB_20120810.TransactWriteItems", { TransactItems }, arn)).toEqual([
+    expect(askedOfDynamoDb("DynamoDB_20120810.TransactWriteItems", { TransactItems }, tables)).toEqual([
       { action: "dynamodb:PutItem", resource: "table/a" },
       { action: "dynamodb:ConditionCheckItem", resource: "table/b" },
     ]);

@@ -19,7 +19,7 @@ beforeAll(async () => {
   stack = await startLocalStack(options);
 });
 afterAll(async () => {
-  await stack.stop();
+  await stack?.stop();
   rmSync(stateDir, { recursive: true });
 });
 

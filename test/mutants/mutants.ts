@@ -782,7 +782,7 @@ export const mutants: readonly Mutant[] = [
       [
         "a vector's base64 is matched before its length is looked at",
         "lib/core/model/vector.ts",
-        "if (text.length > Math.ceil(bytes / 3) * 4 || given !== bytes)",
+        "if (text.length > vectorBase64Bytes(dims) || given !== bytes)",
         'if (text.replace(/=+$/, "").length < 0 || given !== bytes)',
       ],
       [
@@ -854,8 +854,8 @@ export const mutants: readonly Mutant[] = [
     ...mutant(
       "a secret's ARN may be of any type",
       "lib/embedding/provider-access.ts",
-      'typeof secretArn === "string" && /^arn:aws[\\w-]*:secretsmanager:\\S{1,1800}$/.test(secretArn)',
-      "/^arn:aws[\\w-]*:secretsmanager:\\S{1,1800}$/.test(String(secretArn))",
+      'typeof value === "string" && /^arn:aws[\\w-]*:secretsmanager:\\S{1,1800}$/.test(value)',
+      "/^arn:aws[\\w-]*:secretsmanager:\\S{1,1800}$/.test(String(value))",
     ),
     test: "test/embedding/provider-access.test.ts",
   },

@@ -18,7 +18,7 @@ const packagesOf = (folder: string): [name: string, locked: Locked][] => {
 };
 const unproved = (folder: string) =>
   packagesOf(folder)
-    .filter(([path, { link }]) => path.startsWith("node_modules/") && !link)
+    .filter(([path, { link }]) => path.includes("node_modules/") && !link)
     .filter(([, { integrity, inBundle }]) => !inBundle && !/^sha512-[\w+/]{86}==$/.test(integrity ?? ""))
     .map(([path]) => path);
 

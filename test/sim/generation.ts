@@ -75,9 +75,11 @@ export class Generation {
 
   /** Whether a pointer of it was there after that, or may have been. */
   isSeenSince(at: number): boolean {
-    const pointers = [...this.shards.keys()].map(
-      (shard) => this.pointersGone.get(shard)?.at ?? Number.POSITIVE_INFINITY,
-    );
+    // Of the shards that it has, and of no other that was asked about.
+    const names = this.collection
+      ? Array.from({ length: this.collection.shards }, (_, i) => `${this.collection!.name}/${i}`)
+      : [...this.shards.keys()];
+    const pointers = names.map((shard) => this.pointersGone.get(shard)?.at ?? Number.POSITIVE_INFINITY);
     return (this.endedAt ?? Number.POSITIVE_INFINITY) > at || pointers.some((goneAt) => goneAt > at);
   }
 

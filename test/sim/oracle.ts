@@ -264,11 +264,21 @@ export class Oracle {
     }
   }
 
+  /** A pointer that was lost before its collection was deleted is not deleted with it: it is gone from then on. */
+  #pointersThatAreGone(): void {
+    const { collection, pointersGone } = this.#generation;
+    for (let i = 0; i < (collection?.shards ?? 0); i++) {
+      const shard = `${collection!.name}/${i}`;
+      if (this.shard(shard).pointer === null) pointersGone.set(shard, { at: this.#now, atMs: this.nowMs() });
+    }
+  }
+
   deleting(key: string): void {
     this.tick();
     if (this.#store.bytes(key) === null) return;
     if (isConfiguration(key)) {
       this.#generation.endedAt = this.#now;
+      this.#pointersThatAreGone();
       this.count("collection deleted");
       return;
     }

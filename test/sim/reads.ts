@@ -16,7 +16,7 @@ import { shardOf } from "../../lib/core/model/shard-of.ts";
 import type { Consistency } from "../../lib/engine/read/read-request.ts";
 import type { Generation, KnownDelta } from "./generation.ts";
 import { type Oracle, skewMaxMs } from "./oracle.ts";
-import type { Published } from "./published.ts";
+import { noVersion, type Published } from "./published.ts";
 import { foldWrites, isLater, type Write } from "./writes.ts";
 
 export interface ReadWindow {
@@ -83,7 +83,7 @@ export function readFault(oracle: Oracle, window: ReadWindow, read: ReadOutcome)
   const bounds = { least: 0, most: 0 };
   for (const [shard, version] of read.versions.entries()) {
     const name = `${read.collection}/${shard}`;
-    const published = version === 0 ? [zero(oracle, name)] : oracle.allOf(name, version);
+    const published = version === 0 ? [noVersion] : oracle.allOf(name, version);
     if (published.length === 0) return `${what}: version ${version} of ${name} was never published`;
     const ids = read.ids.filter((id) => shardOf(id, read.versions.length) === shard);
     const ageSeconds = read.ageSeconds[shard]!;
@@ -153,11 +153,6 @@ function formerFault(oracle: Oracle, window: ReadWindow, read: ReadOutcome): str
   const foreign = [...read.found].find(([id, document]) => !rows.has(`${id} ${document}`));
   return foreign === undefined ? null : `${what}: ${foreign.join(" is ")}, which is another collection's`;
 }
-
-const zero = (oracle: Oracle, shard: string): Published => ({
-  ...oracle.current(`${shard}:none`),
-  version: 0,
-});
 
 /** A strong read looks at the pointer after it began; others at most maxAgeMs before that. */
 export function dueVersion(

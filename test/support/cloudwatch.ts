@@ -71,7 +71,7 @@ interface MetricQuery {
   };
 }
 
-export type AlarmState = "OK" | "ALARM" | "INSUFFICIENT_DATA";
+type AlarmState = "OK" | "ALARM";
 
 /** The state at the end of `periods` periods that began at `startMs`. */
 export function stateOf(
@@ -79,14 +79,14 @@ export function stateOf(
   samples: readonly Sample[],
   { startMs, periods }: { readonly startMs: number; readonly periods: number },
 ): AlarmState {
+  if (alarm.TreatMissingData !== "breaching" && alarm.TreatMissingData !== "notBreaching")
+    throw new Error(`TreatMissingData: ${alarm.TreatMissingData} is not known here`);
   const series = seriesOf(alarm, samples, startMs, periods);
   const last = series.slice(-alarm.EvaluationPeriods);
   const needed = alarm.DatapointsToAlarm ?? alarm.EvaluationPeriods;
   const breaching = last.filter((value) =>
     value === null ? alarm.TreatMissingData === "breaching" : isBreaching(alarm, value),
   ).length;
-  if (alarm.TreatMissingData !== "breaching" && alarm.TreatMissingData !== "notBreaching")
-    throw new Error(`TreatMissingData: ${alarm.TreatMissingData} is not known here`);
   return breaching >= needed ? "ALARM" : "OK";
 }
 

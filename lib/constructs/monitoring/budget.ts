@@ -7,6 +7,8 @@ import type { Construct } from "constructs";
 /** Percent of the budget at which the topic is told. */
 const notifyPercents = [80, 100];
 
+const tagged = (key: string, value: string) => ({ tags: { key, values: [value] } });
+
 export function addBudget(
   scope: Construct,
   {
@@ -30,7 +32,11 @@ export function addBudget(
       budgetType: "COST",
       timeUnit: "MONTHLY",
       budgetLimit: { amount: dollars, unit: "USD" },
-      costFilters: { TagKeyValue: ["user:application$siltstone", `user:stage$${stage}`] },
+      // A filter by several values counts what has any of them: both tags are demanded.
+      metrics: ["UnblendedCost"],
+      filterExpression: {
+        and: [tagged("application", "siltstone"), tagged("stage", stage)],
+      },
     },
     ...(topic === undefined ? {} : { notificationsWithSubscribers: notifyPercents.map(notify) }),
   });

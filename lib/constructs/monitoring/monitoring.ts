@@ -11,6 +11,7 @@ import {
   TreatMissingData,
 } from "aws-cdk-lib/aws-cloudwatch";
 import { SnsAction } from "aws-cdk-lib/aws-cloudwatch-actions";
+import { ServicePrincipal } from "aws-cdk-lib/aws-iam";
 import type { ITopic } from "aws-cdk-lib/aws-sns";
 import { Construct } from "constructs";
 import { type AlarmName, type AlarmRow, alarmNames, alarms, runbookAnchor } from "../../contract/alarms.ts";
@@ -29,7 +30,11 @@ export interface AlarmChange {
 }
 
 export interface MonitoringOptions {
-  /** Told when an alarm goes off, and when it is over: its subscribers are e-mail, Slack, a pager. @default nobody is told */
+  /**
+   * Told when an alarm goes off, and when it is over: its subscribers are e-mail, Slack, a pager. The policy of an imported topic is
+   * its owner's: it must let CloudWatch (and AWS Budgets, with a budget) publish.
+   * @default none is told
+   */
   readonly topic?: ITopic;
   /** By name; what is not named stays as docs/runbook.md says. */
   readonly alarms?: Readonly<Partial<Record<AlarmName, AlarmChange>>>;
@@ -77,9 +82,11 @@ export class Monitoring extends Construct {
     const made: Partial<Record<AlarmName, Alarm>> = {};
     for (const name of alarmNames) {
       const { enabled = true, ...change } = options.alarms?.[name] ?? {};
-      if (enabled) made[name] = this.alarm(name, { ...alarms[name], ...change }, watched, options);
+      if (enabled) made[name] = this.alarm(name, rowOf(name, change, watched), watched, options);
     }
     this.alarms = made;
+    // A topic's default policy lets alarms publish; the first grant on it (the budget's) takes its place.
+    options.topic?.grantPublish(new ServicePrincipal("cloudwatch.amazonaws.com"));
     if (options.dashboard ?? true) this.dashboard = makeDashboard(this, watched, Object.values(made));
     const { monthlyBudgetDollars: dollars, topic } = options;
     if (dollars !== undefined) addBudget(this, { dollars, stage: watched.stage, topic });
@@ -95,7 +102,6 @@ export class Monitoring extends Construct {
       threshold: row.threshold,
       comparisonOperator: comparisons[row.when],
       evaluationPeriods: row.periods,
-      datapointsToAlarm: row.datapoints ?? row.periods,
       treatMissingData: missing[row.missing],
     });
     if (options.topic !== undefined) {
@@ -106,6 +112,21 @@ export class Monitoring extends Construct {
     return alarm;
   }
 }
+
+/** The row as it was changed. No run can have succeeded sooner than the schedules let it. */
+function rowOf(name: AlarmName, { threshold, periods }: AlarmChange, { intervalMinutes }: Watched): AlarmRow {
+  const row: AlarmRow = alarms[name];
+  const least = name === "NoSuccessfulRun" ? Math.ceil((2 * intervalMinutes) / row.periodMinutes) : 1;
+  return {
+    ...row,
+    threshold: threshold ?? row.threshold,
+    periods: periods ?? Math.max(row.periods, least),
+  };
+}
+
+/** How long CloudWatch looks back: a day, and a week where a period has an hour or more. */
+const periodsMaxOf = ({ periodMinutes }: AlarmRow): number =>
+  Math.floor((periodMinutes < 60 ? 1_440 : 10_080) / periodMinutes);
 
 /** Throws an error that names the prop, its range and the value. */
 function checkOptions(options: MonitoringOptions): void {
@@ -118,8 +139,9 @@ function checkOptions(options: MonitoringOptions): void {
     const { threshold, periods } = change;
     if (threshold !== undefined && !(Number.isFinite(threshold) && threshold >= 0))
       throw new Error(`${field}.threshold: must be a number from 0, got ${threshold}`);
-    if (periods !== undefined && !(Number.isInteger(periods) && periods >= 1 && periods <= 100))
-      throw new Error(`${field}.periods: must be an integer from 1 to 100, got ${periods}`);
+    const periodsMax = periodsMaxOf(alarms[name as AlarmName]);
+    if (periods !== undefined && !(Number.isInteger(periods) && periods >= 1 && periods <= periodsMax))
+      throw new Error(`${field}.periods: must be an integer from 1 to ${periodsMax}, got ${periods}`);
   }
   const { monthlyBudgetDollars: dollars } = options;
   if (dollars !== undefined && !(dollars >= 1 && dollars <= budgetDollarsMax))

@@ -11,9 +11,11 @@ import { functionTimeoutMs } from "../../core/policy/time-bounds.ts";
 
 export interface Watched {
   readonly stage: string;
+  /** Minutes between two scheduled runs of the compactor, of whichever kind comes more often. */
+  readonly intervalMinutes: number;
   /** Value of the dimension `store`. */
   readonly store: string;
-  /** By what they do; the query groups' are all `query`. */
+  /** By what they do; the query groups' are all `query`, after the function that asks them. */
   readonly functions: Readonly<Record<FunctionName, readonly LambdaFunction[]>>;
   readonly queue: IQueue;
   readonly deadLetterQueue: IQueue;
@@ -25,13 +27,13 @@ export interface Watched {
 export const storeMetric = (
   { store }: Watched,
   name: MetricName,
-  options: { readonly statistic?: string | undefined; readonly period?: Duration } = {},
+  options: { readonly period?: Duration } = {},
 ): Metric =>
   new Metric({
     namespace: metricNamespace,
     metricName: name,
     dimensionsMap: { store },
-    statistic: options.statistic ?? metrics[name].statistic,
+    statistic: metrics[name].statistic,
     period: options.period ?? Duration.minutes(5),
   });
 
@@ -39,7 +41,7 @@ export function metricOf({ source, periodMinutes }: AlarmRow, watched: Watched):
   const period = Duration.minutes(periodMinutes);
   switch (source.of) {
     case "store":
-      return storeMetric(watched, source.metric, { statistic: source.statistic, period });
+      return storeMetric(watched, source.metric, { period });
     case "share": {
       const [good, bad] = [
         storeMetric(watched, source.good, { period }),
@@ -61,7 +63,7 @@ export function metricOf({ source, periodMinutes }: AlarmRow, watched: Watched):
   }
 }
 
-/** The worst, or the sum, of all functions: one alarm, whose dashboard says which. */
+/** The worst, or the sum, of the functions that are called: one alarm, and the dashboard says which it was. */
 function ofFunctions(
   { metric, functions }: Extract<AlarmRow["source"], { of: "functions" }>,
   watched: Watched,
@@ -69,8 +71,9 @@ function ofFunctions(
 ): IMetric {
   const used: Record<string, IMetric> = {};
   const parts: string[] = [];
+  // An alarm looks at ten metrics at most: of query groups, the one that asks them tells of those that fail.
   for (const name of functions)
-    for (const one of watched.functions[name]) {
+    for (const one of watched.functions[name].slice(0, 1)) {
       const key = `f${parts.length}`;
       used[key] = one.metric(metric, { period, statistic: metric === "Duration" ? "Maximum" : "Sum" });
       parts.push(

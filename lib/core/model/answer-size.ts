@@ -19,7 +19,7 @@ export const vectorBase64Bytes = (dims: number): number => Math.ceil((dims * 4) 
 /** Bytes of a record's parts, by their names in the answer. */
 export type PartSizes = Readonly<Record<string, number>>;
 
-/** Counts the records of one list of an answer. */
+/** Counts the records of an answer, in all its lists. */
 export class AnswerSize {
   readonly #records: number;
   readonly #parts = new Map<string, number>();
@@ -46,7 +46,7 @@ export class AnswerSize {
 
 export function answerTooLarge(filled?: { added: number; records: number; largest: string }): SiltstoneError {
   const by = filled
-    ? `; ${filled.added} of ${filled.records} records fill it, mostly with their ${filled.largest}`
+    ? `; ${filled.added} of up to ${filled.records} records fill it, mostly with their ${filled.largest}`
     : "";
   const reason = `would have more than the ${answerBytesMax} bytes that a Lambda answers with${by}: lower topK, ask for fewer ids, or include less`;
   return invalid(`the answer ${reason}`, [{ field: "answer", reason }]);

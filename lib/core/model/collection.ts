@@ -83,8 +83,9 @@ export function checkCollectionName(name: unknown): string {
   return name;
 }
 
-/** Defaults that reach recall@10 ≥ 0.99 on real embeddings at moderate build cost (docs/lab/performance.md). */
+/** Of a collection's efSearch, and of a query's ef. */
 export const efSearchRange = { min: 10, max: 2_000 } as const;
+/** Defaults that reach recall@10 ≥ 0.99 on real embeddings at moderate build cost (docs/lab/performance.md). */
 const defaultIndex: IndexParameters = { M: 16, efConstruction: 100, efSearch: 100 };
 
 export interface CollectionOptions {

@@ -53,17 +53,22 @@ export type ProfileOptions = Pick<EmbeddingProfile, "provider" | "model"> & Part
  */
 export function completeProfile(options: ProfileOptions): EmbeddingProfile {
   const tasks = defaultTasks(options);
-  return {
+  const profile = {
     provider: options.provider,
     model: options.model,
     normalise: options.normalise ?? true,
     shortened: options.shortened ?? false,
     documentPrefix: options.documentPrefix ?? "",
     queryPrefix: options.queryPrefix ?? "",
-    documentTask: options.documentTask ?? tasks.document,
-    queryTask: options.queryTask ?? tasks.query,
+    documentTask: options.documentTask === undefined ? tasks.document : options.documentTask,
+    queryTask: options.queryTask === undefined ? tasks.query : options.queryTask,
     inputTokensMax: options.inputTokensMax ?? 512,
     bytesPerToken: options.bytesPerToken ?? 1,
+  };
+  // What is no field of a profile stays, and is found by profileProblems.
+  return {
+    ...profile,
+    ...Object.fromEntries(Object.entries(options).filter(([name]) => !(name in profile))),
   };
 }
 

@@ -1,6 +1,6 @@
 /**
  * Ids and numbers that must not be mixed. Each has a type of its own, and one constructor, which throws on what cannot be one:
- * decoders call it for what they read, and writers for what they make of the clock's ULID or an earlier number.
+ * decoders of keys, notifications and tokens call it for what they read (those of sealed objects check the fields), and writers for what they make of the clock's ULID or an earlier number.
  */
 import { invalid } from "./errors.ts";
 import { isUlid } from "./ulid.ts";

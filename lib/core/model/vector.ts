@@ -3,6 +3,7 @@
  * what the index would swallow: NaN breaks the graph for its neighbours, and a norm that overflows float32 turns a
  * vector into nothing (in cosine space 1e30 becomes the zero vector).
  */
+import { vectorBase64Bytes } from "./answer-size.ts";
 import type { Metric } from "./collection.ts";
 
 /**
@@ -67,7 +68,7 @@ function fromBase64(text: string, dims: number): Float32Array | string {
   const padding = text.endsWith("==") ? 2 : text.endsWith("=") ? 1 : 0;
   const given = Math.floor(((text.length - padding) * 3) / 4);
   // The length comes first, so that what is looked at is as long as a vector.
-  if (text.length > Math.ceil(bytes / 3) * 4 || given !== bytes)
+  if (text.length > vectorBase64Bytes(dims) || given !== bytes)
     return `base64 of ${given} bytes instead of ${bytes} (${dims} float32)`;
   // Copied into memory of its own: a buffer from Node's pool may begin at any byte, a Float32Array only at every fourth.
   const vector = new Float32Array(dims);

@@ -288,7 +288,7 @@ export function unitCosts(workload: Workload): UnitCosts {
   };
 }
 
-/** The same of one of the rivals. */
+/** The same of each rival. */
 export function rivalUnitCosts(workload: Workload): (UnitCosts & { readonly name: string })[] {
   const of = (change: Partial<Workload>) => rivalCosts({ ...workload, ...change });
   const [idle, now] = [of({ writes: 0, queries: 0 }), of({})];

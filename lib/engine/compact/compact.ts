@@ -176,12 +176,16 @@ class Run {
   /** Where anything changed, one after the other: a merge takes all processors and most of the memory. */
   async upkeepAll(): Promise<void> {
     const changed = new Map<ShardRef, Changed>();
-    await sideBySide(this.#inTurn(this.#sweep.upkeep), async (ref) => {
+    const refs = this.#inTurn(this.#sweep.upkeep);
+    await sideBySide(refs, async (ref) => {
       if (this.#outOfTime()) return this.#unseen(ref);
       const found = await this.#changed(ref);
       if (found !== null) changed.set(ref, found);
     });
-    for (const [ref, found] of changed) {
+    // In their turn, and not as they answered.
+    for (const ref of refs) {
+      const found = changed.get(ref);
+      if (found === undefined) continue;
       if (this.#outOfTime()) this.#unseen(ref);
       else await this.#upkeep(ref, found);
     }

@@ -26,7 +26,12 @@ export async function foldPiled(
   world: World,
   collection: Collection,
   shard: ShardRef,
-  run: { readonly head: Head; readonly lease: HeldLease; readonly budget: SharedBudget },
+  run: {
+    readonly head: Head;
+    readonly lease: HeldLease;
+    readonly budget: SharedBudget;
+    readonly outOfTime: () => boolean;
+  },
 ): Promise<Head> {
   const { head, budget } = run;
   const plan = planPiled(head.manifest);
@@ -35,7 +40,10 @@ export async function foldPiled(
   const fits = (free = need) => shortageOf(need, free) === null;
   return budget.use(
     (free) => ({ need: fits(free) ? need : null }),
-    async (choice) => (choice.need === null ? head : foldPlanned(world, collection, shard, { ...run, plan })),
+    async (choice) =>
+      choice.need === null || run.outOfTime()
+        ? head
+        : foldPlanned(world, collection, shard, { ...run, plan }),
     { alone: false },
   );
 }

@@ -6,7 +6,7 @@ import { decodeNotification, type Notification } from "../../core/format/notific
 import type { Faults } from "../faults.ts";
 import type { DeltaQueue, QueueMessage } from "../ports.ts";
 
-/** Messages of one run, whatever they say; the queue hides them from others meanwhile. */
+/** Messages of one round, whatever they say; the queue hides them from others meanwhile. */
 const messagesMax = 1_000;
 /** A queue with few messages may answer that it has none (SQS asks only some of its servers): it is asked once more. */
 const emptyAnswersMax = 2;

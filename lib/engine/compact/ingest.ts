@@ -151,7 +151,8 @@ class Run {
       if (ready.length > 0) {
         if (this.#options.outOfTime()) return this.#report("outOfTime", pending);
         await this.#ingestSome(ready, attempts);
-        const run = { head: this.#head, lease: this.#lease, budget: this.#budget };
+        const { outOfTime } = this.#options;
+        const run = { head: this.#head, lease: this.#lease, budget: this.#budget, outOfTime };
         this.#head = await foldPiled(this.#world, this.#collection, this.#ref, run);
       }
       const { deltas } = this.#listed;
@@ -188,7 +189,8 @@ class Run {
         this.#left.set(one.delta, new Shortage(this.#ref, one, shortage));
       return;
     }
-    // Others may have had their turn first.
+    // Others may have had their turn first, and the run's time be over.
+    if (this.#options.outOfTime()) return;
     await this.#lease.check();
     await attempts.begin(taken.map(({ delta }) => delta));
     try {

@@ -64,12 +64,10 @@ export async function merge(
     version: head.manifest.version,
     merges,
   });
+  // One time for all plans of a run: what it makes is young to it, however long it takes (docs/protocol.md, "Progress of merging").
+  const nowMs = world.clock.nowMs();
   const planOf = (manifest: Manifest): MergePlan | null =>
-    planMerge(
-      manifest,
-      { nowMs: world.clock.nowMs(), tombstoneKeepMs: tombstoneKeepMsOf(collection) },
-      limits,
-    );
+    planMerge(manifest, { nowMs, tombstoneKeepMs: tombstoneKeepMsOf(collection) }, limits);
   if (planOf(head.manifest) === null) return end("done");
   const lease = await HeldLease.acquire(world, mergeLease(shardName(ref)));
   if (lease === null) return end("busy");

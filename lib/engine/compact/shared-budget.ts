@@ -3,6 +3,8 @@
  * ask, as much as they are estimated to need of what is free then; one that finds too little waits until others are done, and is
  * refused only what the whole budget has no space for.
  *
+ * A batch that waits holds the lease of a shard, which is not extended meanwhile: after two minutes another run may have the shard, and this one leaves it.
+ *
  * A batch may ask to be alone: one that a run died of is told from others by what dies with it (attempts.ts).
  */
 import pLimit from "p-limit";

@@ -6,9 +6,10 @@
  * the head when it was made. So a version was published as the manifest that one of the next version names; where two are
  * named, since a repair put one in the place of another, the later one counts: the head was built on it.
  */
+import { deltaBytesMax } from "../../core/format/delta-header.ts";
 import { manifestOfKey, manifestPrefix, shardName } from "../../core/format/keys.ts";
 import type { Manifest } from "../../core/format/manifest.ts";
-import { isKind, SiltstoneError } from "../../core/model/errors.ts";
+import { corrupt, isKind, SiltstoneError } from "../../core/model/errors.ts";
 import { type SnapshotVersion, snapshotVersion } from "../../core/model/ids.ts";
 import type { ByteRange, DeletedObject, DeletedObjects, World } from "../ports.ts";
 import type { Head } from "../shard/head.ts";
@@ -49,6 +50,10 @@ export class FormerObjects implements Bodies {
     const find = this.#found.get(key) ?? this.#find(key);
     this.#found.set(key, find);
     const object = await find;
+    // Any writer may have put something under such a key.
+    const { bytesMax = deltaBytesMax } = options;
+    if (object !== null && options.range === undefined && object.bytes > bytesMax)
+      throw corrupt(key, `it has ${object.bytes} bytes; at most ${bytesMax} are read`);
     const body = object === null ? null : await this.#deleted.get(object, options.range);
     return body === null ? { kind: "absent" as const } : { kind: "found" as const, body };
   }
@@ -143,6 +148,8 @@ class FormerVersions {
       .sort((a, b) => b - a);
     for (const version of versions) {
       const name = await this.published(version);
+      // Of a version below the head one was published: where nothing tells which, an older one is not what was current.
+      if (name === null && version < this.#head.version) return null;
       if (name !== null && commitTimeMs(name) <= atMs) return name;
     }
     return null;

@@ -1,4 +1,4 @@
-/** Proves the files of a shard's newest segment alone: what was written last, at a cost that does not grow with the collection. */
+/** Proves the files of a shard's newest segment alone: what was written last, at the cost of one segment. */
 import type { SegmentFile } from "../../core/format/keys.ts";
 import { segmentBytes } from "../../core/format/manifest.ts";
 import type { Collection } from "../../core/model/collection.ts";

@@ -107,7 +107,7 @@ export class FanOut implements Operations {
     });
   }
 
-  /** As one by one, in one call of each group: over one snapshot of each. */
+  /** As one by one, in one call of each group: over one snapshot of each; questions by id need a call before it, for their vectors. */
   async queries(call: QueriesRequest & Waiting, remainingMs: number): Promise<QueriesAnswer> {
     const queries = checkQueries(call.queries);
     const topKs = queries.map(({ topK }) => checkTopK(topK));

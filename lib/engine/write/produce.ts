@@ -120,7 +120,7 @@ function encoded(
   return { collection: collection.name, shard, delta, body, rows: rows.length };
 }
 
-/** Shards that are written side by side: as many as the client has connections. */
+/** Shards that are written side by side: a quarter of the client's connections to S3. */
 const shardsAtOnce = 16;
 
 /** What became of a delta: null where it was written, "not begun" where another of its shard failed before. */

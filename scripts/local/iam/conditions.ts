@@ -6,6 +6,7 @@ import { matches } from "./policy.ts";
 
 export interface Condition {
   readonly operator: Operator;
+  /** Whether it holds where the request says nothing of the key. */
   readonly ifExists: boolean;
   readonly key: string;
   readonly values: readonly string[];
@@ -50,6 +51,7 @@ export const knownKeys = [
   "aws:SourceAccount",
   "aws:SourceArn",
   "aws:ViaAWSService",
+  "dynamodb:LeadingKeys",
   "s3:delimiter",
   "s3:if-match",
   "s3:if-none-match",
@@ -65,8 +67,9 @@ export function parseConditions(
   name: string,
 ): Condition[] {
   return Object.entries(block).flatMap(([operatorText, entries]) => {
-    const ifExists = operatorText.endsWith("IfExists");
-    const operator = operatorText.replace(/IfExists$/, "");
+    // Requests here have one value of a key at most: for all of them, and of none as well.
+    const ifExists = operatorText.endsWith("IfExists") || operatorText.startsWith("ForAllValues:");
+    const operator = operatorText.replace(/^ForAllValues:/, "").replace(/IfExists$/, "");
     if (!(operator in tests || operator in negated || (operator === "Null" && !ifExists)))
       throw new Error(`${name}: the condition operator ${operatorText} is not known here`);
     return Object.entries(entries).map(([key, values]) => {

@@ -130,17 +130,33 @@ export function askedOfSqs(target: string, body: Readonly<Record<string, unknown
   ];
 }
 
+/** What is known of tables, by their names. */
+export interface Tables {
+  readonly arn: (table: string) => string;
+  readonly partitionKey: (table: string) => string | undefined;
+}
+
 /** `target` is the x-amz-target header: "DynamoDB_20120810.GetItem". */
 export function askedOfDynamoDb(
   target: string,
   body: Readonly<Record<string, unknown>>,
-  arn: (table: string) => string,
+  { arn, partitionKey }: Tables,
 ): Asked[] {
   const operation = target.replace(/^DynamoDB_\d+\./, "");
   const on = (action: string, table: unknown): Asked => ({
     action: `dynamodb:${action}`,
     resource: arn(String(table)),
   });
+  /** Of one item: its partition key is a condition key. */
+  const onItem = (): Asked => {
+    const item = (body.Key ?? body.Item ?? {}) as Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+    const leading = item[partitionKey(String(body.TableName)) ?? ""];
+    const value = leading === undefined ? undefined : Object.values(leading)[0];
+    return {
+      ...on(operation, body.TableName),
+      ...(value === undefined ? {} : { context: { "dynamodb:LeadingKeys": String(value) } }),
+    };
+  };
   switch (operation) {
     case "ListTables":
       return [on(operation, "*")];
@@ -173,7 +189,7 @@ export function askedOfDynamoDb(
           : on(operation, `${String(body.TableName)}/index/${String(body.IndexName)}`),
       ];
     default:
-      return [on(operation, body.TableName)];
+      return [onItem()];
   }
 }
 

@@ -66,8 +66,9 @@ export function parseQuery(
   queueUrl: string | null,
 ): QueryCall | null {
   const { Action: action = "", Version: _version, ...given } = form;
-  if (!(action in operations)) return null;
-  const tree: Tree = {};
+  if (!Object.hasOwn(operations, action)) return null;
+  // Names come from the caller: __proto__ is one like the others.
+  const tree: Tree = Object.create(null);
   for (const [name, value] of Object.entries(given)) put(tree, name.split("."), value);
   const operation = action as Operation;
   const body = bodyOf(tree, operation);
@@ -84,7 +85,7 @@ function put(tree: Tree, path: readonly string[], value: string): void {
     return;
   }
   const below = tree[first];
-  const next: Tree = typeof below === "object" ? below : {};
+  const next: Tree = typeof below === "object" ? below : Object.create(null);
   tree[first] = next;
   put(next, rest, value);
 }

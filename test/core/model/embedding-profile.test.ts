@@ -24,7 +24,10 @@ test("another profile is another configuration", () => {
   expect(sameConfiguration(made(openai), made({ ...openai, model: "text-embedding-3-large" }))).toBe(false);
 });
 
-test("models that demand a task have one", () => {
+test("models that demand a task have one, and none where none is wanted", () => {
+  expect(
+    completeProfile({ provider: "jina", model: "jina-embeddings-v3", queryTask: null }).queryTask,
+  ).toBeNull();
   expect(completeProfile({ provider: "jina", model: "jina-embeddings-v3" })).toMatchObject({
     documentTask: "retrieval.passage",
     queryTask: "retrieval.query",
@@ -68,6 +71,11 @@ test.each<[string, object, string]>([
     "a long prefix",
     { queryPrefix: "x".repeat(1_001) },
     "embedder.queryPrefix must be text of at most 1000 bytes",
+  ],
+  [
+    "a field that is none",
+    { documentPrefx: "passage: " },
+    "embedder.documentPrefx is not a field of a profile",
   ],
   ["a task that is none", { queryTask: "" }, "embedder.queryTask must be a task's name or null"],
 ])("%s is refused by name", (_, wrong, message) => {

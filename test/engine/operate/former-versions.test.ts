@@ -27,8 +27,7 @@ const limits: MergeLimits = { ...mergeLimits, flatSegmentsMax: 1, flatRowsMax: 2
  * Versions 1 to 5, an hour apart, each with a record more; and, once they were merged and garbage was collected, versions 6 and 7 alone,
  * which have none of their segments.
  */
-async function fiveVersions(world = memoryWorld()) {
-  const deleted = new MemoryDeletedObjects(world.store);
+async function fiveVersions(world = memoryWorld(), deleted = new MemoryDeletedObjects(world.store)) {
   const { collection } = await createCollection(world, { name, dims: 2, metric: "l2" });
   const publishedMs: number[] = [];
   const commits: string[] = [];
@@ -158,11 +157,14 @@ test("files of a kept version that were deleted by hand are brought back from th
 
 test("manifests of a former collection of the name are no versions of this one", async () => {
   const world = memoryWorld();
-  await fiveVersions(world);
+  const { deleted } = await fiveVersions(world);
   await deleteCollection(world.store, name);
-  const { collect, find, deleted, publishedMs, commits } = await fiveVersions(world);
+  const { collect, find, publishedMs, commits } = await fiveVersions(world, deleted);
+  const former: string[] = [];
+  for await (const page of deleted.list(`${name}/0/manifests/`, { startAfter: "" }))
+    former.push(...page.map(({ key }) => key));
+  expect(former.length).toBeGreaterThanOrEqual(5);
   await collect();
-  expect(deleted).toBeDefined();
   expect(await find({ version: v(2) })).toEqual([2, commits[1], false]);
   await expect(find({ atMs: publishedMs[0]! - hour })).rejects.toMatchObject({ kind: "notFound" });
 });

@@ -17,7 +17,7 @@ const refreshMs = refreshSeconds * 1_000;
 const eventual = { collection };
 
 /** A warm reader of version 1; version 2 is the newest. Keys that `hold` names wait for `release`. */
-async function warm() {
+async function warm(seconds = refreshSeconds) {
   const world = memoryWorld();
   await createCollection(world, { name: collection, dims: 2, metric: "l2" });
   const publish = async (id: string) => {
@@ -33,7 +33,7 @@ async function warm() {
     asked.push(key);
     return held?.test(key) ? released.promise : undefined;
   });
-  const reader = new Reader(store, { refreshSeconds, cacheBytesMax: 1e9, traffic: world.traffic });
+  const reader = new Reader(store, { refreshSeconds: seconds, cacheBytesMax: 1e9, traffic: world.traffic });
   await publish("first");
   expect((await reader.count(eventual)).count).toBe(1);
   const token = await publish("second");
@@ -105,8 +105,12 @@ test("a view beyond the bound is waited for", async () => {
   await reader.close();
 });
 
-test("with an interval of 0 every eventual read looks", async () => {
-  expect([refreshBehindMs(0), loadBehindMs(0)]).toEqual([0, 0]);
+test("with an interval of 0 every eventual read looks, and has what is new", async () => {
+  const { reader, asked } = await warm(0);
+  expect((await reader.count(eventual)).count).toBe(2);
+  expect((await reader.count(eventual)).count).toBe(2);
+  expect(pointers(asked)).toHaveLength(2);
+  await reader.close();
 });
 
 test("a load that takes longer than its bound is waited for", async () => {
@@ -157,7 +161,7 @@ test("reads that promise something wait while eventual ones do not", async () =>
 });
 
 test("what fails behind an answer is told to the next: a silent store by a warning, a collection made again by itself", async () => {
-  const { world, reader, hold, release } = await warm();
+  const { world, reader, hold, release, asked } = await warm();
   world.clock.advance(refreshMs);
   hold(/pointer\.json/);
   expect(await reader.count(eventual)).not.toHaveProperty("warning");
@@ -174,7 +178,9 @@ test("what fails behind an answer is told to the next: a silent store by a warni
   // Beside a view that may still serve: what no age excuses is not put off until it is over.
   await deleteCollection(world.store, collection);
   world.clock.advance(refreshMs);
+  const before = pointers(asked).length;
   await reader.count(eventual).catch(() => {});
+  await until(() => pointers(asked).length > before);
   await new Promise((resolve) => setTimeout(resolve, 50));
   await expect(reader.count(eventual)).rejects.toMatchObject({ kind: "notFound" });
   await reader.close();

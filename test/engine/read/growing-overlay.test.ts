@@ -125,7 +125,7 @@ test("a delta that has grown too old since it was read is judged anew", async ()
   await reader.close();
 });
 
-test("what is kept of a backlog counts, and goes when its space is wanted", async () => {
+test("what is kept of a backlog counts", async () => {
   const { reader, put } = await storeOf();
   for (let i = 0; i < 50; i++) await put(`r${i}`);
   await reader.count(strong);

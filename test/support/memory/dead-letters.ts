@@ -20,10 +20,8 @@ export class MemoryDeadLetters implements DeadLetters {
     if (batch.length === 0) return;
     await work(batch, async ({ body }) => {
       await this.#world.queue.send(body);
-      deadLetters.splice(
-        deadLetters.findIndex((one) => one.body === body),
-        1,
-      );
+      const at = deadLetters.findIndex((one) => one.body === body);
+      if (at >= 0) deadLetters.splice(at, 1);
     });
   }
 
