@@ -482,8 +482,14 @@ export const mutants: readonly Mutant[] = [
     name: "a lost pointer behind version 0 is nothing published",
     file: "lib/engine/read/shard-reader.ts",
     edits: [
-      { search: "current.manifest.version > 0 && (await this.#isOurs())", replace: "await this.#isOurs()" },
+      { search: "older.manifest.version > 0 && (await this.#isOurs())", replace: "await this.#isOurs()" },
     ],
+    test: "test/engine/read/fallback.test.ts",
+  },
+  {
+    name: "an older version serves although a newer one was found meanwhile",
+    file: "lib/engine/read/shard-reader.ts",
+    edits: [{ search: "const current = this.#newest.current ?? older;", replace: "const current = older;" }],
     test: "test/engine/read/fallback.test.ts",
   },
   {
@@ -647,8 +653,8 @@ export const mutants: readonly Mutant[] = [
     file: "lib/engine/read/shard-reader.ts",
     edits: [
       {
-        search: "current.manifest.version > 0 && (await this.#isOurs())",
-        replace: "current.manifest.version > 0",
+        search: "older.manifest.version > 0 && (await this.#isOurs())",
+        replace: "older.manifest.version > 0",
       },
     ],
     test: "test/engine/catalog/collections.test.ts",

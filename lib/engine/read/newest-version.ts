@@ -20,6 +20,7 @@ import { readManifestOf, readPointer } from "../shard/head.ts";
 import { type ColdOffer, ColdStart } from "./cold-start.ts";
 import { versionsBefore } from "./fallback.ts";
 import type { ShardViews } from "./shard-views.ts";
+import type { SnapshotView } from "./snapshot-view.ts";
 import type { View } from "./view.ts";
 
 /** A reader that is overtaken by the collector looks again this often. */
@@ -41,7 +42,8 @@ export class NewestVersion {
   /** The etag is that of the pointer that names the view's version; null when the newest is another, which is damaged. */
   #current: { readonly view: View; readonly etag: string | null } | null = null;
   #checkedAtMs = Number.NEGATIVE_INFINITY;
-  #asOfMs = Number.NEGATIVE_INFINITY;
+  /** By view: a call may still answer from one while another call's refresh makes a newer one current. */
+  readonly #asOfMs = new WeakMap<SnapshotView, number>();
   #failedAtMs = Number.NEGATIVE_INFINITY;
   #refreshing: Promise<void> | null = null;
   /** The newest version that any call was answered from. */
@@ -69,9 +71,9 @@ export class NewestVersion {
   get checkedAtMs(): number {
     return this.#checkedAtMs;
   }
-  /** When what serves was last known to be the newest. */
-  get asOfMs(): number {
-    return this.#asOfMs;
+  /** When what this view shows was last known to be the newest. */
+  asOfMsOf(view: SnapshotView): number {
+    return this.#asOfMs.get(view) ?? Number.NEGATIVE_INFINITY;
   }
   /** When a refresh last failed. */
   get failedAtMs(): number {
@@ -107,10 +109,10 @@ export class NewestVersion {
     return (await readPointer(this.#world.store, this.#collection, this.#ref.shard, etag)) !== null;
   }
 
-  /** What serves was the newest when the pointer was asked. */
-  foundNewest(askedAtMs: number): void {
+  /** What this view shows was the newest when the pointer was asked. */
+  foundNewest(view: SnapshotView, askedAtMs: number): void {
     this.#checkedAtMs = askedAtMs;
-    this.#asOfMs = askedAtMs;
+    this.#asOfMs.set(view, askedAtMs);
   }
 
   /** Of a shard that was left, when it has no readers any more. */
@@ -166,7 +168,7 @@ export class NewestVersion {
         }
       }
       this.fault = null;
-      this.foundNewest(askedAtMs);
+      this.foundNewest(this.#current!.view, askedAtMs);
       return;
     }
   }
@@ -178,21 +180,21 @@ export class NewestVersion {
     for await (const { manifest, newestUntilMs } of older) {
       if (!this.#views.segments.mayBeWhole(manifest.segments)) continue;
       try {
-        await this.#serve(manifest, null);
+        const view = await this.#serve(manifest, null);
+        this.#asOfMs.set(view, newestUntilMs);
       } catch (error) {
         if (!isKind(error, "corrupt") && !isNewerFormat(error)) throw error;
         continue;
       }
       // What a cold answer found to be the newest is damaged: no bound may count from there.
       this.#checkedAtMs = Number.NEGATIVE_INFINITY;
-      this.#asOfMs = newestUntilMs;
       this.cold.offer = null;
       return;
     }
   }
 
   /** Makes a version the one that serves. While it is being opened, a cold view of the newest may answer. */
-  async #serve(manifest: Manifest, etag: string | null, askedAtMs = 0): Promise<void> {
+  async #serve(manifest: Manifest, etag: string | null, askedAtMs = 0): Promise<View> {
     const coldFirst = async () => {
       if (!this.cold.isWanted || etag === null) return;
       await this.cold.answer(() => this.#coldOffer(manifest, etag, askedAtMs), this.#readers.hasReaders);
@@ -201,6 +203,7 @@ export class NewestVersion {
     this.#current = { view, etag };
     this.#newest = Math.max(this.#newest, manifest.version);
     this.#views.keepOnly([manifest]);
+    return view;
   }
 
   /** A cold view of this version; null where there can be none, or it is damaged. */
@@ -208,7 +211,7 @@ export class NewestVersion {
     try {
       const view = await this.#views.openCold(manifest);
       if (view === null) return null;
-      this.foundNewest(askedAtMs);
+      this.foundNewest(view, askedAtMs);
       this.#newest = manifest.version;
       return { view, etag, sinceMs: this.cold.offer?.sinceMs ?? this.#world.clock.nowMs() };
     } catch (error) {

@@ -130,7 +130,7 @@ export class Overlays {
       // What it saw is ingested by now; of what lay behind its end it says nothing.
       if (isCut(listed)) continue;
       if (pending.length > 0 && view.manifest.version >= version + outrunVersions) continue;
-      const asOfMs = this.#newest.asOfMs;
+      const asOfMs = this.#newest.asOfMsOf(view);
       const over = await this.#overBacklog(
         view,
         pending.map(({ delta }) => delta),
@@ -162,7 +162,7 @@ export class Overlays {
       const ingested = new Set(view.manifest.applied);
       const waiting = there.filter((delta) => !ingested.has(delta));
       if (waiting.length > 0 && view.manifest.version >= version + outrunVersions) continue;
-      const asOfMs = this.#newest.asOfMs;
+      const asOfMs = this.#newest.asOfMsOf(view);
       const over = await this.#overlaid(view, waiting, read, this.#named);
       if (over !== null) return this.#remembered(over, view, asOfMs);
     }

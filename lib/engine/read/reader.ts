@@ -181,7 +181,7 @@ export class Reader implements Operations {
     return [...this.#cache.shards].map((reader) => ({
       shard: reader.name,
       version: reader.view?.manifest.version ?? null,
-      ageSeconds: Number.isFinite(reader.asOfMs) ? Math.max(0, (nowMs - reader.asOfMs) / 1000) : null,
+      ageSeconds: reader.view && Math.max(0, (nowMs - reader.asOfMsOf(reader.view)) / 1000),
       bytes: reader.openBytes,
       fault: reader.fault?.message ?? null,
     }));

@@ -75,13 +75,9 @@ export class ShardReader {
   get view(): View | null {
     return this.#newest.current;
   }
-  /** When what serves was last known to be the newest version. */
-  get asOfMs(): number {
-    return this.#newest.asOfMs;
-  }
-  /** The same of one view of this reader. */
+  /** When what one of its views shows was last known to be the newest version. */
   asOfMsOf(view: SnapshotView): number {
-    return this.#overlays.asOfMsOf(view) ?? this.asOfMs;
+    return this.#overlays.asOfMsOf(view) ?? this.#newest.asOfMsOf(view);
   }
   /** Why the newest version is not the one that serves; null when it is. */
   get fault(): SiltstoneError | null {
@@ -195,15 +191,17 @@ export class ShardReader {
 
   /** The older view that serves where the newest version cannot; throws the reason where none may. */
   async #instead(error: unknown): Promise<View> {
-    const { current } = this.#newest;
-    if (!(error instanceof SiltstoneError) || current === null) throw error;
+    const older = this.#newest.current;
+    if (!(error instanceof SiltstoneError) || older === null) throw error;
     // Where damage, or a newer format, hides whatever was published, nothing is no answer.
     const mayServe =
       error.kind === "corrupt" || error.isOfNewerFormat
-        ? current.manifest.version > 0 && (await this.#isOurs())
+        ? older.manifest.version > 0 && (await this.#isOurs())
         : error.kind === "unavailable";
     if (!mayServe) throw error;
-    this.#failed(error);
+    // While the configuration was looked at, another call may have found a newer version that is whole.
+    const current = this.#newest.current ?? older;
+    if (current === older) this.#failed(error);
     return current;
   }
 
@@ -249,11 +247,13 @@ export class ShardReader {
     if (askedAtMs === this.#triedAtMs || this.#isWithin(this.#triedAtMs, maxAgeMs)) return true;
     try {
       const moved = await this.#world.clock.atMost(refreshHoldMs, this.#newest.moved(offer.etag));
+      if (this.#newest.current !== null) return false; // The graphs came meanwhile.
       if (moved === null) this.#hold("its pointer was not answered");
       else if (moved.value) return false;
-      else this.#newest.foundNewest(askedAtMs);
+      else this.#newest.foundNewest(offer.view, askedAtMs);
     } catch (error) {
       if (!isKind(error, "unavailable")) throw error;
+      if (this.#newest.current !== null) return false;
       this.#failed(error);
     }
     return true;

@@ -232,6 +232,32 @@ test("an answer from clusters whose graph turns out damaged is given up for the 
   await reader.close();
 });
 
+test("who looks at the configuration before an older version serves takes what another call finds meanwhile", async () => {
+  const { world, file } = await fourVersions();
+  const back = await flip(world, file("flat", "records.db"));
+  const looking = Promise.withResolvers<void>();
+  const go = Promise.withResolvers<undefined>();
+  let looks = 0;
+  const reader = cold(
+    effects(world, ({ key }, moment) => {
+      if (moment === "after" || key !== `${name}/collection.json` || ++looks !== 2) return undefined;
+      looking.resolve();
+      return go.promise;
+    }),
+  );
+  const held = reader.count({ collection: name });
+  await looking.promise;
+  await back();
+  const whole = { count: 30, snapshotVersion: 4 };
+  expect(await reader.count({ collection: name, consistency: "strong" })).toMatchObject(whole);
+  go.resolve(undefined);
+  const answer = await held;
+  expect(answer).toMatchObject(whole);
+  expect(answer).not.toHaveProperty("warning");
+  expect((await reader.health({})).status).toBe("ok");
+  await reader.close();
+});
+
 describe("a lost pointer", () => {
   const repair = {
     kind: "corrupt",
