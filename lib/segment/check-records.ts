@@ -29,10 +29,7 @@ export async function openCheckedRecords(
     if (pages.walk(1) > schemaPagesMax) throw new Error("its schema is too large");
     db = openRecords(path);
     const stored = schemaIn(db);
-    const [found, expected] = [stored, expectedSchema(fields)].map((schema) =>
-      JSON.stringify(schema.map(([text]) => text)),
-    );
-    if (found !== expected) throw new Error("its schema is not that of the collection");
+    if (textOf(stored) !== expectedText(fields)) throw new Error("its schema is not that of the collection");
     for (const [, root] of stored) pages.walk(root);
     if (segment !== null) checkCounts(db, segment);
     return db;
@@ -50,11 +47,21 @@ function schemaIn(db: DatabaseSync): [text: string, root: number][] {
   });
 }
 
-function expectedSchema(fields: Collection["fields"]): [text: string, root: number][] {
+const textOf = (schema: readonly [text: string, root: number][]): string =>
+  JSON.stringify(schema.map(([text]) => text));
+
+/** The fields of a collection never change, and belong to it alone: SQLite is asked once. */
+const expectedTexts = new WeakMap<Collection["fields"], string>();
+
+function expectedText(fields: Collection["fields"]): string {
+  const known = expectedTexts.get(fields);
+  if (known !== undefined) return known;
   const db = new DatabaseSync(":memory:");
   try {
     db.exec(schemaOf(fields));
-    return schemaIn(db);
+    const text = textOf(schemaIn(db));
+    expectedTexts.set(fields, text);
+    return text;
   } finally {
     db.close();
   }

@@ -33,16 +33,23 @@ const hour = 3_600_000;
 /** More effects than any operation has. */
 const effectsMax = 200;
 
+/** Which effects are tried: the first of them, from 1, and each that comes `step` after one. */
+export interface Points {
+  readonly first: number;
+  readonly step: number;
+}
+export const everyPoint: Points = { first: 1, step: 1 };
+
 /** Throws at the first point that breaks a promise; answers at how many effects the accident was tried. */
 export const explore = (scenario: Scenario, accident: Accident): Promise<number> =>
-  exploreEach(scenario, accident, (index, point) => strike(accident, index, point));
+  exploreEach(scenario, accident, everyPoint, (index, point) => strike(accident, index, point));
 
 /**
  * The same for races: before the n-th effect the operation sleeps, and others do all of their work meanwhile. Then it
  * wakes up and goes on with what it knew.
  */
-export const exploreRace = (scenario: Scenario, race: Race): Promise<number> =>
-  exploreEach(scenario, race.name, (index, point, scene) => async (effect, moment) => {
+export const exploreRace = (scenario: Scenario, race: Race, points: Points): Promise<number> =>
+  exploreEach(scenario, race.name, points, (index, point, scene) => async (effect, moment) => {
     if (effect.index !== index || moment !== "before") return undefined;
     point.where = `at ${effect.port}.${effect.operation} ${effect.key} (effect ${index})`;
     point.applies = true;
@@ -80,9 +87,14 @@ export function forgetPrepared(): void {
 
 type Trouble = (index: number, point: { where: string | null; applies: boolean }, scene: Scene) => EffectHook;
 
-async function exploreEach(scenario: Scenario, what: string, trouble: Trouble): Promise<number> {
+async function exploreEach(
+  scenario: Scenario,
+  what: string,
+  { first, step }: Points,
+  trouble: Trouble,
+): Promise<number> {
   let tried = 0;
-  for (let index = 1; index <= effectsMax; index++) {
+  for (let index = first; index <= effectsMax; index += step) {
     const found = await tryPoint(scenario, index, trouble);
     if (found.fault !== null) throw new Error(`${scenario.name}, ${what} ${found.where}: ${found.fault}`);
     if (found.where === null) return tried;

@@ -3,7 +3,7 @@
  * time is asked first; then a few simulated runs, every race and every crash point, and many simulated runs. Prints one
  * JSON line.
  */
-import { accidents, explore, exploreRace } from "../crash/explore.ts";
+import { accidents, everyPoint, explore, exploreRace } from "../crash/explore.ts";
 import { operations } from "../crash/operations.ts";
 import { races } from "../crash/races.ts";
 import { planOf } from "../sim/plan.ts";
@@ -71,7 +71,7 @@ async function byRaces(isChosen: Chosen = () => true): Promise<Verdict | null> {
   for (const scenario of sleepers)
     for (const race of races) {
       if (!isChosen(scenario.name, race.name)) continue;
-      const message = await exploreRace(scenario, race).then(() => null, messageOf);
+      const message = await exploreRace(scenario, race, everyPoint).then(() => null, messageOf);
       if (message !== null)
         return { by: { suite: "races", scenario: scenario.name, what: race.name }, message };
     }

@@ -6,9 +6,16 @@ import { createCollection } from "../../../lib/engine/catalog/collections.ts";
 import { compact } from "../../../lib/engine/compact/compact.ts";
 import { Reader } from "../../../lib/engine/read/reader.ts";
 import { produce } from "../../../lib/engine/write/produce.ts";
+import { makeIoSynchronous } from "../../sim/synchronous-io.ts";
 import { effects } from "../../support/effects.ts";
 import { memoryWorld } from "../../support/memory/world.ts";
 import { underBounds } from "../../support/small-bounds.ts";
+
+let undo = (): void => undefined;
+beforeAll(() => {
+  undo = makeIoSynchronous();
+});
+afterAll(() => undo());
 
 const collection = "docs";
 const pairs = 1_000;
