@@ -2075,7 +2075,7 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "the schema of a records.db is whatever it says",
     "lib/segment/check-records.ts",
-    `if (found !== expected) throw new Error("its schema is not that of the collection");`,
+    `if (textOf(stored) !== expectedText(fields)) throw new Error("its schema is not that of the collection");`,
     "",
     forgedRecords,
   ),
