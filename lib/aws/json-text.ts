@@ -24,22 +24,31 @@ export function parseJson(text: string): unknown {
   throw refusal(isJson ? `${reason}, at ${where}` : `not JSON at ${where}: ${reason}`);
 }
 
-/** Where a text ends, in UTF-16 units, which editors count by. */
-function placeIn(before: Buffer): string {
+/** Where a text ends, in UTF-16 units, which editors count by: one pass, as a text may have millions of lines. */
+function placeIn(before: Uint8Array): string {
+  let position = 0;
   let line = 1;
-  // One byte after the other: a text of six million lines would cost as many calls of indexOf.
-  for (let at = 0; at < before.length; at++) if (before[at] === 0x0a) line++;
-  const lineStart = before.lastIndexOf(0x0a) + 1;
-  const position = before.toString().length;
-  const column = before.toString("utf8", lineStart).length + 1;
-  return `position ${position} (line ${line}, column ${column})`;
+  let lineStart = 0;
+  const { length } = before;
+  for (let at = 0; at < length; at++) {
+    const byte = before[at]!;
+    // Bytes that continue a character count for nothing; one of four bytes is two units.
+    if ((byte & 0xc0) !== 0x80) position += byte < 0xf0 ? 1 : 2;
+    if (byte === 0x0a) {
+      line++;
+      lineStart = position;
+    }
+  }
+  return `position ${position} (line ${line}, column ${position - lineStart + 1})`;
 }
+
+const { isArray } = Array;
 
 /** The same bounds for a value that Lambda has parsed. The recursion is bounded by them too. */
 export function checkJsonBounds(value: unknown, level = 0): void {
   if (typeof value !== "object" || value === null) return;
   if (level >= jsonLevelsMax) throw refusal(tooDeep);
-  if (Array.isArray(value)) {
+  if (isArray(value)) {
     if (value.length > jsonEntriesMax) throw refusal(tooManyEntries);
     for (const part of value) if (typeof part === "object") checkJsonBounds(part, level + 1);
     return;
@@ -48,7 +57,8 @@ export function checkJsonBounds(value: unknown, level = 0): void {
   // A list of the keys of each of 65,536 records would cost more than everything else here.
   for (const key in value) {
     if (++keys > jsonKeysMax) throw refusal(tooManyKeys);
-    checkJsonBounds((value as Record<string, unknown>)[key], level + 1);
+    const part = (value as Record<string, unknown>)[key];
+    if (typeof part === "object") checkJsonBounds(part, level + 1);
   }
 }
 

@@ -13,7 +13,6 @@
 import type { FieldType } from "../core/model/collection.ts";
 import { unreachable } from "../core/model/errors.ts";
 import type { ComparisonOp, Filter, FilterValue } from "../core/model/filter.ts";
-import { type Condition, valuesOf } from "../core/model/filter-cost.ts";
 import type { Metadata } from "../core/model/row.ts";
 
 export type SqlValue = string | number | null;
@@ -82,7 +81,7 @@ export function fieldValues(fields: readonly (readonly [string, FieldType])[], m
   return { columns, lists };
 }
 
-const sqlValue = (value: FilterValue): string | number =>
+export const sqlValue = (value: FilterValue): string | number =>
   typeof value === "boolean" ? Number(value) : value;
 
 /**
@@ -134,13 +133,8 @@ function expression(filter: Filter, take: (value: FilterValue) => "?"): string {
   }
 }
 
-/** Entries that a condition on a list field reads, counted up to a number, which is the last parameter. */
-export function entriesToSql(condition: Condition): { sql: string; parameters: (string | number)[] } {
-  const values = valuesOf(condition);
-  const list = values.map(() => "?").join(",");
-  const entries = `SELECT 1 FROM ${quoted(condition.field)} WHERE value IN (${list}) LIMIT ?`;
-  return { sql: `SELECT count(*) FROM (${entries})`, parameters: values.map(sqlValue) };
-}
+/** Counts the entries of a list field that equal its parameter. */
+export const entriesSql = (field: string): string => `SELECT count(*) FROM ${quoted(field)} WHERE value = ?`;
 
 /** Not correlated: SQLite reads the labels from the table's index and looks up exactly those rows. */
 const contains = (field: string, positive: boolean, test: string): string =>

@@ -10,14 +10,13 @@ import type { DatabaseSync } from "node:sqlite";
 import type { Segment } from "../core/format/manifest.ts";
 import type { Collection } from "../core/model/collection.ts";
 import { corrupt } from "../core/model/errors.ts";
-import type { Filter } from "../core/model/filter.ts";
-import type { Condition } from "../core/model/filter-cost.ts";
+import type { Filter, FilterValue } from "../core/model/filter.ts";
 import { isOrder, isWord, type RowOrder } from "../core/model/row.ts";
 import { vectorProblem } from "../core/model/vector.ts";
 import { openCheckedRecords } from "./check-records.ts";
 import type { ClusterRecord } from "./cluster-buckets.ts";
 import { VectorFile } from "./files.ts";
-import { entriesToSql, filterToSql } from "./filter-sql.ts";
+import { entriesSql, filterToSql, sqlValue } from "./filter-sql.ts";
 import { Graph, type NearLabel } from "./graph.ts";
 import { OpenRecords, RecordsPool } from "./open-records.ts";
 import { arraysOf, damageOf, isTextOrNull, recordsUri, type StoredRow } from "./records-db.ts";
@@ -160,12 +159,10 @@ export class OpenSegment {
     return this.#filters.has(filterKey(filter));
   }
 
-  /** Entries of the condition's list field that equal one of its values; at most `max` are counted. */
-  countEntries(condition: Condition, max: number): number {
-    const { sql, parameters } = entriesToSql(condition);
-    return this.#read(
-      () => (arraysOf(this.#records.db, sql).get(...parameters, max) as unknown as [number])[0],
-    );
+  /** Of a list field: counts the entries that equal a value. */
+  entryCounter(field: string): (value: FilterValue) => number {
+    const statement = this.#read(() => arraysOf(this.#records.db, entriesSql(field)));
+    return (value) => this.#read(() => (statement.get(sqlValue(value)) as unknown as [number])[0]);
   }
 
   #labelsOf(filter: Filter): Uint32Array {

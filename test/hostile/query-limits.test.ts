@@ -1,14 +1,14 @@
 /**
  * One call takes a process: calls that held a query function for seconds, and the most that is accepted. The handlers are
- * those that deploy. Refusals take under 50 ms and answers over 100,000 rows under 1 s of a processor that does nothing else;
- * the bounds below leave time for a slower one, and for garbage of the calls before.
+ * those that deploy. A refusal takes under 50 ms of the processor in a function that runs (a first call has code compiled), an answer
+ * over 100,000 rows under 1 s at once: after the first, a filter costs nothing.
  */
 import { ulid } from "ulid";
 import { queryBytesMax } from "../../lambdas/query/event.ts";
 import { encodeToken, namedDeltasMax } from "../../lib/core/format/token.ts";
 import { callRowsMax } from "../../lib/core/model/check-records.ts";
 import { parseFilter } from "../../lib/core/model/filter.ts";
-import { checkFilterCost } from "../../lib/core/model/filter-cost.ts";
+import { checkFilterCost, type FilterTable } from "../../lib/core/model/filter-cost.ts";
 import { deltaId } from "../../lib/core/model/ids.ts";
 import { textBytesMax } from "../../lib/embedding/lexical-embedder.ts";
 import { createCollection } from "../../lib/engine/catalog/collections.ts";
@@ -20,8 +20,8 @@ import { type Handlers, handlersOver } from "./function-handlers.ts";
 jest.setTimeout(120_000);
 
 const rows = 100_000;
-const refusalMsMax = 200;
-const answerMsMax = 2_500;
+const refusalMsMax = 50;
+const answerMsMax = 1_000;
 const fields = { kind: "string", n: "number", tags: "string[]", open: "boolean" } as const;
 const world = memoryWorld();
 let handlers: Handlers;
@@ -66,8 +66,20 @@ const tokenOf = (deltas: number) =>
   });
 const marks = (bytes: number) => `e${"\u0591\u05b0".repeat(bytes / 4)}`.slice(0, bytes / 2);
 
-/** In time of the processor: a machine that does other things too takes longer, and not more of it. */
-async function timed<T>(work: () => Promise<T>): Promise<{ answer: T; ms: number; requests: number }> {
+/** The least of three calls: threads that compile and collect garbage work in the process too, for the calls before. */
+async function warm<T>(call: () => Promise<T>): Promise<Timed<T>> {
+  const calls = [await timed(call), await timed(call), await timed(call)];
+  return calls.reduce((least, one) => (one.ms < least.ms ? one : least));
+}
+
+interface Timed<T> {
+  readonly answer: T;
+  /** Of the processor: a machine that does other things too takes longer, and not more of it. */
+  readonly ms: number;
+  readonly requests: number;
+}
+
+async function timed<T>(work: () => Promise<T>): Promise<Timed<T>> {
   const before = world.traffic.snapshot();
   const started = process.cpuUsage();
   const answer = await work();
@@ -216,7 +228,7 @@ test.each(refused)("%s: refused at once", async (_, make, reason) => {
         : [{ send: () => handlers.invoke("query", call), said: reason }, posted(JSON.stringify(call))],
     );
   for (const { send, said } of sends) {
-    const { answer, ms, requests } = await timed(send);
+    const { answer, ms, requests } = await warm(send);
     expect(answer).toMatchObject({
       status: 400,
       body: { kind: "invalid", message: expect.stringMatching(said) },
@@ -225,6 +237,13 @@ test.each(refused)("%s: refused at once", async (_, make, reason) => {
     expect(requests).toBe(0);
     expect(ms).toBeLessThan(refusalMsMax);
   }
+});
+
+test("a mistake at the end of the largest body of all: refused at once", async () => {
+  const body = `{"a":[${many(47, () => `[${"0,".repeat(65_000)}0]`).join()}x]}`;
+  const { answer, ms } = await warm(() => handlers.post("producer", body));
+  expect(answer.body.message).toMatch(/^body: not JSON at position 611\d{4} /);
+  expect(ms).toBeLessThan(refusalMsMax);
 });
 
 /** A producer's, of as many as a call may have. */
@@ -242,7 +261,7 @@ test.each(bad)("bad records, %s: refused at once", async (_, record) => {
     () => handlers.post("producer", JSON.stringify(call)),
   ];
   for (const send of sends) {
-    const { answer, ms } = await timed(send);
+    const { answer, ms } = await warm(send);
     expect(answer).toMatchObject({
       status: 400,
       body: {
@@ -356,7 +375,7 @@ test("an event that is shaped like a URL's costs no more than its length", async
       /^body: an object has more than 1024 keys/,
     ],
   ] as const) {
-    const { answer, ms } = await timed(() => handlers.invoke("query", call));
+    const { answer, ms } = await warm(() => handlers.invoke("query", call));
     const reply = answer.body as { statusCode: number; body: string };
     expect([reason, reply.statusCode]).toEqual([reason, 400]);
     expect((JSON.parse(reply.body) as { message: string }).message).toMatch(reason);
@@ -365,11 +384,11 @@ test("an event that is shaped like a URL's costs no more than its length", async
 });
 
 describe("what a filter costs", () => {
-  const table = (tableRows: number, entries = 0) => ({
+  const table = (tableRows: number, entriesOfValue = 0): FilterTable => ({
     rows: tableRows,
-    countEntries: (_: unknown, max: number) => Math.min(entries, max),
+    entryCounter: () => () => entriesOfValue,
   });
-  const costs = (filter: object, tables: ReturnType<typeof table>[]): string => {
+  const costs = (filter: object, tables: FilterTable[]): string => {
     try {
       checkFilterCost(parseFilter(fields, filter), tables);
       return "accepted";
@@ -380,7 +399,8 @@ describe("what a filter costs", () => {
   const modest = { kind: "a", n: { $gte: 1, $lt: 9 }, tags: { $in: many(100, (i) => `t${i}`) } };
 
   test("a modest filter is accepted over any number of rows and of segments", () => {
-    for (const size of [0, 1_000, 1e6, 1e8]) expect(costs(modest, [table(size, size)])).toBe("accepted");
+    for (const size of [0, 1_000, 1e6, 1e8])
+      expect(costs(modest, [table(size, size / 100)])).toBe("accepted");
     expect(
       costs(
         modest,
@@ -406,15 +426,24 @@ describe("what a filter costs", () => {
   });
 
   test("entries are counted over all segments, and no further than the limit goes", () => {
-    const counted: number[] = [];
-    const counting = { rows: 10_000, countEntries: (_: unknown, max: number) => counted.push(max) && max };
-    expect(costs({ tags: { $in: many(300, (i) => `t${i}`) } }, [counting, counting])).toMatch(
-      / is \$in on tags: /,
-    );
-    expect(counted).toHaveLength(1);
+    const counted: unknown[] = [];
+    const countingOf = (entries: number): FilterTable => ({
+      rows: 10_000,
+      entryCounter: () => (value) => {
+        counted.push(value);
+        return entries;
+      },
+    });
     const values = { tags: { $in: many(300, (i) => `t${i}`) } };
-    const several = many(10, () => table(1_000, 200_000));
+    expect(costs(values, [countingOf(10_000), countingOf(10_000)])).toMatch(/ is \$in on tags: /);
+    expect(counted).toEqual(many(127, (i) => `t${i}`));
+    const several = many(10, () => table(1_000, 650));
     expect(costs(values, several)).toMatch(/ is \$in on tags: /);
     expect(costs(values, several.slice(0, 5))).toBe("accepted");
+
+    counted.length = 0;
+    const repeated = { $and: Array(60).fill({ tags: { $in: ["a", "b", "c"] } }) };
+    expect(costs(repeated, [countingOf(100)])).toBe("accepted");
+    expect(counted).toEqual(["a", "b", "c"]);
   });
 });

@@ -836,8 +836,14 @@ export const mutants: readonly Mutant[] = [
       [
         "what a filter reads of lists costs nothing",
         "lib/core/model/filter-cost.ts",
-        "const cost = table.countEntries(condition, max) * perEntry;",
-        "const cost = table.countEntries(condition, max) * 0;",
+        "const cost = count(condition.field, value) * perEntry;",
+        "const cost = count(condition.field, value) * 0;",
+      ],
+      [
+        "the entries of a value are counted for each condition that names it",
+        "lib/core/model/filter-cost.ts",
+        "count = (one) => counted.get(one) ?? counted.set(one, counter(one)).get(one)!;",
+        "count = (one) => counted.set(one, counter(one)).get(one)!;",
       ],
       [
         "a text of any length is embedded",
