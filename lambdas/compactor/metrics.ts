@@ -10,6 +10,7 @@ export interface MetricLine {
 /** A failed run's CompactionFailure is the handler's to count, with every other failure. */
 export function runMetrics(summary: RunSummary): MetricLine[] {
   const failures = summary.failed + summary.faults.length + summary.faultsOmitted;
+  if (failures === 0 && isQuiet(summary)) return [{ collection: null, values: { CompactionSuccess: 1 } }];
   const byCollection = [...Map.groupBy(summary.shards, ({ collection }) => collection)];
   return [
     {
@@ -38,7 +39,11 @@ export function runMetrics(summary: RunSummary): MetricLine[] {
   ];
 }
 
-/** A metric costs by the hour in which it has a value: a collection in which nothing happens and nothing waits has no value. */
+/** A metric costs by the hour in which it has a value: a run in which nothing happened says only that it was one. */
+const isQuiet = ({ shards, messages }: RunSummary): boolean =>
+  !shards.some(isWorthAMetric) && messages.settled + messages.deadLettered + messages.left === 0;
+
+/** Likewise a collection in which nothing happens and nothing waits has no value. */
 const isWorthAMetric = (shard: ShardSummary): boolean => isEventful(shard) || (shard.pending ?? 0) > 0;
 
 /** A run that looked at no backlog (upkeep, or one whose every shard failed) says nothing of it: no value is not zero. */

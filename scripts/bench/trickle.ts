@@ -3,7 +3,7 @@
  * rows as one bulk load. Write amplification is bytes written to the store per byte of deltas; requests are per 1,000
  * rows, by part, and priced as S3 does: the cost calculator takes its constants from here.
  */
-import { prices } from "../../lib/core/policy/cost.ts";
+import { prices } from "../../lib/core/policy/cost/prices.ts";
 import { type CompactReport, compact } from "../../lib/engine/compact/compact.ts";
 import type { TrafficCount } from "../../lib/engine/traffic.ts";
 import { produce } from "../../lib/engine/write/produce.ts";

@@ -1,19 +1,15 @@
 /** silt cost: what a month costs, by service, beside what people would pick instead. Needs no deployment. */
 import type { Command } from "commander";
+import { type CostLine, monthlyCost, total } from "../../lib/core/policy/cost/monthly-cost.ts";
+import { pricesAsOf } from "../../lib/core/policy/cost/prices.ts";
+import { type Rival, rivalCosts } from "../../lib/core/policy/cost/rivals.ts";
+import { rivalUnitCosts, unitCosts } from "../../lib/core/policy/cost/unit-costs.ts";
 import {
-  type CostLine,
-  monthlyCost,
-  pricesAsOf,
   queryGroups,
-  type Rival,
   residentRowBytes,
-  rivalCosts,
-  rivalUnitCosts,
   shardsOf,
-  total,
-  unitCosts,
   type Workload,
-} from "../../lib/core/policy/cost.ts";
+} from "../../lib/core/policy/cost/workload.ts";
 import { integer, real } from "./arguments.ts";
 import type { Outcome } from "./outcome.ts";
 import type { Runner } from "./runner.ts";
@@ -101,7 +97,7 @@ async function cost(_: Session, options: Options): Promise<Outcome> {
         dollars(one.millionQueries),
       ]),
     ),
-    `prices of ${pricesAsOf}, us-east-1, without free tiers; alarms ($0.10 each a month) and a dashboard ($3) come on top`,
+    `prices of ${pricesAsOf}, us-east-1, without free tiers; with the alarms and the dashboard that are deployed by default`,
     verdict(total(lines), rivals),
   ].join("\n\n");
   return { value, text };

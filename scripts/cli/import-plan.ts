@@ -13,7 +13,9 @@ import {
 import { isKind } from "../../lib/core/model/errors.ts";
 import { fieldTextBytesMax } from "../../lib/core/model/metadata.ts";
 import type { DeltaRow } from "../../lib/core/model/row.ts";
-import { measured, prices, rowBytes } from "../../lib/core/policy/cost.ts";
+import { measured } from "../../lib/core/policy/cost/measured.ts";
+import { prices } from "../../lib/core/policy/cost/prices.ts";
+import { rowBytes } from "../../lib/core/policy/cost/workload.ts";
 import { IdSet } from "../../lib/import/id-set.ts";
 import { isIn, recordOf, repeatOf, type Selection } from "../../lib/import/import-rows.ts";
 import type { ShapedRecord } from "../../lib/import/shape-row.ts";

@@ -14,6 +14,7 @@ import {
   runbookAnchor,
 } from "../../lib/contract/alarms.ts";
 import { metrics } from "../../lib/contract/metrics.ts";
+import { measured } from "../../lib/core/policy/cost/measured.ts";
 import { handlersFolder, storeTemplate } from "./store-template.ts";
 
 const docs = (name: string): string => readFileSync(join(import.meta.dirname, "../../docs", name), "utf8");
@@ -178,4 +179,16 @@ test("two stores of one stack have alarms and dashboards of their own", () => {
   ];
   expect(names).toHaveLength(2 * (alarmNames.length + 1));
   expect(new Set(names).size).toBe(names.length);
+});
+
+test("the cost is reckoned of as many metrics as the alarms look at, and one dashboard", () => {
+  const template = storeTemplate();
+  const looked = Object.values(template.findResources("AWS::CloudWatch::Alarm")).map(
+    ({ Properties }) =>
+      ((Properties.Metrics ?? [{ MetricStat: {} }]) as { MetricStat?: object }[]).filter(
+        ({ MetricStat }) => MetricStat !== undefined,
+      ).length,
+  );
+  expect(looked.reduce((sum, count) => sum + count, 0)).toBe(measured.alarmMetrics);
+  template.resourceCountIs("AWS::CloudWatch::Dashboard", 1);
 });

@@ -3,7 +3,7 @@
  * `silt cost` reckons with; nothing but the compactor runs.
  */
 import type { IncomingMessage, Server } from "node:http";
-import { measured } from "../../lib/core/policy/cost.ts";
+import { measured } from "../../lib/core/policy/cost/measured.ts";
 import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import { createGuardedProxy } from "../../scripts/local/guarded-proxy.ts";
 import { listen } from "../../scripts/local/ports.ts";
@@ -58,23 +58,37 @@ afterAll(async () => {
   deployed.remove();
 });
 
-/** Requests of a run, by operation. */
-async function idle(source: string): Promise<Record<string, number>> {
+/** Requests of each of so many runs, by operation. */
+async function asked(source: string, times: number): Promise<Record<string, number>> {
   counts.clear();
-  for (let run = 0; run < runs; run++) await deployed.answer("compactor", { source });
-  return Object.fromEntries([...counts].map(([name, count]) => [name, count / runs]));
+  for (let run = 0; run < times; run++) await deployed.answer("compactor", { source });
+  return Object.fromEntries([...counts].map(([name, count]) => [name, count / times]));
 }
 
-test("a scheduled run and upkeep that find nothing ask what the cost is reckoned from", async () => {
-  const { runLists, lookLists, runGets, runReceives, runNotes, upkeepLookGets } = measured;
-  const before = deployed.log("compactor").length;
-  expect(await idle("scheduled")).toEqual({
-    LIST: runLists + lookLists,
-    GET: runGets,
+test("a process that has just started looks at everything: what a turn costs, and the head", async () => {
+  const { sweepLists, lookLists, sweepGets, watermarkGets, runReceives, runNotes } = measured;
+  // The same definition in a new process.
+  await deployed.redefine("compactor", (definition) => definition);
+  expect(await asked("scheduled", 1)).toEqual({
+    LIST: sweepLists + lookLists,
+    GET: sweepGets + watermarkGets,
     ReceiveMessage: runReceives,
     PutItem: runNotes,
   });
-  expect(await idle("upkeep")).toEqual({ LIST: runLists, GET: upkeepLookGets, PutItem: runNotes });
+  const { upkeepLookGets, surveyGets, surveyLists } = measured;
+  const { LIST, GET, ...others } = await asked("upkeep", 1);
+  // Its own configuration, and a survey: a store that has more versions to read reads more.
+  expect(GET).toBeLessThanOrEqual(sweepGets + upkeepLookGets + surveyGets);
+  expect(LIST).toBeLessThanOrEqual(surveyLists);
+  // With the lease of the survey.
+  expect(others).toEqual({ PutItem: runNotes, GetItem: 1, UpdateItem: 2 });
+});
+
+test("a scheduled run and upkeep between two turns ask S3 nothing", async () => {
+  const { runReceives, runNotes } = measured;
+  const before = deployed.log("compactor").length;
+  expect(await asked("scheduled", runs)).toEqual({ ReceiveMessage: runReceives, PutItem: runNotes });
+  expect(await asked("upkeep", runs)).toEqual({ PutItem: runNotes });
   const logged = deployed.log("compactor").slice(before);
   expect(logged.length / (2 * runs)).toBeLessThan(measured.idleLogBytes);
   expect(metricsIn(logged).size).toBe(measured.idleMetrics);

@@ -98,7 +98,7 @@ export const mutants: readonly Mutant[] = [
     file: "lib/core/policy/turns.ts",
     edits: [
       {
-        search: "...resting.slice(0, Math.max(share, late)).map(({ name }) => name)",
+        search: "...resting.slice(0, share).map(({ name }) => name)",
         replace: "...resting.slice(0, 0).map(({ name }) => name)",
       },
     ],
@@ -107,7 +107,25 @@ export const mutants: readonly Mutant[] = [
   {
     name: "what skipped runs left out is not due",
     file: "lib/core/policy/turns.ts",
-    edits: [{ search: "Math.max(share, late)", replace: "Math.min(share, 1)" }],
+    edits: [{ search: "Math.max(Math.floor(owed), late)", replace: "Math.min(Math.floor(owed), 1)" }],
+    test: "test/engine/compact/sweep.test.ts",
+  },
+  {
+    name: "the collections are listed once, and never anew",
+    file: "lib/engine/compact/sweep.ts",
+    edits: [{ search: "isRecent(world, this.#names.atMs, sweepMs)", replace: "this.#names.all.length > 0" }],
+    test: "test/engine/compact/sweep.test.ts",
+  },
+  {
+    name: "a collection that a message named is forgotten after the run",
+    file: "lib/engine/compact/sweep.ts",
+    edits: [{ search: "[...this.#names!.all, ...this.#known.keys()]", replace: "[...this.#names!.all]" }],
+    test: "test/engine/compact/sweep.test.ts",
+  },
+  {
+    name: "what is less than a whole share is looked at in every run",
+    file: "lib/core/policy/turns.ts",
+    edits: [{ search: "Math.floor(owed)", replace: "Math.ceil(owed)" }],
     test: "test/engine/compact/sweep.test.ts",
   },
   {

@@ -3,12 +3,15 @@
  * first; what is restless (something was found there, or it failed) in every run. After a run that has looked at all it
  * was given, nothing is unseen for longer than the bound, however the runs before it lay: what was skipped is due.
  *
- * A share is at least one, so that a few shards are looked at more often than the bound asks for.
+ * A share of a whole one at least: what is less is owed to the next run. So a few names are looked at as seldom as many are, each once within
+ * the bound, and a run between has nothing to look at.
  */
 export class Turns {
   readonly #boundMs: number;
   readonly #seen = new Map<string, { readonly atMs: number; readonly isRestless: boolean }>();
   #takenAtMs = Number.NEGATIVE_INFINITY;
+  /** Of the share until now, what was not taken. */
+  #owed = 0;
 
   constructor(boundMs: number) {
     this.#boundMs = boundMs;
@@ -30,9 +33,14 @@ export class Turns {
     resting.sort((a, b) => b.ageMs - a.ageMs);
     const passedMs = Math.max(0, nowMs - this.#takenAtMs);
     this.#takenAtMs = nowMs;
-    const share = Math.ceil(resting.length * Math.min(1, passedMs / this.#boundMs));
+    const owed = Math.min(
+      resting.length,
+      this.#owed + resting.length * Math.min(1, passedMs / this.#boundMs),
+    );
     const late = resting.filter(({ ageMs }) => ageMs >= this.#boundMs).length;
-    return [...due, ...resting.slice(0, Math.max(share, late)).map(({ name }) => name)];
+    const share = Math.max(Math.floor(owed), late);
+    this.#owed = Math.max(0, owed - share);
+    return [...due, ...resting.slice(0, share).map(({ name }) => name)];
   }
 
   saw(name: string, nowMs: number, { isRestless }: { isRestless: boolean }): void {

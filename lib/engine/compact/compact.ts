@@ -4,7 +4,8 @@
  *  1. Messages are received, a bounded number; a message that is not a notification goes to the dead-letter queue with its reason
  *     (lib/engine/compact/inbox.ts). A run of one collection leaves the queue alone: its messages name all of them.
  *  2. The shards whose turn it is are looked at by a LIST of their deltas, which finds those whose message was lost
- *     (lib/engine/compact/sweep.ts). A shard without deltas costs that one request.
+ *     (lib/engine/compact/sweep.ts). A shard without deltas costs that one request. Where it is nobody's turn, and no message came, the run asks S3
+ *     nothing.
  *  3. Each shard that a message names, or where something waits, is ingested (lib/engine/compact/ingest.ts), a bounded number
  *     side by side, each under its own lease; they share the run's memory and disk (shared-budget.ts).
  *  4. A message is deleted only when its delta is not in the backlog any more.
@@ -248,6 +249,7 @@ class Run {
       if (report.shortage !== undefined) throw new SiltstoneError("unavailable", report.shortage);
       result.isKnown = true;
       result.isRestless = report.deltas + report.quarantined + report.pending.length > 0;
+      if (report.deltas > 0) this.#saw(this.#sweep.upkeep, ref, { isRestless: true });
       return {};
     });
     this.#saw(this.#sweep.deltas, ref, result);

@@ -4,6 +4,7 @@
  * `sweepMs` and the time between two runs. Forgetting it costs one run that looks at everything, and nothing else: what is
  * remembered is either immutable, or a bound that holds for ever, or checked by the request that is made with it.
  *
+ * - Which collections there are is listed anew within `sweepMs`. One that has come since is found by the messages that name it, or then.
  * - A configuration never changes, but a collection may be deleted and made again: it is read anew in its turn, and when a
  *   shard of it is not as it should be.
  * - The watermark only rises, so a LIST from one that is remembered misses nothing. It is read anew when it is old, since a
@@ -47,13 +48,14 @@ export class Sweep {
   /** Upkeep needs no shard that was not there an hour ago. */
   readonly #configurations = { ingest: new Turns(sweepMs), upkeep: new Turns(surveyMs) };
   readonly #known = new Map<string, Known>();
+  #names: { readonly all: readonly string[]; readonly atMs: number } | null = null;
 
-  /** Every collection of the bucket. */
+  /** Every collection of the bucket, as it was listed within `sweepMs`; strangers, of a run that lists. */
   async collections(world: World, purpose: "ingest" | "upkeep"): Promise<Listing> {
-    const { names, strangers } = await listNames(world.store);
-    const there = new Set(names);
-    for (const name of this.#known.keys()) if (!there.has(name)) this.#known.delete(name);
     const nowMs = world.clock.nowMs();
+    const listed = await this.#listAnew(world);
+    // Those that messages named since then as well.
+    const names = [...new Set([...this.#names!.all, ...this.#known.keys()])];
     const due = this.#configurations[purpose].take(names, nowMs);
     const read = await readCollections(world.store, due);
     const unread = new Map(read.unreadable.map(({ name, error }) => [name, error]));
@@ -67,12 +69,22 @@ export class Sweep {
       else if (error?.kind !== "unavailable" || isNewerFormat(error)) this.#known.delete(name);
     }
     const collections = names.flatMap((name) => this.#known.get(name)?.collection ?? []);
+    if (listed === null) return { collections, unreadable: read.unreadable, strangers: [] };
     const unconfigured = names.filter((name) => !this.#known.has(name) && !unread.has(name));
-    return {
-      collections,
-      unreadable: read.unreadable,
-      strangers: [...strangers, ...unconfigured.map(collectionPrefix)],
-    };
+    const strangers = [...listed.strangers, ...unconfigured.map(collectionPrefix)];
+    return { collections, unreadable: read.unreadable, strangers };
+  }
+
+  /** Null where that is not due. */
+  async #listAnew(world: World): Promise<{ readonly strangers: readonly string[] } | null> {
+    if (this.#names !== null && isRecent(world, this.#names.atMs, sweepMs)) return null;
+    // Of before the LIST: what comes after it is not in it.
+    const atMs = world.clock.nowMs();
+    const { names, strangers } = await listNames(world.store);
+    this.#names = { all: names, atMs };
+    const there = new Set(names);
+    for (const name of this.#known.keys()) if (!there.has(name)) this.#known.delete(name);
+    return { strangers };
   }
 
   /** The collection as it is now; null when there is none. */

@@ -1,17 +1,13 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { settings } from "../../../lib/contract/settings.ts";
-import {
-  defaultGb,
-  monthlyCost,
-  pricesAsOf,
-  queryGroups,
-  rivalCosts,
-  rivalUnitCosts,
-  total,
-  unitCosts,
-  type Workload,
-} from "../../../lib/core/policy/cost.ts";
+import { measured } from "../../../lib/core/policy/cost/measured.ts";
+import { monthlyCost, total } from "../../../lib/core/policy/cost/monthly-cost.ts";
+import { defaultGb } from "../../../lib/core/policy/cost/monthly-use.ts";
+import { prices, pricesAsOf } from "../../../lib/core/policy/cost/prices.ts";
+import { rivalCosts } from "../../../lib/core/policy/cost/rivals.ts";
+import { rivalUnitCosts, unitCosts } from "../../../lib/core/policy/cost/unit-costs.ts";
+import { queryGroups, type Workload } from "../../../lib/core/policy/cost/workload.ts";
 
 const workload: Workload = {
   vectors: 100_000,
@@ -51,10 +47,14 @@ test("a longer interval and arm64 cost less", () => {
   expect(cost({ architecture: "arm" })).toBeLessThan(cost());
 });
 
-test("an idle collection costs its storage and its compactor's schedule, cents, and the metrics of its runs", () => {
-  const lines = monthlyCost({ ...workload, writes: 0, queries: 0, ingestSeconds: 600 });
-  expect(total(lines.filter(({ what }) => what !== "metrics"))).toBeLessThan(0.5);
-  expect(unitCosts({ ...workload, ingestSeconds: 600 }).idle).toBe(total(lines));
+const watchers = ["alarms", "dashboard"];
+
+test("an idle collection costs its storage and its compactor's schedule, less than a dollar, and what watches over it", () => {
+  const lines = monthlyCost({ ...workload, writes: 0, queries: 0 });
+  expect(total(lines.filter(({ what }) => !watchers.includes(what)))).toBeLessThan(1);
+  const watching = measured.alarmMetrics * prices.alarmMetricMonth + prices.dashboardMonth;
+  expect(total(lines.filter(({ what }) => watchers.includes(what)))).toBeCloseTo(watching, 6);
+  expect(unitCosts(workload).idle).toBe(total(lines));
 });
 
 test("without queries nothing starts cold, and nothing is paid for it", () => {
@@ -81,7 +81,26 @@ test("README says what silt cost says", () => {
       `| ${name} | $${dollars(idle)} | $${dollars(tenThousandUpdates)} | $${dollars(millionQueries)} |`,
   );
   for (const row of rows) expect(readme).toContain(row);
-  expect(readme).toContain(`an idle store costs $${dollars(unitCosts(workload).idle)} a month`);
+  const idle = monthlyCost({ ...workload, writes: 0, queries: 0 });
+  const watched = total(idle.filter(({ what }) => watchers.includes(what)));
+  const said = `an idle store costs $${dollars(total(idle))} a month, $${dollars(watched)} of it for the alarms and the dashboard`;
+  expect(readme.replaceAll("\n", " ")).toContain(said);
+  expect(readme).toContain(`| Idle cost | $${dollars(total(idle) - watched)} a month`);
+});
+
+/** The table "An idle store": what runs ask, as test/e2e/idle-requests.test.ts counts it, in dollars. */
+test("docs/cost.md says of an idle store what is reckoned", () => {
+  const document = readFileSync(join(import.meta.dirname, "../../../docs/cost.md"), "utf8");
+  const of = (shards: number, services: readonly string[]): string =>
+    total(
+      monthlyCost({ ...workload, vectors: shards * 390_000, writes: 0, queries: 0 }).filter(({ service }) =>
+        services.includes(service),
+      ),
+    ).toFixed(2);
+  const requests = ["S3 requests", "SQS", "DynamoDB"];
+  expect(document).toContain(`| 0.79 | ${of(1, requests)} | 5.02 |`);
+  const metrics = (measured.idleMetrics * prices.metricMonth).toFixed(2);
+  expect(document).toContain(`| dollars a month for them | 3.60 | ${metrics} | 14.40 | ${metrics} |`);
 });
 
 test("an index beyond one function is spread over query groups, each of which is invoked", () => {

@@ -77,6 +77,77 @@ test.each([
   60_000,
 );
 
+describe("while nothing happens", () => {
+  /** A day-old store of one collection; the first run of the process has looked at it. */
+  async function idle() {
+    const world = memoryWorld();
+    const docs = await create(world, "docs");
+    await publishNothing(world, docs, 0);
+    const sweep = new Sweep();
+    await ingestRun(world, sweep);
+    await upkeepRun(world, sweep);
+    return { world, sweep };
+  }
+
+  test("runs ask S3 nothing but what each ten minutes, and the hourly survey, ask", async () => {
+    const { world, sweep } = await idle();
+    const asked: number[] = [];
+    for (let n = 1; n <= 60; n++) {
+      world.clock.advance(minute);
+      asked.push(await requestsOf(world, () => ingestRun(world, sweep)));
+    }
+    // The folders, the configuration, the shard's deltas; pointer and manifest once an hour.
+    expect(asked.filter((requests) => requests > 0)).toEqual([3, 3, 3, 3, 3, 5]);
+    const upkeep: number[] = [];
+    for (let n = 1; n <= 11; n++) {
+      world.clock.advance(5 * minute);
+      upkeep.push(await requestsOf(world, () => upkeepRun(world, sweep)));
+    }
+    // The configuration, the pointer and a survey; then in ten minutes once the folders, and once the pointer.
+    expect(upkeep).toEqual([10, ...Array(10).fill(1)]);
+  });
+
+  test("what a message names is ingested by the next run, of a collection that came since as well", async () => {
+    const { world, sweep } = await idle();
+    await create(world, "young");
+    for (const name of ["docs", "young"]) {
+      world.clock.advance(minute);
+      await write(world, name, ["a"]);
+      await ingestRun(world, sweep);
+      expect(waiting(world)).toEqual([]);
+    }
+    // It is known from then on: something was found there, and the next run looks without a message.
+    await write(world, "young", ["b"], false);
+    await ingestRun(world, sweep);
+    expect(waiting(world)).toEqual([]);
+  });
+
+  test("what no message names waits for the bound and a run, of a collection that came since as well", async () => {
+    const { world, sweep } = await idle();
+    await create(world, "young");
+    await write(world, "docs", ["a"], false);
+    await write(world, "young", ["a"], false);
+    for (let n = 1; n <= sweepMs / minute; n++) {
+      world.clock.advance(minute);
+      await ingestRun(world, sweep);
+    }
+    expect(waiting(world)).toEqual([]);
+  });
+
+  test("a collection that is gone is no fault of the runs that still remember it, and no stranger", async () => {
+    const { world, sweep } = await idle();
+    await write(world, "docs", ["a"]);
+    await deleteCollection(world.store, "docs");
+    for (let n = 0; n <= sweepMs / minute; n++) {
+      world.clock.advance(minute);
+      const { shards, faults, strangers } = await ingestRun(world, sweep);
+      expect([...faults, ...shards.filter(({ error }) => error)]).toEqual([]);
+      expect(strangers.count).toBe(0);
+    }
+    expect(world.queue.bodies()).toEqual([]);
+  });
+});
+
 test("a delta whose message was lost is ingested by the first run after its bound, at the latest, however the runs lie", async () => {
   for (let seed = 1; seed <= 4; seed++) {
     const chance = random(seed);
@@ -181,6 +252,7 @@ describe("with everything seen", () => {
   test("collections that come, go, and are made again are what they are now", async () => {
     await create(world, "young", 3);
     await write(world, "young", ["a", "b", "c"], false);
+    world.clock.advance(sweepMs);
     await ingestRun(world, sweep);
     expect(waiting(world)).toEqual([]);
 
