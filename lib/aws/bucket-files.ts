@@ -5,6 +5,18 @@ import { Upload } from "@aws-sdk/lib-storage";
 import { SiltstoneError } from "../core/model/errors.ts";
 import { failure } from "./failure.ts";
 
+/** An upload has 10,000 parts at the most: so an export may have 320 GB. */
+const partBytes = 32 * 1024 * 1024;
+const partsAtOnce = 2;
+
+/** As it was listed; what another has overwritten since is not read. */
+interface ListedFile {
+  readonly bucket: string;
+  readonly key: string;
+  readonly bytes: number;
+  readonly etag: string;
+}
+
 export class S3BucketFiles {
   readonly #client: S3Client;
 
@@ -12,32 +24,25 @@ export class S3BucketFiles {
     this.#client = client;
   }
 
-  async list(bucket: string, prefix: string): Promise<{ key: string; bytes: number; etag: string }[]> {
-    const found: { key: string; bytes: number; etag: string }[] = [];
+  async *list(bucket: string, prefix: string): AsyncGenerator<ListedFile> {
+    const pages = paginateListObjectsV2({ client: this.#client }, { Bucket: bucket, Prefix: prefix });
     try {
-      for await (const page of paginateListObjectsV2(
-        { client: this.#client },
-        { Bucket: bucket, Prefix: prefix },
-      )) {
+      for await (const page of pages) {
         for (const { Key: key, Size: bytes, ETag: etag } of page.Contents ?? [])
-          found.push({ key: key!, bytes: bytes ?? 0, etag: etag ?? "" });
+          yield { bucket, key: key!, bytes: bytes ?? 0, etag: etag ?? "" };
       }
     } catch (error) {
       throw refused("ListObjectsV2", bucket, prefix, error);
     }
-    return found;
   }
 
-  async read(
-    bucket: string,
-    key: string,
-    { start, limit }: { start: number; limit: number },
-  ): Promise<Buffer> {
+  async read(file: ListedFile, { start, limit }: { start: number; limit: number }): Promise<Buffer> {
     if (start >= limit) return Buffer.alloc(0);
+    const { bucket, key, etag } = file;
     try {
       const range = `bytes=${start}-${limit - 1}`;
       const { Body: body } = await this.#client.send(
-        new GetObjectCommand({ Bucket: bucket, Key: key, Range: range }),
+        new GetObjectCommand({ Bucket: bucket, Key: key, Range: range, IfMatch: etag }),
       );
       return Buffer.from(await body!.transformToByteArray());
     } catch (error) {
@@ -45,9 +50,11 @@ export class S3BucketFiles {
     }
   }
 
-  async *stream(bucket: string, key: string): AsyncGenerator<Uint8Array> {
+  async *stream({ bucket, key, etag }: ListedFile): AsyncGenerator<Uint8Array> {
     try {
-      const { Body: body } = await this.#client.send(new GetObjectCommand({ Bucket: bucket, Key: key }));
+      const { Body: body } = await this.#client.send(
+        new GetObjectCommand({ Bucket: bucket, Key: key, IfMatch: etag }),
+      );
       yield* body as Readable as AsyncIterable<Uint8Array>;
     } catch (error) {
       throw refused("GetObject", bucket, key, error);
@@ -56,8 +63,9 @@ export class S3BucketFiles {
 
   /** Over whatever the key holds; in parts, whatever its size. */
   async write(bucket: string, key: string, body: Readable): Promise<void> {
+    const params = { Bucket: bucket, Key: key, Body: body };
     try {
-      await new Upload({ client: this.#client, params: { Bucket: bucket, Key: key, Body: body } }).done();
+      await new Upload({ client: this.#client, params, partSize: partBytes, queueSize: partsAtOnce }).done();
     } catch (error) {
       throw refused("PutObject", bucket, key, error);
     }
@@ -67,8 +75,12 @@ export class S3BucketFiles {
 function refused(operation: string, bucket: string, key: string, error: unknown): SiltstoneError {
   const subject = `s3://${bucket}/${key}`;
   const { name } = error as Error;
-  if (name === "NoSuchBucket" || name === "NoSuchKey" || name === "InvalidRange")
+  if (name === "NoSuchBucket" || name === "NoSuchKey")
     return new SiltstoneError("notFound", `there is no ${subject} (${name})`, { cause: error });
+  if (name === "PreconditionFailed" || name === "InvalidRange")
+    return new SiltstoneError("conflict", `${subject} was overwritten while it was read: run the same again`, {
+      cause: error,
+    });
   const [writes, permission] =
     operation === "PutObject" ? [true, "s3:PutObject"] : [false, "s3:GetObject and s3:ListBucket"];
   return failure(error, { call: `S3 ${operation}`, subject, writes, permission });

@@ -1,49 +1,89 @@
 /**
  * Where an import stands, in a small file beside its rejects file: written after each batch that is durable, gone when all is
  * done. It is used by the same call alone, of the same source with the same content; any other begins anew. A crash between
- * a batch and its checkpoint writes that batch again, which changes nothing.
+ * a batch and its checkpoint writes that batch again, which changes nothing. A second file has the ids that were met (id-set.ts),
+ * appended before the checkpoint that counts them: an id that comes again behind it is a repeated one all the same.
  */
 import { hash } from "node:crypto";
-import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import type { DeltaId } from "../core/model/ids.ts";
 import { isPlainObject } from "../core/model/metadata.ts";
+import { IdSet, idBytes } from "./id-set.ts";
 import type { Cursor } from "./source.ts";
 
 export interface Checkpoint {
   readonly cursor: Cursor;
   readonly lines: number;
   readonly written: number;
+  readonly repeated: number;
+  /** What was written so far, for who waits until all of it is ingested. */
+  readonly deltas: readonly { readonly shard: number; readonly delta: DeltaId }[];
   readonly rejects: { readonly rows: number; readonly bytes: number };
 }
+type Kept = Checkpoint & { readonly of: string; readonly ids: number };
 
 export class CheckpointFile {
   readonly path: string;
-  readonly #of: string;
+  readonly #idsPath: string;
+  /** Null: nothing tells whether the source is the same, and no checkpoint is used. */
+  readonly #of: string | null;
+  #ids = 0;
 
-  /** `of`: all that decides what is imported, and into what. */
-  constructor(path: string, of: object) {
+  /** `of`: all that decides what is imported, and into what; null where that cannot be told. */
+  constructor(path: string, of: object | null) {
     this.path = path;
-    this.#of = hash("sha256", JSON.stringify(of), "hex");
+    this.#idsPath = `${path}.ids`;
+    this.#of = of === null ? null : hash("sha256", JSON.stringify(of), "hex");
   }
 
   /** Null where there is none of this import. */
   read(): Checkpoint | null {
+    return this.#kept();
+  }
+
+  #kept(): Kept | null {
     try {
-      const { of, ...checkpoint } = JSON.parse(readFileSync(this.path, "utf8")) as Checkpoint & {
-        of: string;
-      };
-      return of === this.#of && isPlainObject(checkpoint.cursor) ? checkpoint : null;
+      const kept = JSON.parse(readFileSync(this.path, "utf8")) as Kept;
+      const isOurs = this.#of !== null && kept.of === this.#of && isPlainObject(kept.cursor);
+      return isOurs && statSync(this.#idsPath).size >= kept.ids * idBytes ? kept : null;
     } catch {
       return null;
     }
   }
 
-  write(checkpoint: Checkpoint): void {
+  /** The checkpoint, with the ids up to it: from here on ids are appended behind them. */
+  resume(): { readonly checkpoint: Checkpoint | null; readonly ids: IdSet } {
+    const checkpoint = this.#kept();
+    if (checkpoint === null) {
+      this.remove();
+      return { checkpoint: null, ids: new IdSet() };
+    }
+    truncateSync(this.#idsPath, checkpoint.ids * idBytes);
+    this.#ids = checkpoint.ids;
+    return { checkpoint, ids: IdSet.of(readFileSync(this.#idsPath)) };
+  }
+
+  write(checkpoint: Checkpoint, ids: IdSet): void {
+    if (this.#of === null) return;
+    const news = ids.taken();
+    appendFileSync(this.#idsPath, news);
+    this.#ids += news.length / idBytes;
     const draft = `${this.path}.new`;
-    writeFileSync(draft, JSON.stringify({ of: this.#of, ...checkpoint }));
+    writeFileSync(draft, JSON.stringify({ of: this.#of, ids: this.#ids, ...checkpoint }));
     renameSync(draft, this.path);
   }
 
   remove(): void {
     rmSync(this.path, { force: true });
+    rmSync(this.#idsPath, { force: true });
+    this.#ids = 0;
   }
 }

@@ -5,6 +5,8 @@ const answerMs = 60_000;
 const attemptsMax = 5;
 const firstPauseMs = 500;
 const shownMax = 300;
+/** Of an answer: a page of the largest vectors has a tenth of it. */
+const answerBytesMax = 256 * 1024 * 1024;
 
 export interface HttpServer {
   /** Without a slash at its end. */
@@ -54,7 +56,7 @@ async function ask(
       // A key goes to the server that was named, and to no other.
       redirect: "error",
     });
-    const text = await response.text();
+    const text = await textOf(response, url);
     if (response.ok) return { kind: "answered", value: parsed(url, text) };
     const said = `${response.status} ${text.slice(0, shownMax)}`;
     if (response.status === 401 || response.status === 403)
@@ -69,9 +71,33 @@ async function ask(
   }
 }
 
+async function textOf(response: Response, url: string): Promise<string> {
+  const parts: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const part of response.body ?? []) {
+    bytes += part.length;
+    if (bytes > answerBytesMax) throw invalid(`${url} answers with more than ${answerBytesMax} bytes`);
+    parts.push(part);
+  }
+  return Buffer.concat(parts).toString("utf8");
+}
+
+const largeInteger = /[[:,]\s*-?\d{16,}\s*[,\]}]/;
+
+/** Integers that a number does not hold exactly are bigints: an id, or a place, that was rounded would be another one. */
 function parsed(url: string, text: string): unknown {
+  const exact = (_: string, value: unknown, { source }: { source?: string }): unknown =>
+    typeof value === "number" &&
+    Number.isInteger(value) &&
+    !Number.isSafeInteger(value) &&
+    /^-?\d+$/.test(source ?? "")
+      ? BigInt(source!)
+      : value;
   try {
-    return JSON.parse(text);
+    return JSON.parse(
+      text,
+      largeInteger.test(text) ? (exact as (key: string, value: unknown) => unknown) : undefined,
+    );
   } catch (error) {
     throw invalid(`${url} does not answer with JSON: ${(error as Error).message}`);
   }

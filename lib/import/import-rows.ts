@@ -12,11 +12,10 @@ import { callRowsMax } from "../core/model/check-records.ts";
 import type { Collection } from "../core/model/collection.ts";
 import type { DeltaId } from "../core/model/ids.ts";
 import { type ProduceAnswer, type ProduceWorld, produce } from "../engine/write/produce.ts";
-import type { CheckpointFile } from "./checkpoint-file.ts";
-import { IdSet } from "./id-set.ts";
+import type { Checkpoint, CheckpointFile } from "./checkpoint-file.ts";
 import type { RejectsFile } from "./rejects-file.ts";
 import { type RowFault, type Shape, type ShapedRecord, shapeRow } from "./shape-row.ts";
-import { type Cursor, type ImportSource, pageRowsMax, type SourceItem } from "./source.ts";
+import { type Cursor, charsOf, type ImportSource, pageRowsMax, type SourceItem } from "./source.ts";
 
 /** Rows of one delta, roughly: large enough to be cheap, small enough to be ingested in good time. */
 const rowsPerShard = 2_000;
@@ -69,16 +68,16 @@ export async function importRows(
   { rejects, checkpoint, onProgress, interrupted }: ImportOptions,
 ): Promise<Imported> {
   const { source, limit } = selection;
-  const before = checkpoint.read();
-  const writer = new BatchWriter(world, collection, rejects, before?.written ?? 0);
-  const ids = new IdSet();
-  let [lines, repeated] = [before?.lines ?? 0, 0];
+  const { checkpoint: before, ids } = checkpoint.resume();
+  const writer = new BatchWriter(world, collection, rejects, before);
+  let [lines, repeated] = [before?.lines ?? 0, before?.repeated ?? 0];
   let cursor: Cursor | null = before?.cursor ?? null;
   const flush = async () => {
     await writer.flush();
-    const { written } = writer;
+    const { written, deltas } = writer;
+    const { rows, bytes } = rejects;
     if (cursor !== null)
-      checkpoint.write({ cursor, lines, written, rejects: { rows: rejects.rows, bytes: rejects.bytes } });
+      checkpoint.write({ cursor, lines, written, repeated, deltas, rejects: { rows, bytes } }, ids);
   };
   for await (const page of source.pages(cursor)) {
     if (interrupted.aborted) break;
@@ -143,7 +142,7 @@ export async function recordOf(
 /** Gathers records into calls of produce(); what such a call refuses is traced back to its line. */
 class BatchWriter {
   written: number;
-  readonly deltas: { shard: number; delta: DeltaId }[] = [];
+  readonly deltas: { shard: number; delta: DeltaId }[];
   readonly #world: ProduceWorld;
   readonly #collection: Collection;
   readonly #rejects: RejectsFile;
@@ -152,11 +151,18 @@ class BatchWriter {
   #places: string[] = [];
   #chars = 0;
 
-  constructor(world: ProduceWorld, collection: Collection, rejects: RejectsFile, written: number) {
+  /** `before`: what an earlier run of the same import has written. */
+  constructor(
+    world: ProduceWorld,
+    collection: Collection,
+    rejects: RejectsFile,
+    before: Pick<Checkpoint, "written" | "deltas"> | null,
+  ) {
     this.#world = world;
     this.#collection = collection;
     this.#rejects = rejects;
-    this.written = written;
+    this.written = before?.written ?? 0;
+    this.deltas = [...(before?.deltas ?? [])];
     this.#rowsMax = Math.min(
       rowsPerShard * collection.shards,
       Math.floor(batchComponents / collection.dims),
@@ -171,7 +177,8 @@ class BatchWriter {
 
   async add(at: string, record: ShapedRecord): Promise<void> {
     const { document, metadata, vector } = record;
-    const chars = ownChars + charsOf(document) + charsOf(metadata) + charsOf(vector);
+    const chars =
+      ownChars + charsOf(document) + charsOf(metadata) + (ArrayBuffer.isView(vector) ? 0 : charsOf(vector));
     if (this.#chars + chars > batchCharsMax) await this.flush();
     this.#records.push(record);
     this.#places.push(at);
@@ -192,16 +199,4 @@ class BatchWriter {
     this.deltas.push(...answer.deltas.map(({ shard, delta }) => ({ shard, delta })));
     for (const [index, found] of faults) this.#rejects.add(places[index]!, found, records[index]);
   }
-}
-
-function charsOf(value: unknown): number {
-  if (typeof value === "string") return value.length;
-  if (typeof value !== "object" || value === null) return 16;
-  if (ArrayBuffer.isView(value)) return 0;
-  if (Array.isArray(value)) {
-    return typeof value[0] === "number"
-      ? value.length * 8
-      : value.reduce<number>((sum, one) => sum + charsOf(one), 0);
-  }
-  return Object.entries(value).reduce((sum, [key, one]) => sum + key.length + charsOf(one), 0);
 }

@@ -11,6 +11,10 @@ import { invalid, SiltstoneError } from "../core/model/errors.ts";
 import { foreignFormat, unreadable } from "./input-text.ts";
 
 const chunkBytes = 1024 * 1024;
+/** Of one location. */
+const filesMax = 10_000;
+/** Objects that are looked at below a prefix; of another kind, most of them. */
+const listedMax = 200_000;
 const gzip = [0x1f, 0x8b];
 const zstd = [0x28, 0xb5, 0x2f, 0xfd];
 
@@ -28,12 +32,20 @@ export interface InputFile {
   close(): Promise<void>;
 }
 
-/** What lies in S3, in any bucket. */
+/** An object as it was listed. */
+export interface BucketFile {
+  readonly bucket: string;
+  readonly key: string;
+  readonly bytes: number;
+  readonly etag: string;
+}
+
+/** What lies in S3, in any bucket. Reading what was overwritten since it was listed is a `conflict`. */
 export interface BucketFiles {
-  /** Objects whose keys begin with the prefix, in the order of their keys. */
-  list(bucket: string, prefix: string): Promise<{ key: string; bytes: number; etag: string }[]>;
-  read(bucket: string, key: string, range: { start: number; limit: number }): Promise<Buffer>;
-  stream(bucket: string, key: string): AsyncIterable<Uint8Array>;
+  /** Objects whose keys begin with the prefix, in the order of their keys, as they are asked for. */
+  list(bucket: string, prefix: string): AsyncIterable<BucketFile>;
+  read(file: BucketFile, range: { start: number; limit: number }): Promise<Buffer>;
+  stream(file: BucketFile): AsyncIterable<Uint8Array>;
   /** Over whatever the key holds. */
   write(bucket: string, key: string, body: Readable): Promise<void>;
 }
@@ -62,22 +74,33 @@ export async function openInputs(
 
 function standardInput({ stdin }: Inputs): InputFile {
   if (stdin.isTTY === true) throw invalid("-: pipe the rows into the command");
+  let isRead = false;
   return {
     name: "standard input",
     bytes: null,
     identity: null,
     read: null,
     async *stream() {
+      // What had ended would look like a source without rows.
+      if (isRead) throw readOnce("this source is read more than once");
+      isRead = true;
       for await (const chunk of stdin) yield Buffer.from(chunk);
     },
     close: async () => {},
   };
 }
 
+/** `what` reads a source a second time. */
+export const readOnce = (what: string): SiltstoneError =>
+  invalid(
+    `${what}, and standard input can be read only once: write it to a file first (… > rows), and name that file instead of -`,
+  );
+
 async function ofDisk(path: string, matches: (name: string) => boolean): Promise<InputFile[]> {
   const found = await stat(path).catch(unreadable("--from", path));
   if (!found.isDirectory()) return [await diskFile(path)];
   const names = (await readdir(path, { recursive: true })).filter((name) => matches(name)).sort();
+  if (names.length > filesMax) throw tooMany(path);
   const files: InputFile[] = [];
   for (const name of names) files.push(await diskFile(join(path, name)));
   return files;
@@ -125,18 +148,30 @@ async function ofBucket(
   const [, bucket, prefix] = /^s3:\/\/([^/]+)\/(.*)$/.exec(location) ?? [];
   if (bucket === undefined || prefix === undefined)
     throw invalid(`${location}: a location of S3 is s3://BUCKET/KEY, or s3://BUCKET/PREFIX/`);
-  const listed = await files.list(bucket, prefix);
-  const exact = listed.filter(({ key }) => key === prefix);
-  const meant = exact.length > 0 ? exact : listed.filter(({ key }) => isBelow(key, prefix) && matches(key));
-  return meant.map(({ key, bytes, etag }) => ({
-    name: `s3://${bucket}/${key}`,
-    bytes,
-    identity: `${key} ${bytes} ${etag}`,
-    read: (start, limit) => files.read(bucket, key, { start, limit }),
-    stream: () => files.stream(bucket, key),
-    close: async () => {},
-  }));
+  const meant: BucketFile[] = [];
+  let listed = 0;
+  for await (const file of files.list(bucket, prefix)) {
+    // The prefix itself comes before all that it begins.
+    if (file.key === prefix) return [bucketInput(files, file)];
+    if (isBelow(file.key, prefix) && matches(file.key)) meant.push(file);
+    if (++listed > listedMax || meant.length > filesMax) throw tooMany(location);
+  }
+  return meant.map((file) => bucketInput(files, file));
 }
+
+const bucketInput = (files: BucketFiles, file: BucketFile): InputFile => ({
+  name: `s3://${file.bucket}/${file.key}`,
+  bytes: file.bytes,
+  identity: `${file.key} ${file.bytes} ${file.etag}`,
+  read: (start, limit) => files.read(file, { start, limit }),
+  stream: () => files.stream(file),
+  close: async () => {},
+});
+
+const tooMany = (location: string): SiltstoneError =>
+  invalid(
+    `${location}: there are more than ${filesMax} files, or ${listedMax} objects, below it; import it in parts, folder by folder`,
+  );
 
 const isBelow = (key: string, prefix: string): boolean =>
   prefix === "" || prefix.endsWith("/") || key.startsWith(`${prefix}/`);

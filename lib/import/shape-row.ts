@@ -2,9 +2,11 @@
  * A row of a source becomes a record of the producer: the id, document, vector and version are found, and every other field
  * is metadata. What the engine would refuse is left for it to refuse; only what it cannot see is judged here.
  */
+
+import { isDeepStrictEqual } from "node:util";
 import type { Collection } from "../core/model/collection.ts";
 import { derivedId } from "../core/model/derived-id.ts";
-import { SiltstoneError } from "../core/model/errors.ts";
+import { invalid, SiltstoneError } from "../core/model/errors.ts";
 import { isPlainObject, shown } from "../core/model/metadata.ts";
 import { embedText } from "../embedding/collection-embedder.ts";
 import type { FieldNames, SourceRow } from "./source.ts";
@@ -28,8 +30,10 @@ export interface Shape {
   readonly nested: Nested;
   /** Vectors come from documents, by the collection's embedder; those of the source are left out. */
   readonly reEmbed: boolean;
-  /** New ids by old ones; an id that is not in it stays. */
+  /** New ids by old ones; an id that is not in it stays, unless one of it becomes that. */
   readonly ids: ReadonlyMap<string, string>;
+  /** The new ids of `ids`. */
+  readonly newIds: ReadonlySet<string>;
   /** Ids become derivedId of this source name, the row's namespace as tenant, and the row's own id (or its number). */
   readonly deriveIds: string | null;
 }
@@ -66,7 +70,7 @@ export async function shapeRow(
   const version = exact(partOfBoth(fields.version, row.version));
   const given = part(fields.vector, row.vector);
   const vector = (shape.reEmbed ? null : given) ?? (await embedded(collection, document));
-  const metadata = metadataOf(shape, { ...rest, ...inner });
+  const { metadata, twice } = metadataOf(shape, [...Object.entries(rest), ...Object.entries(inner)]);
   const record: ShapedRecord = {
     ...(id === undefined || id instanceof SiltstoneError ? {} : { id }),
     ...(vector == null || vector instanceof SiltstoneError ? {} : { vector }),
@@ -82,6 +86,11 @@ export async function shapeRow(
   if (id instanceof SiltstoneError) return faulty("id", id.message);
   if (vector instanceof SiltstoneError) return faulty(fields.document ?? "document", vector.message);
   if (typeof spread === "string") return faulty(fields.metadata ?? "metadata", spread);
+  if (twice !== null) {
+    const reason =
+      "comes from two fields with other values; tell them apart by --map, or leave fields out by --only";
+    return faulty(`metadata.${twice}`, reason);
+  }
   return { kind: "record", record };
 }
 
@@ -93,7 +102,10 @@ function take(from: Record<string, unknown>, field: string): unknown {
 
 function newId(shape: Shape, { namespace }: SourceRow, raw: unknown, number: number): unknown {
   const old = typeof raw === "bigint" || Number.isSafeInteger(raw) ? String(raw) : raw;
-  const id = typeof old === "string" ? (shape.ids.get(old) ?? old) : old;
+  const mapped = typeof old === "string" ? shape.ids.get(old) : undefined;
+  if (mapped === undefined && typeof old === "string" && shape.newIds.has(old))
+    return invalid("is what --id-map makes of another id; give this one a new id as well");
+  const id = mapped ?? old;
   if (shape.deriveIds === null) return id;
   try {
     const sourceId = typeof id === "string" ? id : `#${number}`;
@@ -122,17 +134,23 @@ function asObject(value: unknown): Record<string, unknown> | string {
   return isPlainObject(found) ? found : `must be a JSON object, got ${shown(found)}`;
 }
 
-function metadataOf(shape: Shape, fields: Readonly<Record<string, unknown>>): Record<string, unknown> {
+/** `twice`: a name that two fields have come to, of which one would be lost. */
+function metadataOf(
+  shape: Shape,
+  fields: readonly (readonly [string, unknown])[],
+): { metadata: Record<string, unknown>; twice: string | null } {
   const metadata: Record<string, unknown> = {};
+  let twice: string | null = null;
   const add = (name: string, value: unknown) => {
     if (value == null) return;
     const key = shape.renamed.get(name) ?? name;
     if (shape.only?.has(key) === false) return;
+    if (Object.hasOwn(metadata, key) && !isDeepStrictEqual(metadata[key], value)) twice ??= key;
     // Assigned, it would be the object's prototype.
     Object.defineProperty(metadata, key, { value, enumerable: true, configurable: true, writable: true });
   };
-  for (const [name, value] of Object.entries(fields)) addPlain(add, shape.nested, name, plainOf(value));
-  return metadata;
+  for (const [name, value] of fields) addPlain(add, shape.nested, name, plainOf(value));
+  return { metadata, twice };
 }
 
 function addPlain(add: (name: string, value: unknown) => void, nested: Nested, name: string, value: unknown) {

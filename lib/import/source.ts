@@ -11,6 +11,8 @@ import type { RowFault } from "./shape-row.ts";
 
 /** Rows of a page. */
 export const pageRowsMax = 1_000;
+/** Of the texts of a page, one row more or less. */
+const pageCharsMax = 16 * 1024 * 1024;
 
 /** What is known before any row is read. */
 export interface SourceDescription {
@@ -94,7 +96,7 @@ export interface ImportSource {
   close(): Promise<void>;
 }
 
-/** Gathers items into pages; `count` of them come behind `start`, and cursors are their number. */
+/** Gathers items into pages that are bounded by rows and by what they hold, from behind `start`; cursors are their number. */
 export async function* pagesOf(
   items: AsyncIterable<SourceItem>,
   start: number,
@@ -102,17 +104,36 @@ export async function* pagesOf(
 ): AsyncGenerator<SourcePage> {
   let page: SourceItem[] = [];
   let row = start;
+  let chars = 0;
   const take = (): SourcePage => {
     row += page.length;
     const taken = { items: page, cursor: { row }, progress: progress() };
     page = [];
+    chars = 0;
     return taken;
   };
   for await (const item of items) {
     page.push(item);
-    if (page.length >= pageRowsMax) yield take();
+    chars += charsOf("row" in item ? item.row : "text" in item ? item.text : null);
+    if (page.length >= pageRowsMax || chars >= pageCharsMax) yield take();
   }
   if (page.length > 0) yield take();
+}
+
+/** For a row's fields, whatever they are called: in an ordinary object `__proto__` would be lost. */
+export const emptyFields = (): Record<string, unknown> => Object.create(null) as Record<string, unknown>;
+
+/** What a value holds in memory, roughly, in characters. */
+export function charsOf(value: unknown): number {
+  if (typeof value === "string") return value.length;
+  if (typeof value !== "object" || value === null) return 16;
+  if (ArrayBuffer.isView(value)) return value.byteLength;
+  if (Array.isArray(value)) {
+    return typeof value[0] === "number"
+      ? value.length * 8
+      : value.reduce<number>((sum, one) => sum + charsOf(one), 0);
+  }
+  return Object.entries(value).reduce((sum, [key, one]) => sum + key.length + charsOf(one), 0);
 }
 
 /** The number in a cursor of `pagesOf`. */

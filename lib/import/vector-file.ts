@@ -6,6 +6,8 @@ import { type FileHandle, open } from "node:fs/promises";
 import { invalid } from "../core/model/errors.ts";
 import { foreignFormat, signatureBytes, unreadable } from "./input-text.ts";
 
+/** A number at the beginning that is none of dimensions is another kind of file. */
+const dimsMax = 65_536;
 /** Bytes read at a time. */
 const blockBytes = 4 * 1024 * 1024;
 
@@ -27,18 +29,20 @@ export class VectorFile {
     this.#rowBytes = 4 + options.dims * 4;
   }
 
-  /** Throws `invalid` when the file is not an fvecs file of this many dimensions. */
-  static async open(path: string, dims: number): Promise<VectorFile> {
+  /** `asked`: the dimensions; null: those of the first row. Throws `invalid` when the file is not an fvecs file of them. */
+  static async open(path: string, asked: number | null): Promise<VectorFile> {
     const failed = unreadable("--vectors", path);
     const file = await open(path).catch(failed);
     try {
       const { size } = await file.stat();
       const head = Buffer.alloc(signatureBytes);
       await file.read(head, 0, signatureBytes, 0).catch(failed);
-      const found = size === 0 ? dims : head.readInt32LE(0);
+      const found = size === 0 ? (asked ?? 1) : head.readInt32LE(0);
+      const dims = asked ?? (found >= 1 && found <= dimsMax ? found : 0);
       const rowBytes = 4 + dims * 4;
       const problem = found === dims ? null : foreignFormat(head);
       if (problem !== null) throw invalid(`--vectors: ${path} ${problem}`);
+      if (dims === 0) throw invalid(`--vectors: ${path} is not an fvecs file: it begins with ${found}`);
       if (found !== dims)
         throw invalid(`--vectors: ${path} has vectors of ${found} dimensions, the collection has ${dims}`);
       if (size % rowBytes !== 0) {

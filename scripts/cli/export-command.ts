@@ -2,8 +2,7 @@
  * silt export: the live records of one version, as files of other programs. It reads S3 alone, and writes a file that is there when all
  * of it is. What is written and not ingested yet is not in it.
  */
-import { existsSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, mkdirSync, statSync } from "node:fs";
 import type { Command } from "commander";
 import type { Manifest } from "../../lib/core/format/manifest.ts";
 import { invalid } from "../../lib/core/model/errors.ts";
@@ -81,9 +80,11 @@ async function runExport(session: Session, name: string, options: ExportArgument
   };
   try {
     if (isFolder) {
+      const folder = options.to.endsWith("/") ? options.to : `${options.to}/`;
+      if (!folder.startsWith("s3://")) mkdirSync(folder, { recursive: true });
       const extension = endings.find(([, of]) => of === format)![0];
       for (const manifest of manifests)
-        await write(join(options.to, `${name}-${manifest.shard}${extension}`), [manifest]);
+        await write(`${folder}${name}-${manifest.shard}${extension}`, [manifest]);
     } else {
       await write(options.to, manifests);
     }
@@ -148,7 +149,8 @@ async function writeFile(
     [Output.open(location, deployment.bucketFiles), encoders[format](collection.dims)],
   ];
   if (format === "fvecs") {
-    const beside = location.replace(/\.fvecs/, ".jsonl");
+    const [, name, packed] = /^(.*?)(?:\.fvecs)?(\.gz|\.zst)?$/s.exec(location)!;
+    const beside = `${name}.jsonl${packed ?? ""}`;
     targets.push([Output.open(beside, deployment.bucketFiles), new JsonLinesEncoder({ withVectors: false })]);
   }
   try {

@@ -3,54 +3,33 @@
  * With --plan nothing is written; with --wait it ends when every delta written is ingested; with --verify the source is read
  * again, and compared with what the collection answers.
  */
-import { readFileSync } from "node:fs";
-import { basename, resolve } from "node:path";
+import { resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { AwsS3Vectors } from "../../lib/aws/s3-vectors.ts";
-import type { Collection } from "../../lib/core/model/collection.ts";
 import { invalid } from "../../lib/core/model/errors.ts";
-import { isPlainObject } from "../../lib/core/model/metadata.ts";
 import { CheckpointFile } from "../../lib/import/checkpoint-file.ts";
 import { type Imported, importRows, type Selection } from "../../lib/import/import-rows.ts";
 import { diskFile, type InputFile, openInputs } from "../../lib/import/inputs.ts";
 import { kinds, openSource, type SourceWorld } from "../../lib/import/open-source.ts";
 import { RejectsFile } from "../../lib/import/rejects-file.ts";
-import type { Nested, Shape } from "../../lib/import/shape-row.ts";
 import type { ImportSource } from "../../lib/import/source.ts";
 import { JsonLines, recordJsonLines } from "../../lib/import/sources/jsonl.ts";
 import { VectorFile } from "../../lib/import/vector-file.ts";
 import { integer, openCollection, several } from "./arguments.ts";
-import { exitCodes } from "./exit-code.ts";
+import {
+  checkStandardInput,
+  checkVersionField,
+  fileNameOf,
+  type ImportArguments,
+  selectionOf,
+} from "./import-options.ts";
+import { importOutcome } from "./import-outcome.ts";
 import { planImport } from "./import-plan.ts";
 import type { Outcome } from "./outcome.ts";
 import type { Runner } from "./runner.ts";
 import type { Session } from "./session.ts";
-import { duration, plural } from "./text.ts";
 import { verifyImported } from "./verify-imported.ts";
 import { waitUntilIngested } from "./wait-until-ingested.ts";
-
-export interface ImportArguments {
-  readonly from?: string;
-  readonly records?: string;
-  readonly vectors?: string;
-  readonly plan?: boolean;
-  readonly idField?: string;
-  readonly textField?: string;
-  readonly vectorField?: string;
-  readonly metadataField?: string;
-  readonly versionField?: string;
-  readonly map?: readonly string[];
-  readonly only?: readonly string[];
-  readonly nested: Nested;
-  readonly idMap?: string;
-  readonly deriveIds?: string;
-  readonly namespace?: string;
-  readonly reEmbed?: boolean;
-  readonly limit?: number;
-  readonly incomplete?: boolean;
-  readonly wait?: boolean;
-  readonly verify?: boolean;
-}
 
 export function addImportCommand(program: Command, run: Runner): void {
   const locations = Object.entries(kinds).map(([kind, { location }]) => `  ${kind}:LOCATION  ${location}`);
@@ -106,19 +85,25 @@ async function runImport(session: Session, name: string, options: ImportArgument
     s3Vectors: () => AwsS3Vectors.open(),
     bucketFiles: async () => (await session.open()).bucketFiles,
   };
+  checkStandardInput(options);
   // What cannot be read is an error before AWS is asked.
   const open = await openSourceOf(world, options);
   const opened: { close(): Promise<void> }[] = [open.source];
   try {
-    if (options.plan) return await planImport(session, name, selectionOf(open.source, options), options);
+    let vectors: VectorFile | null = null;
+    const withVectors = async (dims: number | null): Promise<ImportSource> => {
+      if (options.vectors === undefined) return open.source;
+      vectors = await VectorFile.open(options.vectors, dims);
+      opened.push(vectors);
+      return open.withVectors(vectors);
+    };
+    if (options.plan) {
+      const source = await withVectors(null);
+      return await planImport(session, name, selectionOf(source, options), options);
+    }
     const { collection } = await openCollection(session, name);
     checkVersionField(collection, options, open.source);
-    let vectors: VectorFile | null = null;
-    if (options.vectors !== undefined) {
-      vectors = await VectorFile.open(options.vectors, collection.dims);
-      opened.push(vectors);
-    }
-    const source = vectors === null ? open.source : open.withVectors(vectors);
+    const source = await withVectors(collection.dims);
     return await importInto(session, name, selectionOf(source, options), { options, vectors });
   } finally {
     for (const one of opened) await one.close();
@@ -152,70 +137,6 @@ const linesWith = (
   make: (files: readonly InputFile[], vectors: VectorFile | null) => ImportSource,
 ): OpenedSource => ({ source: make(files, null), withVectors: (vectors) => make(files, vectors) });
 
-function selectionOf(source: ImportSource, options: ImportArguments): Selection {
-  const { idField, textField, vectorField, metadataField, versionField } = options;
-  const shape: Shape = {
-    fields: {
-      id: idField ?? source.fields.id,
-      document: textField ?? source.fields.document,
-      vector: vectorField ?? source.fields.vector,
-      metadata: metadataField ?? source.fields.metadata,
-      version: versionField ?? source.fields.version,
-    },
-    renamed: new Map((options.map ?? []).map(renaming)),
-    only: options.only === undefined ? null : new Set(options.only),
-    nested: options.nested,
-    reEmbed: options.reEmbed ?? false,
-    ids: options.idMap === undefined ? new Map() : idMapOf(options.idMap),
-    deriveIds: options.deriveIds ?? null,
-  };
-  return { source, shape, namespace: options.namespace ?? null, limit: options.limit ?? null };
-}
-
-function renaming(text: string): [string, string] {
-  const at = text.indexOf("=");
-  if (at > 0 && at < text.length - 1) return [text.slice(0, at), text.slice(at + 1)];
-  throw invalid(`--map: say OLD=NEW, got ${JSON.stringify(text.slice(0, 80))}`);
-}
-
-function idMapOf(path: string): Map<string, string> {
-  let value: unknown;
-  try {
-    value = JSON.parse(readFileSync(path, "utf8"));
-  } catch (error) {
-    throw invalid(`--id-map: ${path} cannot be read as JSON: ${(error as Error).message}`);
-  }
-  if (!isPlainObject(value))
-    throw invalid(`--id-map: ${path} must hold one JSON object of new ids by old ones`);
-  const ids = new Map<string, string>();
-  const taken = new Set<string>();
-  for (const [old, id] of Object.entries(value)) {
-    if (typeof id !== "string") throw invalid(`--id-map: the new id of ${JSON.stringify(old)} is no text`);
-    if (taken.has(id)) throw invalid(`--id-map: two ids become ${JSON.stringify(id)}`);
-    taken.add(id);
-    ids.set(old, id);
-  }
-  return ids;
-}
-
-function checkVersionField(
-  collection: Collection,
-  { versionField }: ImportArguments,
-  source: ImportSource,
-): void {
-  const needed = collection.ordering === "source";
-  if (needed && versionField === undefined && source.fields.version === null && !source.givesVersions) {
-    throw invalid(
-      `collection ${collection.name} has ordering source: say which field holds the version, with --version-field`,
-    );
-  }
-  if (!needed && versionField !== undefined) {
-    throw invalid(
-      `--version-field: collection ${collection.name} has ordering arrival, where the time of the import is the version`,
-    );
-  }
-}
-
 async function importInto(
   session: Session,
   name: string,
@@ -236,11 +157,10 @@ async function importInto(
     );
   const base = resolve(fileNameOf(name, options));
   const { wait: _wait, verify: _verify, ...decisive } = options;
-  const checkpoint = new CheckpointFile(`${base}.import.json`, {
-    collectionId: collection.id,
-    identity: identity ?? process.pid,
-    options: decisive,
-  });
+  const checkpoint = new CheckpointFile(
+    `${base}.import.json`,
+    identity === null ? null : { collectionId: collection.id, identity, options: decisive },
+  );
   const rejects = new RejectsFile(`${base}.rejects.jsonl`, checkpoint.read()?.rejects);
   const progress = session.progress("import");
   const startMs = world.clock.nowMs();
@@ -275,79 +195,4 @@ async function importInto(
     milliseconds: world.clock.nowMs() - startMs,
     unused: isWhole ? Math.max(0, vectors.rows - imported.lines) : 0,
   });
-}
-
-/** Files of the import's own are in the working folder, named after what is imported, or into what. */
-function fileNameOf(name: string, { records, from }: ImportArguments): string {
-  if (records !== undefined) return basename(records);
-  const location = from!.slice(from!.indexOf(":") + 1);
-  return location === "-" || /[?#]|^[a-z0-9]+:\/\/(?!.*\.[a-z0-9]+$)/.test(location)
-    ? name
-    : basename(location);
-}
-
-interface ImportEnd extends Imported {
-  readonly rejects: RejectsFile;
-  readonly ingested: { readonly quarantined: number } | null;
-  readonly verified: Awaited<ReturnType<typeof verifyImported>> | null;
-  readonly interrupted: boolean;
-  readonly milliseconds: number;
-  readonly unused: number;
-}
-
-function importOutcome(name: string, imported: ImportEnd): Outcome {
-  const { lines, written, deltas, rejects, ingested, verified, interrupted } = imported;
-  const { milliseconds, unused, repeated, resumedAt } = imported;
-  const rejected = rejects.rows;
-  const differ = verified?.differing ?? 0;
-  const parts = [
-    `${interrupted ? "interrupted: " : ""}wrote ${plural(written, "row")} in ${plural(deltas.length, "delta")}`,
-    `${plural(lines, "line")} in ${duration(milliseconds)}`,
-  ];
-  const text = [
-    parts.join("; "),
-    ...(resumedAt > 0 ? [`went on behind line ${resumedAt}, where an earlier run was ended`] : []),
-    ...(repeated > 0 ? [`${plural(repeated, "row")} replaced an earlier one of the same id`] : []),
-    ...(ingested ? ["all of it is ingested and seen by every reader"] : []),
-    ...(unused > 0 ? [`${unused} vectors at the end of --vectors have no line and were not used`] : []),
-    ...(rejected > 0 ? [`REJECTED ${plural(rejected, "row")}; each with its reason in ${rejects.path}`] : []),
-    ...rejects.examples.map(({ at, id, problems: [first] }) => {
-      return `  ${at}${id === undefined ? "" : ` (${id})`}: ${first?.field} ${first?.reason}`;
-    }),
-    ...(verified === null ? [] : verified.lines),
-  ].join("\n");
-  const next = [
-    ...(interrupted ? ["go on: run the same command again; rows that are there already change nothing"] : []),
-    ...(rejected > 0
-      ? [`mend the records in that file, and import it: silt import ${name} --from records:FILE`]
-      : []),
-    ...(ingested === null && written > 0
-      ? [`it is durable now, and ingested by the next run of the compactor (at once: silt compact ${name})`]
-      : []),
-    ...(written > 0
-      ? [`count it: silt count ${name}${ingested === null ? " --consistency strong" : ""}`]
-      : []),
-  ];
-  const exitCode =
-    interrupted || verified?.complete === false
-      ? exitCodes.interrupted
-      : rejected > 0 || differ > 0 || (ingested?.quarantined ?? 0) > 0
-        ? exitCodes.failure
-        : exitCodes.ok;
-  const value = {
-    collection: name,
-    lines,
-    written,
-    deltas: deltas.length,
-    rejected,
-    rejectsFile: rejected > 0 ? rejects.path : null,
-    repeated,
-    resumedAt,
-    vectorsUnused: unused,
-    merged: ingested !== null,
-    verified: verified === null ? null : { equal: verified.equal, differing: differ },
-    interrupted,
-    milliseconds,
-  };
-  return { value, text, next, exitCode };
 }

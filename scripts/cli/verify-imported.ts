@@ -28,6 +28,10 @@ export interface Verified {
   readonly complete: boolean;
   readonly equal: number;
   readonly differing: number;
+  /** Of the source, rows that are passed over included. */
+  readonly linesRead: number;
+  /** False where so many rows differ that the others were not looked at. */
+  readonly isWhole: boolean;
   readonly lines: readonly string[];
 }
 
@@ -38,9 +42,11 @@ export async function verifyImported(
 ): Promise<Verified> {
   const progress = session.progress("verify");
   const comparison = new Comparison(await session.open(), collection);
+  let linesRead = 0;
   try {
     for await (const page of rowsAgain(collection, selection)) {
       if (session.interrupted.aborted || comparison.differing.size >= differingMax) break;
+      linesRead = page.lines;
       for (const row of page.rows) await comparison.add(row);
       const { done, all } = page.progress ?? { done: 0, all: 0 };
       progress.update(done, all, `${comparison.equal} rows are equal, ${comparison.differing.size} differ`);
@@ -63,6 +69,8 @@ export async function verifyImported(
     complete,
     equal,
     differing: differing.size,
+    linesRead,
+    isWhole: differing.size < differingMax,
     lines: [said, ...examples.map(([id, difference]) => `  ${JSON.stringify(id)}: ${difference}`)],
   };
 }
@@ -84,7 +92,7 @@ async function* rowsAgain(collection: Collection, selection: Selection) {
       if (typeof id === "string" && !ids.add(id) && !source.repeatsReplace) continue;
       rows.push(...checkRecords(collection, { records: [shaped.record], onInvalid: "skip" }, 0).rows);
     }
-    yield { rows, progress };
+    yield { rows, progress, lines };
     if (lines === limit) return;
   }
 }

@@ -179,6 +179,15 @@ describe("a directory that is not whole", () => {
     }
   });
 
+  test("lengths count in cosine space alone: elsewhere they are what memory held", async () => {
+    const { path, expected } = fixture("1.0.5-l2", "lengths");
+    writeFileSync(join(segmentOf(path), "length.bin"), Buffer.alloc(1 << 16, 0x42));
+    const source = await open(`${path}#notes`);
+    const rows = await rowsOf(source, await readAll(source));
+    expect(rows.map(({ vector }) => Array.from(vector!))).toEqual(expected.map(({ vector }) => vector));
+    await source.close();
+  });
+
   test("vectors without an id are counted as well", async () => {
     const { path } = fixture("1.0.5-l2", "no-ids");
     const db = new DatabaseSync(join(path, "chroma.sqlite3"));

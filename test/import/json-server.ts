@@ -7,6 +7,8 @@ export interface Asked {
   readonly url: URL;
   readonly headers: IncomingMessage["headers"];
   readonly body: Record<string, unknown>;
+  /** The body as it came. */
+  readonly text: string;
 }
 export type Answer = { readonly status?: number; readonly body: unknown };
 
@@ -27,6 +29,7 @@ export async function jsonServer(answer: (asked: Asked) => Answer): Promise<Json
         method: request.method!,
         url: new URL(request.url!, "http://server"),
         headers: request.headers,
+        text,
         body: (text === "" ? {} : JSON.parse(text)) as Record<string, unknown>,
       };
       asked.push(one);

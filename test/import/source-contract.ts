@@ -61,6 +61,7 @@ export async function rowsOf(
     nested: "reject",
     reEmbed: false,
     ids: new Map(),
+    newIds: new Set(),
     deriveIds: null,
     ...shape,
   };

@@ -7,7 +7,7 @@ import { rename, rm } from "node:fs/promises";
 import { PassThrough, type Transform, type Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { createGzip, createZstdCompress } from "node:zlib";
-import { invalid } from "../../core/model/errors.ts";
+import { invalid, SiltstoneError } from "../../core/model/errors.ts";
 import type { BucketFiles } from "../inputs.ts";
 
 export interface OutputRow {
@@ -63,7 +63,7 @@ export class Output {
     const draft = `${location}.part`;
     const file: WriteStream = createWriteStream(draft);
     return new Output(location, input, {
-      written: pipeline(input, file),
+      written: pipeline(input, file).catch(unwritable(location)),
       finish: () => rename(draft, location),
       abandon: () => rm(draft, { force: true }),
     });
@@ -91,6 +91,12 @@ export class Output {
     await this.#abandon();
   }
 }
+
+/** What writing a file fails with, as the fault of who named it: a folder that is not there, a full disk. */
+const unwritable = (location: string) => (error: unknown) => {
+  if (error instanceof SiltstoneError) throw error;
+  throw invalid(`${location} cannot be written: ${(error as Error).message}`);
+};
 
 function packed(location: string): Transform {
   if (location.endsWith(".gz")) return createGzip();

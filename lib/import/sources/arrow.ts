@@ -8,6 +8,7 @@ import { invalid, SiltstoneError } from "../../core/model/errors.ts";
 import { Contents, type InputFile, identityOf } from "../inputs.ts";
 import {
   type Cursor,
+  emptyFields,
   type FieldNames,
   type ImportSource,
   pagesOf,
@@ -128,7 +129,7 @@ async function* withoutHead(chunks: AsyncIterable<Buffer>): AsyncGenerator<Uint8
 }
 
 function fieldsOf(batch: RecordBatch, row: number): Record<string, unknown> {
-  const fields: Record<string, unknown> = {};
+  const fields = emptyFields();
   for (const [i, field] of batch.schema.fields.entries()) {
     const value: unknown = batch.getChildAt(i)?.get(row);
     fields[field.name] = value == null ? null : plainOf(field, value);

@@ -5,14 +5,11 @@
  *  2. Vectors are in the segment's folder (chroma-index.ts), up to some write of the queue; Chroma purges what is in there from
  *     the queue. What is left of the queue comes on top, in its order, with its operations.
  *  3. Ids and vectors must agree. Where they do not, nothing is read before the caller says that what is whole will do.
- *
- * Columns differ by version: they are looked at before they are asked for.
  */
 import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
-import { type Metric, metrics } from "../../core/model/collection.ts";
 import { invalid, SiltstoneError } from "../../core/model/errors.ts";
 import {
   type Cursor,
@@ -22,21 +19,14 @@ import {
   type SourceItem,
   type SourcePage,
 } from "../source.ts";
+import { type ChromaCollection, collectionOf, lastWriteOf } from "./chroma-catalog.ts";
 import { ChromaIndex } from "./chroma-index.ts";
+import { MetadataReader } from "./chroma-metadata.ts";
 import { floats } from "./fixed-rows.ts";
 
 const pageRows = 500;
 const operation = { add: 0, update: 1, upsert: 2, delete: 3 } as const;
 const documentKey = "chroma:document";
-
-interface ChromaCollection {
-  readonly id: string;
-  readonly name: string;
-  readonly dims: number | null;
-  readonly metric: Metric;
-  readonly vectorSegment: string;
-  readonly metadataSegment: string;
-}
 
 export class ChromaFolder implements ImportSource {
   readonly fields = ownFields;
@@ -55,7 +45,9 @@ export class ChromaFolder implements ImportSource {
     this.#folder = folder;
     this.#db = db;
     this.#collection = collectionOf(db, folder, name);
-    this.#index = ChromaIndex.open(join(folder, this.#collection.vectorSegment));
+    this.#index = ChromaIndex.open(join(folder, this.#collection.vectorSegment), {
+      isCosine: this.#collection.metric === "cosine",
+    });
     this.#queued = this.#readQueue();
     this.#queuedVector = db.prepare("SELECT vector, encoding FROM embeddings_queue WHERE seq_id = ?");
     this.#takesIncomplete = takesIncomplete;
@@ -191,132 +183,3 @@ export class ChromaFolder implements ImportSource {
 const disagreement = (ids: number, missing: number, more: number): string =>
   `of ${ids} ids ${missing} have no vector in the directory, and ${more} vectors have no id: ` +
   `${ids - missing} records can be saved. Was it copied while Chroma wrote, or without its folders?`;
-
-function columnsOf(db: DatabaseSync, table: string): Set<string> {
-  const rows = db.prepare("SELECT name FROM pragma_table_info(?)").all(table) as { name: string }[];
-  return new Set(rows.map(({ name }) => name));
-}
-
-function collectionOf(db: DatabaseSync, folder: string, name: string | null): ChromaCollection {
-  const columns = columnsOf(db, "collections");
-  const settings = ["config_json_str", "schema_str"].filter((column) => columns.has(column));
-  const all = db
-    .prepare(
-      `SELECT id, name, dimension${settings.map((one) => `, ${one}`).join("")} FROM collections ORDER BY name`,
-    )
-    .all() as { id: string; name: string; dimension: number | null }[];
-  const named = name === null ? all : all.filter((one) => one.name === name || one.id === name);
-  if (named.length !== 1) {
-    const names = all.map((one) => JSON.stringify(one.name)).join(", ") || "none";
-    const said =
-      named.length === 0 ? `has no collection ${JSON.stringify(name)}` : "has several such collections";
-    throw invalid(`${folder} ${said}; choose one by chroma:DIR#NAME, or by its id: ${names}`);
-  }
-  const [found] = named as [(typeof named)[number]];
-  const segments = db.prepare("SELECT id, type, scope FROM segments WHERE collection = ?").all(found.id) as {
-    id: string;
-    type: string;
-    scope: string;
-  }[];
-  const segment = (scope: string) => segments.find((one) => one.scope === scope)?.id;
-  const [vectorSegment, metadataSegment] = [segment("VECTOR"), segment("METADATA")];
-  if (vectorSegment === undefined || metadataSegment === undefined)
-    throw invalid(
-      `${folder}: collection ${JSON.stringify(found.name)} has no segments of vectors and metadata`,
-    );
-  return {
-    id: found.id,
-    name: found.name,
-    dims: found.dimension,
-    metric: metricOf(
-      db,
-      found.id,
-      settings.map((one) => (found as Record<string, unknown>)[one]),
-    ),
-    vectorSegment,
-    metadataSegment,
-  };
-}
-
-function metricOf(db: DatabaseSync, collection: string, settings: readonly unknown[]): Metric {
-  const old = db
-    .prepare("SELECT str_value FROM collection_metadata WHERE collection_id = ? AND key = 'hnsw:space'")
-    .get(collection) as { str_value: string } | undefined;
-  const found = [old?.str_value, ...settings.map(spaceIn)].find((space) => metrics.includes(space as Metric));
-  return (found as Metric | undefined) ?? "l2";
-}
-
-/** The space in a configuration, wherever a version of Chroma puts it: that of the embeddings before those of defaults. */
-export function spaceIn(settings: unknown): string | null {
-  let value = settings;
-  if (typeof settings === "string") {
-    try {
-      value = JSON.parse(settings);
-    } catch {
-      return null;
-    }
-  }
-  if (typeof value !== "object" || value === null) return null;
-  const { space, "#embedding": own, keys, ...rest } = value as Record<string, unknown>;
-  if (typeof space === "string") return space;
-  for (const part of [own, keys, ...Object.values(rest)]) {
-    const found = typeof part === "object" ? spaceIn(part) : null;
-    if (found !== null) return found;
-  }
-  return null;
-}
-
-/** Up to which write of the queue a segment is; null where the table does not say. */
-function lastWriteOf(db: DatabaseSync, segment: string): number | null {
-  if (columnsOf(db, "max_seq_id").size === 0) return null;
-  const found = db.prepare("SELECT seq_id FROM max_seq_id WHERE segment_id = ?").get(segment) as
-    | { seq_id: number | Uint8Array }
-    | undefined;
-  if (found === undefined) return null;
-  // Older versions write it as eight bytes, big endian.
-  return typeof found.seq_id === "number"
-    ? found.seq_id
-    : Number(Buffer.from(found.seq_id).readBigUInt64BE());
-}
-
-/** Metadata by rows of embeddings. */
-class MetadataReader {
-  readonly #selects: { select: StatementSync; isList: boolean }[] = [];
-
-  constructor(db: DatabaseSync) {
-    for (const [table, isList] of [
-      ["embedding_metadata", false],
-      ["embedding_metadata_array", true],
-    ] as const) {
-      const columns = columnsOf(db, table);
-      if (columns.size === 0) continue;
-      const bool = columns.has("bool_value") ? "bool_value" : "NULL AS bool_value";
-      const select = db.prepare(
-        `SELECT id, key, string_value, int_value, float_value, ${bool} FROM ${table} WHERE id BETWEEN ? AND ? ORDER BY id, rowid`,
-      );
-      select.setReadBigInts(true);
-      this.#selects.push({ select, isList });
-    }
-  }
-
-  /** `rows` ascend. Rows of other collections may lie between them. */
-  read(rows: readonly number[]): Map<number, Record<string, unknown>> {
-    const found = new Map<number, Record<string, unknown>>(rows.map((row) => [row, {}]));
-    for (const { select, isList } of this.#selects) {
-      for (const one of select.iterate(rows[0]!, rows.at(-1)!) as Iterable<Record<string, unknown>>) {
-        const fields = found.get(Number(one.id));
-        const value =
-          one.string_value ??
-          one.int_value ??
-          one.float_value ??
-          (one.bool_value === null ? null : one.bool_value === 1n);
-        if (fields === undefined || value === null) continue;
-        const key = String(one.key);
-        if (!isList) fields[key] = value;
-        else if (Array.isArray(fields[key])) fields[key].push(value);
-        else fields[key] = [value];
-      }
-    }
-    return found;
-  }
-}

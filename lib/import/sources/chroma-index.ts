@@ -3,7 +3,8 @@
  *
  *   header.bin             count (u64 at 20), bytes of an element (28), offset of its label (36) and of its vector (44)
  *   data_level0.bin        elements: links, the vector, and the label (u64)
- *   length.bin             a float32 for each element: in cosine space the vector is of unit length, and this was its length
+ *   length.bin             a float32 for each element: in cosine space the vector is of unit length, and this was its length; in
+ *                          other spaces it was never written to, and is whatever memory held
  *   index_metadata.pickle  id_to_label, and up to which write of the queue all is in here
  */
 import { existsSync, readFileSync } from "node:fs";
@@ -46,6 +47,7 @@ export class ChromaIndex {
     folder: string,
     layout: Layout,
     metadata: { labels: Map<string, number>; lastWrite: number | null },
+    isCosine: boolean,
   ) {
     this.#folder = folder;
     this.#layout = layout;
@@ -53,14 +55,14 @@ export class ChromaIndex {
     this.lastWrite = metadata.lastWrite;
     this.dims = (layout.labelOffset - layout.vectorOffset) / 4;
     const lengths = join(folder, "length.bin");
-    this.#lengths = existsSync(lengths) ? readFileSync(lengths) : Buffer.alloc(0);
+    this.#lengths = isCosine && existsSync(lengths) ? readFileSync(lengths) : Buffer.alloc(0);
   }
 
   /** Null where nothing has been written to the folder yet. Throws `invalid` when its files do not fit together. */
-  static open(folder: string): ChromaIndex | null {
+  static open(folder: string, { isCosine }: { isCosine: boolean }): ChromaIndex | null {
     const metadata = join(folder, "index_metadata.pickle");
     if (!existsSync(join(folder, "header.bin")) || !existsSync(metadata)) return null;
-    return new ChromaIndex(folder, layoutOf(folder), metadataIn(metadata));
+    return new ChromaIndex(folder, layoutOf(folder), metadataIn(metadata), isCosine);
   }
 
   /** Null where the index marks it as deleted, or has no element of the label. */
@@ -77,7 +79,6 @@ export class ChromaIndex {
     const vector = floats(element, vectorOffset, this.dims);
     const at = place * 4;
     const length = at + 4 <= this.#lengths.length ? this.#lengths.readFloatLE(at) : 0;
-    // Only cosine spaces have lengths.
     if (length > 0) for (let i = 0; i < vector.length; i++) vector[i]! *= length;
     return vector;
   }

@@ -1,6 +1,6 @@
 /** A running Chroma server, page by page over its HTTP API (v2). What is written to it meanwhile may be missed or met twice. */
 import { type Metric, metrics } from "../../core/model/collection.ts";
-import { invalid } from "../../core/model/errors.ts";
+import { invalid, SiltstoneError } from "../../core/model/errors.ts";
 import { type HttpServer, readJson, serverUrl } from "../http-json.ts";
 import {
   type Cursor,
@@ -11,7 +11,7 @@ import {
   type SourceItem,
   type SourcePage,
 } from "../source.ts";
-import { spaceIn } from "./chroma-folder.ts";
+import { spaceIn } from "./chroma-catalog.ts";
 
 /** What Chroma Cloud gives at the most. */
 const pageRows = 300;
@@ -79,7 +79,15 @@ export class ChromaServer implements ImportSource {
       const call = { limit: pageRows, offset, include };
       const answer = (await readJson(this.#server, "POST", `${this.#path}/${id}/get`, call)) as Answer;
       const { ids, embeddings, documents, metadatas } = answer;
-      if (ids.length === 0) return;
+      if (ids.length === 0) {
+        // Its pages are counted, so what is written meanwhile moves rows from one page to another.
+        if (offset === all) return;
+        const said = `${this.#name}: the server said ${all} rows and gave ${offset}: it was written to meanwhile`;
+        throw new SiltstoneError(
+          "conflict",
+          `${said}; run the import again, rows that are there change nothing`,
+        );
+      }
       const items = ids.map((id, i): SourceItem => {
         const row = { id, vector: embeddings?.[i] ?? null, document: documents?.[i] ?? null };
         return { at: `embedding ${JSON.stringify(id)}`, row: { ...row, metadata: metadatas?.[i] ?? {} } };

@@ -2,11 +2,13 @@
  * CSV with a header (RFC 4180: quotes, quotes doubled within them, line ends within them), or TSV where the header has tabs. A
  * field is text; the vector's is JSON, as other stores print it: [0.1,0.2]. An empty field that is not quoted is no field.
  */
+import { invalid } from "../../core/model/errors.ts";
 import { decodeUtf8, markBytes } from "../input-text.ts";
 import { Contents, type InputFile, identityOf } from "../inputs.ts";
 import { lineBytesMax } from "../record-lines.ts";
 import {
   type Cursor,
+  emptyFields,
   type FieldNames,
   type ImportSource,
   pagesOf,
@@ -43,20 +45,23 @@ export class CsvFiles implements ImportSource {
     let row = 0;
     for await (const { file, chunks } of contents.each()) {
       let header: string[] | null = null;
-      let separator = ",";
-      for await (const { line, bytes } of logicalLines(chunks)) {
+      const dialect: Dialect = { separator: "," };
+      for await (const { line, bytes } of logicalLines(file.name, chunks, dialect)) {
         if (header !== null && ++row <= skipped) continue;
         const at = this.#files.length > 1 ? `${file.name} line ${line}` : `line ${line}`;
         const text = bytes === null ? null : decodeUtf8(bytes);
         if (text === null) {
           yield { at, fault: { field: "line", reason: bytes === null ? "it is too long" : "is not UTF-8" } };
         } else if (header === null) {
-          separator = text.includes("\t") ? "\t" : ",";
-          header = csvFields(text, separator).map((name) => name ?? "");
+          dialect.separator = text.includes("\t") ? "\t" : ",";
+          header = csvFields(text, dialect.separator).map((name) => name ?? "");
+          const twice = header.find((name, i) => header!.indexOf(name) < i);
+          if (twice !== undefined)
+            throw invalid(`${file.name}: its header has the field ${JSON.stringify(twice)} twice`);
         } else if (text.trim() === "") {
           yield { at, blank: true };
         } else {
-          yield itemOf(at, header, csvFields(text, separator), text, this.fields.vector);
+          yield itemOf(at, header, csvFields(text, dialect.separator), text, this.fields.vector);
         }
       }
     }
@@ -78,7 +83,7 @@ function itemOf(
     const reason = `has ${values.length} fields, the header has ${header.length}`;
     return { at, fault: { field: "line", reason }, text };
   }
-  const metadata: Record<string, unknown> = {};
+  const metadata = emptyFields();
   for (const [i, name] of header.entries()) {
     const value = values[i]!;
     if (value !== null) metadata[name] = name === vectorField ? listOf(value) : value;
@@ -93,16 +98,30 @@ export function listOf(text: string): unknown {
   return inner.trim() === "" ? [] : inner.split(",").map((one) => (one.trim() === "" ? one : Number(one)));
 }
 
-/** Lines that end outside of quotes, with the number that each begins at; null for one that is too long. */
+/** What the header tells of the lines behind it. */
+interface Dialect {
+  separator: "," | "\t";
+}
+
+/**
+ * Lines that end outside of quotes, with the number that each begins at; null for one that is too long. A quote opens a field at
+ * its beginning only. One that is never closed would swallow all lines behind it, and is an error.
+ */
 async function* logicalLines(
+  name: string,
   chunks: AsyncIterable<Buffer>,
+  dialect: Dialect,
 ): AsyncGenerator<{ line: number; bytes: Buffer | null }> {
   const [quote, lineFeed] = [0x22, 0x0a];
   let parts: Buffer[] = [];
-  let [length, line, next, quoted, isFirst] = [0, 1, 1, false, true];
+  let [length, line, next, isFirst] = [0, 1, 1, true];
+  // Within a quoted field; at the beginning of one; behind a quote that may have ended it.
+  let [quoted, begins, ended] = [false, true, false];
+  const unclosed = () => invalid(`${name}: a quote in line ${line} is not closed`);
   const add = (part: Buffer) => {
     length += part.length;
     if (length <= lineBytesMax) parts.push(part);
+    else if (quoted) throw unclosed();
   };
   const take = () => {
     const whole = length > lineBytesMax ? null : Buffer.concat(parts);
@@ -114,18 +133,29 @@ async function* logicalLines(
   };
   for await (const chunk of chunks) {
     let start = 0;
-    for (let i = 0; i < chunk.length; i++) {
-      if (chunk[i] === quote) quoted = !quoted;
-      else if (chunk[i] === lineFeed) {
+    // The first line's separator is not known yet: any of the two ends a field.
+    const ends = (byte: number) => byte === dialect.separator.charCodeAt(0) || (isFirst && byte === 0x09);
+    for (let i = isFirst && length === 0 ? markBytes(chunk) : 0; i < chunk.length; i++) {
+      const byte = chunk[i]!;
+      if (byte === quote) {
+        if (quoted) [quoted, ended] = [false, true];
+        else if (begins || ended) quoted = true;
+        if (quoted) ended = false;
+        begins = false;
+      } else if (byte === lineFeed) {
         next += 1;
         if (quoted) continue;
+        [begins, ended] = [true, false];
         add(chunk.subarray(start, i));
         start = i + 1;
         yield take();
+      } else if (!quoted) {
+        [begins, ended] = [ends(byte), false];
       }
     }
     add(chunk.subarray(start));
   }
+  if (quoted) throw unclosed();
   if (length > 0) yield take();
 }
 

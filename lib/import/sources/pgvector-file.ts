@@ -3,10 +3,11 @@
  * `FILE?columns=id:bigint,embedding:vector,body:text`. Binary COPY is told by its first bytes.
  */
 import { invalid } from "../../core/model/errors.ts";
-import { Contents, type InputFile, identityOf } from "../inputs.ts";
+import { Contents, type InputFile, identityOf, readOnce } from "../inputs.ts";
 import { recordLines } from "../record-lines.ts";
 import {
   type Cursor,
+  emptyFields,
   type FieldNames,
   type ImportSource,
   pagesOf,
@@ -23,7 +24,8 @@ const headBytes = signature.length + 8;
 const fieldBytesMax = 64 * 1024 * 1024;
 const archive = "PGDMP";
 
-type Format = "dump" | "text" | "binary";
+/** A COPY file says by its first bytes whether it is binary. */
+type Format = "dump" | "copy";
 
 export class PgFile implements ImportSource {
   readonly fields: FieldNames;
@@ -48,10 +50,8 @@ export class PgFile implements ImportSource {
     { columns, table }: { columns: string | null; table: string | null },
   ): Promise<PgFile> {
     const given = columns?.split(",").map(columnOf) ?? null;
-    if (given !== null) {
-      const isBinary = file.bytes !== null && (await startOf(file)).equals(signature);
-      return new PgFile(file, isBinary ? "binary" : "text", null, given);
-    }
+    if (given !== null) return new PgFile(file, "copy", null, given);
+    if (file.bytes === null) throw readOnce("a dump is read for its columns first, then for its rows");
     const found = await tablesIn(file);
     const meant = [...found].filter(([name, of]) =>
       table === null
@@ -78,30 +78,43 @@ export class PgFile implements ImportSource {
   pages(after: Cursor | null): AsyncIterable<SourcePage> {
     const contents = new Contents([this.#file], "binary");
     const skipped = rowsBefore(after);
-    const items = this.#format === "binary" ? this.#binary(contents) : this.#text(contents);
-    return pagesOf(behind(items, skipped), skipped, () => contents.progress);
+    return pagesOf(behind(this.#items(contents), skipped), skipped, () => contents.progress);
   }
 
-  async *#text(contents: Contents): AsyncGenerator<SourceItem> {
-    for await (const { chunks } of contents.each()) {
-      let columns: readonly PgColumn[] | null = this.#format === "text" ? this.#columns : null;
-      for await (const { number, text, fault } of recordLines(chunks)) {
-        const at = `line ${number}`;
-        if (columns === null) {
-          const copy = text === null ? null : copyIn(text);
-          if (copy !== null && copy.table === this.#table)
-            columns = copy.columns.map(
-              (name) => this.#columns.find((one) => one.name === name) ?? { name, type: "text" },
-            );
-        } else if (text === "\\.") {
-          if (this.#format === "dump") return;
-        } else if (text === null) {
-          yield { at, fault: { field: "line", reason: fault ?? "" } };
-        } else {
-          yield this.#copied(at, columns, text.split("\t").map(unescaped));
-        }
+  async *#items(contents: Contents): AsyncGenerator<SourceItem> {
+    for await (const { file, chunks } of contents.each()) {
+      if (this.#format === "dump") {
+        yield* this.#text(file.name, chunks);
+        continue;
+      }
+      const { head, all } = await withHead(chunks, signature.length);
+      yield* head.equals(signature) ? this.#binary(file.name, all) : this.#text(file.name, all);
+    }
+  }
+
+  async *#text(name: string, chunks: AsyncIterable<Buffer>): AsyncGenerator<SourceItem> {
+    let columns: readonly PgColumn[] | null = this.#format === "copy" ? this.#columns : null;
+    for await (const { number, text, fault } of recordLines(chunks)) {
+      const at = `line ${number}`;
+      if (columns === null) {
+        const copy = text === null ? null : copyIn(text);
+        if (copy !== null && copy.table === this.#table)
+          columns = copy.columns.map(
+            (name) => this.#columns.find((one) => one.name === name) ?? { name, type: "text" },
+          );
+      } else if (text === "\\.") {
+        if (this.#format === "dump") return;
+      } else if (text === null) {
+        yield { at, fault: { field: "line", reason: fault ?? "" } };
+      } else {
+        yield this.#copied(at, columns, text.split("\t").map(unescaped));
       }
     }
+    // A dump says where its rows end.
+    if (this.#format === "dump")
+      throw invalid(
+        `${name} ends ${columns === null ? "before" : "within"} the rows of ${this.#table}: it was cut`,
+      );
   }
 
   #copied(at: string, columns: readonly PgColumn[], values: readonly (string | null)[]): SourceItem {
@@ -112,27 +125,22 @@ export class PgFile implements ImportSource {
     };
   }
 
-  async *#binary(contents: Contents): AsyncGenerator<SourceItem> {
-    for await (const { file, chunks } of contents.each()) {
-      const bytes = new ByteReader(file.name, chunks);
-      const head = await bytes.take(headBytes);
-      await bytes.take(head.readUInt32BE(signature.length + 4));
-      for (let row = 0; ; row++) {
-        const count = (await bytes.take(2)).readInt16BE(0);
-        if (count < 0) return;
-        if (count !== this.#columns.length)
-          throw invalid(
-            `${file.name}: row ${row} has ${count} fields, ?columns names ${this.#columns.length}`,
-          );
-        const values: (Buffer | null)[] = [];
-        for (let i = 0; i < count; i++) {
-          const length = (await bytes.take(4)).readInt32BE(0);
-          if (length > fieldBytesMax)
-            throw invalid(`${file.name}: a field of row ${row} has ${length} bytes`);
-          values.push(length < 0 ? null : Buffer.from(await bytes.take(length)));
-        }
-        yield binaryRow(`row ${row}`, this.#columns, values);
+  async *#binary(name: string, chunks: AsyncIterable<Buffer>): AsyncGenerator<SourceItem> {
+    const bytes = new ByteReader(name, chunks);
+    const head = await bytes.take(headBytes);
+    await bytes.take(head.readUInt32BE(signature.length + 4));
+    for (let row = 0; ; row++) {
+      const count = (await bytes.take(2)).readInt16BE(0);
+      if (count < 0) return;
+      if (count !== this.#columns.length)
+        throw invalid(`${name}: row ${row} has ${count} fields, ?columns names ${this.#columns.length}`);
+      const values: (Buffer | null)[] = [];
+      for (let i = 0; i < count; i++) {
+        const length = (await bytes.take(4)).readInt32BE(0);
+        if (length > fieldBytesMax) throw invalid(`${name}: a field of row ${row} has ${length} bytes`);
+        values.push(length < 0 ? null : Buffer.from(await bytes.take(length)));
       }
+      yield binaryRow(`row ${row}`, this.#columns, values);
     }
   }
 
@@ -142,7 +150,7 @@ export class PgFile implements ImportSource {
 }
 
 function binaryRow(at: string, columns: readonly PgColumn[], values: readonly (Buffer | null)[]): SourceItem {
-  const metadata: Record<string, unknown> = {};
+  const metadata = emptyFields();
   for (const [i, { name, type }] of columns.entries()) {
     const value = values[i]!;
     if (value === null) continue;
@@ -167,10 +175,23 @@ function columnOf(text: string): PgColumn {
   return { name, type: typeName(type) };
 }
 
-async function startOf(file: InputFile): Promise<Buffer> {
-  for await (const { chunks } of new Contents([file], "binary").each())
-    for await (const chunk of chunks) return chunk.subarray(0, signature.length);
-  return Buffer.alloc(0);
+/** The first bytes, and the stream with them. */
+async function withHead(
+  chunks: AsyncIterable<Buffer>,
+  length: number,
+): Promise<{ head: Buffer; all: AsyncIterable<Buffer> }> {
+  const rest = chunks[Symbol.asyncIterator]();
+  let held = Buffer.alloc(0);
+  while (held.length < length) {
+    const next = await rest.next();
+    if (next.done === true) break;
+    held = Buffer.concat([held, next.value]);
+  }
+  const all = async function* () {
+    yield held;
+    yield* { [Symbol.asyncIterator]: () => rest };
+  };
+  return { head: held.subarray(0, length), all: all() };
 }
 
 const bare = (name: string): string => name.slice(name.lastIndexOf(".") + 1).replaceAll('"', "");

@@ -7,9 +7,9 @@ import { invalid, SiltstoneError } from "../../core/model/errors.ts";
 import { serverUrl } from "../http-json.ts";
 import {
   type Cursor,
+  emptyFields,
   type FieldNames,
   type ImportSource,
-  pageRowsMax,
   type SourceDescription,
   type SourceItem,
   type SourcePage,
@@ -24,6 +24,9 @@ export interface PgColumn {
 }
 
 const documentNames = ["text", "document", "content"];
+
+/** Rows may have long texts. */
+const fetchRows = 250;
 
 /** What columns are, by their types and usual names; --id-field and its like say otherwise. */
 export function fieldsOf(columns: readonly PgColumn[], key: string | null): FieldNames {
@@ -43,7 +46,7 @@ export function rowOf(
   columns: readonly PgColumn[],
   values: readonly (string | null)[],
 ): SourceItem {
-  const metadata: Record<string, unknown> = {};
+  const metadata = emptyFields();
   for (const [i, { name, type }] of columns.entries()) {
     const value = values[i] ?? null;
     if (value === null) continue;
@@ -66,13 +69,15 @@ export class PgTable implements ImportSource {
   /** Of the primary key, where it is one column: its order is that of the rows. */
   readonly #key: string | null;
   readonly #identity: string;
+  readonly #url: URL;
 
   private constructor(
-    client: Client,
+    { client, url }: { client: Client; url: URL },
     table: string,
     parts: { columns: PgColumn[]; key: string | null; identity: string },
   ) {
     this.#client = client;
+    this.#url = url;
     this.#table = table;
     this.#columns = parts.columns;
     this.#key = parts.key;
@@ -94,11 +99,16 @@ export class PgTable implements ImportSource {
     try {
       await client.connect();
       await client.query(
-        "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET bytea_output = 'hex'; SET extra_float_digits = 1",
+        "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET bytea_output = 'hex'; SET extra_float_digits = 1; " +
+          // The transaction stands still while rows are written.
+          "SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0",
       );
       await client.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
       const parts = await describeTable(client, table);
-      return new PgTable(client, parts.name, { ...parts, identity: `${url.host}${url.pathname} ${table}` });
+      return new PgTable({ client, url }, parts.name, {
+        ...parts,
+        identity: `${url.host}${url.pathname} ${table}`,
+      });
     } catch (error) {
       await client.end().catch(() => {});
       throw failure(url, error);
@@ -118,10 +128,18 @@ export class PgTable implements ImportSource {
   }
 
   async #count(): Promise<number> {
-    const { rows } = await this.#client.query<{ rows: string }>(
-      `SELECT count(*) AS rows FROM ${this.#table}`,
-    );
-    return Number(rows[0]!.rows);
+    const [row] = await this.#query(`SELECT count(*) AS rows FROM ${this.#table}`);
+    return Number(row![0]);
+  }
+
+  /** Rows as lists of texts. Throws `unavailable` when the connection is lost. */
+  async #query(text: string): Promise<(string | null)[][]> {
+    try {
+      const { rows } = await this.#client.query<(string | null)[]>({ text, rowMode: "array" });
+      return rows;
+    } catch (error) {
+      throw failure(this.#url, error);
+    }
   }
 
   async *pages(after: Cursor | null): AsyncGenerator<SourcePage> {
@@ -135,13 +153,10 @@ export class PgTable implements ImportSource {
       key === null
         ? `${from} ORDER BY ctid OFFSET ${done}`
         : `${from} ${last === null ? "" : `WHERE ${key} > ${this.#client.escapeLiteral(String(last))}`} ORDER BY ${key}`;
-    await this.#client.query(`DECLARE rows NO SCROLL CURSOR FOR ${query}`);
+    await this.#query(`DECLARE rows NO SCROLL CURSOR FOR ${query}`);
     try {
       for (;;) {
-        const { rows } = await this.#client.query<(string | null)[]>({
-          text: `FETCH ${pageRowsMax} FROM rows`,
-          rowMode: "array",
-        });
+        const rows = await this.#query(`FETCH ${fetchRows} FROM rows`);
         if (rows.length === 0) return;
         const keyAt = this.#columns.findIndex(({ name }) => name === this.#key);
         const items = rows.map((values, i) =>

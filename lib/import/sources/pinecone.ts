@@ -99,11 +99,14 @@ export class PineconeIndex implements ImportSource, ListedStore {
     return Object.keys(namespaces).sort();
   }
 
+  async #namespaceOf(after: Cursor | null): Promise<string | undefined> {
+    return after?.namespace === undefined ? (await this.#namespaces())[0] : String(after.namespace);
+  }
+
   async list(after: Cursor | null): Promise<IdPage> {
     const names = await this.#namespaces();
-    const at = Number(after?.namespace ?? 0);
-    const name = names[at];
     const { totalVectorCount: all } = await this.#stats();
+    const name = await this.#namespaceOf(after);
     if (name === undefined) return { ids: [], next: null, all };
     const query = new URLSearchParams({ namespace: name, limit: String(listMax) });
     if (after?.token != null) query.set("paginationToken", String(after.token));
@@ -112,17 +115,19 @@ export class PineconeIndex implements ImportSource, ListedStore {
       pagination?: { next?: string | null } | null;
     };
     const token = pagination?.next || null;
+    // By name: those of a resumed import may be others.
+    const behind = names.find((one) => one > name);
     const next =
       token !== null
-        ? { namespace: at, token }
-        : at + 1 < names.length
-          ? { namespace: at + 1, token: null }
-          : null;
+        ? { namespace: name, token }
+        : behind === undefined
+          ? null
+          : { namespace: behind, token: null };
     return { ids: vectors.map(({ id }) => id), next, all };
   }
 
   async fetch(ids: readonly string[], after: Cursor | null): Promise<Map<string, SourceRow>> {
-    const name = (await this.#namespaces())[Number(after?.namespace ?? 0)]!;
+    const name = (await this.#namespaceOf(after))!;
     const query = new URLSearchParams({ namespace: name });
     for (const id of ids) query.append("ids", id);
     const { vectors } = (await readJson(this.#server, "GET", `/vectors/fetch?${query}`)) as {

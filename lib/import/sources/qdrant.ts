@@ -24,7 +24,7 @@ interface VectorParameters {
   readonly distance: string;
 }
 interface Point {
-  readonly id: string | number;
+  readonly id: string | number | bigint;
   readonly payload?: Readonly<Record<string, unknown>> | null;
   readonly vector?: unknown;
 }
@@ -112,14 +112,15 @@ export class QdrantCollection implements ImportSource {
         limit: pageRows,
         with_payload: true,
         with_vector: vector === null ? true : [vector],
-        ...(offset === null ? {} : { offset }),
+        ...(offset === null ? {} : { offset: exactJson(offset) }),
         ...(this.#filter === undefined ? {} : { filter: this.#filter }),
       };
       const { result } = (await readJson(this.#server, "POST", `${this.#path}/points/scroll`, call)) as {
-        result: { points: readonly Point[]; next_page_offset: string | number | null };
+        result: { points: readonly Point[]; next_page_offset: string | number | bigint | null };
       };
       const items = result.points.map((point) => itemOf(point, vector));
-      offset = result.next_page_offset ?? null;
+      const next = result.next_page_offset ?? null;
+      offset = typeof next === "bigint" ? String(next) : next;
       done += items.length;
       const progress = this.#filter === undefined ? { done, all: Math.max(all, done) } : null;
       if (items.length > 0) yield { items, cursor: { offset, done }, progress };
@@ -128,6 +129,12 @@ export class QdrantCollection implements ImportSource {
 
   async close(): Promise<void> {}
 }
+
+/** Ids are UUIDs, or integers of 64 bits: beyond what a number holds a cursor has them as text. */
+const exactJson = (offset: string | number): unknown =>
+  typeof offset === "string" && /^\d{1,20}$/.test(offset)
+    ? (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON(offset)
+    : offset;
 
 function itemOf({ id, payload, vector }: Point, name: string | null): SourceItem {
   const at = `point ${id}`;

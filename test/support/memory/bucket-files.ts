@@ -1,28 +1,37 @@
 /** Files of other buckets, in memory. */
+import { hash } from "node:crypto";
 import type { Readable } from "node:stream";
 import { SiltstoneError } from "../../../lib/core/model/errors.ts";
-import type { BucketFiles } from "../../../lib/import/inputs.ts";
+import type { BucketFile, BucketFiles } from "../../../lib/import/inputs.ts";
 
 export class MemoryBucketFiles implements BucketFiles {
   /** By bucket/key. */
   readonly objects = new Map<string, Buffer>();
 
-  async list(bucket: string, prefix: string): Promise<{ key: string; bytes: number; etag: string }[]> {
+  /** How many entries of lists were asked for. */
+  listed = 0;
+
+  async *list(bucket: string, prefix: string): AsyncGenerator<BucketFile> {
     const start = `${bucket}/`;
-    return [...this.objects]
+    const found = [...this.objects]
       .filter(([name]) => name.startsWith(start + prefix))
       .map(([name, body]) => ({
+        bucket,
         key: name.slice(start.length),
         bytes: body.length,
-        etag: String(body.length),
+        etag: etagOf(body),
       }))
       .sort((a, b) => (a.key < b.key ? -1 : 1));
+    for (const one of found) {
+      this.listed += 1;
+      yield one;
+    }
   }
-  async read(bucket: string, key: string, range: { start: number; limit: number }): Promise<Buffer> {
-    return Buffer.from(this.#body(bucket, key).subarray(range.start, range.limit));
+  async read(file: BucketFile, range: { start: number; limit: number }): Promise<Buffer> {
+    return Buffer.from(this.#body(file).subarray(range.start, range.limit));
   }
-  async *stream(bucket: string, key: string): AsyncGenerator<Uint8Array> {
-    yield this.#body(bucket, key);
+  async *stream(file: BucketFile): AsyncGenerator<Uint8Array> {
+    yield this.#body(file);
   }
   async write(bucket: string, key: string, body: Readable): Promise<void> {
     const chunks: Buffer[] = [];
@@ -30,9 +39,12 @@ export class MemoryBucketFiles implements BucketFiles {
     this.objects.set(`${bucket}/${key}`, Buffer.concat(chunks));
   }
 
-  #body(bucket: string, key: string): Buffer {
+  #body({ bucket, key, etag }: BucketFile): Buffer {
     const body = this.objects.get(`${bucket}/${key}`);
-    if (body === undefined) throw new SiltstoneError("invalid", `s3://${bucket}/${key}: NoSuchKey`);
+    if (body === undefined) throw new SiltstoneError("notFound", `s3://${bucket}/${key}: NoSuchKey`);
+    if (etagOf(body) !== etag) throw new SiltstoneError("conflict", `s3://${bucket}/${key} was overwritten`);
     return body;
   }
 }
+
+const etagOf = (body: Buffer): string => hash("md5", body, "hex");
