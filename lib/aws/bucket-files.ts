@@ -78,9 +78,13 @@ function refused(operation: string, bucket: string, key: string, error: unknown)
   if (name === "NoSuchBucket" || name === "NoSuchKey")
     return new SiltstoneError("notFound", `there is no ${subject} (${name})`, { cause: error });
   if (name === "PreconditionFailed" || name === "InvalidRange")
-    return new SiltstoneError("conflict", `${subject} was overwritten while it was read: run the same again`, {
-      cause: error,
-    });
+    return new SiltstoneError(
+      "conflict",
+      `${subject} was overwritten while it was read: run the same again`,
+      {
+        cause: error,
+      },
+    );
   const [writes, permission] =
     operation === "PutObject" ? [true, "s3:PutObject"] : [false, "s3:GetObject and s3:ListBucket"];
   return failure(error, { call: `S3 ${operation}`, subject, writes, permission });
