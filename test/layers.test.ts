@@ -55,13 +55,26 @@ const rules: readonly Rule[] = [
     packages: /^(node:.*|apache-arrow|hyparquet.*|pg)$/,
   },
   {
+    folder: "lib/jobs",
+    project: [
+      ...core,
+      "lib/embedding",
+      ...ports,
+      "lib/engine/shard/head.ts",
+      "lib/engine/shard/put-new.ts",
+      "lib/engine/write",
+      "lib/jobs",
+    ],
+    packages: /^p-limit$/,
+  },
+  {
     folder: "lib/aws",
-    project: [...engine, "lib/embedding", "lib/aws"],
+    project: [...engine, "lib/embedding", "lib/jobs", "lib/aws"],
     packages: noCdk,
   },
   {
     folder: "lib/clients",
-    project: [...engine, "lib/embedding", "lib/aws", "lib/clients"],
+    project: [...engine, "lib/embedding", "lib/jobs", "lib/aws", "lib/clients"],
     packages: /^node:(http|net)$/,
   },
   {
@@ -78,7 +91,7 @@ const rules: readonly Rule[] = [
   },
   {
     folder: "lambdas",
-    project: [...engine, "lib/embedding", "lib/aws", "lambdas"],
+    project: [...engine, "lib/embedding", "lib/jobs", "lib/aws", "lambdas"],
     packages: /^(?!@aws-sdk|aws-cdk-lib|constructs|#hnswlib|hnswlib-node)/,
   },
   {
@@ -100,6 +113,7 @@ const rules: readonly Rule[] = [
       "lib/engine",
       "lib/embedding",
       "lib/import",
+      "lib/jobs",
       "lib/aws",
       "lib/clients",
       "scripts/cli",
@@ -162,11 +176,13 @@ test("S3 clients are made in one place, which keeps them from correcting their c
   expect(wrong).toEqual([]);
 });
 
-test("the engine and the core read no clock and no randomness of their own", () => {
+test("the engine, jobs and the core read no clock and no randomness of their own", () => {
   const banned =
     /\bDate\.now\(|\bnew Date\(\)|Math\.random\(|randomUUID|randomBytes|\bsetTimeout\(|\bsetInterval\(/;
   const wrong = sources
-    .filter((file) => ["lib/core", "lib/engine", "lib/segment"].some((folder) => isBelow(file, folder)))
+    .filter((file) =>
+      ["lib/core", "lib/engine", "lib/jobs", "lib/segment"].some((folder) => isBelow(file, folder)),
+    )
     .filter((file) => banned.test(readFileSync(join(root, file), "utf8")));
   expect(wrong).toEqual([]);
 });

@@ -63,6 +63,11 @@ export const table = { partitionKey: "pk", sortKey: "sk", ttl: "expiresAtSeconds
 /** Partition keys of the counters of requests and tokens begin with it (lib/aws/dynamodb-limit-table.ts). */
 export const limitPrefix = "limit#";
 
+/** Partition keys of items, jobs and their settings begin with it (lib/aws/dynamodb-job-table.ts). */
+export const jobPrefix = "jobs#";
+/** The table's index of items by status and time; only stores that embed have it. */
+export const jobIndex = { name: "work", partitionKey: "workKey", sortKey: "workAtMs" } as const;
+
 /**
  * The `source` of a compactor event. `scheduled` ingests; `upkeep` merges and collects garbage; `manual` does all of it. `optimize` merges
  * what the schedule would leave for later.

@@ -90,6 +90,7 @@ export class BatchedEmbedder implements Embedder {
     const untilMs = clock.nowMs() + (options.waitMs ?? waitMsDefault);
     const job: Job = {
       purpose,
+      urgent: options.urgent ?? purpose === "query",
       untilMs,
       outcomes: new Array<Float32Array | SiltstoneError>(texts.length),
       tokens: 0,
@@ -169,21 +170,24 @@ export class BatchedEmbedder implements Embedder {
     }
   }
 
-  #failure({ kind, message }: ProviderRefusal): SiltstoneError {
+  /** What was refused is its cause: whether waiting helps is the caller's to judge. */
+  #failure(cause: ProviderRefusal): SiltstoneError {
+    const { kind, message } = cause;
     const { provider, model } = this.#profile;
     const said = `embedding by ${provider}/${model}: ${message}`;
     switch (kind) {
       case "input":
       case "tooMuch":
-        return invalid(`text: ${said}`);
+        return new SiltstoneError("invalid", `text: ${said}`, { cause });
       case "throttled":
       case "outage":
-        return new SiltstoneError("unavailable", `${said}; repeat the call`);
+        return new SiltstoneError("unavailable", `${said}; repeat the call`, { cause });
       default:
         // Repeating does not help, and the caller is not at fault: an alarm tells the operators of the stage.
         return new SiltstoneError(
           "unavailable",
           `${said}; the stage's configuration of the provider has to be looked at`,
+          { cause },
         );
     }
   }
@@ -197,7 +201,7 @@ export class BatchedEmbedder implements Embedder {
       const bytes = batch.reduce((sum, input) => sum + input.bytes, 0);
       const turn = await takeTurn(this.#use.limits, clock, this.#limitName(), {
         tokens: this.#tokensOf(bytes),
-        urgent: job.purpose === "query",
+        urgent: job.urgent,
         rates: this.#use.rates,
         untilMs: job.untilMs,
       });
@@ -285,6 +289,7 @@ interface Input {
 
 interface Job {
   readonly purpose: Purpose;
+  readonly urgent: boolean;
   readonly untilMs: number;
   readonly outcomes: (Float32Array | SiltstoneError)[];
   tokens: number;

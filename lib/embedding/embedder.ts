@@ -15,6 +15,8 @@ export interface Embedder {
 export interface EmbedOptions {
   /** How long limits, retries and the provider may take. @default 20,000 */
   readonly waitMs?: number;
+  /** May use what is kept of the limits for those who wait. @default true for queries */
+  readonly urgent?: boolean;
 }
 
 export interface Embedded {

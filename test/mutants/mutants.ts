@@ -18,6 +18,7 @@ const mutant = (name: string, file: string, search: string, replace: string, tes
 });
 
 const forgedRecords = "test/corruption/forged/forged-records.test.ts";
+const jobSimulation = "test/jobs/simulation.test.ts";
 const forgedGraphs = "test/corruption/forged/forged-graphs.test.ts";
 
 export const mutants: readonly Mutant[] = [
@@ -880,6 +881,57 @@ export const mutants: readonly Mutant[] = [
     ...mutant(name, file, search, replace),
     test: "test/hostile/query-limits.test.ts",
   })),
+  {
+    name: "a fence alone before chunks are put, the high-water after it",
+    file: "lib/jobs/transitions.ts",
+    edits: [
+      {
+        search:
+          "isHeld(item, claim) ? { ...item, stamp, highWater: Math.max(item.highWater, chunks) } : null;",
+        replace: "isHeld(item, claim) ? { ...item, stamp } : null;",
+      },
+      {
+        search: "chunks, attempts: item.attempts + 1 }",
+        replace: "chunks, attempts: item.attempts + 1, highWater: Math.max(item.highWater, chunks) }",
+      },
+    ],
+    test: jobSimulation,
+  },
+  mutant(
+    "whoever could not record puts all the same",
+    "lib/jobs/work.ts",
+    "return after === null ? null : { item: after, chunks, vectors };",
+    "return { item: after ?? item, chunks, vectors };",
+    jobSimulation,
+  ),
+  mutant(
+    "an item is forgotten while it has chunks",
+    "lib/jobs/item.ts",
+    "return isGone || item.highWater === 0 ?",
+    "return isGone || item.highWater >= 0 ?",
+    jobSimulation,
+  ),
+  mutant(
+    "tombstones for the chunks of the revision before alone",
+    "lib/jobs/chunk-rows.ts",
+    "Math.max(0, item.highWater - chunks)",
+    "Math.max(0, (item.chunks ?? 0) - chunks)",
+    jobSimulation,
+  ),
+  mutant(
+    "a newer save may have an older version",
+    "lib/jobs/transitions.ts",
+    "Math.max(Math.floor(nowMs), (before?.version ?? 0) + 1)",
+    "Math.floor(nowMs)",
+    jobSimulation,
+  ),
+  mutant(
+    "chunks are put after any time",
+    "lib/jobs/work.ts",
+    "if (sleptMs > deltaPutMaxMs)",
+    "if (sleptMs < 0)",
+    "test/jobs/life-of-a-job.test.ts",
+  ),
   {
     ...mutant(
       "a secret's ARN may be of any type",

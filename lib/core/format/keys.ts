@@ -2,6 +2,7 @@
  * The layout of the bucket (docs/format.md). Every key of the product is made here.
  *
  *   <collection>/collection.json
+ *   <collection>/texts/<ulid>.txt
  *   <collection>/<shard>/deltas/<ulid>.arrow
  *   <collection>/<shard>/segments/<ulid>/{index.hnsw,vectors.f32,records.db,clusters.bin}
  *   <collection>/<shard>/manifests/<version>-<commit ulid>.json
@@ -34,6 +35,16 @@ const versionDigits = 12;
 
 export const collectionKey = (collection: string): string => `${collection}/collection.json`;
 export const collectionPrefix = (collection: string): string => `${collection}/`;
+
+/** Texts of items that are too large for the table, by the ULID of their save (lib/jobs/spilled-texts.ts). */
+export const textsFolder = "texts";
+export const textPrefix = (collection: string): string => `${collection}/${textsFolder}/`;
+export const textKey = (collection: string, job: string): string => `${textPrefix(collection)}${job}.txt`;
+/** The ULID of a text's key, or null. */
+export function jobOfTextKey(collection: string, key: string): string | null {
+  const name = tail(key, textPrefix(collection), ".txt");
+  return name !== null && isUlid(name) ? name : null;
+}
 
 export const shardPrefix = ({ collection, shard }: ShardRef): string => `${collection}/${shard}/`;
 export const shardName = ({ collection, shard }: ShardRef): string => `${collection}/${shard}`;

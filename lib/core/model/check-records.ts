@@ -186,7 +186,8 @@ export function idProblem(id: unknown): string | null {
   return unseenProblem(controlPattern.exec(id));
 }
 
-const newIdProblem = (id: unknown): string | null =>
+/** The same for an id that is not there yet. */
+export const newIdProblem = (id: unknown): string | null =>
   idProblem(id) ?? unseenProblem(unseenPattern.exec(id as string));
 
 /** The character's code point: shown as it is, the character would do what it is refused for. */

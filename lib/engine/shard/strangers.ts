@@ -10,6 +10,7 @@ import {
   type ShardRef,
   shardFolders,
   shardPrefix,
+  textsFolder,
 } from "../../core/format/keys.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { SiltstoneError } from "../../core/model/errors.ts";
@@ -75,7 +76,7 @@ export async function seeBesideShards(
   { name, shards }: Collection,
   see: OnStranger,
 ): Promise<void> {
-  const known = new Set(Array.from({ length: shards }, (_, shard) => String(shard)));
+  const known = new Set([textsFolder, ...Array.from({ length: shards }, (_, shard) => String(shard))]);
   await seeLevel(store, { prefix: collectionPrefix(name), folders: known, key: collectionKey(name) }, see);
 }
 

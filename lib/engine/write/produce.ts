@@ -70,10 +70,8 @@ export async function produce(world: ProduceWorld, call: ProduceCall): Promise<P
   });
   checkEmbeddingVersion(collection, call.embeddingVersion);
   const { rows, rejected } = checkRecords(collection, call, world.clock.nowMs());
-  const deltas = deltaParts(collection, rows).map((part) =>
-    encoded(world, collection, part, call.producer ?? ""),
-  );
-  const notified = await writeAll(world, deltas);
+  const deltas = encodeRows(world, collection, rows, call.producer ?? "");
+  const notified = await putDeltas(world, deltas);
   return {
     token:
       deltas.length === 0
@@ -94,14 +92,22 @@ function outcome(rows: readonly DeltaRow[]): { written: number; deleted: number 
   return { written: winners.size - deleted, deleted };
 }
 
-interface EncodedDelta extends ShardRef {
+export interface EncodedDelta extends ShardRef {
   readonly delta: DeltaId;
   readonly body: Uint8Array;
   readonly rows: number;
 }
 
+/** Rows that were checked, as deltas that have their names. Nothing is written. */
+export const encodeRows = (
+  world: Pick<ProduceWorld, "clock">,
+  collection: Collection,
+  rows: readonly DeltaRow[],
+  producer: string,
+): EncodedDelta[] => deltaParts(collection, rows).map((part) => encoded(world, collection, part, producer));
+
 function encoded(
-  world: ProduceWorld,
+  world: Pick<ProduceWorld, "clock">,
   collection: Collection,
   { shard, rows }: DeltaPart,
   producer: string,
@@ -126,8 +132,11 @@ const shardsAtOnce = 16;
 /** What became of a delta: null where it was written, "not begun" where another of its shard failed before. */
 type Outcome = null | "not begun" | SiltstoneError;
 
-/** Writes the shards side by side, and of each one delta after the other; answers whether the queue was told of all. */
-async function writeAll(world: ProduceWorld, deltas: readonly EncodedDelta[]): Promise<boolean> {
+/**
+ * Writes the shards side by side, and of each one delta after the other; answers whether the queue was told of all. Throws as `produce`
+ * does after its checks.
+ */
+export async function putDeltas(world: ProduceWorld, deltas: readonly EncodedDelta[]): Promise<boolean> {
   const outcomes = new Map<EncodedDelta, Outcome>(deltas.map((delta) => [delta, "not begun"]));
   const limit = pLimit(shardsAtOnce);
   const shards = [...grouped(deltas, ({ shard }) => shard).values()];

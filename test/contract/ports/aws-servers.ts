@@ -23,10 +23,11 @@ import {
   SQSClient,
 } from "@aws-sdk/client-sqs";
 import { DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
+import { DynamoDbJobTable } from "../../../lib/aws/dynamodb-job-table.ts";
 import { DynamoDbLeaseTable } from "../../../lib/aws/dynamodb-lease-table.ts";
 import { DynamoDbLimitTable } from "../../../lib/aws/dynamodb-limit-table.ts";
 import { SqsDeltaQueue } from "../../../lib/aws/sqs-delta-queue.ts";
-import { table } from "../../../lib/contract/names.ts";
+import { jobIndex, table } from "../../../lib/contract/names.ts";
 import { localCredentials } from "../aws-target.ts";
 import type { QueueUnderTest } from "./queue.ts";
 
@@ -109,6 +110,7 @@ export interface LeaseTableUnderTest {
   readonly tableName: string;
   readonly leases: DynamoDbLeaseTable;
   readonly limits: DynamoDbLimitTable;
+  readonly jobs: DynamoDbJobTable;
   /** The same table in the hands of a process to which `happens` happens once, right after its next read. */
   readonly interrupted: (happens: () => Promise<unknown>) => DynamoDbLeaseTable;
   readonly close: () => Promise<void>;
@@ -127,7 +129,23 @@ export async function leaseTable(endpoint: string | null): Promise<LeaseTableUnd
       TableName,
       BillingMode: "PAY_PER_REQUEST",
       KeySchema: keys.map(({ name, kind }) => ({ AttributeName: name, KeyType: kind })),
-      AttributeDefinitions: keys.map(({ name }) => ({ AttributeName: name, AttributeType: "S" })),
+      AttributeDefinitions: [
+        ...[...keys.map(({ name }) => name), jobIndex.partitionKey].map((name) => ({
+          AttributeName: name,
+          AttributeType: "S" as const,
+        })),
+        { AttributeName: jobIndex.sortKey, AttributeType: "N" },
+      ],
+      GlobalSecondaryIndexes: [
+        {
+          IndexName: jobIndex.name,
+          KeySchema: [
+            { AttributeName: jobIndex.partitionKey, KeyType: "HASH" },
+            { AttributeName: jobIndex.sortKey, KeyType: "RANGE" },
+          ],
+          Projection: { ProjectionType: "KEYS_ONLY" },
+        },
+      ],
     }),
   );
   await waitUntilTableExists({ client, maxWaitTime: 60, minDelay: 1 }, { TableName });
@@ -137,6 +155,7 @@ export async function leaseTable(endpoint: string | null): Promise<LeaseTableUnd
   };
   const leases = new DynamoDbLeaseTable(DynamoDBDocumentClient.from(client), TableName);
   const limits = new DynamoDbLimitTable(DynamoDBDocumentClient.from(client), TableName);
+  const jobs = new DynamoDbJobTable(DynamoDBDocumentClient.from(client), TableName);
   const interrupted = (happens: () => Promise<unknown>) => {
     const other = new DynamoDBClient(endpoint ? { endpoint, ...localConfiguration } : {});
     let waits = true;
@@ -154,7 +173,7 @@ export async function leaseTable(endpoint: string | null): Promise<LeaseTableUnd
     );
     return new DynamoDbLeaseTable(DynamoDBDocumentClient.from(other), TableName);
   };
-  return { tableName: TableName, leases, limits, interrupted, close };
+  return { tableName: TableName, leases, limits, jobs, interrupted, close };
 }
 
 async function startServer(command: string, args: string[], port: number): Promise<RunningServer> {

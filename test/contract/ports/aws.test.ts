@@ -26,6 +26,7 @@ import {
   startSqsServer,
 } from "./aws-servers.ts";
 import { clockContract } from "./clock.ts";
+import { jobTableContract } from "./job-table.ts";
 import { leaseTableContract } from "./leases.ts";
 import { limitTableContract } from "./limits.ts";
 import { objectStoreContract } from "./object-store.ts";
@@ -128,6 +129,7 @@ describe.each(providers.filter(({ queue }) => !queue))("$name", ({ name, start }
   });
   leaseTableContract(name, async () => ({ leases: made!.leases, namesBelow: "" }));
   limitTableContract(name, async () => made!.limits);
+  jobTableContract(name, async () => made!.jobs);
 
   const leaseMs = 1_000;
   const late = { owner: "b", leaseMs, nowMs: 50_000 };

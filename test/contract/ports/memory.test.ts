@@ -1,7 +1,9 @@
 /** The contracts of the ports over the world in memory. */
 import { MemoryLimitTable } from "../../embedding/fake-world.ts";
+import { MemoryJobTable } from "../../support/memory/job-table.ts";
 import { memoryWorld } from "../../support/memory/world.ts";
 import { clockContract } from "./clock.ts";
+import { jobTableContract } from "./job-table.ts";
 import { leaseTableContract } from "./leases.ts";
 import { limitTableContract } from "./limits.ts";
 import { objectStoreContract } from "./object-store.ts";
@@ -26,6 +28,8 @@ deltaQueueContract("memory", async () => {
 leaseTableContract("memory", async () => ({ leases: memoryWorld().leases, namesBelow: "" }));
 
 limitTableContract("memory", async () => new MemoryLimitTable());
+
+jobTableContract("memory", async () => new MemoryJobTable(memoryWorld().clock));
 
 clockContract("memory", () => memoryWorld().clock);
 

@@ -1,0 +1,63 @@
+/**
+ * Waking what nobody works on: jobs whose time has come, of which nothing was heard, or whose run is over its lease. Each is told
+ * to its queue, and its record says when it is looked at again, so that a long queue is not filled anew every minute.
+ */
+import pLimit from "p-limit";
+import { change } from "./change.ts";
+import { readSettings } from "./control.ts";
+import type { Item, ItemKey } from "./item.ts";
+import { type JobWorld, tell } from "./save.ts";
+import { woken } from "./transitions.ts";
+
+/** Of one sweep: the next one goes on. */
+export const sweptMax = 20_000;
+const atOnce = 32;
+
+export interface SweepReport {
+  readonly woken: number;
+  readonly notified: boolean;
+}
+
+/** `all`: also those that were told of lately, as after a pause in which messages were forgotten. */
+export async function sweep(
+  world: JobWorld,
+  { all = false, untilMs = Number.MAX_SAFE_INTEGER }: { readonly all?: boolean; readonly untilMs?: number },
+): Promise<SweepReport> {
+  const { table, clock } = world;
+  const { state, intervalSeconds } = await readSettings(table);
+  if (state !== "running") return { woken: 0, notified: true };
+  let count = 0;
+  let notified = true;
+  const limit = pLimit(atOnce);
+  const wakeAll = async (keys: readonly ItemKey[], one: (key: ItemKey) => Promise<Item | null>) => {
+    const items = (await Promise.all(keys.map((key) => limit(() => one(key))))).filter(
+      (item) => item !== null,
+    );
+    count += items.length;
+    notified = (await tell(world.wake, items)) && notified;
+  };
+  const nowMs = clock.nowMs();
+  const isOver = () => count >= sweptMax || clock.nowMs() >= untilMs;
+  for await (const keys of table.list("pending", {
+    ...(all ? {} : { untilMs: nowMs + 1 }),
+    limit: sweptMax,
+  })) {
+    await wakeAll(keys, async (key) => {
+      const changed = await change(world, key, (item) =>
+        item === null || item.scheduledAtMs > nowMs || (!all && item.wakeAtMs > nowMs)
+          ? null
+          : woken(item, nowMs + intervalSeconds * 1_000, clock.ulid()),
+      );
+      return changed?.after ?? null;
+    });
+    if (isOver()) return { woken: count, notified };
+  }
+  for await (const keys of table.list("processing", { untilMs: nowMs + 1, limit: sweptMax })) {
+    await wakeAll(keys, async (key) => {
+      const item = await table.read(key);
+      return item?.status === "processing" && (item.lease?.untilMs ?? 0) <= nowMs ? item : null;
+    });
+    if (isOver()) break;
+  }
+  return { woken: count, notified };
+}
