@@ -125,7 +125,8 @@ export class VectorSearch {
   }
 
   #labelsIn(bytes: Uint8Array | null): Uint32Array {
-    const all = Uint32Array.from({ length: this.#segment.slots }, (_, label) => label);
+    const all = new Uint32Array(this.#segment.slots);
+    for (let label = 0; label < all.length; label++) all[label] = label;
     return bytes === null ? all : all.filter((label) => bytes[label] === 1);
   }
 

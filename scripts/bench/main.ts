@@ -1,11 +1,12 @@
 /**
- * `npm run bench -- [SCENARIO…] [--rows N] [--tiny] [--json]`: runs the named scenarios, or all of them, and prints
- * their tables and targets. Exit code 0 whatever the numbers: they depend on the machine. docs/lab/performance.md holds
+ * `npm run bench -- [SCENARIO…] [--rows N] [--tiny] [--json] [--beside FOLDER [--rounds N]]`: runs the named scenarios, or all
+ * of them, and prints their tables and targets; with --beside, those of another checkout as well (scripts/bench/beside.ts). Exit code 0 whatever the numbers: they depend on the machine. docs/lab/performance.md holds
  * the numbers that were measured for it.
  */
 import { availableParallelism, cpus, totalmem } from "node:os";
 import { parseArgs } from "node:util";
 import Table from "cli-table3";
+import { type Beside, runBeside } from "./beside.ts";
 import { type Entry, scenarios } from "./registry.ts";
 import type { Result } from "./scenario.ts";
 
@@ -15,6 +16,8 @@ const { values, positionals } = parseArgs({
     rows: { type: "string" },
     tiny: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
+    beside: { type: "string" },
+    rounds: { type: "string", default: "3" },
   },
 });
 
@@ -32,14 +35,28 @@ const machine = {
 const reports: { scenario: string; seconds: number; result: Result }[] = [];
 for (const scenario of chosen) {
   const startedMs = performance.now();
-  const result = await scenario.run({ tiny: values.tiny, rows }, (line) =>
-    process.stderr.write(`${scenario.name}: ${line}\n`),
-  );
+  const log = (line: string) => process.stderr.write(`${scenario.name}: ${line}\n`);
+  const size = { tiny: values.tiny, rows };
+  const result =
+    values.beside === undefined
+      ? await scenario.run(size, log)
+      : { tables: await runBeside(scenario.name, besideOf(values.beside), log), checks: [] };
   const seconds = Math.round((performance.now() - startedMs) / 1000);
   reports.push({ scenario: scenario.name, seconds, result });
   if (!values.json) show(scenario.name, seconds, result);
 }
 if (values.json) console.log(JSON.stringify({ machine, at: new Date().toISOString(), reports }, null, 2));
+
+function besideOf(folder: string): Beside {
+  const rounds = Number(values.rounds);
+  if (!Number.isInteger(rounds) || rounds < 1)
+    throw new Error(`--rounds: ${values.rounds} is not a number of rounds`);
+  const options = [
+    ...(values.tiny ? ["--tiny"] : []),
+    ...(rows === undefined ? [] : ["--rows", String(rows)]),
+  ];
+  return { folder, rounds, options };
+}
 
 function choose(names: readonly string[]): readonly Entry[] {
   const unknown = names.filter((name) => !scenarios.some((scenario) => scenario.name === name));

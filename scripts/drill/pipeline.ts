@@ -1,8 +1,11 @@
 /** The main drill: producers, readers and kills side by side for the given time, then the check at rest. */
 import { setTimeout as sleep } from "node:timers/promises";
+import { shardName } from "../../lib/core/format/keys.ts";
 import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import type { CollectReport } from "../../lib/engine/compact/collect-garbage.ts";
 import type { RunSummary } from "../../lib/engine/compact/run-summary.ts";
+import type { World } from "../../lib/engine/ports.ts";
+import { ingestLease } from "../../lib/engine/shard/lease.ts";
 import { FunctionCalls } from "./calls.ts";
 import { Faults, worldOf } from "./faults.ts";
 import { Ledger } from "./ledger.ts";
@@ -34,8 +37,12 @@ export interface PipelineOptions {
 const scheduleEveryMs = 1_000;
 const dims = 16;
 const loadPerCall = 500;
-/** 16 million numbers: its graph has clusters (lib/core/policy/merge-plan.ts), so that a cold process answers from them. */
-const cold = { dims: 1_024, ids: 16_000 };
+/**
+ * Numbers enough that its graph has clusters (lib/core/policy/merge-plan.ts), so that a cold process answers from them. The ids
+ * that are written again are so few that merges never give them a graph of their own, which would have none.
+ */
+const cold = { dims: 1_024, ids: 18_000, busyIds: 400 };
+const loadLeaseMs = 20 * 60_000;
 const pauseLong = { startMs: 1_000, limitMs: 6_000 };
 const pauseShortMs = 400;
 const reportEveryMs = 30_000;
@@ -146,7 +153,8 @@ class PipelineDrill {
     this.#metrics.set(ledger, "cosine");
     const ids = Array.from({ length: cold.ids }, (_, i) => `c-${i}`);
     const shared = { random: this.#random.fork(), calls: this.#calls, stack: this.#stack, tally };
-    this.#writers.push(new Writer({ ...shared, ledger, ids, library: null }));
+    const busyIds = ids.slice(0, cold.busyIds);
+    this.#writers.push(new Writer({ ...shared, ledger, ids, busyIds, library: null }));
   }
 
   async load(): Promise<void> {
@@ -158,12 +166,22 @@ class PipelineDrill {
     }
     const [source, ...others] = this.#writers;
     const arrival = others.filter(({ ledger }) => ledger.ordering === "arrival");
+    const ingested = this.#cold === null ? null : await this.#holdIngest(world, this.#cold);
     await Promise.all([source!, ...arrival].map((writer) => writer.load(loadPerCall)));
-    // What is to be read cold has its graph before anything is killed.
-    if (this.#options.isCold) await compactAll(this.#settling());
+    // What is to be read cold is ingested at once, into one graph, before anything is killed.
+    await ingested?.();
+    if (this.#cold !== null) await compactAll(this.#settling());
     this.#options.say(
       `loaded ${[...this.#metrics.keys()].reduce((sum, { ids }) => sum + ids.length, 0)} rows`,
     );
+  }
+
+  /** Nothing of the collection is ingested until the answer is called. */
+  async #holdIngest(world: World, { collection }: Ledger): Promise<() => Promise<void>> {
+    const request = { owner: "drill", leaseMs: loadLeaseMs, nowMs: world.clock.nowMs() };
+    const taken = await world.leases.acquire(ingestLease(shardName({ collection, shard: 0 })), request);
+    if (taken.kind === "held") throw new Error(`the ingest of ${collection} is held by ${taken.by.owner}`);
+    return () => world.leases.release(taken.lease);
   }
 
   /** Writers, a reader and a collector at work, and kills, until the time is up. */

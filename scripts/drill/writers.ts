@@ -23,8 +23,10 @@ interface Call {
 
 export interface WriterOptions {
   readonly ledger: Ledger;
-  /** Ids that it writes. */
+  /** Ids that it loads. */
   readonly ids: readonly string[];
+  /** Those that it goes on writing. @default all */
+  readonly busyIds?: readonly string[];
   readonly random: Random;
   readonly calls: FunctionCalls;
   readonly stack: StackProcess;
@@ -139,11 +141,11 @@ export class Writer {
   }
 
   #nextCall(): Call {
-    const { random, ids, ledger } = this.#options;
+    const { random, ids, busyIds = ids, ledger } = this.#options;
     const wanted = random.chance(bulkShare) ? random.between(200, 600) : random.between(1, 30);
     const size = Math.min(wanted, this.#rowsPerCallMax);
     const chosen = new Set<string>();
-    for (let i = 0; i < size; i++) chosen.add(random.pick(ids));
+    for (let i = 0; i < size; i++) chosen.add(random.pick(busyIds));
     const deleteShare = random.pick([0, 0, 0, 0.1, 0.2, 1]);
     return this.#callOf(
       [...chosen].map((id) => ledger.issue(id, random.chance(deleteShare) ? "delete" : "upsert")),

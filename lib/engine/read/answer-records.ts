@@ -79,11 +79,11 @@ function givenVectors(found: readonly Found[], rows: readonly { readonly label: 
 }
 
 /** What is stored was checked when it came: whatever is wrong with it is damage. */
-function storedMetadata({ source }: Found, metadata: string | null): Metadata | null {
+function storedMetadata(found: Found, metadata: string | null): Metadata | null {
   if (metadata === null) return null;
   const object: unknown = tryParse(metadata);
   if (typeof object !== "object" || object === null || Array.isArray(object))
-    throw corrupt(source, "a row's metadata is not a JSON object");
+    throw corrupt(found.source, "a row's metadata is not a JSON object");
   return object as Metadata;
 }
 
