@@ -63,7 +63,7 @@ function statementsFor({
         "sqs:GetQueueAttributes",
         "sqs:PurgeQueue",
       ],
-      [ingestion.deadLetterQueue.queueArn],
+      [ingestion.deadLetterQueue.queueArn, compaction.failedEventsQueue.queueArn],
     ),
     allowing(["lambda:InvokeFunction", "lambda:GetFunctionConfiguration"], [...invoked]),
     // Which alarms there are is a question about all of them.

@@ -248,6 +248,7 @@ export class VectorStore extends Construct {
       [storeOutputs.table]: this.storage.table.tableName,
       [storeOutputs.queueUrl]: this.ingestion.queue.queueUrl,
       [storeOutputs.deadLetterQueueUrl]: this.ingestion.deadLetterQueue.queueUrl,
+      [storeOutputs.failedEventsQueueUrl]: this.compaction.failedEventsQueue.queueUrl,
       [functions.producer.output]: this.ingestion.function.functionName,
       [functions.compactor.output]: this.compaction.function.functionName,
       [functions.query.output]: calleeName(this.query.callee),

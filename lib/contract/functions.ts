@@ -49,12 +49,13 @@ export const functions = {
 export type FunctionName = keyof typeof functions;
 export const functionNames = Object.keys(functions) as FunctionName[];
 
-/** CloudFormation outputs with what the functions share. */
+/** CloudFormation outputs with what is the store's as a whole. */
 export const storeOutputs = {
   bucket: "BucketName",
   table: "TableName",
   queueUrl: "QueueUrl",
   deadLetterQueueUrl: "DeadLetterQueueUrl",
+  failedEventsQueueUrl: "FailedEventsQueueUrl",
 } as const;
 
 /** Names of all outputs of a store. */

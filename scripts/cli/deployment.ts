@@ -11,7 +11,7 @@ import { type FunctionConfiguration, functionConfiguration } from "../../lib/aws
 import { CloudWatchFunctionLogs, type FunctionLogs } from "../../lib/aws/function-logs.ts";
 import { s3Client } from "../../lib/aws/s3-client.ts";
 import { S3DeletedObjects } from "../../lib/aws/s3-deleted-objects.ts";
-import { type DeadLetters, SqsDeadLetters } from "../../lib/aws/sqs-dead-letters.ts";
+import { type HeldMessages, SqsHeldMessages } from "../../lib/aws/sqs-held-messages.ts";
 import { stackOutputs } from "../../lib/aws/stack-outputs.ts";
 import { type StoreAlarm, storeAlarms } from "../../lib/aws/store-alarms.ts";
 import { type FunctionName, functionNames, functions, storeOutputs } from "../../lib/contract/functions.ts";
@@ -29,7 +29,9 @@ export interface Deployment {
   readonly world: World;
   /** What was deleted from its bucket. */
   readonly deleted: DeletedObjects;
-  readonly deadLetters: DeadLetters;
+  readonly deadLetters: HeldMessages;
+  /** Events that did not reach the compactor, or whose run failed. Throws of a store that was deployed before it told of them. */
+  failedEvents(): HeldMessages;
   /** What lies in any bucket, for import and export. */
   readonly bucketFiles: BucketFiles;
   /** One of the functions as it is deployed; with query groups, of them as well, after the function before them. */
@@ -59,7 +61,8 @@ export const connect: Connect = async ({ name: stage, stack, deployment }) => {
     stage,
     world: awsWorld(names),
     deleted: new S3DeletedObjects(s3Client(requestBounds.person), names.bucket),
-    deadLetters: new SqsDeadLetters(names),
+    deadLetters: new SqsHeldMessages(names.deadLetterQueueUrl),
+    failedEvents: () => new SqsHeldMessages(name(storeOutputs.failedEventsQueueUrl)),
     bucketFiles: new S3BucketFiles(s3Client(requestBounds.person)),
     configurations: (of) => configurationsOf(name(functions[of].output)),
     logs: stack === null ? new LocalFunctionLogs(localStateDir()) : new CloudWatchFunctionLogs(),
@@ -72,7 +75,8 @@ export const connect: Connect = async ({ name: stage, stack, deployment }) => {
 /** What the dimensions of alarms name. */
 async function watchedNames(output: (key: string) => string): Promise<ReadonlySet<string>> {
   const all = await Promise.all(functionNames.map((one) => configurationsOf(output(functions[one].output))));
-  const queues = [storeOutputs.queueUrl, storeOutputs.deadLetterQueueUrl].map(
+  const { queueUrl, deadLetterQueueUrl, failedEventsQueueUrl } = storeOutputs;
+  const queues = [queueUrl, deadLetterQueueUrl, failedEventsQueueUrl].map(
     (key) => output(key).split("/").at(-1)!,
   );
   return new Set([

@@ -86,7 +86,7 @@ export const checks: readonly Check[] = [
     ];
   }),
   check("permissions", async (session) => {
-    const { world, deleted, deadLetters, call } = await session.open();
+    const { world, deleted, deadLetters, failedEvents, call } = await session.open();
     const rights: readonly (readonly [string, () => Promise<unknown>])[] = [
       ["list the bucket", () => world.store.listLevel("")],
       [
@@ -97,6 +97,7 @@ export const checks: readonly Check[] = [
       ],
       ["read the table", () => world.leases.readNote(runNote)],
       ["read the dead-letter queue", () => deadLetters.count()],
+      ["read the queue of failed events", () => failedEvents().count()],
       ["invoke the query function", () => call("query", { op: "ping" })],
       // Refused before it does anything: so it has started, with what it needs.
       ["invoke the producer", () => call("producer", {}).catch(expectInvalid)],
@@ -143,6 +144,17 @@ export const checks: readonly Check[] = [
       ];
     const kind = wrongs.find((one) => one.kind === "corrupt")?.kind ?? wrongs[0]?.kind;
     return advice.map((line) => ({ ...wrong(line, line), ...(kind === undefined ? {} : { kind }) }));
+  }),
+  check("failed events", async (session) => {
+    const count = await (await session.open()).failedEvents().count();
+    return count === 0
+      ? [ok("none in the last hour")]
+      : [
+          wrong(
+            `${plural(count, "event")} did not reach the compactor, or failed there`,
+            "what failed, and why: silt events list; do their work now: silt events redrive --all",
+          ),
+        ];
   }),
   check("query", (session, state) => eachCollection(session, state, query)),
   check("newest files", (session, state) => eachCollection(session, state, newestFiles)),

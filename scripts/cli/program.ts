@@ -15,6 +15,7 @@ import type { Connect } from "./deployment.ts";
 import { addDlqCommands } from "./dlq-commands.ts";
 import { addDoctorCommand } from "./doctor-command.ts";
 import { addEraseCommand } from "./erase-command.ts";
+import { addEventCommands } from "./event-commands.ts";
 import { type ExitCode, exitCodeHelp, exitCodeOfError, exitCodes } from "./exit-code.ts";
 import { addExportCommand } from "./export-command.ts";
 import { addImportCommand } from "./import-command.ts";
@@ -85,6 +86,7 @@ export async function runCommandLine(argv: readonly string[], given: Surrounding
   addQuarantineCommands(program, run);
   addRestoreCommand(program, run);
   addDlqCommands(program, run);
+  addEventCommands(program, run);
   addTextCommands(program, run);
   addLogsCommand(program, run);
   addCostCommand(program, run);

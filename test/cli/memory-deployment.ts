@@ -18,8 +18,8 @@ import { produce } from "../../lib/engine/write/produce.ts";
 import type { Deployment } from "../../scripts/cli/deployment.ts";
 import { runCommandLine } from "../../scripts/cli/program.ts";
 import { MemoryBucketFiles } from "../support/memory/bucket-files.ts";
-import { MemoryDeadLetters } from "../support/memory/dead-letters.ts";
 import { MemoryDeletedObjects } from "../support/memory/deleted-objects.ts";
+import { MemoryHeldMessages } from "../support/memory/held-messages.ts";
 import { type MemoryWorld, memoryWorld } from "../support/memory/world.ts";
 
 export interface Said {
@@ -35,14 +35,16 @@ const collector = (write: (text: string) => void) => ({ write });
 export class MemoryCli {
   readonly world: MemoryWorld;
   readonly deleted: MemoryDeletedObjects;
-  readonly deadLetters: MemoryDeadLetters;
+  readonly deadLetters: MemoryHeldMessages;
+  readonly failedEvents: MemoryHeldMessages;
   readonly bucketFiles = new MemoryBucketFiles();
   readonly #reader: Reader;
 
   constructor(world = memoryWorld()) {
     this.world = world;
     this.deleted = new MemoryDeletedObjects(world.store);
-    this.deadLetters = new MemoryDeadLetters(world);
+    this.deadLetters = new MemoryHeldMessages(world, world.queue.deadLetters);
+    this.failedEvents = new MemoryHeldMessages(world, []);
     this.#reader = new Reader(world, { refreshSeconds: 0, cacheBytesMax: 1e9, traffic: world.traffic });
   }
 
@@ -61,6 +63,7 @@ export class MemoryCli {
         world: this.world,
         deleted: this.deleted,
         deadLetters: this.deadLetters,
+        failedEvents: () => this.failedEvents,
         configurations: async (name) => [{ name, state: "Active", variables: {}, logGroup: "" }],
         alarms: async () => null,
         logs: { tail: () => ({ next: async () => [] }) },

@@ -193,6 +193,59 @@ describe("dead letters", () => {
   });
 });
 
+describe("failed events", () => {
+  test("are listed with what failed, run again once for all that ask for the same, and deleted", async () => {
+    expect(await silt("events", "list")).toMatchObject({
+      code: 0,
+      out: "the queue of failed events is empty\n",
+    });
+    await put(record(1));
+    for (const source of ["scheduled", "scheduled", "upkeep"]) await deployed.sendUndelivered({ source });
+    const { messages, count } = await answer("events", "list");
+    expect(count).toBe(3);
+    expect(messages[0]).toMatchObject({ reason: "the role may not invoke the function" });
+    expect(await silt("doctor")).toMatchObject({
+      code: 1,
+      out: expect.stringContaining("3 events did not reach the compactor, or failed there"),
+    });
+    const { out } = await silt("events", "list", "--limit", "2");
+    expect(out).toMatch(/^ID +SENT +REASON +EVENT\n/);
+    expect(out).toContain('{"source":');
+    expect(await answer("events", "show", messages[0].id)).toMatchObject({ id: messages[0].id });
+    expect(await silt("events", "show", "none")).toMatchObject({ code: 3 });
+    expect(await answer("events", "redrive", "--all", "--dry-run")).toMatchObject({ dryRun: true, runs: 2 });
+    const log = deployed.log("compactor").length;
+    expect(await answer("events", "redrive", "--all")).toMatchObject({
+      redriven: [{}, {}, {}],
+      runs: 2,
+      failed: [],
+    });
+    expect(
+      deployed
+        .log("compactor")
+        .slice(log)
+        .match(/"message":"run"/g),
+    ).toHaveLength(2);
+    expect(await answer("events", "list")).toMatchObject({ count: 0 });
+    expect(await answer("count", "docs")).toMatchObject({ count: 1 });
+    expect(await silt("events", "redrive", messages[0].id)).toMatchObject({ code: 3 });
+  });
+
+  test("one that fails again stays, and says why; they may be deleted when that is confirmed", async () => {
+    for (const source of ["scheduled", "never"]) await deployed.sendUndelivered({ source });
+    const said = await silt("events", "redrive", "--all", "--json");
+    expect(said.code).toBe(2);
+    expect(JSON.parse(said.out)).toMatchObject({
+      redriven: [{ body: '{"source":"scheduled"}' }],
+      failed: [{ event: '{"source":"never"}', kind: "invalid" }],
+    });
+    expect(await answer("events", "list")).toMatchObject({ count: 1 });
+    expect(await silt("events", "redrive")).toMatchObject({ code: 2 });
+    expect((await silt("events", "purge")).out).toContain("→ to do it: silt events purge --confirm local");
+    expect(await answer("events", "purge", "--confirm", "local")).toMatchObject({ purged: true, count: 1 });
+  });
+});
+
 describe("restoring a version", () => {
   const documents = async () => {
     const { records } = await deployed.answer("query", {
@@ -328,6 +381,7 @@ describe("status and doctor", () => {
       "permissions",
       "schedules",
       "state",
+      "failed events",
       "query",
       "newest files",
       "alarms",

@@ -178,6 +178,30 @@ export class Deployed {
     await this.#sqs!.send(new SendMessageCommand({ QueueUrl: this.output("queueUrl"), MessageBody: body }));
   }
 
+  /** An event as the schedules send it; it ends, well or not, by itself. */
+  async sendEvent(name: FunctionName, event: object): Promise<void> {
+    const command = new InvokeCommand({
+      FunctionName: this.#functionName(name),
+      InvocationType: "Event",
+      Payload: JSON.stringify(event),
+    });
+    await this.#lambda!.send(command);
+  }
+
+  /** What EventBridge Scheduler puts beside failed events when it could not deliver one. */
+  async sendUndelivered(event: object): Promise<void> {
+    const attribute = (StringValue: string) => ({ DataType: "String", StringValue });
+    const command = new SendMessageCommand({
+      QueueUrl: this.output("failedEventsQueueUrl"),
+      MessageBody: JSON.stringify(event),
+      MessageAttributes: {
+        ERROR_CODE: attribute("AccessDeniedException"),
+        ERROR_MESSAGE: attribute("the role may not invoke the function"),
+      },
+    });
+    await this.#sqs!.send(command);
+  }
+
   async receive(queue: "queueUrl" | "deadLetterQueueUrl"): Promise<Message[]> {
     const command = new ReceiveMessageCommand({
       QueueUrl: this.output(queue),

@@ -11,7 +11,7 @@ import { pointerKey, segmentKey } from "../../lib/core/format/keys.ts";
 import { readCollection, readHead } from "../../lib/engine/shard/head.ts";
 import { ingestLease } from "../../lib/engine/shard/lease.ts";
 import { partNames, Runbook, type Said } from "../../scripts/drill/runbook.ts";
-import { Deployed, dims, vectorOf } from "../e2e/deployed.ts";
+import { Deployed, dims, eventually, vectorOf } from "../e2e/deployed.ts";
 import { Operator, silt } from "./operator.ts";
 
 jest.setTimeout(120_000);
@@ -146,10 +146,26 @@ describe("the compactor", () => {
     expect(await idsIn()).toEqual([1]);
   });
 
-  test("failed events: what failed is run by hand", async () => {
+  test("failed events are shown with what failed, and their work is done at once", async () => {
     await put(1);
-    expect((await walkWell("Failed events", look)).text).toMatch(/ done +1 +1 /);
-    await walkWell("Failed events", mended);
+    await operator.replace(lambda("compactor"), { codeFolder: broken });
+    await deployed.sendEvent("compactor", { source: "scheduled" });
+    await deployed.sendUndelivered({ source: "upkeep" });
+    await eventually(async () =>
+      (await silt(["events", "list"])).out.includes("2 of 2") ? true : undefined,
+    );
+    const listed = await walk("Failed events", look, {}, /list|status/);
+    expect(listed.text).toContain("a bad deploy");
+    expect(listed.text).toContain("the role may not invoke the function");
+    const ID = /^([0-9a-f-]{36}) .*a bad deploy/m.exec(listed.text)![1];
+    expect((await walkWell("Failed events", look, { ID }, /show/)).text).toContain('"source":"scheduled"');
+    // Not mended yet: they stay.
+    expect((await walk("Failed events", mend, {}, /redrive/)).first.code).not.toBe(0);
+    await operator.restore();
+    expect((await walkWell("Failed events", mend, {}, /redrive/)).text).toContain("did the work of 2 events");
+    await walkWell("Failed events", mend, { STAGE: "local" }, /purge/);
+    expect((await walkWell("Failed events", mended)).text).toContain("the queue of failed events is empty");
+    expect(await idsIn()).toEqual([1]);
   });
 
   test("one damaged collection fails the runs, until its object is back", async () => {

@@ -1,6 +1,6 @@
 /**
- * The dead-letter queue, for the command line: messages that made no sense, each with its reason. They carry no data, since
- * deltas are found without messages. Looking at messages hides them from others for a moment; they are given back.
+ * A queue whose messages are held for people, for the command line: dead letters and failed events, each with its reason. They carry no
+ * data, since deltas are found without messages. Looking at messages hides them from others for a moment; they are given back.
  */
 import {
   ChangeMessageVisibilityBatchCommand,
@@ -14,7 +14,6 @@ import {
 import { requestBounds } from "../core/policy/time-bounds.ts";
 import { failure } from "./failure.ts";
 import { patience } from "./request-handler.ts";
-import { sendMessage } from "./sqs-delta-queue.ts";
 
 /** What one request takes; SQS's own limit. */
 const batchMessagesMax = 10;
@@ -23,49 +22,50 @@ const hiddenSeconds = 60;
 /** A short poll asks some of SQS's servers only; one that waits asks all of them. */
 const waitSeconds = 1;
 
-export interface DeadLetter {
+export interface HeldMessage {
   /** SQS's own name of the message. */
   readonly id: string;
   readonly body: string;
-  /** Why the compactor put it here; null where SQS did, after too many receives. */
+  /** What its sender said of why it is here; null where it said nothing, as SQS after too many receives. */
   readonly reason: string | null;
   readonly sentMs: number;
   readonly receives: number;
 }
 
-export interface DeadLetters {
+export interface HeldMessages {
   /** About how many messages it holds, as SQS counts them: those in flight are included. */
   count(): Promise<number>;
-  /** Hands out messages in batches until none come, or `work` answers false; what `work` has not moved is given back. */
-  look(work: (batch: readonly DeadLetter[], move: Move) => Promise<boolean>): Promise<void>;
+  /** Hands out messages in batches until none come, or `work` answers false; what `work` has not removed is given back. */
+  look(work: (batch: readonly HeldMessage[], remove: Remove) => Promise<boolean>): Promise<void>;
   /** Deletes every message that is there now. SQS takes up to a minute for it, and allows it once a minute. */
   purge(): Promise<void>;
 }
-/** Sends a message of the batch to the queue that the compactor reads, and takes it off this one. */
-export type Move = (message: DeadLetter) => Promise<void>;
+/** Takes a message of the batch off the queue. */
+type Remove = (message: HeldMessage) => Promise<void>;
 
-export class SqsDeadLetters implements DeadLetters {
+/** Attributes that say why a message is here: the compactor's, and EventBridge Scheduler's. */
+const reasonAttributes = ["reason", "ERROR_MESSAGE"];
+
+export class SqsHeldMessages implements HeldMessages {
   readonly #client = new SQSClient(patience(requestBounds.person, batchMessagesMax));
   readonly #queueUrl: string;
-  readonly #deadLetterQueueUrl: string;
 
-  constructor(urls: { queueUrl: string; deadLetterQueueUrl: string }) {
-    this.#queueUrl = urls.queueUrl;
-    this.#deadLetterQueueUrl = urls.deadLetterQueueUrl;
+  constructor(queueUrl: string) {
+    this.#queueUrl = queueUrl;
   }
 
   async count(): Promise<number> {
     const names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"] as const;
     const command = new GetQueueAttributesCommand({
-      QueueUrl: this.#deadLetterQueueUrl,
+      QueueUrl: this.#queueUrl,
       AttributeNames: [...names],
     });
     const { Attributes = {} } = await this.#client.send(command).catch(this.#fail("GetQueueAttributes"));
     return names.reduce((sum, name) => sum + Number(Attributes[name] ?? 0), 0);
   }
 
-  async look(work: (batch: readonly DeadLetter[], move: Move) => Promise<boolean>): Promise<void> {
-    // By id, those that were not moved: hidden from others, and handed out once, also when the queue shows one again.
+  async look(work: (batch: readonly HeldMessage[], remove: Remove) => Promise<boolean>): Promise<void> {
+    // By id, those that were not removed: hidden from others, and handed out once, also when the queue shows one again.
     const held = new Map<string, string>();
     try {
       for (;;) {
@@ -73,7 +73,7 @@ export class SqsDeadLetters implements DeadLetters {
         const batch = received.filter(({ MessageId }) => !held.has(MessageId!));
         for (const { MessageId, ReceiptHandle } of received) held.set(MessageId!, ReceiptHandle!);
         const goesOn =
-          batch.length > 0 && (await work(batch.map(letterOf), (message) => this.#move(message, held)));
+          batch.length > 0 && (await work(batch.map(messageOf), (message) => this.#remove(message, held)));
         if (!goesOn) return;
       }
     } finally {
@@ -83,27 +83,25 @@ export class SqsDeadLetters implements DeadLetters {
 
   async purge(): Promise<void> {
     await this.#client
-      .send(new PurgeQueueCommand({ QueueUrl: this.#deadLetterQueueUrl }))
+      .send(new PurgeQueueCommand({ QueueUrl: this.#queueUrl }))
       .catch(this.#fail("PurgeQueue"));
   }
 
   async #receive(): Promise<readonly Message[]> {
     const command = new ReceiveMessageCommand({
-      QueueUrl: this.#deadLetterQueueUrl,
+      QueueUrl: this.#queueUrl,
       MaxNumberOfMessages: batchMessagesMax,
       VisibilityTimeout: hiddenSeconds,
       WaitTimeSeconds: waitSeconds,
-      MessageAttributeNames: ["reason"],
+      MessageAttributeNames: [...reasonAttributes],
       MessageSystemAttributeNames: ["SentTimestamp", "ApproximateReceiveCount"],
     });
     return (await this.#client.send(command).catch(this.#fail("ReceiveMessage"))).Messages ?? [];
   }
 
-  /** A crash between the two leaves the message in both queues: a notification that comes twice changes nothing. */
-  async #move({ id, body }: DeadLetter, held: Map<string, string>): Promise<void> {
-    await sendMessage(this.#client, { QueueUrl: this.#queueUrl, MessageBody: body });
+  async #remove({ id }: HeldMessage, held: Map<string, string>): Promise<void> {
     const command = new DeleteMessageCommand({
-      QueueUrl: this.#deadLetterQueueUrl,
+      QueueUrl: this.#queueUrl,
       ReceiptHandle: held.get(id),
     });
     await this.#client.send(command).catch(this.#fail("DeleteMessage"));
@@ -116,7 +114,7 @@ export class SqsDeadLetters implements DeadLetters {
         .slice(i, i + batchMessagesMax)
         .map((ReceiptHandle, n) => ({ Id: String(n), ReceiptHandle, VisibilityTimeout: 0 }));
       const command = new ChangeMessageVisibilityBatchCommand({
-        QueueUrl: this.#deadLetterQueueUrl,
+        QueueUrl: this.#queueUrl,
         Entries,
       });
       // What is not given back comes back by itself.
@@ -128,7 +126,7 @@ export class SqsDeadLetters implements DeadLetters {
     return (error) => {
       throw failure(error, {
         call: `SQS ${operation}`,
-        subject: this.#deadLetterQueueUrl,
+        subject: this.#queueUrl,
         writes: operation === "DeleteMessage" || operation === "PurgeQueue",
         permission: `sqs:${operation}`,
       });
@@ -136,10 +134,10 @@ export class SqsDeadLetters implements DeadLetters {
   }
 }
 
-const letterOf = ({ MessageId, Body, MessageAttributes, Attributes }: Message): DeadLetter => ({
+const messageOf = ({ MessageId, Body, MessageAttributes = {}, Attributes }: Message): HeldMessage => ({
   id: MessageId!,
   body: Body ?? "",
-  reason: MessageAttributes?.reason?.StringValue ?? null,
+  reason: reasonAttributes.map((name) => MessageAttributes[name]?.StringValue).find(Boolean) ?? null,
   sentMs: Number(Attributes?.SentTimestamp ?? 0),
   receives: Number(Attributes?.ApproximateReceiveCount ?? 1),
 });
