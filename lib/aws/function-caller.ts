@@ -4,6 +4,7 @@
  */
 import { InvokeCommand, LambdaClient } from "@aws-sdk/client-lambda";
 import { type ErrorKind, invalid, type Problem, SiltstoneError } from "../core/model/errors.ts";
+import { parseExactly } from "../core/model/exact-json.ts";
 import { invocationBounds } from "../core/policy/time-bounds.ts";
 import { failure } from "./failure.ts";
 import { bodyBytesMax } from "./lambda-handler.ts";
@@ -57,7 +58,7 @@ export class FunctionCaller {
       });
     const text = Buffer.from(answer.Payload ?? []).toString("utf8");
     if (answer.FunctionError !== undefined) throw functionFailure(functionName, text, options.writes);
-    return JSON.parse(text) as unknown;
+    return parseExactly(text);
   }
 }
 

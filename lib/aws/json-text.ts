@@ -4,6 +4,7 @@
  */
 
 import { invalid } from "../core/model/errors.ts";
+import { isMistakable, parseExactly } from "../core/model/exact-json.ts";
 import {
   firstMistake,
   jsonEntriesMax,
@@ -18,7 +19,7 @@ import {
 export function parseJson(text: string): unknown {
   const bytes = Buffer.from(text);
   const mistake = firstMistake(bytes);
-  if (mistake === null) return JSON.parse(text) as unknown;
+  if (mistake === null) return parseExactly(text);
   const { reason, isJson } = mistake;
   const where = placeIn(bytes.subarray(0, mistake.at));
   throw refusal(isJson ? `${reason}, at ${where}` : `not JSON at ${where}: ${reason}`);
@@ -44,7 +45,14 @@ function placeIn(before: Uint8Array): string {
 
 const { isArray } = Array;
 
-/** The same bounds for a value that Lambda has parsed. The recursion is bounded by them too. */
+const mistakable =
+  "a key has a backslash, and Lambda's own JSON reader may have read it for another (nodejs/node issue 63785); send the call " +
+  "over the function's URL, where it is read exactly, or rename the key";
+
+/**
+ * The same bounds for a value that Lambda has parsed. The recursion is bounded by them too. Nobody can tell here what the key was that
+ * is read with a backslash.
+ */
 export function checkJsonBounds(value: unknown, level = 0): void {
   if (typeof value !== "object" || value === null) return;
   if (level >= jsonLevelsMax) throw refusal(tooDeep);
@@ -57,6 +65,7 @@ export function checkJsonBounds(value: unknown, level = 0): void {
   // A list of the keys of each of 65,536 records would cost more than everything else here.
   for (const key in value) {
     if (++keys > jsonKeysMax) throw refusal(tooManyKeys);
+    if (isMistakable(key)) throw refusal(mistakable);
     const part = (value as Record<string, unknown>)[key];
     if (typeof part === "object") checkJsonBounds(part, level + 1);
   }

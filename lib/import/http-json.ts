@@ -1,5 +1,6 @@
 /** JSON over HTTP, of other stores' servers: bounded waits, repeated where repeating is safe, and errors that say what to do. */
 import { invalid, SiltstoneError } from "../core/model/errors.ts";
+import { parseExactly, type Reviver } from "../core/model/exact-json.ts";
 
 const answerMs = 60_000;
 const attemptsMax = 5;
@@ -86,7 +87,7 @@ const largeInteger = /[[:,]\s*-?\d{16,}\s*[,\]}]/;
 
 /** Integers that a number does not hold exactly are bigints: an id, or a place, that was rounded would be another one. */
 function parsed(url: string, text: string): unknown {
-  const exact = (_: string, value: unknown, { source }: { source?: string }): unknown =>
+  const exact: Reviver = (_, value, { source }) =>
     typeof value === "number" &&
     Number.isInteger(value) &&
     !Number.isSafeInteger(value) &&
@@ -94,10 +95,7 @@ function parsed(url: string, text: string): unknown {
       ? BigInt(source!)
       : value;
   try {
-    return JSON.parse(
-      text,
-      largeInteger.test(text) ? (exact as (key: string, value: unknown) => unknown) : undefined,
-    );
+    return parseExactly(text, largeInteger.test(text) ? exact : undefined);
   } catch (error) {
     throw invalid(`${url} does not answer with JSON: ${(error as Error).message}`);
   }

@@ -7,6 +7,7 @@ import { isDeepStrictEqual } from "node:util";
 import type { Collection } from "../core/model/collection.ts";
 import { derivedId } from "../core/model/derived-id.ts";
 import { invalid, SiltstoneError } from "../core/model/errors.ts";
+import { parseExactly } from "../core/model/exact-json.ts";
 import { isPlainObject, shown } from "../core/model/metadata.ts";
 import { embedText } from "../embedding/collection-embedder.ts";
 import type { FieldNames, SourceRow } from "./source.ts";
@@ -123,10 +124,10 @@ const exact = (value: unknown): unknown =>
 /** The object, or what is wrong with it. */
 function asObject(value: unknown): Record<string, unknown> | string {
   if (value == null || value === "") return {};
-  let found = value;
+  let found: unknown = value;
   if (typeof value === "string") {
     try {
-      found = JSON.parse(value);
+      found = parseExactly(value);
     } catch (error) {
       return `is not JSON: ${(error as Error).message}`;
     }

@@ -7,6 +7,7 @@
  * which is written where exactly the record that it was made from still stands.
  */
 import { corrupt } from "../core/model/errors.ts";
+import { parseExactly } from "../core/model/exact-json.ts";
 import { isPlainObject } from "../core/model/metadata.ts";
 import type { Metadata } from "../core/model/row.ts";
 
@@ -117,7 +118,7 @@ export const encodeItem = (item: Item): string => JSON.stringify(item);
 export function decodeItem(text: string, where: string): Item {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = parseExactly(text);
   } catch (error) {
     throw corrupt(where, "it is not JSON", error);
   }

@@ -11,6 +11,7 @@ import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlit
 import { pathToFileURL } from "node:url";
 import type { Collection } from "../core/model/collection.ts";
 import { corrupt, newerFormat, SiltstoneError } from "../core/model/errors.ts";
+import { parseExactly } from "../core/model/exact-json.ts";
 import { isOrder, isWord, type Metadata, type Row, type RowOrder } from "../core/model/row.ts";
 import { fieldColumns, fieldValues, sortedFields } from "./filter-sql.ts";
 
@@ -152,7 +153,7 @@ export class RecordsWriter {
   }
 
   addRow(label: number, row: Omit<Row, "vector">): void {
-    const metadata = row.metadata === null ? {} : (JSON.parse(row.metadata) as Metadata);
+    const metadata = row.metadata === null ? {} : (parseExactly(row.metadata) as Metadata);
     const { columns, lists } = fieldValues(this.#fields, metadata);
     const values: SQLInputValue[] = [
       label,

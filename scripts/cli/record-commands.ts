@@ -2,6 +2,7 @@
 import { type Command, Option } from "commander";
 import { checkJsonBounds } from "../../lib/aws/json-text.ts";
 import { invalid } from "../../lib/core/model/errors.ts";
+import { parseExactly } from "../../lib/core/model/exact-json.ts";
 import { embedMissing } from "../../lib/embedding/collection-embedder.ts";
 import type { Provenance, ReadRecord } from "../../lib/engine/read/read-request.ts";
 import type { ProduceAnswer } from "../../lib/engine/write/produce.ts";
@@ -90,7 +91,7 @@ function parseRecords(text: string): unknown[] {
 function parsedRecords(text: string): unknown[] {
   if (text.trim() === "") throw invalid("there are no records in the input");
   try {
-    const value = JSON.parse(text) as unknown;
+    const value = parseExactly(text);
     return Array.isArray(value) ? value : [value];
   } catch (whole) {
     const lines = text.split("\n");
@@ -98,7 +99,7 @@ function parsedRecords(text: string): unknown[] {
     for (const [i, line] of lines.entries()) {
       if (line.trim() === "") continue;
       try {
-        records.push(JSON.parse(line));
+        records.push(parseExactly(line));
       } catch (error) {
         // Text that spans lines is one faulty document rather than JSONL.
         const reason = i === 0 ? (whole as Error).message : `line ${i + 1}: ${(error as Error).message}`;

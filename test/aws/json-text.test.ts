@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { jsonEntriesMax, jsonKeysMax, jsonLevelsMax } from "../../lib/aws/json-scan.ts";
 import { checkJsonBounds, parseJson } from "../../lib/aws/json-text.ts";
+import { parseExactly } from "../../lib/core/model/exact-json.ts";
 
 const reasonOf = (text: string): string | null => {
   try {
@@ -39,7 +40,7 @@ test("the scan takes exactly what JSON.parse takes", () => {
     fc.property(texts, (text) => {
       let value: unknown = "no JSON";
       try {
-        value = { value: JSON.parse(text) };
+        value = { value: parseExactly(text) };
       } catch {}
       let scanned: unknown = "no JSON";
       try {

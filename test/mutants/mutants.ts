@@ -831,8 +831,8 @@ export const mutants: readonly Mutant[] = [
       [
         "JSON is parsed before its bounds are looked at",
         "lib/aws/json-text.ts",
-        "  if (mistake === null) return JSON.parse(text) as unknown;\n",
-        "  if (mistake === null || mistake.isJson) return JSON.parse(text) as unknown;\n",
+        "  if (mistake === null) return parseExactly(text);\n",
+        "  if (mistake === null || mistake.isJson) return parseExactly(text);\n",
       ],
       [
         "a question has as many bytes as records",
@@ -949,6 +949,24 @@ export const mutants: readonly Mutant[] = [
       "",
     ),
     test: "test/aws/environment.test.ts",
+  },
+  {
+    ...mutant(
+      "a key that may be another object's is taken as it is read",
+      "lib/core/model/exact-json.ts",
+      'return text.includes("\\\\") && hasMistakableKey(value) ? withKeysApart(text, revive) : value;',
+      "return value;",
+    ),
+    test: "test/hostile/escaped-keys.test.ts",
+  },
+  {
+    ...mutant(
+      "what Lambda has read is taken with keys that may be others'",
+      "lib/aws/json-text.ts",
+      "    if (isMistakable(key)) throw refusal(mistakable);\n",
+      "",
+    ),
+    test: "test/hostile/escaped-keys.test.ts",
   },
   {
     ...mutant(

@@ -5,6 +5,7 @@
 
 import type { Collection } from "./collection.ts";
 import { invalid, type Problem, problemsShownMax, type SiltstoneError } from "./errors.ts";
+import { parseExactly } from "./exact-json.ts";
 import { encodeMetadata, isPlainObject, metadataBytesMax, metadataProblems, shown } from "./metadata.ts";
 import type { DeltaRow, Metadata, Row } from "./row.ts";
 import { checkVector, vectorProblem } from "./vector.ts";
@@ -261,7 +262,7 @@ function metadataTextProblem(
 /** The value, or undefined (which no metadata is) when the text is not JSON. */
 function parsedJson(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return parseExactly(text);
   } catch {
     return undefined;
   }

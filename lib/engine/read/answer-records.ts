@@ -2,6 +2,7 @@
 import { AnswerSize, vectorBase64Bytes, vectorJsonBytesMin } from "../../core/model/answer-size.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { corrupt } from "../../core/model/errors.ts";
+import { parseExactly } from "../../core/model/exact-json.ts";
 import type { Metadata } from "../../core/model/row.ts";
 import { vectorToBase64 } from "../../core/model/vector.ts";
 import type { Include, ReadRecord, VectorFormat } from "./read-request.ts";
@@ -89,7 +90,7 @@ function storedMetadata(found: Found, metadata: string | null): Metadata | null 
 
 function tryParse(json: string): unknown {
   try {
-    return JSON.parse(json);
+    return parseExactly(json);
   } catch {
     return null;
   }

@@ -2,6 +2,7 @@
  * Values of Postgres, as its text output and its binary COPY have them, as JSON has them: vectors as float32, numbers where those are exact
  * (else text), times in ISO 8601 to the microsecond, bytes as base64, arrays as lists.
  */
+import { parseExactly } from "../../core/model/exact-json.ts";
 import { float16 } from "./fixed-rows.ts";
 
 export const vectorTypes: ReadonlySet<string> = new Set(["vector", "halfvec", "sparsevec"]);
@@ -44,7 +45,7 @@ export function ofText(type: string, text: string): unknown {
       return text === "t" || text === "true";
     case "json":
     case "jsonb":
-      return JSON.parse(text);
+      return parseExactly(text);
     case "timestamp with time zone":
     case "timestamptz":
       return timeOf(text);
@@ -177,9 +178,9 @@ export function ofBinary(type: string, bytes: Buffer): unknown {
     case "character":
       return bytes.toString("utf8");
     case "json":
-      return JSON.parse(bytes.toString("utf8"));
+      return parseExactly(bytes.toString("utf8"));
     case "jsonb":
-      return JSON.parse(bytes.toString("utf8", 1));
+      return parseExactly(bytes.toString("utf8", 1));
     case "uuid":
       return bytes.toString("hex").replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
     case "timestamp with time zone":
