@@ -13,14 +13,14 @@ import { corrupt } from "../core/model/errors.ts";
 import type { Filter, FilterValue } from "../core/model/filter.ts";
 import { isOrder, isWord, type RowOrder } from "../core/model/row.ts";
 import { vectorProblem } from "../core/model/vector.ts";
-import { openCheckedRecords } from "./check-records.ts";
 import type { ClusterRecord } from "./cluster-buckets.ts";
 import { VectorFile } from "./files.ts";
 import { entriesSql, filterToSql, sqlValue } from "./filter-sql.ts";
 import { Graph, type NearLabel } from "./graph.ts";
 import { OpenRecords, RecordsPool } from "./open-records.ts";
 import { arraysOf, damageOf, isTextOrNull, recordsUri, type StoredRow } from "./records-db.ts";
-import { shadowedRows } from "./shadowed-rows.ts";
+import { readLabels, type SegmentContent, type SegmentWork, workHere } from "./segment-work.ts";
+import { type Shadowed, shadowedRows } from "./shadowed-rows.ts";
 import { type Alive, VectorSearch } from "./vector-search.ts";
 
 /** Filters whose labels are kept per segment. */
@@ -49,15 +49,16 @@ export class OpenSegment {
     folder: string,
     collection: Collection,
     segment: Segment,
-    parts: { records: OpenRecords; graph: Graph | null },
+    parts: { records: OpenRecords; graph: Graph | null; content: SegmentContent },
   ) {
     this.segment = segment;
     this.folder = folder;
     this.#collection = collection;
     this.#records = parts.records;
     const readRanks = () => this.#read(() => ranksOf(this.#records.db, segment.slots));
-    this.#search = new VectorSearch(folder, collection, segment, { graph: parts.graph, readRanks });
-    this.held = { rows: segment.rows, bytes: segment.rows === segment.slots ? null : this.#heldBytes() };
+    const { graph, content } = parts;
+    this.#search = new VectorSearch(collection, segment, { graph, vectors: content.vectors, readRanks });
+    this.held = { rows: segment.rows, bytes: content.held };
   }
 
   /**
@@ -71,7 +72,8 @@ export class OpenSegment {
     {
       arrived = Promise.resolve(),
       pool = new RecordsPool(1),
-    }: { arrived?: Promise<void>; pool?: RecordsPool } = {},
+      work = workHere,
+    }: { arrived?: Promise<void>; pool?: RecordsPool; work?: SegmentWork } = {},
   ): Promise<OpenSegment> {
     let graph: Graph | null = null;
     let records: OpenRecords | null = null;
@@ -79,9 +81,9 @@ export class OpenSegment {
       if (segment.kind === "hnsw")
         graph = await Graph.load(join(folder, "index.hnsw"), collection, segment.slots, arrived);
       await arrived;
-      (await openCheckedRecords(join(folder, "records.db"), collection, segment)).close();
+      const content = await work.read({ folder, segment }, collection);
       records = new OpenRecords(join(folder, "records.db"), pool);
-      return new OpenSegment(folder, collection, segment, { records, graph });
+      return new OpenSegment(folder, collection, segment, { records, graph, content });
     } catch (error) {
       records?.close();
       graph?.close();
@@ -99,25 +101,13 @@ export class OpenSegment {
     return recordsUri(join(this.folder, "records.db")).href;
   }
 
-  #heldBytes(): Uint8Array {
-    const bytes = new Uint8Array(this.segment.slots);
-    const labels = this.#labels("SELECT json_group_array(label) FROM rows", []);
-    if (labels.length !== this.segment.rows)
-      throw corrupt(
-        join(this.folder, "records.db"),
-        `it has ${labels.length} labels of ${this.segment.rows} rows`,
-      );
-    for (const label of labels) bytes[label] = 1;
-    return bytes;
-  }
-
   /** For each id in both segments: which side's row is older, and therefore dead (shadowed-rows.ts). */
-  shadows(other: OpenSegment): { mine: number[]; theirs: number[] } {
+  shadows(other: OpenSegment): Shadowed {
     return this.#read(() => shadowedRows(this.#records.db, this, other));
   }
 
   /** What is alive when these labels, and those that are not alive in `before`, are dead. */
-  without(before: Alive, labels: readonly number[]): Alive {
+  without(before: Alive, labels: readonly number[] | Uint32Array): Alive {
     if (labels.length === 0) return before;
     const bytes = before.bytes?.slice() ?? new Uint8Array(this.segment.slots).fill(1);
     let rows = before.rows;
@@ -170,21 +160,17 @@ export class OpenSegment {
     const known = this.#filters.get(key);
     if (known) return known;
     const { sql, parameters } = filterToSql(filter);
-    const labels = this.#labels(`SELECT json_group_array(label) FROM rows WHERE ${sql}`, parameters);
+    const labels = this.#read(() => {
+      const place = {
+        db: this.#records.db,
+        path: join(this.folder, "records.db"),
+        slots: this.segment.slots,
+      };
+      return readLabels(place, `SELECT json_group_array(label) FROM rows WHERE ${sql}`, parameters);
+    });
     if (this.#filters.size >= cachedFiltersMax) this.#filters.delete(this.#filters.keys().next().value!);
     this.#filters.set(key, labels);
     return labels;
-  }
-
-  /** The labels that a query gives as one JSON text, which is read three times as fast as a row for each. Ascending. */
-  #labels(sql: string, parameters: readonly (string | number)[]): Uint32Array {
-    return this.#read(() => {
-      const [json] = arraysOf(this.#records.db, sql).get(...parameters) as unknown as [string];
-      const labels = Uint32Array.from(JSON.parse(json) as number[]).sort();
-      if (labels.some((label, i) => label >= this.segment.slots || label === labels[i - 1]))
-        throw new Error(`it has a label twice, or one above its ${this.segment.slots} vectors`);
-      return labels;
-    });
   }
 
   /** Reads records.db. */

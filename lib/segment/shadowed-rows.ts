@@ -10,15 +10,17 @@ interface Stored {
   readonly recordsUri: string;
 }
 
+/** Labels of the rows that are dead. */
+export interface Shadowed {
+  readonly mine: Uint32Array;
+  readonly theirs: Uint32Array;
+}
+
 /**
  * Labels of the rows that are older than the other side's row or tombstone of the same id. Runs inside SQLite, from the smaller
  * segment's ids into the larger one's index; `db` has the records of `own`. The same write in both (a redelivery) is dead in `other`.
  */
-export function shadowedRows(
-  db: DatabaseSync,
-  own: Stored,
-  other: Stored,
-): { mine: number[]; theirs: number[] } {
+export function shadowedRows(db: DatabaseSync, own: Stored, other: Stored): Shadowed {
   const mine: number[] = [];
   const theirs: number[] = [];
   db.prepare("ATTACH DATABASE ? AS other").run(other.recordsUri);
@@ -49,5 +51,5 @@ export function shadowedRows(
   } finally {
     db.exec("DETACH DATABASE other");
   }
-  return { mine, theirs };
+  return { mine: Uint32Array.from(mine), theirs: Uint32Array.from(theirs) };
 }

@@ -2,12 +2,8 @@
  * The nearest of a segment's rows: by its graph where that is cheaper than exact search and finds enough, exactly otherwise
  * (search-cost.ts). Equally near rows are told apart by their ids.
  */
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import type { Segment } from "../core/format/manifest.ts";
 import type { Collection } from "../core/model/collection.ts";
-import { corrupt } from "../core/model/errors.ts";
-import { normalised, vectorProblem } from "../core/model/vector.ts";
 import { exactRows, type Graph, type NearLabel } from "./graph.ts";
 import { efFor, efsBeforeExact, visitsMax } from "./search-cost.ts";
 
@@ -34,18 +30,20 @@ export class VectorSearch {
   /** Each label's place in the order of ids; null until a query needs it. */
   #ranks: Uint32Array | null = null;
 
-  /** Throws `corrupt` when the vectors of a flat segment are not what the manifest says. */
   constructor(
-    folder: string,
     collection: Collection,
     segment: Segment,
-    { graph, readRanks }: { readonly graph: Graph | null; readonly readRanks: () => Uint32Array },
+    parts: {
+      readonly graph: Graph | null;
+      readonly vectors: Float32Array | null;
+      readonly readRanks: () => Uint32Array;
+    },
   ) {
     this.#collection = collection;
     this.#segment = segment;
-    this.#graph = graph;
-    this.#readRanks = readRanks;
-    this.#vectors = graph === null ? residentVectors(folder, collection, segment.slots) : null;
+    this.#graph = parts.graph;
+    this.#readRanks = parts.readRanks;
+    this.#vectors = parts.vectors;
   }
 
   close(): void {
@@ -146,21 +144,4 @@ function holds(labels: Uint32Array, label: number): boolean {
     else limit = middle;
   }
   return labels[start] === label;
-}
-
-function residentVectors(folder: string, collection: Collection, slots: number): Float32Array {
-  const { dims, metric } = collection;
-  const path = join(folder, "vectors.f32");
-  const bytes = readFileSync(path);
-  if (bytes.length !== slots * dims * 4)
-    throw corrupt(path, `it has ${bytes.length} bytes for ${slots} × ${dims}`);
-  const vectors = new Float32Array(bytes.buffer, bytes.byteOffset, slots * dims);
-  const searched = metric === "cosine" ? new Float32Array(vectors.length) : vectors;
-  for (let start = 0; start < vectors.length; start += dims) {
-    const vector = vectors.subarray(start, start + dims);
-    const problem = vectorProblem(collection, vector);
-    if (problem !== null) throw corrupt(path, `row ${start / dims} ${problem}`);
-    if (metric === "cosine") searched.set(normalised(vector), start);
-  }
-  return searched;
 }

@@ -23,6 +23,11 @@ const root = join(import.meta.dirname, "../..");
 export const architectures = ["x64", "arm64", "host"] as const;
 export type Architecture = (typeof architectures)[number];
 
+/** Scripts of threads, which lie beside the handler that starts them. */
+const threads: Partial<Record<FunctionName, Readonly<Record<string, string>>>> = {
+  query: { "segment-thread": "lib/segment/segment-thread-main.ts" },
+};
+
 /** Where the project's own bundles of an architecture go. */
 export const bundleFolder = (architecture: Architecture): string => join(root, "build/lambdas", architecture);
 
@@ -47,7 +52,8 @@ export async function bundleLambdas(options: BundleOptions): Promise<Bundle[]> {
   return Promise.all(
     functionNames.map(async (name) => {
       const folder = join(options.outDir, name);
-      return { name, folder, bytes: await bundle(join(handlersDir, name, "handler.ts"), folder, addon) };
+      const entries = { handler: join(handlersDir, name, "handler.ts"), ...threads[name] };
+      return { name, folder, bytes: await bundle(entries, folder, addon) };
     }),
   );
 }
@@ -65,9 +71,9 @@ function gatedAddon(architecture: Architecture): string {
   return path;
 }
 
-async function bundle(entry: string, folder: string, addon: string): Promise<number> {
+async function bundle(entryPoints: Record<string, string>, folder: string, addon: string): Promise<number> {
   const { outputFiles, warnings } = await build({
-    entryPoints: [entry],
+    entryPoints,
     outdir: folder,
     absWorkingDir: root,
     bundle: true,
@@ -89,7 +95,8 @@ async function bundle(entry: string, folder: string, addon: string): Promise<num
     logLevel: "silent",
   });
   // For instance an empty import.meta: it would fail at run time.
-  if (warnings.length > 0) throw new Error(`${entry}: ${warnings.map(({ text }) => text).join("; ")}`);
+  if (warnings.length > 0)
+    throw new Error(`${entryPoints.handler}: ${warnings.map(({ text }) => text).join("; ")}`);
   const files = new Map(outputFiles.map((file) => [file.path.slice(folder.length + 1), file.contents]));
   files.set("package.json", Buffer.from('{"type":"commonjs"}\n'));
   writeFolder(folder, files);

@@ -1230,6 +1230,13 @@ export const mutants: readonly Mutant[] = [
     "if (smallDies && labelSmall !== null && small === null) inSmall.push(labelSmall);",
   ),
   mutant(
+    "what a thread compared is remembered of the other segment",
+    "lib/engine/read/view.ts",
+    "remember(first, second, await work.shadowed(first, second));",
+    "remember(second, first, await work.shadowed(first, second));",
+    "test/segment",
+  ),
+  mutant(
     "a delete does not shadow",
     "lib/segment/shadowed-rows.ts",
     `      ["rows", "tombstones"],\n      ["tombstones", "rows"],\n`,
@@ -2210,7 +2217,7 @@ export const mutants: readonly Mutant[] = [
   ),
   mutant(
     "vectors of a flat segment are searched as they come",
-    "lib/segment/vector-search.ts",
+    "lib/segment/segment-work.ts",
     "if (problem !== null) throw corrupt(path, `row ${start / dims} ${problem}`);",
     "",
     forgedRecords,
@@ -2261,10 +2268,20 @@ export const mutants: readonly Mutant[] = [
     name: "hash of a segment file not verified",
     file: "lib/engine/shard/segment-transfer.ts",
     edits: [
-      { search: `if (sha256.digest("hex") !== entry.sha256)`, replace: `if (sha256.digest("hex") === "")` },
+      {
+        search: "if ((await sha256.digest()) !== entry.sha256)",
+        replace: `if ((await sha256.digest()) === "")`,
+      },
     ],
     test: "test/corruption",
   },
+  mutant(
+    "a thread hashes the first bytes of a file again and again",
+    "lib/segment/segment-thread.ts",
+    "start: added, limit: added + length",
+    "start: 0, limit: length",
+    "test/segment",
+  ),
   {
     name: "hash of the manifest not verified",
     file: "lib/engine/shard/head.ts",

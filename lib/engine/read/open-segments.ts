@@ -4,7 +4,7 @@
  */
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import type { ShardRef } from "../../core/format/keys.ts";
+import type { SegmentFile, ShardRef } from "../../core/format/keys.ts";
 import { type Segment, segmentBytes } from "../../core/format/manifest.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { isKind } from "../../core/model/errors.ts";
@@ -13,6 +13,7 @@ import type { SegmentId } from "../../core/model/ids.ts";
 import type { Row } from "../../core/model/row.ts";
 import { asShortage } from "../../segment/files.ts";
 import { OpenSegment } from "../../segment/open-segment.ts";
+import type { Located, SegmentWork } from "../../segment/segment-work.ts";
 import { writeFlatSegment } from "../../segment/write-flat.ts";
 import type { ObjectStore } from "../ports.ts";
 import { fetchSegment, searchedFiles } from "../shard/segment-transfer.ts";
@@ -41,6 +42,7 @@ export class OpenSegments {
   readonly #ref: ShardRef;
   readonly #folder: string;
   readonly #descriptors: Descriptors;
+  readonly #work: SegmentWork;
   readonly #open = new Map<SegmentId, OpenSegment>();
   /** Those that are fetched now: `#bytes` counts them already. */
   readonly #arriving = new Set<SegmentId>();
@@ -56,10 +58,11 @@ export class OpenSegments {
     store: ObjectStore,
     collection: Collection,
     shard: number,
-    { folder, descriptors }: { folder: string; descriptors: Descriptors },
+    { folder, descriptors, work }: { folder: string; descriptors: Descriptors; work: SegmentWork },
   ) {
     this.#store = store;
     this.#descriptors = descriptors;
+    this.#work = work;
     this.#collection = collection;
     this.#ref = { collection: collection.name, shard };
     this.#folder = folder;
@@ -116,16 +119,7 @@ export class OpenSegments {
     if (segment.segment.kind === "flat") return;
     // Once, however many ask meanwhile: two writers of one file would each truncate, or after a failure delete, the other's.
     const known = this.#vectorsFetched.get(segment);
-    const fetched =
-      known ??
-      fetchSegment(
-        this.#store,
-        this.#ref,
-        segment.segment,
-        ["vectors.f32"],
-        segment.folder,
-        this.#descriptors,
-      );
+    const fetched = known ?? this.#fetchFiles(segment, ["vectors.f32"]);
     this.#vectorsFetched.set(segment, fetched);
     try {
       await fetched;
@@ -160,17 +154,23 @@ export class OpenSegments {
     }
   }
 
+  #fetchFiles({ segment, folder }: Located, files: readonly SegmentFile[]): Promise<void> {
+    const { files: fileLimit, parts } = this.#descriptors;
+    const limits = { files: fileLimit, parts, work: this.#work };
+    return fetchSegment(this.#store, this.#ref, segment, files, folder, limits);
+  }
+
   async #fetch(segment: Segment): Promise<OpenSegment> {
     // One that was retired or evicted and is wanted again must not share the folder of its former self.
     const folder = join(this.#folder, `${segment.id}-${++OpenSegments.#opened}`);
     this.#bytes += heldBytes([segment]);
     this.#arriving.add(segment.id);
-    const files = searchedFiles(segment);
-    const arrived = fetchSegment(this.#store, this.#ref, segment, files, folder, this.#descriptors);
+    const arrived = this.#fetchFiles({ folder, segment }, searchedFiles(segment));
     try {
       const opened = await OpenSegment.open(folder, this.#collection, segment, {
         arrived,
         pool: this.#descriptors.records,
+        work: this.#work,
       });
       this.#damaged.delete(segment.id);
       return opened;

@@ -63,6 +63,11 @@ export interface ReaderOptions extends ReadingOptions {
   readonly cacheBytesMax: number;
   /** File descriptors that it may have open, connections to S3 not counted. @default 512 */
   readonly descriptorsMax?: number;
+  /**
+   * Path of the script of the thread that opens large segments (lib/segment/segment-thread-main.ts), while others answer.
+   * @default the thread that answers opens them
+   */
+  readonly threadScript?: string;
 }
 
 export class Reader implements Operations {
@@ -74,8 +79,8 @@ export class Reader implements Operations {
   constructor(world: World, options: ReaderOptions) {
     this.#world = world;
     this.#options = options;
-    const { cacheBytesMax: bytesMax, descriptorsMax = descriptorsDefault } = options;
-    this.#cache = new ShardCache(world, { bytesMax, descriptorsMax });
+    const { cacheBytesMax: bytesMax, descriptorsMax = descriptorsDefault, threadScript = null } = options;
+    this.#cache = new ShardCache(world, { bytesMax, descriptorsMax, threadScript });
     this.#reading = new Reading(world, this.#cache, options);
   }
 

@@ -18,6 +18,8 @@ import {
 } from "../../core/model/collection.ts";
 import { isKind, isNewerFormat, SiltstoneError } from "../../core/model/errors.ts";
 import { refreshHoldMs } from "../../core/policy/time-bounds.ts";
+import { SegmentThread } from "../../segment/segment-thread.ts";
+import { workHere } from "../../segment/segment-work.ts";
 import type { World } from "../ports.ts";
 import { readCollection } from "../shard/head.ts";
 import { Descriptors } from "./descriptors.ts";
@@ -45,6 +47,7 @@ export class ShardCache {
   readonly #world: World;
   readonly #bytesMax: number;
   readonly #descriptors: Descriptors;
+  readonly #thread: SegmentThread | null;
   readonly folder = mkdtempSync(join(tmpdir(), "siltstone-cache-"));
   readonly #collections = new Map<string, Collection>();
   /** When each was looked at, or is being. */
@@ -55,10 +58,14 @@ export class ShardCache {
   /** What has been closed, or will be when its last read has ended, until nothing of it is open. */
   readonly #leaving = new Set<ShardReader>();
 
-  constructor(world: World, limits: { bytesMax: number; descriptorsMax: number }) {
+  constructor(
+    world: World,
+    limits: { bytesMax: number; descriptorsMax: number; threadScript: string | null },
+  ) {
     this.#world = world;
     this.#bytesMax = limits.bytesMax;
     this.#descriptors = new Descriptors(limits.descriptorsMax);
+    this.#thread = limits.threadScript === null ? null : new SegmentThread(limits.threadScript);
   }
 
   get shards(): Iterable<ShardReader> {
@@ -68,6 +75,7 @@ export class ShardCache {
   async close(): Promise<void> {
     for (const shard of this.#shards.values()) await shard.close();
     this.#shards.clear();
+    await this.#thread?.close();
     await rm(this.folder, { recursive: true, force: true });
   }
 
@@ -98,6 +106,7 @@ export class ShardCache {
     const reader = new ShardReader(this.#world, collection, shard, {
       folder,
       descriptors: this.#descriptors,
+      work: this.#thread ?? workHere,
       makeSpace: (self, wanted) => this.#makeSpace(self, wanted),
     });
     this.#shards.set(key, reader);

@@ -9,6 +9,7 @@ import { isKind, isNewerFormat, SiltstoneError } from "../../core/model/errors.t
 import type { DeltaId } from "../../core/model/ids.ts";
 import { graphsHoldMs, loadBehindMs, refreshBehindMs, refreshHoldMs } from "../../core/policy/time-bounds.ts";
 import type { OpenSegment } from "../../segment/open-segment.ts";
+import type { SegmentWork } from "../../segment/segment-work.ts";
 import type { World } from "../ports.ts";
 import { readCollection } from "../shard/head.ts";
 import type { ColdOffer } from "./cold-start.ts";
@@ -23,6 +24,7 @@ export interface ShardReaderOptions {
   /** Folder for segment files; emptied by close(). */
   readonly folder: string;
   readonly descriptors: Descriptors;
+  readonly work: SegmentWork;
   /**
    * Asked before anything is fetched or laid over a view. Null when there is space; else what to wait for before it is asked
    * again. Throws when there is none.

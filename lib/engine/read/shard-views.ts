@@ -9,6 +9,7 @@ import { isClustered, type Manifest, type Segment } from "../../core/format/mani
 import type { Collection } from "../../core/model/collection.ts";
 import { SiltstoneError } from "../../core/model/errors.ts";
 import type { OpenSegment } from "../../segment/open-segment.ts";
+import type { SegmentWork } from "../../segment/segment-work.ts";
 import type { World } from "../ports.ts";
 import { type ManifestName, nameOf } from "../shard/history.ts";
 import { ColdView } from "./cold-view.ts";
@@ -20,6 +21,8 @@ export interface Surroundings {
   /** Folder for segment files. */
   readonly folder: string;
   readonly descriptors: Descriptors;
+  /** Who does what of opening segments takes long. */
+  readonly work: SegmentWork;
   /**
    * Asked before anything is fetched. Null when there is space; else what to wait for before it is asked again. Throws when
    * there is none.
@@ -81,7 +84,9 @@ export class ShardViews {
     try {
       await meanwhile();
       const opened = await this.#openAll(manifest.segments);
-      const view = new View(manifest, opened, { before: [...this.#kept.values()].at(-1) ?? null });
+      const before = [...this.#kept.values()].at(-1) ?? null;
+      await View.prepare(opened, before, this.#surroundings.work);
+      const view = new View(manifest, opened, { before });
       this.#kept.set(nameOf(manifest), view);
       return view;
     } finally {

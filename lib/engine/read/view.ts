@@ -14,6 +14,8 @@ import type { DeltaId } from "../../core/model/ids.ts";
 import { compareOrder, type RowOrder } from "../../core/model/row.ts";
 import { NewestWrites } from "../../segment/newest-writes.ts";
 import type { AnswerRow, OpenSegment } from "../../segment/open-segment.ts";
+import type { SegmentWork } from "../../segment/segment-work.ts";
+import type { Shadowed } from "../../segment/shadowed-rows.ts";
 import type { Alive } from "../../segment/vector-search.ts";
 import type { Found, Hit, SearchOptions, SnapshotView } from "./snapshot-view.ts";
 
@@ -50,7 +52,7 @@ export class ViewHit extends ViewRow implements Hit {
 }
 
 /** The labels of one segment whose rows another segment supersedes (`shadowed.get(a).get(b)`: a's, by b), kept while both are open. */
-const shadowed = new WeakMap<OpenSegment, WeakMap<OpenSegment, readonly number[]>>();
+const shadowed = new WeakMap<OpenSegment, WeakMap<OpenSegment, Uint32Array>>();
 /** Segments that a view adds to one before are compared with each of its segments, up to this many. */
 const addedMax = 2;
 
@@ -73,6 +75,20 @@ export class View implements SnapshotView {
     // Pieces of a backlog are few, and come one by one: what was compared is remembered.
     const addedMost = overlaid.length > 0 ? segments.length : addedMax;
     this.#alive = (before === null ? null : before.#aliveWith(segments, addedMost)) ?? aliveIn(segments);
+  }
+
+  /**
+   * Compares what the view of these segments is going to compare, by who does such work: making the view is quick then. Where
+   * too many pairs are unknown, they are not compared one by one.
+   */
+  static async prepare(
+    segments: readonly OpenSegment[],
+    before: View | null,
+    work: SegmentWork,
+  ): Promise<void> {
+    const added = before === null ? segments : segments.filter((segment) => !before.#alive.has(segment));
+    if (added.length > addedMax && unknownPairs(segments) > bounds.comparedPairs) return;
+    for (const a of added) for (const b of segments) if (a !== b) await compareBeside(work, a, b);
   }
 
   /** This view with segments of the backlog over it. */
@@ -187,18 +203,29 @@ function unknownPairs(segments: readonly OpenSegment[]): number {
   return unknown;
 }
 
+/** The same write in two segments must die in one and the same of them, whatever the order of the question. */
+const inOrder = (a: OpenSegment, b: OpenSegment): [OpenSegment, OpenSegment] =>
+  a.segment.id < b.segment.id ? [a, b] : [b, a];
+
 function compare(a: OpenSegment, b: OpenSegment): void {
-  const [ofA, ofB] = [shadowedIn(a), shadowedIn(b)];
-  if (ofA.has(b)) return;
-  // The same write in two segments must die in one and the same of them, whatever the order of the question.
-  const [first, second] = a.segment.id < b.segment.id ? [a, b] : [b, a];
-  const { mine, theirs } = first.shadows(second);
-  ofA.set(b, first === a ? mine : theirs);
-  ofB.set(a, first === a ? theirs : mine);
+  if (shadowedIn(a).has(b)) return;
+  const [first, second] = inOrder(a, b);
+  remember(first, second, first.shadows(second));
 }
 
-function shadowedIn(segment: OpenSegment): WeakMap<OpenSegment, readonly number[]> {
-  const known = shadowed.get(segment) ?? new WeakMap<OpenSegment, readonly number[]>();
+async function compareBeside(work: SegmentWork, a: OpenSegment, b: OpenSegment): Promise<void> {
+  if (shadowedIn(a).has(b)) return;
+  const [first, second] = inOrder(a, b);
+  remember(first, second, await work.shadowed(first, second));
+}
+
+function remember(first: OpenSegment, second: OpenSegment, { mine, theirs }: Shadowed): void {
+  shadowedIn(first).set(second, mine);
+  shadowedIn(second).set(first, theirs);
+}
+
+function shadowedIn(segment: OpenSegment): WeakMap<OpenSegment, Uint32Array> {
+  const known = shadowed.get(segment) ?? new WeakMap<OpenSegment, Uint32Array>();
   shadowed.set(segment, known);
   return known;
 }

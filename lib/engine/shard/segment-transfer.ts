@@ -2,7 +2,7 @@
  * A segment's files between the store and a local folder. Fetching: parallel ranged GETs into a local folder, each file's sha256 checked against the manifest
  * before it is opened. A file that does not match is deleted and reported as `corrupt`.
  */
-import { createHash, hash } from "node:crypto";
+import { hash } from "node:crypto";
 import { mkdir, open, rm } from "node:fs/promises";
 import { join } from "node:path";
 import pLimit, { type LimitFunction } from "p-limit";
@@ -13,6 +13,7 @@ import { corrupt } from "../../core/model/errors.ts";
 import { segmentId } from "../../core/model/ids.ts";
 import { Clusters } from "../../segment/clusters.ts";
 import { withFolder } from "../../segment/files.ts";
+import { type SegmentWork, workHere } from "../../segment/segment-work.ts";
 import type { ByteRange, ObjectStore, World } from "../ports.ts";
 import type { Bodies } from "./history.ts";
 
@@ -22,14 +23,16 @@ const partsAtOnce = 8;
 /** Parts of one file that are asked for before the first of them is written: what is held of it while one of them is slow. */
 const partsAhead = 2 * partsAtOnce;
 
-/** How much of the fetching goes on at a time, of whatever shares the limits. */
+/** How much of the fetching goes on at a time, of whatever shares the limits, and who hashes what came. */
 export interface FetchLimits {
   readonly files: LimitFunction;
   readonly parts: LimitFunction;
+  readonly work: Pick<SegmentWork, "hash">;
 }
 const limitsOfOne = (): FetchLimits => ({
   files: pLimit(Number.POSITIVE_INFINITY),
   parts: pLimit(partsAtOnce),
+  work: workHere,
 });
 
 /** The files that searching a segment takes: the graph holds the vectors as searches see them. */
@@ -46,17 +49,11 @@ export async function fetchSegment(
   segment: Segment,
   files: readonly SegmentFile[],
   folder: string,
-  limits = limitsOfOne(),
+  limits: FetchLimits = limitsOfOne(),
 ): Promise<void> {
   await mkdir(folder, { recursive: true });
   const fetch = (file: SegmentFile) =>
-    fetchFile(
-      store,
-      segmentKey(shard, segment.id, file),
-      segment.files[file]!,
-      join(folder, file),
-      limits.parts,
-    );
+    fetchFile(store, segmentKey(shard, segment.id, file), segment.files[file]!, join(folder, file), limits);
   const fetched = await Promise.allSettled(files.map((file) => limits.files(() => fetch(file))));
   for (const one of fetched) if (one.status === "rejected") throw one.reason;
 }
@@ -66,10 +63,10 @@ async function fetchFile(
   key: string,
   entry: FileEntry,
   path: string,
-  limit: LimitFunction,
+  { parts: limit, work }: FetchLimits,
 ): Promise<void> {
-  const sha256 = createHash("sha256");
   const file = await open(path, "w");
+  const sha256 = work.hash(path, entry.bytes);
   try {
     const parts: Promise<Buffer>[] = [];
     let asked = 0;
@@ -83,12 +80,13 @@ async function fetchFile(
     while (asked < entry.bytes || parts.length > 0) {
       while (asked < entry.bytes && parts.length < partsAhead) ask();
       const bytes = await parts.shift()!;
-      sha256.update(bytes);
       await file.writeFile(bytes);
+      sha256.add(bytes);
     }
-    if (sha256.digest("hex") !== entry.sha256)
+    if ((await sha256.digest()) !== entry.sha256)
       throw corrupt(key, "its sha256 is not the one in the manifest");
   } catch (error) {
+    sha256.abandon();
     await rm(path, { force: true });
     throw error;
   } finally {
