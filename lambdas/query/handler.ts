@@ -2,7 +2,7 @@
  * The query function: reads collections through cached views (lib/engine/read/reader.ts), or asks the query groups and merges
  * their answers (lib/engine/read/fan-out.ts). It changes nothing.
  */
-import { join } from "node:path";
+import { extname, join } from "node:path";
 import { awsWorld } from "../../lib/aws/aws-world.ts";
 import { shareDescriptors } from "../../lib/aws/descriptors.ts";
 import { embeddingWorld } from "../../lib/aws/embedding-world.ts";
@@ -64,7 +64,7 @@ function reader(): Reader {
     cacheBytesMax,
     descriptorsMax: files,
     traffic: world.traffic,
-    threadScript: join(import.meta.dirname, "segment-thread.js"),
+    threadScript: join(import.meta.dirname, `segment-thread${extname(import.meta.filename)}`),
     onFault: (fault) => service.log("warn", "fallback", { kind: fault.kind, ...errorFacts(fault) }),
   });
 }

@@ -65,7 +65,7 @@ function slow(world: World, requestMs: number) {
 }
 
 /** As the query function's bundle has it beside itself. */
-const threadScript = join(import.meta.dirname, "../../lib/segment/segment-thread-main.ts");
+const threadScript = join(import.meta.dirname, "../../lambdas/query/segment-thread.ts");
 
 /**
  * Eventual queries one after the other while a new version is fetched, verified and opened, beside as many of the same version

@@ -1,6 +1,6 @@
 /**
- * `npm run bundle [-- --architecture x64|arm64|host]`: lambdas/<name>/handler.ts with everything it imports becomes
- * build/lambdas/<architecture>/<name>/, the folder that is deployed and that the local AWS stack runs.
+ * `npm run bundle [-- --architecture x64|arm64|host]`: lambdas/<name>/handler.ts, and the script of its thread
+ * beside it, with everything they import become build/lambdas/<architecture>/<name>/, the folder that is deployed and that the local AWS stack runs.
  *
  * - handler.js is CommonJS: an ES module cannot load a copied addon. A package.json beside it says so, since the
  *   folder may lie below one that says otherwise.
@@ -23,10 +23,8 @@ const root = join(import.meta.dirname, "../..");
 export const architectures = ["x64", "arm64", "host"] as const;
 export type Architecture = (typeof architectures)[number];
 
-/** Scripts of threads, which lie beside the handler that starts them. */
-const threads: Partial<Record<FunctionName, Readonly<Record<string, string>>>> = {
-  query: { "segment-thread": "lib/segment/segment-thread-main.ts" },
-};
+/** What a handler's folder may hold: itself, and the script of a thread that it starts. */
+const scripts = ["handler", "segment-thread"] as const;
 
 /** Where the project's own bundles of an architecture go. */
 export const bundleFolder = (architecture: Architecture): string => join(root, "build/lambdas", architecture);
@@ -52,8 +50,8 @@ export async function bundleLambdas(options: BundleOptions): Promise<Bundle[]> {
   return Promise.all(
     functionNames.map(async (name) => {
       const folder = join(options.outDir, name);
-      const entries = { handler: join(handlersDir, name, "handler.ts"), ...threads[name] };
-      return { name, folder, bytes: await bundle(entries, folder, addon) };
+      const own = scripts.map((script) => join(handlersDir, name, `${script}.ts`));
+      return { name, folder, bytes: await bundle(own.filter(existsSync), folder, addon) };
     }),
   );
 }
@@ -71,9 +69,9 @@ function gatedAddon(architecture: Architecture): string {
   return path;
 }
 
-async function bundle(entryPoints: Record<string, string>, folder: string, addon: string): Promise<number> {
+async function bundle(entryPoints: readonly string[], folder: string, addon: string): Promise<number> {
   const { outputFiles, warnings } = await build({
-    entryPoints,
+    entryPoints: [...entryPoints],
     outdir: folder,
     absWorkingDir: root,
     bundle: true,
@@ -89,14 +87,14 @@ async function bundle(entryPoints: Record<string, string>, folder: string, addon
     alias: { "#hnswlib": addon },
     loader: { ".node": "copy" },
     assetNames: "[name]",
-    define: { "import.meta.dirname": "__dirname" },
+    define: { "import.meta.dirname": "__dirname", "import.meta.filename": "__filename" },
     // Licence texts of what is bundled, in handler.js.LEGAL.txt.
     legalComments: "external",
     logLevel: "silent",
   });
   // For instance an empty import.meta: it would fail at run time.
   if (warnings.length > 0)
-    throw new Error(`${entryPoints.handler}: ${warnings.map(({ text }) => text).join("; ")}`);
+    throw new Error(`${entryPoints[0]}: ${warnings.map(({ text }) => text).join("; ")}`);
   const files = new Map(outputFiles.map((file) => [file.path.slice(folder.length + 1), file.contents]));
   files.set("package.json", Buffer.from('{"type":"commonjs"}\n'));
   writeFolder(folder, files);

@@ -2,10 +2,12 @@
  * What the bundler makes of handlers that use what the real ones use: the addon, Arrow, the AWS SDK, Powertools.
  */
 import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { functionNames } from "../../lib/contract/functions.ts";
+import { largeBytes, SegmentThread } from "../../lib/segment/segment-thread.ts";
 import { bundleLambdas } from "../../scripts/build/bundle.ts";
 import { inspectAddon } from "../../scripts/native/elf.ts";
 
@@ -34,6 +36,8 @@ beforeEach(() => {
     const source = name === "producer" ? withoutAddon : withAddon;
     writeFileSync(join(folder, "handlers", name, "handler.ts"), source);
   }
+  const script = join(root, "lib/segment/segment-thread-main.ts");
+  writeFileSync(join(folder, "handlers/query/segment-thread.ts"), `import ${JSON.stringify(script)};`);
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -58,6 +62,9 @@ test("a bundle runs alone, without node_modules, and answers with the addon", as
       handler([3, 4]).then((answer) => console.log(JSON.stringify(answer)));`;
     const output = execFileSync(process.execPath, ["-e", program], { cwd: elsewhere, encoding: "utf8" });
     expect(JSON.parse(output)).toEqual([25, 2]);
+    const thread = new SegmentThread(join(elsewhere, "query/segment-thread.js"));
+    expect(await thread.hash("none", largeBytes).digest()).toBe(createHash("sha256").digest("hex"));
+    await thread.close();
   } finally {
     rmSync(elsewhere, { recursive: true });
   }

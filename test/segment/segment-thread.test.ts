@@ -15,7 +15,7 @@ import { errorOf, failureOf, largeBytes, SegmentThread } from "../../lib/segment
 import { workHere } from "../../lib/segment/segment-work.ts";
 import { type MemoryWorld, memoryWorld } from "../support/memory/world.ts";
 
-const threadScript = join(import.meta.dirname, "../../lib/segment/segment-thread-main.ts");
+const threadScript = join(import.meta.dirname, "../../lambdas/query/segment-thread.ts");
 const dims = 256;
 /** 1.2 MB of vectors. */
 const rows = 1_200;
@@ -71,6 +71,11 @@ test("answers of a view that the thread opened, and compared with what was open,
   const answers = await answersOf(there);
   expect(answers).toEqual(await answersOf(here));
   expect(answers.count).toBe(rows + 19);
+  const nearest = async (row: number) =>
+    (await there.query({ collection: "c", vector: vectorOf(row), topK: 2 })).results.map(({ id }) => id);
+  expect(await nearest(77)).toEqual(["r5", "r77"]);
+  // Neither what was replaced nor what was deleted is found where it was.
+  for (const gone of [5, 6]) expect(await nearest(gone)).not.toContain(`r${gone}`);
   await Promise.all([there.close(), here.close()]);
 });
 
