@@ -4,7 +4,8 @@
  *
  * - records.db files, which stay open: the least recently used ones are closed where there are too many;
  * - files that are being fetched, and rows of backlogs that are becoming segments: a few at a time;
- * - what is opened and closed at once, or by the threads that read graphs (`passingMax`).
+ * - what is opened and closed at once, or by the threads that read graphs (`passingMax`);
+ * - the thread that opens segments (`threadMax`).
  *
  * Connections to S3 are the client's to bound (lib/aws/descriptors.ts).
  */
@@ -19,6 +20,7 @@ const fetchedMax = 16;
 const madeMax = 4;
 const filesOfMade = 4;
 const passingMax = 8;
+const threadMax = 8;
 /** Parts fetched at a time, of all files: 128 MiB, and more than a function's network carries. */
 const partsAtOnce = 16;
 
@@ -34,7 +36,7 @@ export class Descriptors {
     const made = share(max, 64, madeMax);
     this.files = pLimit(fetched);
     this.making = pLimit(made);
-    this.records = new RecordsPool(Math.max(1, max - fetched - made * filesOfMade - passingMax));
+    this.records = new RecordsPool(Math.max(1, max - fetched - made * filesOfMade - passingMax - threadMax));
   }
 }
 
