@@ -14,7 +14,7 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { createGuardedProxy } from "./guarded-proxy.ts";
 import { type AccessControl, accessKeyOf } from "./iam/access.ts";
-import { askedOfDynamoDb, type Tables } from "./iam/requests.ts";
+import { askedOfDynamoDb, isOperation, type Tables } from "./iam/requests.ts";
 import { freePort } from "./ports.ts";
 import { accountId } from "./resource-names.ts";
 import type { StackPlan } from "./stack-plan.ts";
@@ -61,17 +61,23 @@ export function createDynamoDbProxy(
   return createGuardedProxy(behind, ({ headers }, body) => {
     const target = headers["x-amz-target"];
     if (typeof target !== "string") return null; // No operation: the emulator says what is wrong.
-    let call: Readonly<Record<string, unknown>>;
-    try {
-      call = JSON.parse(body.toString("utf8")) as typeof call;
-    } catch {
-      return null;
-    }
+    // What cannot be judged is not handed on: the emulator might read it otherwise.
+    const call = objectOf(body);
+    if (call === null) return { __type: "com.amazon.coral.service#SerializationException" };
     const denial = access.denialOf(accessKeyOf(headers.authorization), askedOfDynamoDb(target, call, tables));
     if (denial === null) return null;
     const type = denial.kind === "unknownKey" ? "UnrecognizedClientException" : "AccessDeniedException";
     return { __type: `com.amazon.coral.service#${type}`, message: denial.message };
   });
+}
+
+function objectOf(body: Buffer): Readonly<Record<string, unknown>> | null {
+  try {
+    const value: unknown = JSON.parse(body.toString("utf8"));
+    return isOperation(value) ? value : null;
+  } catch {
+    return null;
+  }
 }
 
 function dynoxidePath(): string | null {

@@ -25,6 +25,10 @@ export function createGuardedProxy(
   const agent = new Agent({ keepAlive: true });
   const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const body = await bodyOf(request);
+    if (body === null) {
+      response.writeHead(413, { connection: "close" }).end();
+      return;
+    }
     const refusal = judge(request, body);
     if (refusal !== null) {
       response.writeHead(400, { "content-type": "application/x-amz-json-1.0" }).end(JSON.stringify(refusal));
@@ -50,13 +54,13 @@ export function createGuardedProxy(
   return server;
 }
 
-async function bodyOf(request: IncomingMessage): Promise<Buffer> {
+/** Null where it is too large; what is too much is read, as the sender does not listen before, and not kept. */
+async function bodyOf(request: IncomingMessage): Promise<Buffer | null> {
   const parts: Buffer[] = [];
   let bytes = 0;
   for await (const part of request as AsyncIterable<Buffer>) {
     bytes += part.length;
-    if (bytes > bodyBytesMax) throw new Error(`a request of more than ${bodyBytesMax} bytes`);
-    parts.push(part);
+    if (bytes <= bodyBytesMax) parts.push(part);
   }
-  return Buffer.concat(parts);
+  return bytes <= bodyBytesMax ? Buffer.concat(parts) : null;
 }

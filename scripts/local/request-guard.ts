@@ -11,8 +11,13 @@ const localHost = /^(?:127\.0\.0\.1|localhost)(?::\d{1,5})?$/i;
 export function refusalOf({
   headers,
   headersDistinct,
-}: Pick<IncomingMessage, "headers"> & Partial<Pick<IncomingMessage, "headersDistinct">>): string | null {
+  url,
+}: Pick<IncomingMessage, "headers" | "url"> & Partial<Pick<IncomingMessage, "headersDistinct">>):
+  | string
+  | null {
   const { origin } = headers;
+  // "//" is one that URL, which all of them read paths by, cannot read.
+  if (!URL.canParse(url ?? "/", "http://127.0.0.1")) return "the path is not one";
   // Node takes the first of several; a proxy before it might have taken another. (A request that was translated and passed on
   // inside the process has one.)
   const [host, second] = headersDistinct?.host ?? [headers.host];

@@ -950,6 +950,31 @@ export const mutants: readonly Mutant[] = [
     ),
     test: "test/aws/environment.test.ts",
   },
+  ...(
+    [
+      [
+        "a path that is none is read at a local port",
+        "scripts/local/request-guard.ts",
+        'if (!URL.canParse(url ?? "/", "http://127.0.0.1")) return "the path is not one";',
+        "",
+      ],
+      [
+        "a form of the local SQS may be of any depth",
+        "scripts/local/sqs/query-protocol.ts",
+        "if (path.length > namePartsMax) return null;",
+        "",
+      ],
+      [
+        "what is no call of DynamoDB is handed on",
+        "scripts/local/dynamodb.ts",
+        'if (call === null) return { __type: "com.amazon.coral.service#SerializationException" };',
+        "if (call === null) return null;",
+      ],
+    ] as const
+  ).map(([name, file, search, replace]) => ({
+    ...mutant(name, file, search, replace),
+    test: "test/hostile/local-ports.test.ts",
+  })),
   {
     ...mutant(
       "a key that may be another object's is taken as it is read",

@@ -116,6 +116,10 @@ const queueActions: Readonly<Record<string, string>> = {
   SendMessageBatch: "SendMessage",
 };
 
+/** Whether a body is an operation's of SQS or DynamoDB. */
+export const isOperation = (body: unknown): body is Readonly<Record<string, unknown>> =>
+  typeof body === "object" && body !== null && !Array.isArray(body);
+
 /** `target` is the x-amz-target header: "AmazonSQS.SendMessage". */
 export function askedOfSqs(target: string, body: Readonly<Record<string, unknown>>, region: string): Asked[] {
   const operation = target.replace(/^AmazonSQS\./, "");

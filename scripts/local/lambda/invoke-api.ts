@@ -48,7 +48,7 @@ async function handle(
     sendJson(response, { Functions: target.all().map((pool) => configuration(pool.definition)) });
     return;
   }
-  const pool = findFunction(target, decodeURIComponent(encodedName));
+  const pool = findFunction(target, decoded(encodedName));
   const { arn } = pool.definition;
   if (action === "invocations") authorize(askedOfInvoke(arn));
   else if (action === "configuration")
@@ -64,6 +64,14 @@ async function handle(
       "ResourceNotFoundException",
       `Not implemented here: ${request.method} ${action}`,
     );
+}
+
+function decoded(name: string): string {
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    throw new LambdaApiError("InvalidParameterValueException", "The function's name has a malformed escape");
+  }
 }
 
 /** The function of a name, partial ARN or ARN, with or without a qualifier of $LATEST. */

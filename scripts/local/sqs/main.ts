@@ -7,7 +7,7 @@ import { randomUUID } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
 import { buildApp } from "fauxqs";
 import { AccessControl, type AccessRules, accessKeyOf } from "../iam/access.ts";
-import { askedOfSqs } from "../iam/requests.ts";
+import { askedOfSqs, isOperation } from "../iam/requests.ts";
 import { refusalOf } from "../request-guard.ts";
 import { accountId } from "../resource-names.ts";
 import { answerXml, errorXml, parseQuery } from "./query-protocol.ts";
@@ -17,12 +17,23 @@ interface Settings {
   readonly region: string;
   readonly access: AccessRules;
 }
+interface Call {
+  readonly method: string;
+  readonly url: string;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: unknown;
+}
 const { port, region, access } = JSON.parse(process.argv[2] ?? "{}") as Settings;
 const control = new AccessControl(access, accountId);
 const app = buildApp({ logger: false, defaultRegion: region });
 app.addHook("onRequest", async (request, reply) => {
   const refusal = refusalOf(request.raw);
   if (refusal !== null) await reply.code(403).type("text/plain").send(`Forbidden: ${refusal}.\n`);
+});
+app.setErrorHandler(async (error: Error & { statusCode?: number }, _request, reply) => {
+  // fauxqs reads a body without a look at whether it is JSON.
+  const status = error instanceof SyntaxError ? 400 : (error.statusCode ?? 500);
+  await reply.code(status).send({ __type: "com.amazon.coral.service#SerializationException" });
 });
 app.addHook("preHandler", async (request, reply) => {
   const target = request.headers["x-amz-target"];
@@ -31,7 +42,15 @@ app.addHook("preHandler", async (request, reply) => {
     await reply.code(status).type("text/xml").send(text);
     return;
   }
-  const asked = askedOfSqs(target, (request.body ?? {}) as Record<string, unknown>, region);
+  if (!isJsonCall(request)) {
+    const type = "com.amazon.coral.service#UnknownOperationException";
+    await reply
+      .code(400)
+      .type("application/x-amz-json-1.0")
+      .send(JSON.stringify({ __type: type }));
+    return;
+  }
+  const asked = askedOfSqs(target, request.body as Readonly<Record<string, unknown>>, region);
   const denial = control.denialOf(accessKeyOf(request.headers.authorization), asked);
   if (denial === null) return;
   const type = denial.kind === "unknownKey" ? "InvalidClientTokenId" : "AccessDenied";
@@ -41,16 +60,16 @@ app.addHook("preHandler", async (request, reply) => {
     .type("application/x-amz-json-1.0")
     .send(JSON.stringify({ __type: `com.amazon.coral.service#${type}Exception`, message: denial.message }));
 });
+/** fauxqs has S3, SNS and pages of its own at other paths and with other contents: none of them is judged, or the stack's. */
+const isJsonCall = (request: Pick<Call, "method" | "url" | "headers" | "body">): boolean =>
+  request.method === "POST" &&
+  request.url === "/" &&
+  request.headers["content-type"] === "application/x-amz-json-1.0" &&
+  String(request.headers["x-amz-target"]).startsWith("AmazonSQS.") &&
+  isOperation(request.body);
+
 /** Asks in the JSON protocol, under the caller's own signature: so it is judged as any call. What is no call of SQS is refused. */
-async function answerOfQuery({
-  body,
-  headers,
-  url,
-}: {
-  body: unknown;
-  headers: IncomingHttpHeaders;
-  url: string;
-}): Promise<{ status: number; text: string }> {
+async function answerOfQuery({ body, headers, url }: Call): Promise<{ status: number; text: string }> {
   const requestId = randomUUID();
   const path = new URL(url, `http://${headers.host}`).pathname;
   const queueUrl = path === "/" ? null : `http://${headers.host}${path}`;

@@ -60,7 +60,10 @@ export interface QueryCall {
   readonly body: Json;
 }
 
-/** Null for an action that SQS does not have. `path`: a call may be sent to the queue's own URL. */
+/** The longest name of a form: SendMessageBatchRequestEntry.1.MessageAttribute.1.Value.DataType. */
+const namePartsMax = 6;
+
+/** Null for what is no call of SQS. `queueUrl`: a call may be sent to the queue's own URL. */
 export function parseQuery(
   form: Readonly<Record<string, string>>,
   queueUrl: string | null,
@@ -69,7 +72,11 @@ export function parseQuery(
   if (!Object.hasOwn(operations, action)) return null;
   // Names come from the caller: __proto__ is one like the others.
   const tree: Tree = Object.create(null);
-  for (const [name, value] of Object.entries(given)) put(tree, name.split("."), value);
+  for (const [name, value] of Object.entries(given)) {
+    const path = name.split(".", namePartsMax + 1);
+    if (path.length > namePartsMax) return null;
+    put(tree, path, value);
+  }
   const operation = action as Operation;
   const body = bodyOf(tree, operation);
   return {
@@ -117,7 +124,8 @@ function mapOf(tree: Tree): Json {
   return Object.fromEntries(
     partsOf(tree).map((part) => {
       const { Name, Key, Value } = part as Tree;
-      return [String(Name ?? Key), Value ?? ""];
+      const name = Name ?? Key;
+      return [typeof name === "string" ? name : "", Value ?? ""];
     }),
   );
 }
