@@ -73,6 +73,10 @@ function nameResource(logicalId: string, resource: TemplateResource, options: Na
       const ref = `arn:aws:iam::${accountId}:policy/${named("ManagedPolicyName", 128)}`;
       return { ref, attributes: { PolicyArn: ref } };
     }
+    case "AWS::Logs::LogGroup": {
+      const ref = named("LogGroupName", 512);
+      return { ref, attributes: { Arn: arn("logs", `log-group:${ref}:*`) } };
+    }
     case "AWS::Lambda::EventSourceMapping":
       return { ref: logicalId, attributes: { Id: logicalId } };
     case "AWS::Scheduler::Schedule": {

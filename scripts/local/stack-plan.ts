@@ -209,6 +209,7 @@ function toFunction(found: FoundResource, codeFolders: StackPlanOptions["codeFol
     throw new Error(`${logicalId}: only Node.js functions run locally, not ${runtime}`);
   const variables = (properties.Environment as Properties | undefined)?.Variables ?? {};
   const reserved = properties.ReservedConcurrentExecutions;
+  const logGroup = (properties.LoggingConfig as Properties | undefined)?.LogGroup;
   return {
     name: found.ref,
     arn: found.arn,
@@ -219,5 +220,6 @@ function toFunction(found: FoundResource, codeFolders: StackPlanOptions["codeFol
     timeoutMs: Number(properties.Timeout ?? 3) * 1000,
     environment: Object.fromEntries(Object.entries(variables).map(([name, value]) => [name, String(value)])),
     ...(reserved === undefined ? {} : { reservedConcurrency: Number(reserved) }),
+    ...(logGroup === undefined ? {} : { logGroup: String(logGroup) }),
   };
 }

@@ -62,6 +62,8 @@ export interface LocalStack {
   /** URLs. */
   readonly queues: readonly string[];
   readonly lambda: LambdaHost;
+  /** Who may do what, for servers beside the stack's own. */
+  readonly access: AccessControl;
   /** The variables that point an AWS SDK or the AWS CLI at this stack. */
   readonly environment: Readonly<Record<string, string>>;
   /** Current process of each server, for tests that kill one. */
@@ -163,6 +165,7 @@ async function startParts(
   return {
     ...describe(state, plan),
     lambda,
+    access,
     pid: (service) => servers[service].pid,
     setFaultInjection: (faultInjection) => sendFaultInjection(services.s3, faultInjection),
   };
@@ -183,7 +186,7 @@ async function startProxy(proxy: Server, port: number): Promise<() => Promise<vo
 function describe(
   { region, endpoints, outputs, functionUrls }: LocalState,
   plan: StackPlan,
-): Omit<LocalStack, "stop" | "lambda" | "pid" | "setFaultInjection"> {
+): Omit<LocalStack, "stop" | "lambda" | "access" | "pid" | "setFaultInjection"> {
   return {
     endpoints,
     region,

@@ -6,18 +6,29 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Stack } from "aws-cdk-lib";
-import { AccountRootPrincipal, Role } from "aws-cdk-lib/aws-iam";
+import { AccountRootPrincipal, PolicyStatement, Role } from "aws-cdk-lib/aws-iam";
 import { OperatorPolicy } from "../../lib/constructs/operator-policy.ts";
+import { alarmNames } from "../../lib/contract/alarms.ts";
+import { functionNames, functions } from "../../lib/contract/functions.ts";
 import { deltaKey } from "../../lib/core/format/keys.ts";
 import { mergeLease } from "../../lib/engine/shard/lease.ts";
 import { connect } from "../../scripts/cli/deployment.ts";
 import { runCommandLine } from "../../scripts/cli/program.ts";
 import { accessKeyOfRole } from "../../scripts/local/iam/rules.ts";
+import { accountId } from "../../scripts/local/resource-names.ts";
 import { Deployed, dims, eventually, vectorOf } from "../e2e/deployed.ts";
+import { CloudFormationServer } from "../support/cloudformation.ts";
+import { CloudWatchServer, type ServedAlarm } from "../support/cloudwatch-server.ts";
 
 jest.setTimeout(120_000);
 const deployed = new Deployed();
-const roles = { operator: "siltstone-operator", stranger: "siltstone-stranger" } as const;
+const roles = {
+  operator: "siltstone-operator",
+  stranger: "siltstone-stranger",
+  /** May look the stack up, and nothing else; and its functions' settings as well. */
+  finder: "siltstone-finder",
+  reader: "siltstone-reader",
+} as const;
 
 beforeAll(async () => {
   await deployed.start(null, {
@@ -27,6 +38,12 @@ beforeAll(async () => {
         new Role(stack, name, { roleName: name, assumedBy: new AccountRootPrincipal() });
       person(roles.operator).addManagedPolicy(new OperatorPolicy(stack, "Operators", { store }));
       person(roles.stranger);
+      const may = (action: string, resource = "*") =>
+        new PolicyStatement({ actions: [action], resources: [resource] });
+      const find = may("cloudformation:DescribeStacks", stack.stackId);
+      person(roles.finder).addToPolicy(find);
+      const reader = person(roles.reader);
+      for (const right of [find, may("lambda:GetFunctionConfiguration")]) reader.addToPolicy(right);
     },
   });
   process.env.SILTSTONE_STATE_DIR = deployed.stateDir;
@@ -456,5 +473,161 @@ describe("status and doctor", () => {
     });
     expect(await watching).toMatchObject({ code: 0 });
     expect(looks).toBeGreaterThanOrEqual(2);
+  });
+});
+
+describe("of a deployed store, as CloudFormation, CloudWatch and its logs tell of it", () => {
+  const cloudFormation = new CloudFormationServer();
+  const cloudWatch = new CloudWatchServer("us-east-1", () => deployed.stack.access);
+  const name = "Operated";
+  const variables = ["CLOUDFORMATION", "CLOUDWATCH", "CLOUDWATCH_LOGS"].map(
+    (one) => `AWS_ENDPOINT_URL_${one}`,
+  );
+  /** Whose alarm of a like name is raised as well, and is none of this store's. */
+  const foreign: ServedAlarm = {
+    ...({ AlarmName: "theirs", StateValue: "ALARM", StateReason: "of another" } as const),
+    ...{ ComparisonOperator: "GreaterThanThreshold", EvaluationPeriods: 1, Threshold: 0 },
+    ...{ TreatMissingData: "missing", Namespace: "Siltstone", MetricName: "QueryErrors" },
+    Dimensions: [{ Name: "store", Value: "Other/Vectors" }],
+  };
+  const quiet = { StateValue: "OK", StateReason: "it was never crossed" } as const;
+  const alarms = (): ServedAlarm[] => [
+    foreign,
+    ...deployed.alarms().map((alarm) => ({ ...alarm, ...quiet })),
+  ];
+  const groupOf = (called: "compactor" | "producer" | "query" | "collections"): string =>
+    deployed.stack.lambda.function(deployed.stack.outputs[functions[called].output]!).definition.logGroup!;
+
+  beforeAll(async () => {
+    await cloudFormation.start();
+    await cloudWatch.start();
+    cloudFormation.stacks = [{ name, outputs: deployed.stack.outputs, tags: { team: "search" } }];
+    const stackArn = `arn:aws:cloudformation:us-east-1:${accountId}:stack`;
+    cloudFormation.refuse = (accessKey, stack) => {
+      const resource = stack === null ? "*" : `${stackArn}/${deployed.stackName}/local`;
+      const asked = [{ action: "cloudformation:DescribeStacks", resource }];
+      return deployed.stack.access.denialOf(accessKey, asked)?.message ?? null;
+    };
+    const [formation, watch] = [cloudFormation.endpoint, cloudWatch.endpoint];
+    for (const [i, variable] of variables.entries()) process.env[variable] = i === 0 ? formation : watch;
+    for (const one of functionNames) cloudWatch.events.set(groupOf(one), []);
+  });
+  afterAll(() => {
+    cloudFormation.stop();
+    cloudWatch.stop();
+    for (const variable of variables) delete process.env[variable];
+  });
+
+  /** The key is of the role from the first request on. */
+  async function siltThere(
+    role: string,
+    args: readonly string[],
+    ...rest: [AbortSignal?, ((text: string) => void)?]
+  ) {
+    const owner = process.env.AWS_ACCESS_KEY_ID;
+    process.env.AWS_ACCESS_KEY_ID = accessKeyOfRole(`role/${role}`);
+    try {
+      return await siltAs(role, ["--stack", name, ...args], ...rest);
+    } finally {
+      process.env.AWS_ACCESS_KEY_ID = owner;
+    }
+  }
+
+  test("doctor counts its alarms and no other's, names those that are raised with what to do, and says when there are none", async () => {
+    cloudWatch.alarms = alarms();
+    const well = await siltThere(roles.operator, ["doctor"]);
+    expect(well).toMatchObject({ code: 0, err: "" });
+    expect(well.out).toMatch(new RegExp(`^alarms +ok +${alarmNames.length} alarms, none raised$`, "m"));
+    // One of a metric, one of metric math, one of a queue.
+    for (const raised of ["QueryErrors", "FunctionErrors", "FailedEvents"]) {
+      const reason = "Threshold Crossed: 1 datapoint was greater";
+      cloudWatch.alarms = alarms().map((alarm) =>
+        alarm.AlarmName.endsWith(`-${raised}`)
+          ? { ...alarm, StateValue: "ALARM", StateReason: reason }
+          : alarm,
+      );
+      const { code, out } = await siltThere(roles.operator, ["doctor", "--json"]);
+      expect(code).toBe(1);
+      const found = (JSON.parse(out).findings as { check: string }[]).filter(
+        ({ check }) => check === "alarms",
+      );
+      expect(found).toEqual([
+        {
+          ...{ check: "alarms", result: "wrong", found: expect.stringMatching(`-${raised}: ${reason}$`) },
+          advice: [expect.stringContaining("What to do: docs/runbook.md#")],
+        },
+      ]);
+    }
+    cloudWatch.alarms = [foreign];
+    expect(await siltThere(roles.operator, ["doctor"])).toMatchObject({
+      code: 1,
+      out: expect.stringContaining("no alarm watches this store"),
+    });
+  });
+
+  test("logs come from the functions' groups, page after page; who follows sees one that came late, and each once", async () => {
+    const atMs = Date.now() - 120_000;
+    const event = (n: number, ms: number) => ({ eventId: `e${n}`, timestamp: ms, message: `line ${n}\n` });
+    cloudWatch.events.set(
+      groupOf("compactor"),
+      Array.from({ length: 8 }, (_, n) => event(n, atMs + n * 1_000)),
+    );
+    cloudWatch.events.set(groupOf("query"), [event(100, atMs + 2_500)]);
+    const lines = (out: string) =>
+      out
+        .trim()
+        .split("\n")
+        .map((line) => JSON.parse(line) as { function: string; at: string; text: string });
+    const all = lines((await siltThere(roles.operator, ["logs", "--json"])).out);
+    expect(all.map(({ text }) => text)).toEqual([
+      "line 0",
+      "line 1",
+      "line 2",
+      "line 100",
+      "line 3",
+      "line 4",
+      "line 5",
+      "line 6",
+      "line 7",
+    ]);
+    expect(all[3]).toEqual({ function: "query", at: new Date(atMs + 2_500).toISOString(), text: "line 100" });
+    const since = new Date(atMs + 5_000).toISOString();
+    const few = await siltThere(roles.operator, ["logs", "compactor", "--since", since]);
+    expect(few.out.match(/line \d+/g)).toEqual(["line 5", "line 6", "line 7"]);
+
+    const ctrlC = new AbortController();
+    let seen = "";
+    const following = siltThere(roles.operator, ["logs", "compactor", "--follow"], ctrlC.signal, (text) => {
+      seen += text;
+    });
+    await eventually(async () => (seen.includes("line 7") ? true : undefined));
+    cloudWatch.events.get(groupOf("compactor"))!.push(event(9, atMs + 9_000));
+    await eventually(async () => (seen.includes("line 9") ? true : undefined));
+    // Older than what was seen, by less than CloudWatch takes at most.
+    cloudWatch.events.get(groupOf("compactor"))!.push(event(8, atMs + 8_000));
+    await eventually(async () => (seen.includes("line 8") ? true : undefined));
+    ctrlC.abort();
+    expect(await following).toMatchObject({ code: 0 });
+    expect(seen.match(/line \d+/g)).toEqual(
+      ["0", "1", "2", "3", "4", "5", "6", "7", "9", "8"].map((n) => `line ${n}`),
+    );
+  });
+
+  test("who may not is told which right is missing; by a tag, that is the one to list all stacks", async () => {
+    const refused = async (role: string, ...args: string[]) => {
+      const { code, err } = await siltThere(role, args);
+      return { code, err };
+    };
+    const needs = (right: string) => ({ code: 7, err: expect.stringContaining(right) });
+    expect(await refused(roles.stranger, "logs")).toEqual(needs("cloudformation:DescribeStacks"));
+    expect(await refused(roles.finder, "logs")).toEqual(needs("lambda:GetFunctionConfiguration"));
+    expect(await refused(roles.reader, "logs")).toEqual(needs("logs:FilterLogEvents"));
+    expect((await siltThere(roles.reader, ["doctor"])).out).toContain("cloudwatch:DescribeAlarms");
+    const owner = process.env.AWS_ACCESS_KEY_ID;
+    process.env.AWS_ACCESS_KEY_ID = accessKeyOfRole(`role/${roles.operator}`);
+    expect(await siltAs(roles.operator, ["--stack", "team=search", "status"])).toMatchObject(
+      needs("cloudformation:DescribeStacks"),
+    );
+    process.env.AWS_ACCESS_KEY_ID = owner;
   });
 });

@@ -90,6 +90,10 @@ export class Deployed {
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
+  get stackName(): string {
+    return this.#synthesis!.stackName;
+  }
+
   /** Where local.json lies, for the command line. */
   get stateDir(): string {
     return join(this.#folder, "state");

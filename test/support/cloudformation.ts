@@ -1,5 +1,6 @@
 /** CloudFormation as far as the command line asks it: DescribeStacks, of one stack or of all, in pages of two. */
 import { createServer, type Server } from "node:http";
+import { accessKeyOf } from "../../scripts/local/iam/access.ts";
 import { listen } from "../../scripts/local/ports.ts";
 
 export interface DescribedStack {
@@ -11,6 +12,8 @@ export interface DescribedStack {
 export class CloudFormationServer {
   readonly #server: Server;
   stacks: readonly DescribedStack[] = [];
+  /** Why the holder of the access key may not describe that stack, null: all of them; null when they may. */
+  refuse: (accessKey: string | null, stack: string | null) => string | null = () => null;
   endpoint = "";
 
   constructor() {
@@ -20,7 +23,8 @@ export class CloudFormationServer {
         body += part;
       });
       request.on("end", () => {
-        const { status, xml } = this.#answer(new URLSearchParams(body));
+        const accessKey = accessKeyOf(request.headers.authorization);
+        const { status, xml } = this.#answer(new URLSearchParams(body), accessKey);
         response.writeHead(status, { "content-type": "text/xml" }).end(xml);
       });
     });
@@ -35,20 +39,24 @@ export class CloudFormationServer {
     this.#server.close();
   }
 
-  #answer(asked: URLSearchParams): { status: number; xml: string } {
+  #answer(asked: URLSearchParams, accessKey: string | null): { status: number; xml: string } {
     const name = asked.get("StackName");
+    const refusal = this.refuse(accessKey, name);
+    if (refusal !== null) return errorOf(403, "AccessDenied", refusal);
     const start = Number(asked.get("NextToken") ?? 0);
     const found =
       name === null ? this.stacks.slice(start, start + 2) : this.stacks.filter((one) => one.name === name);
-    if (name !== null && found.length === 0) {
-      const message = `Stack with id ${name} does not exist`;
-      const error = `<Error><Type>Sender</Type><Code>ValidationError</Code><Message>${message}</Message></Error>`;
-      return { status: 400, xml: `<ErrorResponse>${error}<RequestId>1</RequestId></ErrorResponse>` };
-    }
+    if (name !== null && found.length === 0)
+      return errorOf(400, "ValidationError", `Stack with id ${name} does not exist`);
     const next = name === null && start + 2 < this.stacks.length ? `<NextToken>${start + 2}</NextToken>` : "";
     const result = `<DescribeStacksResult><Stacks>${found.map(stackXml).join("")}</Stacks>${next}</DescribeStacksResult>`;
     return { status: 200, xml: `<DescribeStacksResponse>${result}</DescribeStacksResponse>` };
   }
+}
+
+function errorOf(status: number, code: string, message: string): { status: number; xml: string } {
+  const error = `<Error><Type>Sender</Type><Code>${code}</Code><Message>${message.replaceAll(/[<>&"]/g, "?")}</Message></Error>`;
+  return { status, xml: `<ErrorResponse>${error}<RequestId>1</RequestId></ErrorResponse>` };
 }
 
 const stackXml = ({ name, outputs, tags = {} }: DescribedStack): string => {

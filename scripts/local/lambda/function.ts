@@ -10,6 +10,8 @@ export interface FunctionDefinition {
   readonly memoryMegabytes: number;
   readonly timeoutMs: number;
   readonly environment: Readonly<Record<string, string>>;
+  /** Where CloudWatch would keep what it logs. */
+  readonly logGroup?: string;
   /** Queue that is told of an asynchronous invocation that failed. */
   readonly failureQueueUrl?: string;
   /** Concurrent executions reserved for it, which is also its limit. */

@@ -148,6 +148,7 @@ function configuration(definition: FunctionDefinition) {
     Timeout: definition.timeoutMs / 1000,
     MemorySize: definition.memoryMegabytes,
     Environment: { Variables: definition.environment },
+    LoggingConfig: { LogGroup: definition.logGroup ?? `/aws/lambda/${definition.name}` },
     PackageType: "Zip",
     State: "Active",
     LastUpdateStatus: "Successful",
