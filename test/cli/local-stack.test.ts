@@ -9,7 +9,8 @@ import { deltaId } from "../../lib/core/model/ids.ts";
 import { mergeLease } from "../../lib/engine/shard/lease.ts";
 import { connect } from "../../scripts/cli/deployment.ts";
 import { runCommandLine } from "../../scripts/cli/program.ts";
-import { Deployed, dims, vectorOf } from "../e2e/deployed.ts";
+import { Deployed, dims, eventually, vectorOf } from "../e2e/deployed.ts";
+import { documentedExamples, shapeOf } from "./document-examples.ts";
 import { writeFvecs } from "./vectors.ts";
 
 jest.setTimeout(120_000);
@@ -80,6 +81,102 @@ async function answer(...args: string[]): Promise<any> {
   if (said.code !== 0) throw new Error(`silt ${args.join(" ")}: ${said.code} ${said.out} ${said.err}`);
   return JSON.parse(said.out);
 }
+
+describe("the examples of docs/cli.md", () => {
+  const large = 384;
+  const rows = 30;
+  const vector = (n: number) => Array.from({ length: large }, (_, i) => Math.sin(n * 3.1 + i));
+  const jsonl = (name: string, all: readonly object[]) =>
+    writeFileSync(join(folder, name), all.map((one) => `${JSON.stringify(one)}\n`).join(""));
+  const hourAgo = new Date(Date.now() - 3_600_000).toISOString();
+  const run = (source: string, collection = "aimath") => deployed.answer("compactor", { source, collection });
+  const shown = [
+    {
+      ...{ id: "6db02458-ac0d-53db-9caf-ab6d7df4d437", metadata: { file: "docs/protocol.md" } },
+      document: "A crash leaves garbage behind, never a wrong state",
+    },
+    {
+      ...{ id: "c47c8be5-55b6-52fd-a3b4-93aac838fb43", metadata: { file: "README.md" } },
+      document: "What a delta leaves is a segment",
+    },
+  ];
+  const from = process.cwd();
+
+  beforeAll(async () => {
+    process.chdir(folder);
+    jsonl(
+      "notes.jsonl",
+      Array.from({ length: rows }, (_, n) => ({ id: `note-${n}`, text: `note ${n}`, kind: "note" })),
+    );
+    jsonl(
+      "aimath.jsonl",
+      Array.from({ length: rows }, (_, n) => ({ id: `a${n}`, text: `text ${n}`, top: "04.ML", tokens: n })),
+    );
+    for (const [name, more] of [
+      ["notes.fvecs", 0],
+      ["aimath.base.fvecs", 7],
+    ] as const)
+      writeFvecs(
+        join(folder, name),
+        Array.from({ length: rows + more }, (_, n) => vector(n)),
+      );
+    await answer("collection", "create", "siltstone-docs", "--embedder", "lexical", "--field", "file:string");
+    await silt(["put", "siltstone-docs"], shown.map((one) => JSON.stringify(one)).join("\n"));
+    await answer("compact", "siltstone-docs");
+  });
+  afterAll(async () => {
+    process.chdir(from);
+    await answer("compact");
+    for (const name of ["notes", "aimath", "siltstone-docs"])
+      await answer("collection", "delete", name, "--confirm", name);
+    for (const queue of ["dlq", "events"]) await answer(queue, "purge", "--confirm", "local");
+  });
+
+  /** What has happened before the example, by the beginning of its command. */
+  const before: Readonly<Record<string, () => Promise<unknown>>> = {
+    optimize: async () => {
+      for (const n of [1, 2, 3]) {
+        const again = { id: `a${n}`, vector: vector(n), document: "again", metadata: { top: "04.ML" } };
+        await silt(["put", "aimath"], JSON.stringify(again));
+        await run("scheduled");
+      }
+    },
+    "snapshot list": async () => answer("snapshot", "pin", "aimath", "1"),
+    "dlq list": async () => {
+      await deployed.send("hello");
+      await eventually(async () => ((await answer("dlq", "list")).count > 0 ? true : undefined));
+    },
+    "events list": async () => {
+      await deployed.stack.setFaultInjection({
+        faults: { seed: 1, rules: [{ kind: "internalError", probability: 1, operations: ["ListObjects"] }] },
+      });
+      await deployed.killProcesses("compactor");
+      await eventually(async () => ((await answer("events", "list")).count > 0 ? true : undefined));
+      await deployed.stack.setFaultInjection({});
+    },
+  };
+  /** Times of the document are of another store. */
+  const times: Readonly<Record<string, () => Promise<string>>> = {
+    "2026-11-21T03:00Z": async () => hourAgo,
+    "2026-11-14T03:00Z": async () => (await answer("snapshot", "list", "aimath")).versions.at(-1).createdAt,
+  };
+  const codes: Readonly<Record<string, number>> = { "erase notes note-17": 5 };
+
+  const examples = documentedExamples();
+  test("are those that stand there", () => expect(examples.length).toBeGreaterThan(18));
+
+  test.each(examples.map((one) => [one.line, one] as const))("%s", async (_, { words, input, output }) => {
+    const command = words.join(" ");
+    for (const [start, prepare] of Object.entries(before)) if (command.startsWith(start)) await prepare();
+    const given = await Promise.all(words.map((word) => times[word]?.() ?? word));
+    const said = await silt(given, input);
+    const printed = [...said.out.split("\n"), ...said.err.split("\n")].map(shapeOf);
+    const missing = output.map(shapeOf).filter((line) => !printed.includes(line));
+    // What else it printed says what is wrong with the document.
+    expect(missing.length === 0 ? [] : { missing, printed }).toEqual([]);
+    expect(said.code).toBe(codes[command] ?? 0);
+  });
+});
 
 test("a file is imported, ingested by the scheduled compactor, and queried", async () => {
   expect(
