@@ -1,6 +1,6 @@
 /**
  * The world as the handlers and the command line see it: AWS, through the SDK's standard configuration (region,
- * credentials, and AWS_ENDPOINT_URL_* where the services are elsewhere). Nothing here knows where it runs.
+ * credentials, and AWS_ENDPOINT_URL_* where the services are elsewhere), unless an access is given. Nothing here knows where it runs.
  */
 import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { SQSClient } from "@aws-sdk/client-sqs";
@@ -9,6 +9,7 @@ import { storeOutputs } from "../contract/functions.ts";
 import { requestBounds } from "../core/policy/time-bounds.ts";
 import type { World } from "../engine/ports.ts";
 import { Traffic } from "../engine/traffic.ts";
+import { type AwsAccess, accessTo, ownAccess } from "./access.ts";
 import { DynamoDbLeaseTable } from "./dynamodb-lease-table.ts";
 import type { Environment } from "./environment.ts";
 import { patience, type S3Bounds, socketsMax } from "./request-handler.ts";
@@ -33,12 +34,16 @@ export const awsNames = (outputOf: (output: string) => string): AwsNames => ({
 });
 
 /** `bounds`: how long it waits for AWS, and over how many connections for S3. */
-export function awsWorld(names: AwsNames, bounds: S3Bounds = requestBounds.person): AwsWorld {
+export function awsWorld(
+  names: AwsNames,
+  bounds: S3Bounds = requestBounds.person,
+  access: AwsAccess = ownAccess,
+): AwsWorld {
   const traffic = new Traffic();
-  const sqs = new SQSClient(patience(bounds, socketsMax));
-  const dynamodb = new DynamoDBClient(patience(bounds, socketsMax));
+  const sqs = new SQSClient({ ...patience(bounds, socketsMax), ...accessTo("sqs", access) });
+  const dynamodb = new DynamoDBClient({ ...patience(bounds, socketsMax), ...accessTo("dynamodb", access) });
   return {
-    store: new S3ObjectStore(s3Client(bounds), names.bucket, traffic, bounds),
+    store: new S3ObjectStore(s3Client(bounds, accessTo("s3", access)), names.bucket, traffic, bounds),
     queue: new SqsDeltaQueue(sqs, names),
     leases: new DynamoDbLeaseTable(DynamoDBDocumentClient.from(dynamodb), names.table),
     clock: systemClock(),

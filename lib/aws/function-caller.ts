@@ -6,6 +6,7 @@ import { InvokeCommand, LambdaClient } from "@aws-sdk/client-lambda";
 import { type ErrorKind, invalid, type Problem, SiltstoneError } from "../core/model/errors.ts";
 import { parseExactly } from "../core/model/exact-json.ts";
 import { invocationBounds } from "../core/policy/time-bounds.ts";
+import { type AwsAccess, accessTo, ownAccess } from "./access.ts";
 import { failure } from "./failure.ts";
 import { bodyBytesMax } from "./lambda-handler.ts";
 
@@ -23,15 +24,20 @@ const kinds: readonly string[] = [
 ] satisfies ErrorKind[];
 
 export class FunctionCaller {
-  readonly #client = new LambdaClient({
-    requestHandler: {
-      connectionTimeout: invocationBounds.connectMs,
-      requestTimeout: invocationBounds.answerMs,
-      throwOnRequestTimeout: true,
-      httpAgent: { keepAlive: true, maxSockets: socketsMax },
-      httpsAgent: { keepAlive: true, maxSockets: socketsMax },
-    },
-  });
+  readonly #client: LambdaClient;
+
+  constructor(access: AwsAccess = ownAccess) {
+    this.#client = new LambdaClient({
+      ...accessTo("lambda", access),
+      requestHandler: {
+        connectionTimeout: invocationBounds.connectMs,
+        requestTimeout: invocationBounds.answerMs,
+        throwOnRequestTimeout: true,
+        httpAgent: { keepAlive: true, maxSockets: socketsMax },
+        httpsAgent: { keepAlive: true, maxSockets: socketsMax },
+      },
+    });
+  }
 
   /**
    * The function's answer. `writes` says whether a call without an answer may have changed anything; `waitMs` how long

@@ -1,6 +1,7 @@
 /** What Lambda says of a deployed function, for the command line. */
 import { GetFunctionConfigurationCommand, LambdaClient } from "@aws-sdk/client-lambda";
 import { requestBounds } from "../core/policy/time-bounds.ts";
+import { type AwsAccess, accessTo, ownAccess } from "./access.ts";
 import { failure } from "./failure.ts";
 import { patience } from "./request-handler.ts";
 
@@ -14,8 +15,14 @@ export interface FunctionConfiguration {
 
 const socketsMax = 8;
 
-export async function functionConfiguration(name: string): Promise<FunctionConfiguration> {
-  const client = new LambdaClient(patience(requestBounds.person, socketsMax));
+export async function functionConfiguration(
+  name: string,
+  access: AwsAccess = ownAccess,
+): Promise<FunctionConfiguration> {
+  const client = new LambdaClient({
+    ...patience(requestBounds.person, socketsMax),
+    ...accessTo("lambda", access),
+  });
   try {
     const found = await client.send(new GetFunctionConfigurationCommand({ FunctionName: name }));
     return {

@@ -6,19 +6,7 @@ import { failure } from "./failure.ts";
 import { patience, socketsMax } from "./request-handler.ts";
 
 export class AwsS3Vectors {
-  readonly #client: S3VectorsClient;
-
-  private constructor(client: S3VectorsClient) {
-    this.#client = client;
-  }
-
-  /** Credentials and region are those of now: a local stack puts its own into the environment later. */
-  static async open(): Promise<AwsS3Vectors> {
-    const bounds = patience(requestBounds.person, socketsMax);
-    const { config } = new S3VectorsClient(bounds);
-    const [credentials, region] = [await config.credentials(), await config.region()];
-    return new AwsS3Vectors(new S3VectorsClient({ ...bounds, credentials, region }));
-  }
+  readonly #client = new S3VectorsClient(patience(requestBounds.person, socketsMax));
 
   async index(bucket: string, name: string): Promise<{ dims: number; metric: string; createdAt: string }> {
     const call = new GetIndexCommand({ vectorBucketName: bucket, indexName: name });

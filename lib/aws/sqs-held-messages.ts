@@ -12,6 +12,7 @@ import {
   SQSClient,
 } from "@aws-sdk/client-sqs";
 import { requestBounds } from "../core/policy/time-bounds.ts";
+import { type AwsAccess, accessTo, ownAccess } from "./access.ts";
 import { failure } from "./failure.ts";
 import { patience } from "./request-handler.ts";
 
@@ -47,10 +48,14 @@ type Remove = (message: HeldMessage) => Promise<void>;
 const reasonAttributes = ["reason", "ERROR_MESSAGE"];
 
 export class SqsHeldMessages implements HeldMessages {
-  readonly #client = new SQSClient(patience(requestBounds.person, batchMessagesMax));
+  readonly #client: SQSClient;
   readonly #queueUrl: string;
 
-  constructor(queueUrl: string) {
+  constructor(queueUrl: string, access: AwsAccess = ownAccess) {
+    this.#client = new SQSClient({
+      ...patience(requestBounds.person, batchMessagesMax),
+      ...accessTo("sqs", access),
+    });
     this.#queueUrl = queueUrl;
   }
 

@@ -7,6 +7,7 @@ import {
 } from "@aws-sdk/client-cloudformation";
 import { invalid, SiltstoneError } from "../core/model/errors.ts";
 import { requestBounds } from "../core/policy/time-bounds.ts";
+import { type AwsAccess, accessTo, ownAccess } from "./access.ts";
 import { failure, refusalOf } from "./failure.ts";
 import { patience } from "./request-handler.ts";
 
@@ -16,8 +17,15 @@ export type StackOutputs = Readonly<Record<string, string>>;
  * Output values by name, of the stack with that name, or, given KEY=VALUE, of the one that has this tag and the output `has`.
  * Throws `notFound` when there is none in the account and region, `invalid` when there are several.
  */
-export async function stackOutputs(stack: string, has: string): Promise<StackOutputs> {
-  const client = new CloudFormationClient(patience(requestBounds.person, 1));
+export async function stackOutputs(
+  stack: string,
+  has: string,
+  access: AwsAccess = ownAccess,
+): Promise<StackOutputs> {
+  const client = new CloudFormationClient({
+    ...patience(requestBounds.person, 1),
+    ...accessTo(null, access),
+  });
   try {
     return stack.includes("=")
       ? await outputsOfTagged(client, stack, has)

@@ -4,6 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { type AwsAccess, accessTo, ownAccess } from "../../lib/aws/access.ts";
 import { awsNames, awsWorld } from "../../lib/aws/aws-world.ts";
 import { S3BucketFiles } from "../../lib/aws/bucket-files.ts";
 import { FunctionCaller } from "../../lib/aws/function-caller.ts";
@@ -48,33 +49,42 @@ export type Connect = (store: StoreChoice) => Promise<Deployment>;
 const stateDirVariable = "SILTSTONE_STATE_DIR";
 const defaultStateDir = join(import.meta.dirname, "../../.siltstone");
 
-export const connect: Connect = async ({ name: stage, stack, deployment }) => {
-  const outputs = stack === null ? useLocalStack() : await deployedOutputs(stack, deployment);
+/** `localUser`: who asks the local stack, by the key that it knows them by. */
+export const connect = async (store: StoreChoice, localUser = "local"): Promise<Deployment> => {
+  const { name: stage, stack } = store;
+  const { outputs, access } =
+    stack === null ? localStack(store, localUser) : await deployedStack(stack, store);
   const name = (key: string): string => {
     const value = outputs[key];
     if (value) return value;
     throw new SiltstoneError("unavailable", `${stage}: its stack has no output ${key}; deploy it again`);
   };
   const names = awsNames(name);
-  const caller = new FunctionCaller();
+  const caller = new FunctionCaller(access);
+  const s3 = s3Client(requestBounds.person, accessTo("s3", access));
   return {
     stage,
-    world: awsWorld(names),
-    deleted: new S3DeletedObjects(s3Client(requestBounds.person), names.bucket),
-    deadLetters: new SqsHeldMessages(names.deadLetterQueueUrl),
-    failedEvents: () => new SqsHeldMessages(name(storeOutputs.failedEventsQueueUrl)),
-    bucketFiles: new S3BucketFiles(s3Client(requestBounds.person)),
-    configurations: (of) => configurationsOf(name(functions[of].output)),
-    logs: stack === null ? new LocalFunctionLogs(localStateDir()) : new CloudWatchFunctionLogs(),
-    alarms: async () => (stack === null ? null : storeAlarms(await watchedNames(name))),
+    world: awsWorld(names, requestBounds.person, access),
+    deleted: new S3DeletedObjects(s3, names.bucket),
+    deadLetters: new SqsHeldMessages(names.deadLetterQueueUrl, access),
+    failedEvents: () => new SqsHeldMessages(name(storeOutputs.failedEventsQueueUrl), access),
+    bucketFiles: new S3BucketFiles(s3),
+    configurations: (of) => configurationsOf(name(functions[of].output), access),
+    logs: stack === null ? new LocalFunctionLogs(localStateDir(store)) : new CloudWatchFunctionLogs(),
+    alarms: async () => (stack === null ? null : storeAlarms(await watchedNames(name, access))),
     call: (called, event) =>
       caller.call(name(functions[called].output), event, { writes: functions[called].writes }),
   };
 };
 
 /** What the dimensions of alarms name. */
-async function watchedNames(output: (key: string) => string): Promise<ReadonlySet<string>> {
-  const all = await Promise.all(functionNames.map((one) => configurationsOf(output(functions[one].output))));
+async function watchedNames(
+  output: (key: string) => string,
+  access: AwsAccess,
+): Promise<ReadonlySet<string>> {
+  const all = await Promise.all(
+    functionNames.map((one) => configurationsOf(output(functions[one].output), access)),
+  );
   const { queueUrl, deadLetterQueueUrl, failedEventsQueueUrl } = storeOutputs;
   const queues = [queueUrl, deadLetterQueueUrl, failedEventsQueueUrl].map(
     (key) => output(key).split("/").at(-1)!,
@@ -87,15 +97,21 @@ async function watchedNames(output: (key: string) => string): Promise<ReadonlySe
   ]);
 }
 
-async function configurationsOf(functionName: string): Promise<FunctionConfiguration[]> {
-  const own = await functionConfiguration(functionName);
+async function configurationsOf(functionName: string, access: AwsAccess): Promise<FunctionConfiguration[]> {
+  const own = await functionConfiguration(functionName, access);
   const groups = own.variables[env.groupFunctions]?.split(",").filter((name) => name !== "") ?? [];
-  return [own, ...(await Promise.all(groups.map(functionConfiguration)))];
+  return [own, ...(await Promise.all(groups.map((group) => functionConfiguration(group, access))))];
 }
 
-async function deployedOutputs(stack: string, deployment: string): Promise<Readonly<Record<string, string>>> {
+interface FoundStack {
+  readonly outputs: Readonly<Record<string, string>>;
+  readonly access: AwsAccess;
+}
+
+async function deployedStack(stack: string, { deployment, profile }: StoreChoice): Promise<FoundStack> {
+  const access = profile === undefined ? ownAccess : { profile };
   try {
-    return await stackOutputs(stack, storeOutputs.bucket);
+    return { outputs: await stackOutputs(stack, storeOutputs.bucket, access), access };
   } catch (error) {
     if (!isKind(error, "notFound")) throw error;
     throw new SiltstoneError(
@@ -114,25 +130,14 @@ interface LocalState {
   readonly outputs: Readonly<Record<string, string>>;
 }
 
-const localStateDir = (): string => process.env[stateDirVariable] ?? defaultStateDir;
+const localStateDir = ({ stateDir }: StoreChoice): string =>
+  stateDir ?? process.env[stateDirVariable] ?? defaultStateDir;
 
-/** Points this process's SDK clients at the local stack. */
-function useLocalStack(): Readonly<Record<string, string>> {
-  const { region, endpoints, outputs } = readLocalState(localStateDir());
-  Object.assign(process.env, {
-    AWS_ENDPOINT_URL_S3: endpoints.s3,
-    AWS_ENDPOINT_URL_SQS: endpoints.sqs,
-    AWS_ENDPOINT_URL_DYNAMODB: endpoints.dynamodb,
-    AWS_ENDPOINT_URL_LAMBDA: endpoints.lambda,
-    AWS_REGION: region,
-    AWS_ACCESS_KEY_ID: "local",
-    AWS_SECRET_ACCESS_KEY: "local",
-  });
-  // Real credentials have no business here, and a profile would win over the ones above.
-  for (const name of ["AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"]) {
-    delete process.env[name];
-  }
-  return outputs;
+/** Real credentials have no business with the local stack; what else a command asks of AWS (import) keeps them. */
+function localStack(store: StoreChoice, localUser: string): FoundStack {
+  const { region, endpoints, outputs } = readLocalState(localStateDir(store));
+  const credentials = { accessKeyId: localUser, secretAccessKey: "local" };
+  return { outputs, access: { region, endpoints, credentials } };
 }
 
 function readLocalState(stateDir: string): LocalState {

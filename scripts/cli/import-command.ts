@@ -82,7 +82,7 @@ async function runImport(session: Session, name: string, options: ImportArgument
     stdin: session.stdin,
     environment: process.env,
     incomplete: options.incomplete ?? false,
-    s3Vectors: () => AwsS3Vectors.open(),
+    s3Vectors: () => Promise.resolve(new AwsS3Vectors()),
     bucketFiles: async () => (await session.open()).bucketFiles,
   };
   checkStandardInput(options);

@@ -14,6 +14,10 @@ export interface StoreChoice {
   readonly stack: string | null;
   /** How the stack is made, for a user who has none. */
   readonly deployment: string;
+  /** Of the local stack: the folder of its state, where it is not the usual one. */
+  readonly stateDir?: string;
+  /** Of the AWS configuration files: who asks, where it is not as the environment says. */
+  readonly profile?: string;
 }
 
 export interface StoreOptions {

@@ -61,28 +61,18 @@ async function siltAs(
   seen: (text: string) => void = () => {},
 ) {
   const said = { out: "", err: "" };
-  const owner = process.env.AWS_ACCESS_KEY_ID;
-  let code: number;
-  try {
-    code = await runCommandLine(args, {
-      connect: async (store) => {
-        const deployment = await connect(store);
-        process.env.AWS_ACCESS_KEY_ID = accessKeyOfRole(`role/${role}`);
-        return deployment;
+  const code = await runCommandLine(args, {
+    connect: (store) => connect(store, accessKeyOfRole(`role/${role}`)),
+    stdin: (async function* () {})(),
+    stdout: {
+      write: (text) => {
+        said.out += text;
+        seen(text);
       },
-      stdin: (async function* () {})(),
-      stdout: {
-        write: (text) => {
-          said.out += text;
-          seen(text);
-        },
-      },
-      stderr: { write: (text) => (said.err += text) },
-      interrupted,
-    });
-  } finally {
-    process.env.AWS_ACCESS_KEY_ID = owner;
-  }
+    },
+    stderr: { write: (text) => (said.err += text) },
+    interrupted,
+  });
   return { code, ...said };
 }
 const silt = (...args: string[]) => siltAs(roles.operator, args);

@@ -28,7 +28,7 @@ const world = {
   stdin: (async function* () {})() as AsyncIterable<Buffer>,
   environment,
   incomplete: false,
-  s3Vectors: () => AwsS3Vectors.open(),
+  s3Vectors: async () => new AwsS3Vectors(),
   bucketFiles: () => Promise.reject(new Error("none")),
 };
 const open = (from: string) => openSource(world, from);
