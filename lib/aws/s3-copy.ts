@@ -1,4 +1,4 @@
-/** Copies an object within its bucket, in the service: a small one in one request, a large one part by part. */
+/** Copies an object in the service: a small one in one request, a large one part by part. */
 
 import {
   AbortMultipartUploadCommand,
@@ -21,23 +21,31 @@ const copyPartsAtOnce = 16;
 /** The object to copy as it was looked at: what has another etag by now is not copied. */
 export interface CopyOf {
   readonly bucket: string;
+  /** Where it is copied from, where that is another bucket. */
+  readonly fromBucket?: string;
+  /** Never over what is there. */
+  readonly ifAbsent?: boolean;
   readonly from: string;
   readonly to: string;
   readonly etag: string;
   readonly bytes: number;
 }
 
-export async function copyObject(client: S3Client, { bucket, from, to, etag, bytes }: CopyOf): Promise<void> {
+export async function copyObject(
+  client: S3Client,
+  { bucket, fromBucket = bucket, from, to, etag, bytes, ifAbsent = false }: CopyOf,
+): Promise<void> {
+  const condition = ifAbsent ? { IfNoneMatch: "*" } : {};
   const what = {
     Bucket: bucket,
     Key: to,
-    CopySource: `${bucket}/${from.split("/").map(encodeURIComponent).join("/")}`,
+    CopySource: `${fromBucket}/${from.split("/").map(encodeURIComponent).join("/")}`,
     CopySourceIfMatch: etag,
   };
-  if (bytes > copyPartBytes) return copyParts(client, what, bytes);
+  if (bytes > copyPartBytes) return copyParts(client, what, { bytes, condition });
   // Neither tags nor metadata: a copy with tags takes rights that nothing else does.
   const replace = { MetadataDirective: "REPLACE", TaggingDirective: "REPLACE" } as const;
-  await client.send(new CopyObjectCommand({ ...what, ...replace }));
+  await client.send(new CopyObjectCommand({ ...what, ...replace, ...condition }));
 }
 
 async function copyParts(
@@ -47,7 +55,7 @@ async function copyParts(
     CopySourceIfMatch,
     ...target
   }: Record<"Bucket" | "Key" | "CopySource" | "CopySourceIfMatch", string>,
-  bytes: number,
+  { bytes, condition }: { bytes: number; condition: { IfNoneMatch?: string } },
 ): Promise<void> {
   const { UploadId } = await client.send(new CreateMultipartUploadCommand(target));
   const upload = { ...target, UploadId };
@@ -64,7 +72,9 @@ async function copyParts(
   try {
     const numbers = Array.from({ length: Math.ceil(bytes / partBytes) }, (_, i) => i + 1);
     const Parts = await Promise.all(numbers.map((number) => limit(() => copyPart(number))));
-    await client.send(new CompleteMultipartUploadCommand({ ...upload, MultipartUpload: { Parts } }));
+    await client.send(
+      new CompleteMultipartUploadCommand({ ...upload, ...condition, MultipartUpload: { Parts } }),
+    );
   } catch (error) {
     limit.clearQueue();
     // What is left of it the bucket's lifecycle rule removes.

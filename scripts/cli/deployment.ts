@@ -11,6 +11,7 @@ import { FunctionCaller } from "../../lib/aws/function-caller.ts";
 import { type FunctionConfiguration, functionConfiguration } from "../../lib/aws/function-configuration.ts";
 import { CloudWatchFunctionLogs, type FunctionLogs } from "../../lib/aws/function-logs.ts";
 import { s3Client } from "../../lib/aws/s3-client.ts";
+import { s3CopyAcross } from "../../lib/aws/s3-copy-across.ts";
 import { S3DeletedObjects } from "../../lib/aws/s3-deleted-objects.ts";
 import { type HeldMessages, SqsHeldMessages } from "../../lib/aws/sqs-held-messages.ts";
 import { stackOutputs } from "../../lib/aws/stack-outputs.ts";
@@ -19,6 +20,7 @@ import { type FunctionName, functionNames, functions, storeOutputs } from "../..
 import { env } from "../../lib/contract/names.ts";
 import { isKind, SiltstoneError } from "../../lib/core/model/errors.ts";
 import { requestBounds } from "../../lib/core/policy/time-bounds.ts";
+import type { CopyAcross } from "../../lib/engine/operate/promote-files.ts";
 import type { DeletedObjects, World } from "../../lib/engine/ports.ts";
 import type { BucketFiles } from "../../lib/import/inputs.ts";
 import { LocalFunctionLogs } from "./local-logs.ts";
@@ -40,6 +42,10 @@ export interface Deployment {
   readonly logs: FunctionLogs;
   /** CloudWatch's alarms over this store; null of the local stack, which has no CloudWatch. */
   alarms(): Promise<readonly StoreAlarm[] | null>;
+  /** Its bucket, and where that is; null: as the environment says. */
+  readonly place: { readonly bucket: string; readonly endpoint: string | null };
+  /** Copies objects of another store's bucket into this one's, in S3; null where they are not in one S3. */
+  copyFrom(other: Deployment): CopyAcross | null;
   /** Invokes one of the functions. Throws what the function threw. */
   call(called: FunctionName, event: object): Promise<unknown>;
 }
@@ -60,6 +66,7 @@ export const connect = async (store: StoreChoice, localUser = "local"): Promise<
     throw new SiltstoneError("unavailable", `${stage}: its stack has no output ${key}; deploy it again`);
   };
   const names = awsNames(name);
+  const place = { bucket: names.bucket, endpoint: access.endpoints?.s3 ?? null };
   const caller = new FunctionCaller(access);
   const s3 = s3Client(requestBounds.person, accessTo("s3", access));
   return {
@@ -72,6 +79,11 @@ export const connect = async (store: StoreChoice, localUser = "local"): Promise<
     configurations: (of) => configurationsOf(name(functions[of].output), access),
     logs: stack === null ? new LocalFunctionLogs(localStateDir(store)) : new CloudWatchFunctionLogs(),
     alarms: async () => (stack === null ? null : storeAlarms(await watchedNames(name, access))),
+    place,
+    copyFrom: (other) =>
+      other.place.endpoint === place.endpoint
+        ? s3CopyAcross(s3, { from: other.place.bucket, to: place.bucket })
+        : null,
     call: (called, event) =>
       caller.call(name(functions[called].output), event, { writes: functions[called].writes }),
   };

@@ -25,6 +25,7 @@ import { addMetricsCommand } from "./metrics-command.ts";
 import { print } from "./outcome.ts";
 import { printing } from "./printable.ts";
 import type { ErrorStream } from "./progress.ts";
+import { addPromoteCommands } from "./promote-command.ts";
 import { addQuarantineCommands } from "./quarantine-commands.ts";
 import { addQueryCommand } from "./query-command.ts";
 import { addRecordCommands } from "./record-commands.ts";
@@ -63,7 +64,7 @@ export async function runCommandLine(argv: readonly string[], given: Surrounding
         ...around,
         terminal: given.stderr,
         json,
-        connect: () => around.connect(store),
+        connect: (other = store) => around.connect(other),
       });
       const outcome = await work(session, ...args);
       print(outcome, json, around.stdout);
@@ -73,6 +74,7 @@ export async function runCommandLine(argv: readonly string[], given: Surrounding
   addCollectionCommands(program, run);
   addImportCommand(program, run);
   addExportCommand(program, run);
+  addPromoteCommands(program, run);
   addRecordCommands(program, run);
   addEraseCommand(program, run);
   addQueryCommand(program, run);

@@ -3,6 +3,7 @@ import type { Deployment } from "./deployment.ts";
 import { type Outcome, print } from "./outcome.ts";
 import { printable } from "./printable.ts";
 import { type ErrorStream, type Progress, startProgress } from "./progress.ts";
+import type { StoreChoice } from "./store-choice.ts";
 
 export interface OutputStream {
   write(text: string): unknown;
@@ -17,7 +18,7 @@ export class Session {
   readonly #stdout: OutputStream;
   readonly #stderr: OutputStream;
   readonly #terminal: ErrorStream;
-  readonly #connect: () => Promise<Deployment>;
+  readonly #connect: (store?: StoreChoice) => Promise<Deployment>;
   #deployment: Promise<Deployment> | null = null;
 
   constructor(options: {
@@ -28,7 +29,8 @@ export class Session {
     stderr: OutputStream;
     /** Where progress is drawn, with the terminal's own codes: nothing that others wrote may go there. */
     terminal: ErrorStream;
-    connect: () => Promise<Deployment>;
+    /** To the store that the command line names, or to another. */
+    connect: (store?: StoreChoice) => Promise<Deployment>;
   }) {
     this.json = options.json;
     this.interrupted = options.interrupted;
@@ -43,6 +45,11 @@ export class Session {
   open(): Promise<Deployment> {
     this.#deployment ??= this.#connect();
     return this.#deployment;
+  }
+
+  /** Another store than the one that the command line names. */
+  openOther(store: StoreChoice): Promise<Deployment> {
+    return this.#connect(store);
   }
 
   /** A line of the result that cannot wait for its end. */

@@ -38,6 +38,24 @@ export function chosenStore(options: StoreOptions, variables: NodeJS.ProcessEnv)
   return { name: stage, stack: stackName(stage), deployment: `\`npx cdk deploy -c stage=${stage}\`` };
 }
 
+/**
+ * A store as an argument: local, local:DIR (the folder of its state), a stage, or stack:NAME. `option` names it in errors. Throws
+ * `invalid`.
+ */
+export function storeOf(
+  text: string,
+  { option, profile }: { option: string; profile: string | undefined },
+): StoreChoice {
+  const asked = profile === undefined ? {} : { profile };
+  if (text.startsWith(`${localStage}:`)) {
+    const stateDir = text.slice(localStage.length + 1);
+    if (stateDir === "") throw invalid(`${option}: say which folder: local:DIR`);
+    return { name: text, stack: null, deployment: "`npm start`", stateDir };
+  }
+  if (text.startsWith("stack:")) return { ...ofStack(text.slice("stack:".length), option), ...asked };
+  return { ...chosenStore({ stage: text }, {}), ...asked };
+}
+
 const namePattern = /^[A-Za-z][A-Za-z0-9-]{0,127}$/;
 const tagPattern = /^[^=]{1,128}=.{0,256}$/s;
 

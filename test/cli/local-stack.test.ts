@@ -213,6 +213,52 @@ test("a file is imported, ingested by the scheduled compactor, and queried", asy
   expect(await answer("verify", "docs")).toMatchObject({ ok: true, shards: [{ rows: count, faults: [] }] });
 });
 
+test("a collection is carried to another local stack, and goes on there", async () => {
+  const { stack, stateDir } = await deployed.startBeside();
+  const sides = ["--from", "local", "--to", `local:${stateDir}`];
+  const there = async (...args: string[]) => {
+    const own = process.env.SILTSTONE_STATE_DIR;
+    process.env.SILTSTONE_STATE_DIR = stateDir;
+    try {
+      return await answer(...args);
+    } finally {
+      process.env.SILTSTONE_STATE_DIR = own;
+    }
+  };
+  try {
+    expect(await answer("promote", "docs", ...sides, "--dry-run")).toMatchObject({
+      way: "files",
+      exists: false,
+    });
+    expect(await answer("promote", "docs", ...sides)).toMatchObject({ way: "files", rows: count });
+    expect(await there("query", "docs", "--id", "r9", "--top-k", "1")).toMatchObject({
+      results: [{ id: expect.any(String) }],
+    });
+    expect(await there("verify", "docs")).toMatchObject({ ok: true, shards: [{ rows: count }] });
+    // Within one store S3 copies by itself; and row by row.
+    expect(await answer("promote", "docs", "--from", "local", "--to", "local", "--as", "copy")).toMatchObject(
+      {
+        way: "files",
+        rows: count,
+      },
+    );
+    await answer("delete", "copy", "r1");
+    await answer("compact", "copy");
+    const back = ["promote", "copy", ...sides, "--as", "docs"];
+    expect(await silt(back)).toMatchObject({
+      code: 2,
+      err: expect.stringContaining("--confirm-deletions 1"),
+    });
+    expect(await answer(...back, "--confirm-deletions", "1")).toMatchObject({ way: "rows", deletes: 1 });
+    expect(await there("count", "docs", "--consistency", "strong")).toMatchObject({ count: count - 1 });
+    expect(await answer("collection", "delete", "copy", "--confirm", "copy")).toMatchObject({
+      deleted: "copy",
+    });
+  } finally {
+    await stack.stop();
+  }
+});
+
 test("writes, versions and upkeep", async () => {
   const put = await silt(["put", "docs", "--json"], JSON.stringify({ id: "new", vector: vectorOf(1000) }));
   const { token } = JSON.parse(put.out) as { token: string };

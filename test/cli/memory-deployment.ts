@@ -13,6 +13,8 @@ import { embedQuery } from "../../lib/embedding/collection-embedder.ts";
 import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import { compact } from "../../lib/engine/compact/compact.ts";
 import { failureOf, noteRun, summarizeRun } from "../../lib/engine/compact/run-summary.ts";
+import type { CopyAcross } from "../../lib/engine/operate/promote-files.ts";
+import type { ObjectStore } from "../../lib/engine/ports.ts";
 import { Reader } from "../../lib/engine/read/reader.ts";
 import { produce } from "../../lib/engine/write/produce.ts";
 import type { Deployment } from "../../scripts/cli/deployment.ts";
@@ -30,6 +32,15 @@ export interface Said {
   json<T = Record<string, unknown>>(): T;
 }
 
+const copyBetween =
+  (from: ObjectStore, to: ObjectStore): CopyAcross =>
+  async (key, copy) => {
+    const found = await from.get(key, { bytesMax: Number.MAX_SAFE_INTEGER });
+    if (found.kind !== "found") return null;
+    await to.put(copy, found.body, { ifAbsent: true });
+    return { bytes: found.body.length };
+  };
+
 const collector = (write: (text: string) => void) => ({ write });
 
 export class MemoryCli {
@@ -38,6 +49,10 @@ export class MemoryCli {
   readonly deadLetters: MemoryHeldMessages;
   readonly failedEvents: MemoryHeldMessages;
   readonly bucketFiles = new MemoryBucketFiles();
+  /** What other stores' names stand for. */
+  readonly others = new Map<string, MemoryCli>();
+  /** Whether its object store copies from others' by itself. */
+  copiesInStore = true;
   readonly #reader: Reader;
 
   constructor(world = memoryWorld()) {
@@ -58,18 +73,7 @@ export class MemoryCli {
     const stdin = new PassThrough();
     stdin.end(options.stdin ?? "");
     const code = await runCommandLine(args, {
-      connect: async ({ name: stage }): Promise<Deployment> => ({
-        stage,
-        world: this.world,
-        deleted: this.deleted,
-        deadLetters: this.deadLetters,
-        failedEvents: () => this.failedEvents,
-        configurations: async (name) => [{ name, state: "Active", variables: {}, logGroup: "" }],
-        alarms: async () => null,
-        logs: { tail: () => ({ next: async () => [] }) },
-        bucketFiles: this.bucketFiles,
-        call: (role, event) => this.#call(role, event),
-      }),
+      connect: async ({ name }) => (this.others.get(name) ?? this).deployment(name),
       stdin,
       stdout: collector((text) => {
         out += text;
@@ -80,6 +84,23 @@ export class MemoryCli {
       interrupted: options.interrupted ?? new AbortController().signal,
     });
     return { code, out, err, json: <T>() => JSON.parse(out) as T };
+  }
+
+  deployment(stage: string): Deployment {
+    return {
+      stage,
+      world: this.world,
+      deleted: this.deleted,
+      deadLetters: this.deadLetters,
+      failedEvents: () => this.failedEvents,
+      configurations: async (name) => [{ name, state: "Active", variables: {}, logGroup: "" }],
+      alarms: async () => null,
+      logs: { tail: () => ({ next: async () => [] }) },
+      bucketFiles: this.bucketFiles,
+      place: { bucket: stage, endpoint: null },
+      copyFrom: this.copiesInStore ? (other) => copyBetween(other.world.store, this.world.store) : () => null,
+      call: (role, event) => this.#call(role, event),
+    };
   }
 
   close(): Promise<void> {

@@ -80,6 +80,18 @@ export class Deployed {
     this.#sqs = new SQSClient({});
   }
 
+  /** Another stack of the same template, without schedules, over a state of its own; its folder is `stateDir`. */
+  async startBeside(): Promise<{ readonly stack: LocalStack; readonly stateDir: string }> {
+    const stateDir = join(this.#folder, "state-beside");
+    const stack = await startLocalStack({
+      ...this.#synthesis!,
+      stateDir,
+      ports: anyPorts,
+      scheduleEveryMs: null,
+    });
+    return { stack, stateDir };
+  }
+
   async stop(): Promise<void> {
     this.#lambda?.destroy();
     this.#sqs?.destroy();
