@@ -41,8 +41,8 @@ export interface Points {
 export const everyPoint: Points = { first: 1, step: 1 };
 
 /** Throws at the first point that breaks a promise; answers at how many effects the accident was tried. */
-export const explore = (scenario: Scenario, accident: Accident): Promise<number> =>
-  exploreEach(scenario, accident, everyPoint, (index, point) => strike(accident, index, point));
+export const explore = (scenario: Scenario, accident: Accident, points = everyPoint): Promise<number> =>
+  exploreEach(scenario, accident, points, (index, point) => strike(accident, index, point));
 
 /**
  * The same for races: before the n-th effect the operation sleeps, and others do all of their work meanwhile. Then it
@@ -123,7 +123,7 @@ async function tryPoint(scenario: Scenario, index: number, trouble: Trouble): Pr
       () => null,
       (error: unknown) => error,
     );
-    if (point.where === null) return { ...point, fault: asFault(outcome) };
+    if (point.where === null || !point.applies) return { ...point, fault: asFault(outcome) };
     if (outcome !== null && !isExpected(outcome))
       oracle.violate(`the operation failed with ${(outcome as Error).stack}`);
     if (scenario.reads) return { ...point, fault: oracle.violation };
