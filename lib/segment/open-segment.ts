@@ -229,7 +229,7 @@ export class OpenSegment {
     const vectors = new VectorFile(path, this.#collection.dims);
     try {
       return labels.map((label) => {
-        const vector = vectors.rows(label, label + 1);
+        const vector = vectors.at(label).slice();
         const problem = vectorProblem(this.#collection, vector);
         if (problem !== null) throw corrupt(path, `row ${label} ${problem}`);
         return vector;

@@ -83,6 +83,13 @@ function fromBase64(text: string, dims: number): Float32Array | string {
 export const vectorToBase64 = (vector: Float32Array): string =>
   Buffer.from(vector.buffer, vector.byteOffset, vector.byteLength).toString("base64");
 
+/** An array by its own loop: Array.from asks a typed array's iterator for each number, which takes ten times as long. */
+export function vectorToList(vector: Float32Array): number[] {
+  const list = new Array<number>(vector.length);
+  for (let i = 0; i < vector.length; i++) list[i] = vector[i]!;
+  return list;
+}
+
 /** A sum is finite only when every value is: 0 × NaN and 0 × Infinity are NaN. */
 export function allFinite(values: Float32Array): boolean {
   let sum = 0;

@@ -2,6 +2,7 @@
  * The messages of one run. They are hints of where deltas lie, and nothing depends on them: where the queue or the
  * dead-letter queue fails, its part of the run ends and is reported, and the shards are compacted all the same.
  */
+import pLimit from "p-limit";
 import { decodeNotification, type Notification } from "../../core/format/notification.ts";
 import type { Faults } from "../faults.ts";
 import type { DeltaQueue, QueueMessage } from "../ports.ts";
@@ -10,8 +11,10 @@ import type { DeltaQueue, QueueMessage } from "../ports.ts";
 const messagesMax = 1_000;
 /** A queue with few messages may answer that it has none (SQS asks only some of its servers): it is asked once more. */
 const emptyAnswersMax = 2;
-/** Forgotten by one call. */
-const deleteBatch = 10;
+/** Received or forgotten by one call. */
+const batchMax = 10;
+/** Calls at once, where there are many messages. */
+const callsAtOnce = 8;
 
 export interface Hint {
   readonly message: QueueMessage;
@@ -45,11 +48,18 @@ export class Inbox {
   async receive(): Promise<Hint[]> {
     const hints: Hint[] = [];
     let received = 0;
+    // One call, until an answer is as full as it can be: an idle queue is asked no more than it takes to see that.
+    let calls = 1;
     for (let empty = 0; empty < emptyAnswersMax && received < messagesMax; ) {
-      const messages = await this.#faults.attempt(receiving, () => this.#queue.receive());
-      if (messages === null) break;
+      const answers = await this.#faults.attempt(receiving, () =>
+        Promise.all(Array.from({ length: calls }, () => this.#queue.receive())),
+      );
+      if (answers === null) break;
+      const messages = answers.flat();
       empty = messages.length === 0 ? empty + 1 : 0;
       received += messages.length;
+      const callsLeft = Math.ceil((messagesMax - received) / batchMax);
+      calls = messages.length === calls * batchMax ? Math.min(callsAtOnce, callsLeft) : 1;
       for (const message of messages) {
         const notice = decodeNotification(message.body);
         if (!("reason" in notice)) hints.push({ message, notice });
@@ -68,11 +78,14 @@ export class Inbox {
       else if (fate.kind === "left") this.#counts.left += 1;
       else await this.#deadLetter(message, fate.reason);
     }
-    let settled = 0;
-    for (let start = 0; start < done.length; start += deleteBatch) {
-      const batch = done.slice(start, start + deleteBatch);
-      if (await this.#delete(batch)) settled += batch.length;
-    }
+    const batches = Array.from({ length: Math.ceil(done.length / batchMax) }, (_, i) =>
+      done.slice(i * batchMax, (i + 1) * batchMax),
+    );
+    const limit = pLimit(callsAtOnce);
+    const forgotten = await Promise.all(
+      batches.map((batch) => limit(async () => ((await this.#delete(batch)) ? batch.length : 0))),
+    );
+    const settled = forgotten.reduce((sum, messages) => sum + messages, 0);
     this.#counts.settled += settled;
     this.#counts.left += done.length - settled;
     return settled;

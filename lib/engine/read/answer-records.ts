@@ -4,7 +4,7 @@ import type { Collection } from "../../core/model/collection.ts";
 import { corrupt } from "../../core/model/errors.ts";
 import { parseExactly } from "../../core/model/exact-json.ts";
 import type { Metadata } from "../../core/model/row.ts";
-import { vectorToBase64 } from "../../core/model/vector.ts";
+import { vectorToBase64, vectorToList } from "../../core/model/vector.ts";
 import type { Include, ReadRecord, VectorFormat } from "./read-request.ts";
 import type { ShardReader } from "./shard-reader.ts";
 import type { Found, SnapshotView } from "./snapshot-view.ts";
@@ -62,7 +62,7 @@ export function recordsOf<F extends Found>(
       version: row.version,
       ...(document ? { document: row.document } : {}),
       ...(metadata ? { metadata: storedMetadata(one, row.metadata) } : {}),
-      ...(vectors ? { vector: isList ? Array.from(vectors[i]!) : vectorToBase64(vectors[i]!) } : {}),
+      ...(vectors ? { vector: isList ? vectorToList(vectors[i]!) : vectorToBase64(vectors[i]!) } : {}),
     };
     return { found: one, record };
   });
