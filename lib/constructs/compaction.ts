@@ -146,7 +146,8 @@ function allowCompaction(compactor: HandlerFunction, storage: Storage, ingestion
     ["s3:PutObject"],
     [...below("segments", "manifests", "quarantine"), bucket.arnForObjects("*/*/pointer.json")],
   );
-  compactor.allow(["s3:AbortMultipartUpload"], below("segments"));
+  // A segment that goes up in parts, a copy above 256 MiB that is put aside: given up when a part fails.
+  compactor.allow(["s3:AbortMultipartUpload"], below("segments", "quarantine"));
   compactor.allow(["s3:DeleteObject"], below("deltas", "segments", "manifests"));
   compactor.allow(["sqs:ReceiveMessage", "sqs:DeleteMessage"], [queue.queueArn]);
   compactor.allow(["sqs:SendMessage"], [deadLetterQueue.queueArn]);

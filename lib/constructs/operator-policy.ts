@@ -45,7 +45,9 @@ function statementsFor({
     ...query.groupFunctions,
     collections.function,
   ];
-  const invoked = new Set([...functions, query.callee].map(({ functionArn }) => functionArn));
+  const arnsOf = (all: readonly { readonly functionArn: string }[]): string[] => [
+    ...new Set(all.map(({ functionArn }) => functionArn)),
+  ];
   return [
     allowing(["cloudformation:DescribeStacks"], [Stack.of(compaction).stackId]),
     allowing(["s3:ListBucket", "s3:ListBucketVersions"], [bucket.bucketArn]),
@@ -54,7 +56,7 @@ function statementsFor({
       [bucket.arnForObjects("*")],
     ),
     allowing(["dynamodb:GetItem", "dynamodb:UpdateItem"], [table.tableArn]),
-    allowing(["sqs:SendMessage", "sqs:GetQueueAttributes"], [ingestion.queue.queueArn]),
+    allowing(["sqs:SendMessage"], [ingestion.queue.queueArn]),
     allowing(
       [
         "sqs:ReceiveMessage",
@@ -65,7 +67,8 @@ function statementsFor({
       ],
       [ingestion.deadLetterQueue.queueArn, compaction.failedEventsQueue.queueArn],
     ),
-    allowing(["lambda:InvokeFunction", "lambda:GetFunctionConfiguration"], [...invoked]),
+    allowing(["lambda:InvokeFunction"], arnsOf([ingestion.function, compaction.function, query.callee])),
+    allowing(["lambda:GetFunctionConfiguration"], arnsOf([...functions, query.callee])),
     // Which alarms there are is a question about all of them.
     allowing(["cloudwatch:DescribeAlarms"], ["*"]),
     allowing(

@@ -17,11 +17,14 @@ import { runCommandLine } from "../../scripts/cli/program.ts";
 import { accessKeyOfRole } from "../../scripts/local/iam/rules.ts";
 import { accountId } from "../../scripts/local/resource-names.ts";
 import { Deployed, dims, eventually, vectorOf } from "../e2e/deployed.ts";
+import { recordedIn, rightsOf, unneeded } from "../e2e/needed-rights.ts";
 import { CloudFormationServer } from "../support/cloudformation.ts";
 import { CloudWatchServer, type ServedAlarm } from "../support/cloudwatch-server.ts";
 
 jest.setTimeout(120_000);
 const deployed = new Deployed();
+const recordFolder = mkdtempSync(join(tmpdir(), "siltstone-allowed-"));
+const recordFile = join(recordFolder, "allowed.jsonl");
 const roles = {
   operator: "siltstone-operator",
   stranger: "siltstone-stranger",
@@ -32,6 +35,7 @@ const roles = {
 
 beforeAll(async () => {
   await deployed.start(null, {
+    recordFile,
     add: (store) => {
       const stack = Stack.of(store);
       const person = (name: string) =>
@@ -51,6 +55,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await deployed.stop();
   deployed.remove();
+  rmSync(recordFolder, { recursive: true });
 });
 
 /** One call of the command line by a user with that role; `seen` gets what it prints, at once. */
@@ -300,6 +305,35 @@ describe("restoring a version", () => {
     });
     expect(await documents()).toEqual(["first", "first"]);
     expect(await silt("verify", "docs")).toMatchObject({ code: 0 });
+  });
+
+  test("a file that goes up in parts, and fails, is given up; it is restored by the next call", async () => {
+    const large = 4_096;
+    const write = async (value: number) => {
+      const vector = Buffer.from(new Float32Array(large).fill(value).buffer).toString("base64");
+      for (let from = 0; from < 600; from += 200)
+        await deployed.answer("producer", {
+          collection: "large",
+          records: Array.from({ length: 200 }, (_, n) => ({ id: `r${from + n}`, vector })),
+        });
+      await answer("compact", "large");
+    };
+    await answer("collection", "create", "large", "--dims", String(large), "--metric", "l2");
+    await write(1);
+    const [{ version }] = (await answer("snapshot", "list", "large")).versions;
+    const old = await deployed.keys("large/0/");
+    await write(2);
+    await deployed.world.store.delete(old.filter((key) => /segments|manifests/.test(key)));
+    const again = ["restore", "large", "--to", String(version), "--confirm", "large"];
+    await deployed.stack.setFaultInjection({
+      faults: { seed: 1, rules: [{ kind: "internalError", probability: 1, operations: ["UploadPart"] }] },
+    });
+    expect(await silt(...again)).toMatchObject({ code: 5 });
+    await deployed.stack.setFaultInjection({});
+    expect(await answer(...again)).toMatchObject({ restored: [{ to: version }] });
+    expect(await silt("verify", "large")).toMatchObject({ code: 0 });
+    await answer("compact");
+    await answer("collection", "delete", "large", "--confirm", "large");
   });
 
   test("a time before the first version, and a version that never was", async () => {
@@ -620,4 +654,13 @@ describe("of a deployed store, as CloudFormation, CloudWatch and its logs tell o
     );
     process.env.AWS_ACCESS_KEY_ID = owner;
   });
+});
+
+test("each right of the operator policy, taken away, has a request refused that a test above has made", () => {
+  const { rules } = deployed.stack.access;
+  const operator = accessKeyOfRole(`role/${roles.operator}`);
+  const rights = rightsOf(rules).filter(({ caller }) => caller === operator);
+  expect(rights.length).toBeGreaterThan(20);
+  const requests = recordedIn(recordFile).filter(({ accessKey }) => accessKey === operator);
+  expect(unneeded(rules, rights, requests)).toEqual([]);
 });

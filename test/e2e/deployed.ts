@@ -49,9 +49,14 @@ export class Deployed {
   /** Starts it, or starts it again over the same state. `scheduleEveryMs`: null without schedules. `add`: more of the stack. `bucket`: one that is there. */
   async start(
     scheduleEveryMs: number | null,
-    options: { queryGroups?: number; bucket?: string; add?: (store: VectorStore) => void } = {},
+    options: {
+      queryGroups?: number;
+      bucket?: string;
+      add?: (store: VectorStore) => void;
+      recordFile?: string;
+    } = {},
   ): Promise<void> {
-    const { queryGroups = 1, bucket, add } = options;
+    const { queryGroups = 1, bucket, add, recordFile } = options;
     const context = {
       "query.groups": String(queryGroups),
       ...(bucket === undefined ? {} : { "storage.bucket": bucket }),
@@ -67,6 +72,7 @@ export class Deployed {
       stateDir: this.stateDir,
       ports: anyPorts,
       scheduleEveryMs,
+      ...(recordFile === undefined ? {} : { recordFile }),
     });
     // This process is an upstream of the store as well: the SDK finds everything as it does in AWS.
     Object.assign(process.env, this.stack.environment);

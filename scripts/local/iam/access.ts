@@ -54,6 +54,7 @@ interface ParsedCaller {
 }
 
 export class AccessControl {
+  readonly rules: AccessRules;
   readonly #callers: ReadonlyMap<string, ParsedCaller>;
   readonly #resources: ReadonlyMap<string, readonly Statement[]>;
   readonly #recordFile: string | undefined;
@@ -62,6 +63,7 @@ export class AccessControl {
 
   /** Throws when a policy has anything that is not known here. */
   constructor(rules: AccessRules, account: string) {
+    this.rules = rules;
     const identity = ({ name, document }: NamedPolicy) => parsePolicy(document, name, "identity");
     const owner = { arn: `arn:aws:iam::${account}:root`, policies: [everything], boundary: null };
     this.#callers = new Map(
