@@ -1,9 +1,14 @@
 /** Has forgeries tried in child processes: the one that a process dies of, or that does not end, is named; the rest go on. */
 import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { plantingArguments, root } from "../../mutants/plant.ts";
 import type { Asked, Said } from "./child.ts";
+
+/** In memory where that can be: a case makes some forty files, and removes them. */
+const temporaryFolder = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
 
 /** Of one forgery, on a machine that has other things to do. */
 const secondsMax = 30;
@@ -33,6 +38,7 @@ async function oneChild(asked: Asked, outcomes: Outcome[]): Promise<void> {
     ["--expose-gc", ...plantingArguments(), file, JSON.stringify(asked)],
     {
       stdio: ["ignore", "pipe", "inherit"],
+      env: { ...process.env, TMPDIR: temporaryFolder },
     },
   );
   const ended = new Promise<string>((resolve) => {
