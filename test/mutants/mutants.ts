@@ -447,13 +447,13 @@ export const mutants: readonly Mutant[] = [
   },
   mutant(
     "a bounded read trusts its cache",
-    "lib/engine/read/shard-reader.ts",
+    "lib/engine/read/aged-views.ts",
     "if (current !== null && this.#isWithin(sinceMs, maxAgeMs)) return current;",
     "if (current !== null) return current;",
   ),
   {
     name: "a failed check renews the view of a bounded read",
-    file: "lib/engine/read/shard-reader.ts",
+    file: "lib/engine/read/aged-views.ts",
     edits: [{ search: "tolerant ? this.#triedAtMs : this.#newest.checkedAtMs", replace: "this.#triedAtMs" }],
     test: "test/engine/read/freshness.test.ts",
   },
@@ -462,15 +462,15 @@ export const mutants: readonly Mutant[] = [
     file: "lib/engine/read/shard-reader.ts",
     edits: [
       {
-        search: "() => this.fresh(maxAgeMs, tolerant)",
-        replace: "() => this.fresh(maxAgeMs, true)",
+        search: "() => this.aged.fresh(maxAgeMs, tolerant)",
+        replace: "() => this.aged.fresh(maxAgeMs, true)",
       },
     ],
     test: "test/engine/read/freshness.test.ts",
   },
   {
     name: "a bounded read takes the version before a damaged one",
-    file: "lib/engine/read/shard-reader.ts",
+    file: "lib/engine/read/aged-views.ts",
     edits: [{ search: "if (tolerant) return current", replace: "if (maxAgeMs >= 0) return current" }],
     test: "test/engine/read/freshness.test.ts",
   },
@@ -499,7 +499,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a lost pointer behind version 0 is nothing published",
-    file: "lib/engine/read/shard-reader.ts",
+    file: "lib/engine/read/aged-views.ts",
     edits: [
       { search: "older.manifest.version > 0 && (await this.#isOurs())", replace: "await this.#isOurs()" },
     ],
@@ -507,13 +507,13 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "an older version serves although a newer one was found meanwhile",
-    file: "lib/engine/read/shard-reader.ts",
+    file: "lib/engine/read/aged-views.ts",
     edits: [{ search: "const current = this.#newest.current ?? older;", replace: "const current = older;" }],
     test: "test/engine/read/fallback.test.ts",
   },
   {
     name: "a view of any age answers while the next one is on its way",
-    file: "lib/engine/read/shard-reader.ts",
+    file: "lib/engine/read/aged-views.ts",
     edits: [
       {
         search: "!this.#isWithin(checkedAtMs, boundMs)",
@@ -524,13 +524,13 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "what a refresh behind an answer met is not reported",
-    file: "lib/engine/read/shard-reader.ts",
+    file: "lib/engine/read/aged-views.ts",
     edits: [{ search: "        this.#isRefused = true;\n", replace: "" }],
     test: "test/engine/read/behind.test.ts",
   },
   {
     name: "a refresh holds up an answer for as long as it takes",
-    file: "lib/engine/read/shard-reader.ts",
+    file: "lib/engine/read/aged-views.ts",
     edits: [
       {
         search: "current === null ? this.#newestOrOlder() :",
@@ -643,7 +643,7 @@ export const mutants: readonly Mutant[] = [
   ),
   mutant(
     "a query waits for late graphs for as long as they take",
-    "lib/engine/read/shard-reader.ts",
+    "lib/engine/read/aged-views.ts",
     "const found = await this.#world.clock.atMost(graphsHoldMs, coming);",
     "const found = { value: await coming };\n    if (graphsHoldMs < 0) return null;",
     "test/engine/read/cold-view.test.ts",
@@ -669,7 +669,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a deleted collection's cached views go on serving",
-    file: "lib/engine/read/shard-reader.ts",
+    file: "lib/engine/read/aged-views.ts",
     edits: [
       {
         search: "older.manifest.version > 0 && (await this.#isOurs())",
@@ -1989,7 +1989,7 @@ export const mutants: readonly Mutant[] = [
     file: "lib/engine/compact/merge-step.ts",
     edits: [
       {
-        search: 'if (!isKind(error, "corrupt") && !isNewerFormat(error)) throw error;',
+        search: "if (!isUnreadable(error)) throw error;",
         replace: 'if (!isKind(error, "corrupt")) throw error;',
       },
     ],
@@ -2025,7 +2025,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "cached views serve a name that newer code has given to another collection",
-    file: "lib/engine/read/shard-reader.ts",
+    file: "lib/engine/read/aged-views.ts",
     edits: [
       {
         search: 'return !isKind(error, "notFound") && !isNewerFormat(error);',

@@ -117,6 +117,10 @@ export const newerFormat = (object: string, format: number, known: number): Silt
 export const isNewerFormat = (error: unknown): error is SiltstoneError =>
   error instanceof SiltstoneError && error.isOfNewerFormat;
 
+/** Whether an object is damaged, or of a format that newer code writes: to read it again gives nothing else. */
+export const isUnreadable = (error: unknown): error is SiltstoneError =>
+  isKind(error, "corrupt") || isNewerFormat(error);
+
 /** The message with what its problems say: for callers that may see the records. */
 export const explained = ({ message, problems }: SiltstoneError): string =>
   [

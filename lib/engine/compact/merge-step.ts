@@ -14,7 +14,7 @@ import { type SegmentFile, type ShardRef, shardName } from "../../core/format/ke
 import { isClustered, type Manifest, type Segment, segmentBytes } from "../../core/format/manifest.ts";
 import { addSums, equalSums, type RowSum } from "../../core/format/row-checksum.ts";
 import type { Collection } from "../../core/model/collection.ts";
-import { isKind, isNewerFormat, SiltstoneError } from "../../core/model/errors.ts";
+import { isKind, isUnreadable, SiltstoneError } from "../../core/model/errors.ts";
 import { segmentId } from "../../core/model/ids.ts";
 import type { MergeLimits, MergePlan } from "../../core/policy/merge-plan.ts";
 import { mergedFiles } from "../../core/policy/resource-estimate.ts";
@@ -161,7 +161,7 @@ async function clustersOf(world: World, collection: Collection, shard: ShardRef,
   try {
     return await fetchClusters(world.store, shard, segment, collection);
   } catch (error) {
-    if (!isKind(error, "corrupt") && !isNewerFormat(error)) throw error;
+    if (!isUnreadable(error)) throw error;
     return null;
   }
 }

@@ -24,7 +24,7 @@ import {
 } from "../../core/format/keys.ts";
 import type { Manifest, Segment } from "../../core/format/manifest.ts";
 import type { Collection } from "../../core/model/collection.ts";
-import { isKind, isNewerFormat } from "../../core/model/errors.ts";
+import { isUnreadable } from "../../core/model/errors.ts";
 import type { DeltaId, SegmentId } from "../../core/model/ids.ts";
 import { compareOrder, type Row } from "../../core/model/row.ts";
 import { ulidTimeMs } from "../../core/model/ulid.ts";
@@ -156,7 +156,7 @@ class Survey {
           db.close();
         }
       } catch (error) {
-        if (!isKind(error, "corrupt") && !isNewerFormat(error)) throw error;
+        if (!isUnreadable(error)) throw error;
         return null;
       }
     });
@@ -236,7 +236,7 @@ function rowsOf(
   try {
     return decodeDelta(body, name).rows;
   } catch (error) {
-    if (!isKind(error, "corrupt") && !isNewerFormat(error)) throw error;
+    if (!isUnreadable(error)) throw error;
     return null;
   }
 }

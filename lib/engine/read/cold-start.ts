@@ -4,7 +4,7 @@
  * pauses until one of them is answered, so that this answer has the network for itself, or until a query needs the graphs.
  *
  * A Lambda is frozen between calls, and the load with it: one that is seldom called would answer from clusters for hours. So
- * when the graphs should have been there, had the process run all the while, calls wait for them (shard-reader.ts).
+ * when the graphs should have been there, had the process run all the while, calls wait for them (aged-views.ts).
  */
 import type { ColdView } from "./cold-view.ts";
 import { heldBytes } from "./open-segments.ts";

@@ -10,7 +10,7 @@
 import type { Manifest } from "../../core/format/manifest.ts";
 import type { Pointer } from "../../core/format/pointer.ts";
 import type { Collection } from "../../core/model/collection.ts";
-import { isKind, isNewerFormat } from "../../core/model/errors.ts";
+import { isKind, isUnreadable } from "../../core/model/errors.ts";
 import type { CommitId } from "../../core/model/ids.ts";
 import type { ObjectStore } from "../ports.ts";
 import { fitsCollection } from "../shard/head.ts";
@@ -64,7 +64,7 @@ async function readIfWhole(
     const manifest = await readManifest(store, shard, name);
     return fitsCollection(manifest, collection) ? manifest : null;
   } catch (error) {
-    if (isKind(error, "corrupt") || isKind(error, "notFound") || isNewerFormat(error)) return null;
+    if (isUnreadable(error) || isKind(error, "notFound")) return null;
     throw error;
   }
 }

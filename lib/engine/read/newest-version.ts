@@ -14,7 +14,7 @@ import { type ShardRef, shardName } from "../../core/format/keys.ts";
 import type { Manifest } from "../../core/format/manifest.ts";
 import type { Pointer } from "../../core/format/pointer.ts";
 import type { Collection } from "../../core/model/collection.ts";
-import { corrupt, isKind, isNewerFormat, SiltstoneError } from "../../core/model/errors.ts";
+import { corrupt, isKind, isUnreadable, SiltstoneError } from "../../core/model/errors.ts";
 import type { World } from "../ports.ts";
 import { readManifestOf, readPointer } from "../shard/head.ts";
 import { type ColdOffer, ColdStart } from "./cold-start.ts";
@@ -183,7 +183,7 @@ export class NewestVersion {
         const view = await this.#serve(manifest, null);
         this.#asOfMs.set(view, newestUntilMs);
       } catch (error) {
-        if (!isKind(error, "corrupt") && !isNewerFormat(error)) throw error;
+        if (!isUnreadable(error)) throw error;
         continue;
       }
       // What a cold answer found to be the newest is damaged: no bound may count from there.

@@ -153,7 +153,7 @@ export class Reader implements Operations {
 
   async stats(request: StatsRequest): Promise<StatsAnswer> {
     // Looks at every pointer now; what is damaged answers as eventual reads do, with a warning.
-    const viewOf = (reader: ShardReader) => reader.fresh(0, true);
+    const viewOf = (reader: ShardReader) => reader.aged.fresh(0, true);
     const answer = await this.#reading.read(request, viewOf, ({ dims, metric, embeddingVersion }, views) => ({
       dims,
       metric,
@@ -200,10 +200,10 @@ export class Reader implements Operations {
   ): Promise<View> => {
     if (consistency === "strong") return reader.strong();
     if (consistency === "eventual" && token === undefined)
-      return reader.eventual(this.#options.refreshSeconds * 1000);
+      return reader.aged.eventual(this.#options.refreshSeconds * 1000);
     const maxAgeMs = (consistency === "bounded" ? maxAgeSeconds! : this.#options.refreshSeconds) * 1000;
     const tolerant = consistency === "eventual";
-    return token ? reader.including(token, maxAgeMs, tolerant) : reader.fresh(maxAgeMs, tolerant);
+    return token ? reader.including(token, maxAgeMs, tolerant) : reader.aged.fresh(maxAgeMs, tolerant);
   };
 
   /** Likewise; queries that can do without graphs need not wait for them. */
@@ -214,7 +214,7 @@ export class Reader implements Operations {
     );
     return (reader, request, token) =>
       isPlain && (request.consistency ?? "eventual") === "eventual" && token === undefined
-        ? reader.soon(this.#options.refreshSeconds * 1000)
+        ? reader.aged.soon(this.#options.refreshSeconds * 1000)
         : this.#view(reader, request, token);
   }
 }

@@ -8,7 +8,7 @@ import type { Manifest } from "../../core/format/manifest.ts";
 import { bounds } from "../../core/model/bounds.ts";
 import { rowProblem } from "../../core/model/check-records.ts";
 import { type Collection, tombstoneRetentionOf } from "../../core/model/collection.ts";
-import { isKind, isNewerFormat, type Problem, SiltstoneError } from "../../core/model/errors.ts";
+import { isNewerFormat, isUnreadable, type Problem, SiltstoneError } from "../../core/model/errors.ts";
 import type { DeltaId } from "../../core/model/ids.ts";
 import { shown } from "../../core/model/metadata.ts";
 import type { Row } from "../../core/model/row.ts";
@@ -159,7 +159,7 @@ async function readDelta(
       const [part] = problem.field.split(".");
       return unreadable(`row ${problem.index} breaks a rule of its collection: its ${part}`, [problem]);
     } catch (error) {
-      if (!isKind(error, "corrupt") && !isNewerFormat(error)) throw error;
+      if (!isUnreadable(error)) throw error;
       const before: Buffer | null = unproven;
       unproven = hash("sha256", found.body, "buffer");
       if (before === null) continue;

@@ -14,7 +14,7 @@ import {
 import { decodePointer, type Pointer, removal } from "../../core/format/pointer.ts";
 import { sealedBytesMax } from "../../core/format/sealed-json.ts";
 import { type Collection, checkCollectionName } from "../../core/model/collection.ts";
-import { corrupt, isKind, isNewerFormat, SiltstoneError } from "../../core/model/errors.ts";
+import { corrupt, isKind, isUnreadable, SiltstoneError } from "../../core/model/errors.ts";
 import { ulidTimeMs } from "../../core/model/ulid.ts";
 import { clockAllowanceMs, clockSkewMaxMs } from "../../core/policy/time-bounds.ts";
 import type { ObjectStore } from "../ports.ts";
@@ -209,7 +209,7 @@ async function mayBeOf(
   try {
     return (await readManifest(store, shard, name)).collectionId === id;
   } catch (error) {
-    if (isKind(error, "corrupt") || isNewerFormat(error)) return true;
+    if (isUnreadable(error)) return true;
     if (isKind(error, "notFound")) return false;
     throw error;
   }
