@@ -977,6 +977,24 @@ export const mutants: readonly Mutant[] = [
   })),
   {
     ...mutant(
+      "a manifest's time may be a number",
+      "lib/core/format/manifest.ts",
+      'typeof manifest.createdAt !== "string" || ',
+      "",
+    ),
+    test: "test/hostile/forged-descriptors.test.ts",
+  },
+  {
+    ...mutant(
+      "what is said of a damaged object commands the terminal",
+      "lib/core/model/errors.ts",
+      "reason.replace(commandPattern, codePoint)",
+      "reason",
+    ),
+    test: "test/hostile/forged-descriptors.test.ts",
+  },
+  {
+    ...mutant(
       "a key that may be another object's is taken as it is read",
       "lib/core/model/exact-json.ts",
       'return text.includes("\\\\") && hasMistakableKey(value) ? withKeysApart(text, revive) : value;',

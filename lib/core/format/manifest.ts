@@ -142,7 +142,8 @@ export function faultOf(manifest: Manifest): string | null {
   // Versions fall from child to parent, so that a walk along them comes to an end.
   if (parent !== null && (parent.version !== version - 1 || !isUlid(parent.commit)))
     return `its parent is not a commit of version ${version - 1}`;
-  if (Number.isNaN(Date.parse(manifest.createdAt))) return "it does not say when it was made";
+  if (typeof manifest.createdAt !== "string" || Number.isNaN(Date.parse(manifest.createdAt)))
+    return "it does not say when it was made";
   if (!isUlid(manifest.watermark)) return "its watermark is not a ULID";
   if (!Array.isArray(segments) || !Array.isArray(applied))
     return "its segments or applied deltas are not a list";

@@ -98,9 +98,14 @@ function jsonBytes(char: string): number {
 export const invalid = (message: string, problems: readonly Problem[] = []): SiltstoneError =>
   new SiltstoneError("invalid", message, { problems });
 
-/** Stored bytes that cannot be trusted. `object` is the key or file that is wrong. */
+/** Stored bytes that cannot be trusted. `object` is the key or file that is wrong; what the reason shows of it may command no terminal. */
 export const corrupt = (object: string, reason: string, cause?: unknown): SiltstoneError =>
-  new SiltstoneError("corrupt", `${object} is corrupt: ${reason}`, { cause });
+  new SiltstoneError("corrupt", `${object} is corrupt: ${reason.replace(commandPattern, codePoint)}`, {
+    cause,
+  });
+
+const commandPattern = /[\p{Cc}\p{Bidi_Control}]/gu;
+const codePoint = (char: string): string => `\\u{${char.codePointAt(0)!.toString(16)}}`;
 
 /**
  * Stored bytes of a format above `known`: not damage. Code that meets them leaves them as they are, says so, and is
