@@ -3,6 +3,7 @@ import { churn } from "./churn.ts";
 import { cold } from "./cold.ts";
 import { filters } from "./filters.ts";
 import { importing } from "./import.ts";
+import { importFile } from "./import-file.ts";
 import { ingest } from "./ingest.ts";
 import { memory } from "./memory.ts";
 import { parameters } from "./parameters.ts";
@@ -39,6 +40,7 @@ export const scenarios: readonly Entry[] = [
   entry(realFilters),
   entry(ingest),
   entry(importing),
+  entry(importFile),
   entry(churn),
   entry(trickle),
   entry(cold),

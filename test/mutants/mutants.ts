@@ -1689,8 +1689,8 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "a mirrored delete beats what was written since",
     "lib/engine/operate/promote-rows.ts",
-    "        row: row + 1,\n",
-    "        row: row + 2 ** 31,\n",
+    "const { id, version, delta, row } = write;",
+    "const { id, version: seen, delta, row } = write;\n      const version = seen + 1;",
     "test/cli/promote.test.ts",
   ),
   mutant(
