@@ -15,6 +15,8 @@ interface Size {
 }
 
 const memoryMax = 512e6;
+/** As scripts/cli/silt.cjs starts an import. */
+const flags = ["--max-semi-space-size=8"];
 
 export const importFile: Scenario<Size> = {
   name: "import-file",
@@ -27,7 +29,7 @@ export const importFile: Scenario<Size> = {
       const once = (question: Question): Promise<Taken> =>
         withLocalS3(async (s3) => {
           log(question.op);
-          const child = s3.start<Question, Taken>("import-process.ts");
+          const child = s3.start<Question, Taken>("import-process.ts", flags);
           const taken = await child.ask(question);
           await child.stop();
           return taken;

@@ -43,7 +43,10 @@ export interface LocalS3 {
   readonly store: S3ObjectStore;
   setThrottle(throttle: Throttle | undefined): void;
   /** Starts one of this folder's scripts, with the bucket in its environment. */
-  start<Question extends { readonly op: string }, Answer>(script: string): AskedProcess<Question, Answer>;
+  start<Question extends { readonly op: string }, Answer>(
+    script: string,
+    flags?: readonly string[],
+  ): AskedProcess<Question, Answer>;
 }
 
 /** Runs an S3 of its own with an empty bucket while `work` runs. */
@@ -57,7 +60,7 @@ export async function withLocalS3<T>(work: (s3: LocalS3) => Promise<T>): Promise
         store: new S3ObjectStore(client, bucket, new Traffic()),
         endpoint: server.endpoint,
         setThrottle: (throttle) => server.setFaultInjection(throttle ? { throttle } : {}),
-        start: (script) => start(script, server.endpoint, folder),
+        start: (script, flags) => start(script, { endpoint: server.endpoint, folder, flags }),
       });
     } finally {
       await server.stop();
@@ -100,10 +103,13 @@ export async function serving<T>(store: Store, work: (served: ServedStore) => Pr
 /** `folder` takes what a killed one leaves behind. */
 function start<Question extends { readonly op: string }, Answer>(
   script: string,
-  endpoint: string,
-  folder: string,
+  {
+    endpoint,
+    folder,
+    flags = [],
+  }: { endpoint: string; folder: string; flags?: readonly string[] | undefined },
 ): AskedProcess<Question, Answer> {
-  const child = spawn(process.execPath, [join(import.meta.dirname, script)], {
+  const child = spawn(process.execPath, [...flags, join(import.meta.dirname, script)], {
     stdio: ["pipe", "pipe", "inherit"],
     env: {
       ...process.env,

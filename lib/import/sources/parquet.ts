@@ -1,8 +1,16 @@
 /**
- * Parquet files, a window of rows at a time where the file has an offset index, else a row group at a time: what wrote it
+ * Parquet files, a window of whole pages at a time where the file has an offset index, else a row group at a time: what wrote it
  * without one decides how much is held in memory.
  */
-import { type AsyncBuffer, type FileMetaData, parquetMetadataAsync, parquetReadObjects } from "hyparquet";
+import {
+  type AsyncBuffer,
+  type ColumnChunk,
+  type FileMetaData,
+  parquetMetadataAsync,
+  parquetReadObjects,
+  type RowGroup,
+  readOffsetIndex,
+} from "hyparquet";
 import { compressors } from "hyparquet-compressors";
 import { invalid, SiltstoneError } from "../../core/model/errors.ts";
 import { type InputFile, identityOf } from "../inputs.ts";
@@ -18,6 +26,8 @@ import {
   usualFields,
 } from "../source.ts";
 
+/** Of a page with more, a part is read at a time. */
+const windowRowsMax = 4 * pageRowsMax;
 /** Of a row group that has to be read whole. */
 const groupBytesMax = 1024 * 1024 * 1024;
 /** In the metadata of files that `silt export` wrote, with the name of the fields. */
@@ -83,9 +93,10 @@ export class ParquetFiles implements ImportSource {
     const skipped = rowsBefore(after);
     const all = this.#files.reduce((sum, { metadata }) => sum + Number(metadata.num_rows), 0);
     let before = 0;
-    for (const { file, buffer, metadata } of this.#files) {
+    for (const opened of this.#files) {
+      const { file, buffer, metadata } = opened;
       const namespace = this.#namespaceOf(file.name);
-      for (const { start, limit } of windowsOf(file, metadata)) {
+      for await (const { start, limit } of windowsOf(opened)) {
         if (before + limit <= skipped) continue;
         const first = Math.max(start, skipped - before);
         const options = { file: buffer, metadata, compressors, rowStart: first, rowEnd: limit };
@@ -108,8 +119,13 @@ export class ParquetFiles implements ImportSource {
   }
 }
 
+interface Window {
+  readonly start: number;
+  readonly limit: number;
+}
+
 /** Half-open ranges of rows, each read at a time. */
-function* windowsOf(file: InputFile, metadata: FileMetaData): Generator<{ start: number; limit: number }> {
+async function* windowsOf({ file, buffer, metadata }: OpenFile): AsyncGenerator<Window> {
   let start = 0;
   for (const group of metadata.row_groups) {
     const limit = start + Number(group.num_rows);
@@ -120,9 +136,35 @@ function* windowsOf(file: InputFile, metadata: FileMetaData): Generator<{ start:
           "write it again with row groups of 50,000 rows or fewer",
       );
     }
-    const step = isIndexed ? pageRowsMax : limit - start;
-    for (let at = start; at < limit; at += step) yield { start: at, limit: Math.min(limit, at + step) };
+    if (isIndexed) yield* pageWindows(await reading(file, () => pageStarts(buffer, group)), { start, limit });
+    else yield { start, limit };
     start = limit;
+  }
+}
+
+/** Where the pages of the largest column begin, in rows of the group: a page that two windows share is decoded twice. */
+async function pageStarts(buffer: AsyncBuffer, { columns }: RowGroup): Promise<number[]> {
+  const size = ({ meta_data: of }: ColumnChunk) => Number(of?.total_uncompressed_size ?? 0);
+  const largest = columns.reduce((most, column) => (size(column) > size(most) ? column : most));
+  const offset = Number(largest.offset_index_offset);
+  const index = await buffer.slice(offset, offset + Number(largest.offset_index_length));
+  const { page_locations: pages } = readOffsetIndex({ view: new DataView(index), offset: 0 });
+  return pages.map(({ first_row_index: row }) => Number(row));
+}
+
+/** As many whole pages as a window has rows for; of a page of very many rows a part. */
+function* pageWindows(starts: readonly number[], { start, limit }: Window): Generator<Window> {
+  let from = start;
+  const ends = [...starts.slice(1).map((row) => start + row), limit];
+  for (const [i, end] of ends.entries()) {
+    while (end - from > windowRowsMax) {
+      yield { start: from, limit: from + windowRowsMax };
+      from += windowRowsMax;
+    }
+    const isFull = i === ends.length - 1 || ends[i + 1]! - from > pageRowsMax;
+    if (!isFull || end === from) continue;
+    yield { start: from, limit: end };
+    from = end;
   }
 }
 
