@@ -1,5 +1,5 @@
 /**
- * Filters in SQLite. Each declared field is a column of the table `rows` of a records.db, indexed; each string[] field
+ * Declared fields in SQLite, from whose indexes they are read into memory (field-index.ts). Each declared field is a column of the table `rows` of a records.db, indexed; each string[] field
  * is a table of its own beside it, indexed both ways. All names are made here, from field names that lib/core/model/collection.ts
  * has checked; values go into statements as parameters only.
  *
@@ -11,19 +11,16 @@
  * Text compares by code point: SQLite's BINARY collation compares UTF-8 bytes, whose order is the same.
  */
 import type { FieldType } from "../core/model/collection.ts";
-import { unreachable } from "../core/model/errors.ts";
-import type { ComparisonOp, Filter, FilterValue } from "../core/model/filter.ts";
+import type { FilterValue } from "../core/model/filter.ts";
 import type { Metadata } from "../core/model/row.ts";
 
 export type SqlValue = string | number | null;
-
-const comparison: Readonly<Record<ComparisonOp, string>> = { gt: ">", gte: ">=", lt: "<", lte: "<=" };
 
 /**
  * The quoted name of a field's column and table. SQLite takes names that differ only in case for the same one; fields
  * `lang` and `Lang` are two, so that a capital gets a "$", which no field name has.
  */
-function quoted(field: string, prefix = "f_"): string {
+export function quoted(field: string, prefix = "f_"): string {
   return `"${prefix}${field.replace(/[A-Z]/g, (capital) => `$${capital}`)}"`;
 }
 
@@ -81,61 +78,5 @@ export function fieldValues(fields: readonly (readonly [string, FieldType])[], m
   return { columns, lists };
 }
 
-export const sqlValue = (value: FilterValue): string | number =>
+const sqlValue = (value: FilterValue): string | number =>
   typeof value === "boolean" ? Number(value) : value;
-
-/**
- * A condition for WHERE over `rows` (true, or else false or NULL), and its parameters in order. Conditions are written
- * such that SQLite can answer each from an index of its own, and an or of them from several.
- */
-export function filterToSql(filter: Filter): { sql: string; parameters: (string | number)[] } {
-  const parameters: (string | number)[] = [];
-  const take = (value: FilterValue): "?" => {
-    parameters.push(sqlValue(value));
-    return "?";
-  };
-  return { sql: expression(filter, take), parameters };
-}
-
-function expression(filter: Filter, take: (value: FilterValue) => "?"): string {
-  switch (filter.op) {
-    case "and":
-    case "or": {
-      // An empty and is `{}`, which accepts everything.
-      if (filter.parts.length === 0) return "1";
-      return `(${filter.parts.map((part) => expression(part, take)).join(filter.op === "and" ? " AND " : " OR ")})`;
-    }
-    case "eq":
-    case "ne": {
-      const equal = filter.op === "eq";
-      if (filter.type === "string[]") return contains(filter.field, equal, `= ${take(filter.value)}`);
-      // IS NOT is true for NULL: a record without the field is not equal to any value.
-      return `${quoted(filter.field)} ${equal ? "=" : "IS NOT"} ${take(filter.value)}`;
-    }
-    case "gt":
-    case "gte":
-    case "lt":
-    case "lte":
-      return `${quoted(filter.field)} ${comparison[filter.op]} ${take(filter.value)}`;
-    case "in":
-    case "nin": {
-      const among = filter.op === "in";
-      if (filter.values.length === 0) return among ? "0" : "1";
-      const list = `(${filter.values.map(take).join(",")})`;
-      if (filter.type === "string[]") return contains(filter.field, among, `IN ${list}`);
-      const column = quoted(filter.field);
-      return among ? `${column} IN ${list}` : `(${column} NOT IN ${list} OR ${column} IS NULL)`;
-    }
-    case "exists":
-      return `${quoted(filter.field)} IS ${filter.exists ? "NOT " : ""}NULL`;
-    default:
-      return unreachable(filter);
-  }
-}
-
-/** Counts the entries of a list field that equal its parameter. */
-export const entriesSql = (field: string): string => `SELECT count(*) FROM ${quoted(field)} WHERE value = ?`;
-
-/** Not correlated: SQLite reads the labels from the table's index and looks up exactly those rows. */
-const contains = (field: string, positive: boolean, test: string): string =>
-  `rows.label ${positive ? "" : "NOT "}IN (SELECT label FROM ${quoted(field)} WHERE value ${test})`;

@@ -14,8 +14,10 @@ import type { Filter, FilterValue } from "../core/model/filter.ts";
 import { isOrder, isWord, type RowOrder } from "../core/model/row.ts";
 import { vectorProblem } from "../core/model/vector.ts";
 import type { ClusterRecord } from "./cluster-buckets.ts";
+import type { FieldIndexes } from "./field-index.ts";
 import { VectorFile } from "./files.ts";
-import { entriesSql, filterToSql, sqlValue } from "./filter-sql.ts";
+import { entriesOf, labelsOf } from "./filter-labels.ts";
+import { quoted } from "./filter-sql.ts";
 import { Graph, type NearLabel } from "./graph.ts";
 import { OpenRecords, RecordsPool } from "./open-records.ts";
 import { arraysOf, damageOf, isTextOrNull, recordsUri, type StoredRow } from "./records-db.ts";
@@ -43,7 +45,10 @@ export class OpenSegment {
   readonly #collection: Collection;
   readonly #records: OpenRecords;
   readonly #search: VectorSearch;
+  readonly #fields: FieldIndexes;
   readonly #filters = new Map<string, Uint32Array>();
+  /** Labels of the rows that have a list, by field. */
+  readonly #listed = new Map<string, Uint32Array>();
 
   private constructor(
     folder: string,
@@ -59,6 +64,7 @@ export class OpenSegment {
     const { graph, content } = parts;
     this.#search = new VectorSearch(collection, segment, { graph, vectors: content.vectors, readRanks });
     this.held = { rows: segment.rows, bytes: content.held };
+    this.#fields = content.fields;
   }
 
   /**
@@ -77,11 +83,13 @@ export class OpenSegment {
   ): Promise<OpenSegment> {
     let graph: Graph | null = null;
     let records: OpenRecords | null = null;
+    // Beside the graph's own reading. Awaited below; what comes first may throw.
+    const reading = arrived.then(() => work.read({ folder, segment }, collection));
+    reading.catch(() => {});
     try {
       if (segment.kind === "hnsw")
         graph = await Graph.load(join(folder, "index.hnsw"), collection, segment.slots, arrived);
-      await arrived;
-      const content = await work.read({ folder, segment }, collection);
+      const content = await reading;
       records = new OpenRecords(join(folder, "records.db"), pool);
       return new OpenSegment(folder, collection, segment, { records, graph, content });
     } catch (error) {
@@ -151,25 +159,31 @@ export class OpenSegment {
 
   /** Of a list field: counts the entries that equal a value. */
   entryCounter(field: string): (value: FilterValue) => number {
-    const statement = this.#read(() => arraysOf(this.#records.db, entriesSql(field)));
-    return (value) => this.#read(() => (statement.get(sqlValue(value)) as unknown as [number])[0]);
+    return (value) => entriesOf(this.#fields, field, value);
   }
 
   #labelsOf(filter: Filter): Uint32Array {
     const key = filterKey(filter);
     const known = this.#filters.get(key);
     if (known) return known;
-    const { sql, parameters } = filterToSql(filter);
-    const labels = this.#read(() => {
-      const place = {
-        db: this.#records.db,
-        path: join(this.folder, "records.db"),
-        slots: this.segment.slots,
-      };
-      return readLabels(place, `SELECT json_group_array(label) FROM rows WHERE ${sql}`, parameters);
-    });
+    const { slots } = this.segment;
+    const [fields, held] = [this.#fields, this.held.bytes];
+    const labels = labelsOf(filter, { fields, slots, held, havingList: (field) => this.#havingList(field) });
     if (this.#filters.size >= cachedFiltersMax) this.#filters.delete(this.#filters.keys().next().value!);
     this.#filters.set(key, labels);
+    return labels;
+  }
+
+  /** No index tells an empty list from none: its first use reads the rows. */
+  #havingList(field: string): Uint32Array {
+    const known = this.#listed.get(field);
+    if (known) return known;
+    const path = join(this.folder, "records.db");
+    const select = `SELECT json_group_array(label) FROM rows WHERE ${quoted(field)} IS NOT NULL`;
+    const labels = this.#read(() =>
+      readLabels({ db: this.#records.db, path, slots: this.segment.slots }, select),
+    );
+    this.#listed.set(field, labels);
     return labels;
   }
 

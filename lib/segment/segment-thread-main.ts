@@ -4,7 +4,7 @@ import { closeSync, openSync, readSync } from "node:fs";
 import { constants, setPriority } from "node:os";
 import { parentPort } from "node:worker_threads";
 import { type Answered, type Asked, failureOf } from "./segment-thread.ts";
-import { type SegmentContent, workHere } from "./segment-work.ts";
+import { workHere } from "./segment-work.ts";
 
 // Where processors are few, answers come first. On Linux it is the calling thread's own.
 if (process.platform === "linux") setPriority(constants.priority.PRIORITY_BELOW_NORMAL);
@@ -58,10 +58,12 @@ async function work(asked: Asked): Promise<unknown> {
   }
 }
 
-/** Handed over, not copied. */
+/** Of all arrays of numbers in a value: handed over, not copied. */
 function memoryOf(value: unknown): ArrayBuffer[] {
-  const arrays = Object.values((value ?? {}) as SegmentContent).filter((part) => ArrayBuffer.isView(part));
-  return [...new Set(arrays.map(({ buffer }) => buffer as ArrayBuffer))];
+  if (ArrayBuffer.isView(value)) return [value.buffer as ArrayBuffer];
+  if (typeof value !== "object" || value === null) return [];
+  const parts = value instanceof Map ? [...value.values()] : Object.values(value);
+  return parts.flatMap(memoryOf);
 }
 
 let before: Promise<unknown> = Promise.resolve();

@@ -12,6 +12,7 @@ import type { Collection } from "../core/model/collection.ts";
 import { corrupt } from "../core/model/errors.ts";
 import { normalised, vectorProblem } from "../core/model/vector.ts";
 import { openCheckedRecords } from "./check-records.ts";
+import { type FieldIndexes, readIndexes } from "./field-index.ts";
 import { VectorFile } from "./files.ts";
 import { arraysOf, damageOf, openRecords, recordsUri } from "./records-db.ts";
 import { type Shadowed, shadowedRows } from "./shadowed-rows.ts";
@@ -22,6 +23,7 @@ export interface SegmentContent {
   readonly held: Uint8Array | null;
   /** Packed, of unit length for cosine: flat segments only. */
   readonly vectors: Float32Array | null;
+  readonly fields: FieldIndexes;
 }
 
 /** A segment whose files are in a folder. */
@@ -67,11 +69,24 @@ async function readContent({ folder, segment }: Located, collection: Collection)
   const db = await openCheckedRecords(path, collection, segment);
   try {
     return {
+      fields: fieldsIn(db, path, { fields: collection.fields, slots: segment.slots }),
       held: segment.rows === segment.slots ? null : heldBytes(db, path, segment),
       vectors: segment.kind === "hnsw" ? null : readVectors(join(folder, "vectors.f32"), collection, segment),
     };
   } finally {
     db.close();
+  }
+}
+
+function fieldsIn(
+  db: DatabaseSync,
+  path: string,
+  { fields, slots }: { fields: Collection["fields"]; slots: number },
+): FieldIndexes {
+  try {
+    return readIndexes(db, fields, slots);
+  } catch (error) {
+    throw damageOf(path, error);
   }
 }
 
@@ -87,10 +102,9 @@ function heldBytes(db: DatabaseSync, path: string, { slots, rows }: Segment): Ui
 export function readLabels(
   { db, path, slots }: { db: DatabaseSync; path: string; slots: number },
   sql: string,
-  parameters: readonly (string | number)[] = [],
 ): Uint32Array {
   try {
-    const [json] = arraysOf(db, sql).get(...parameters) as unknown as [string];
+    const [json] = arraysOf(db, sql).get() as unknown as [string];
     const labels = Uint32Array.from(JSON.parse(json) as number[]).sort();
     if (labels.some((label, i) => label >= slots || label === labels[i - 1]))
       throw new Error(`it has a label twice, or one above its ${slots} vectors`);

@@ -1273,6 +1273,20 @@ export const mutants: readonly Mutant[] = [
     "if (smallDies && labelSmall !== null && small === null) inSmall.push(labelSmall);",
   ),
   mutant(
+    "a row without a field meets no negated condition",
+    "lib/segment/filter-labels.ts",
+    "const answers = new Uint8Array(sizeOf(values) + 1).fill(1 - positive);",
+    "const answers = new Uint8Array(sizeOf(values) + 1).fill(1 - positive, 1);",
+    "test/core/model/filter.test.ts",
+  ),
+  mutant(
+    "slots without a row meet conditions",
+    "lib/segment/filter-labels.ts",
+    "if (held !== null) for",
+    "if (held === null) for",
+    "test/segment/field-index.test.ts",
+  ),
+  mutant(
     "what a thread compared is remembered of the other segment",
     "lib/engine/read/view.ts",
     "remember(first, second, await work.shadowed(first, second));",

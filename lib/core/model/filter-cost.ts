@@ -1,6 +1,6 @@
 /**
- * What a filter costs, worked out before it runs: SQLite cannot be stopped in the middle of a statement, and a function
- * that it holds answers no call.
+ * What a filter costs, worked out before it runs: nothing stops it in the middle, and a function that it holds answers no
+ * call.
  *
  * 1. A condition costs by its kind for each row that it may be asked of, and each segment takes time to ask: both are known
  *    from the rows and the filter alone.

@@ -4,7 +4,7 @@
  *   {"lang": "de", "year": {"$gte": 1990, "$lt": 2000}, "$or": [{"tags": "a"}, {"open": {"$exists": false}}]}
  *
  * Conditions at one level are joined by and, and so are several operators on one field. What a condition means lies in
- * lib/segment/filter-sql.ts; here it is only proved to be well formed, bounded, and of the declared types.
+ * lib/segment/filter-labels.ts; here it is only proved to be well formed, bounded, and of the declared types.
  */
 import type { FieldType } from "./collection.ts";
 import { invalid, type SiltstoneError } from "./errors.ts";
@@ -14,7 +14,7 @@ export const filterDepthMax = 16;
 export const filterNodesMax = 256;
 /** Values of one $in or $nin. */
 export const filterListMax = 1000;
-/** Values of the whole filter: SQLite takes 32,766 parameters. */
+/** Values of the whole filter. */
 export const filterValuesMax = 10_000;
 
 export type FilterValue = string | number | boolean;
