@@ -62,6 +62,7 @@ const rules: readonly Rule[] = [
       ...ports,
       "lib/engine/shard/head.ts",
       "lib/engine/shard/put-new.ts",
+      "lib/contract",
       "lib/engine/write",
       "lib/jobs",
     ],

@@ -19,6 +19,10 @@ export interface Environment {
   readonly cacheBytesMax: number;
   /** Names of the query groups' functions, where this function asks them. @default none */
   readonly groupFunctions: readonly string[];
+  /** URLs of the job queues, from the highest priority. @default none: the store has no items */
+  readonly jobQueueUrls: readonly string[];
+  /** @default empty: this function does not work on jobs */
+  readonly jobDeadLetterQueueUrl: string;
 }
 
 interface NumberVariable {
@@ -51,6 +55,8 @@ export function parseEnvironment(variables: Variables): Environment {
     refreshSeconds: read.setting(settings["query.refreshSeconds"]),
     cacheBytesMax: read.setting(cacheBytes),
     groupFunctions: read.names(env.groupFunctions, settings["query.groups"].max),
+    jobQueueUrls: read.jobQueues(env.jobQueueUrls),
+    jobDeadLetterQueueUrl: variables[env.jobDeadLetterQueueUrl] ? read.url(env.jobDeadLetterQueueUrl) : "",
   };
   if (problems.length === 0) return environment;
   const list = problems.map(({ field, reason }) => `${field} ${reason}`).join("; ");
@@ -78,15 +84,17 @@ function reader(variables: Variables, problems: Problem[]) {
   };
   const matching = (field: string, pattern: RegExp, expected: string): string =>
     passing(field, (value) => pattern.test(value), expected);
+  const isQueueUrl = (value: string): boolean => queueUrlPattern.test(value) && URL.canParse(value);
   return {
     passing,
     matching,
-    url: (field: string): string =>
-      passing(
-        field,
-        (value) => queueUrlPattern.test(value) && URL.canParse(value),
-        "a queue URL (https://…/…)",
-      ),
+    url: (field: string): string => passing(field, isQueueUrl, "a queue URL (https://…/…)"),
+    jobQueues(field: string): string[] {
+      const urls = (variables[field] ?? "").split(",").filter((url) => url !== "");
+      const isWhole = urls.length === 0 || (urls.length === 3 && urls.every(isQueueUrl));
+      if (!isWhole) wrong(field, "three queue URLs (https://…/…) separated by commas");
+      return urls;
+    },
     names(field: string, max: number): string[] {
       const text = variables[field] ?? "";
       const names = text === "" ? [] : text.split(",");

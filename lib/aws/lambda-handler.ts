@@ -146,7 +146,7 @@ function reportFailure(
 const callFields = new Set(
   (
     "allowPartial answer atLeast body collection consistency deadlineMs delete deletes document embeddingVersion event " +
-    "excludeIds filter id ids include maxAgeSeconds metadata method minScore onInvalid op part path record records shard " +
+    "excludeIds filter id ids include items maxAgeSeconds metadata method minScore onInvalid op operation part path priority record records shard " +
     "snapshotPath source text topK vector version"
   ).split(" "),
 );

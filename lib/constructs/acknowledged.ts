@@ -11,6 +11,7 @@ const everyCollection =
 const wildcards: Readonly<Record<string, string>> = {
   "/*": "The compactor and the query function read any collection of this bucket, which holds nothing else.",
   "/*/collection.json": everyCollection,
+  "/*/texts/*": everyCollection,
   "/*/*/deltas/*": everyCollection,
   "/*/*/segments/*": everyCollection,
   "/*/*/manifests/*": everyCollection,

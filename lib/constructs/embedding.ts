@@ -11,7 +11,6 @@ import type { ProviderName } from "../core/model/embedding-profile.ts";
 import { parseProviders } from "../embedding/provider-access.ts";
 import { allowKey } from "./encryption.ts";
 import { allowing, giveRight } from "./handler-function.ts";
-import { checkProps } from "./props.ts";
 import type { Storage } from "./storage.ts";
 
 export interface ProviderOptions {
@@ -34,9 +33,18 @@ export interface ProviderOptions {
 }
 
 export interface EmbeddingOptions {
-  readonly providers: Readonly<Partial<Record<ProviderName, ProviderOptions>>>;
+  /** @default none: the built-in embedder alone */
+  readonly providers?: Readonly<Partial<Record<ProviderName, ProviderOptions>>>;
+  /** Of the embedder, which embeds items. @default 1024 */
+  readonly memoryMiB?: number;
+  /** Runs of the embedder at a time for each of the three queues, 2 to 1,000. @default 8 */
+  readonly workersMax?: number;
 }
-const embeddingProps = { providers: true } as const satisfies Record<keyof EmbeddingOptions, true>;
+export const embeddingProps = {
+  providers: true,
+  memoryMiB: true,
+  workersMax: true,
+} as const satisfies Record<keyof EmbeddingOptions, true>;
 /** Stands in for an ARN that is known when the stack is deployed. */
 const someSecret = `arn:aws:secretsmanager:eu-central-1:123456789012:secret:${"k".repeat(128)}`;
 /** What Lambda has for all variables of a function, and what others take of it (lib/contract/names.ts `env`). */
@@ -47,14 +55,13 @@ const groupNameBytes = 70;
 /** Throws for what the function would refuse at start, naming key, range and value. */
 export function allowEmbedding(
   grantee: LambdaFunction,
-  options: EmbeddingOptions,
+  { providers = {} }: EmbeddingOptions,
   { storage, stage, groups }: { readonly storage: Storage; readonly stage: string; readonly groups: number },
 ): void {
-  checkProps("embedding", options, embeddingProps);
   const written = (arnOf: (secret: NonNullable<ProviderOptions["secret"]>) => string): string =>
     JSON.stringify(
       Object.fromEntries(
-        Object.entries(options.providers).map(([name, { secret, ...access }]) => [
+        Object.entries(providers).map(([name, { secret, ...access }]) => [
           name,
           { ...access, ...(secret === undefined ? {} : { secretArn: arnOf(secret) }) },
         ]),
@@ -72,8 +79,8 @@ export function allowEmbedding(
     env.providers,
     written(({ secretArn }) => secretArn),
   );
-  for (const { secret } of Object.values(options.providers)) secret?.grantRead(grantee);
-  const { bedrock } = options.providers;
+  for (const { secret } of Object.values(providers)) secret?.grantRead(grantee);
+  const { bedrock } = providers;
   if (bedrock !== undefined)
     giveRight(
       grantee,

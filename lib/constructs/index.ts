@@ -4,6 +4,7 @@ export type { Compaction, CompactionOptions } from "./compaction.ts";
 export type { EmbeddingOptions, ProviderOptions } from "./embedding.ts";
 export type { FunctionOptions } from "./handler-function.ts";
 export type { Ingestion, ProduceGrant, ProducerOptions } from "./ingestion.ts";
+export type { Jobs } from "./jobs.ts";
 export type { AlarmChange, Monitoring, MonitoringOptions } from "./monitoring/monitoring.ts";
 export type { NetworkOptions } from "./network.ts";
 export { OperatorPolicy, type OperatorPolicyProps } from "./operator-policy.ts";

@@ -7,10 +7,13 @@
  * It may change and delete whatever the store holds; it may not change the store itself: no function, policy or setting.
  */
 import { Stack } from "aws-cdk-lib";
+import type { Table } from "aws-cdk-lib/aws-dynamodb";
 import { ManagedPolicy, type PolicyStatement } from "aws-cdk-lib/aws-iam";
 import type { Construct } from "constructs";
+import { jobIndex } from "../contract/names.ts";
 import { allowKey } from "./encryption.ts";
 import { allowing } from "./handler-function.ts";
+import type { Jobs } from "./jobs.ts";
 import type { VectorStore } from "./vector-store.ts";
 
 export interface OperatorPolicyProps {
@@ -30,12 +33,32 @@ export class OperatorPolicy extends ManagedPolicy {
   }
 }
 
+const forJobs = ({ queues, deadLetterQueue }: Jobs, table: Table): PolicyStatement[] => [
+  allowing(["dynamodb:PutItem", "dynamodb:DeleteItem"], [table.tableArn]),
+  allowing(["dynamodb:Query"], [table.tableArn, `${table.tableArn}/index/${jobIndex.name}`]),
+  allowing(
+    ["sqs:SendMessage", "sqs:GetQueueAttributes"],
+    queues.map(({ queueArn }) => queueArn),
+  ),
+  allowing(
+    [
+      "sqs:ReceiveMessage",
+      "sqs:DeleteMessage",
+      "sqs:ChangeMessageVisibility",
+      "sqs:GetQueueAttributes",
+      "sqs:PurgeQueue",
+    ],
+    [deadLetterQueue.queueArn],
+  ),
+];
+
 function statementsFor({
   storage,
   ingestion,
   compaction,
   query,
   collections,
+  jobs,
 }: VectorStore): PolicyStatement[] {
   const { bucket, table } = storage;
   const functions = [
@@ -44,6 +67,7 @@ function statementsFor({
     query.function,
     ...query.groupFunctions,
     collections.function,
+    ...(jobs === undefined ? [] : [jobs.function]),
   ];
   const arnsOf = (all: readonly { readonly functionArn: string }[]): string[] => [
     ...new Set(all.map(({ functionArn }) => functionArn)),
@@ -69,6 +93,7 @@ function statementsFor({
     ),
     allowing(["lambda:InvokeFunction"], arnsOf([ingestion.function, compaction.function, query.callee])),
     allowing(["lambda:GetFunctionConfiguration"], arnsOf([...functions, query.callee])),
+    ...(jobs === undefined ? [] : forJobs(jobs, table)),
     // Which alarms there are is a question about all of them.
     allowing(["cloudwatch:DescribeAlarms"], ["*"]),
     allowing(

@@ -12,14 +12,14 @@ import { Metric, type MetricOptions } from "aws-cdk-lib/aws-cloudwatch";
 import { type IGrantable, type IManagedPolicy, PermissionsBoundary } from "aws-cdk-lib/aws-iam";
 import { Architecture } from "aws-cdk-lib/aws-lambda";
 import { Construct } from "constructs";
-import { type FunctionName, functions, storeOutputs } from "../contract/functions.ts";
+import { type FunctionName, functions, jobOutputs, storeOutputs } from "../contract/functions.ts";
 import { type MetricName, metricNamespace, metrics } from "../contract/metrics.ts";
-import { isStage, stageRule } from "../contract/names.ts";
+import { env, isStage, stageRule } from "../contract/names.ts";
 import type { CollectionOptions } from "../core/model/collection.ts";
 import { acknowledgeFindings } from "./acknowledged.ts";
 import { Collections } from "./collections.ts";
 import { Compaction, type CompactionOptions } from "./compaction.ts";
-import { allowEmbedding, type EmbeddingOptions } from "./embedding.ts";
+import { allowEmbedding, type EmbeddingOptions, embeddingProps } from "./embedding.ts";
 import { allowLogs } from "./encryption.ts";
 import {
   calleeName,
@@ -27,8 +27,10 @@ import {
   functionProps,
   logLevels,
   type StoreFunctions,
+  setVariables,
 } from "./handler-function.ts";
 import { Ingestion, type ProduceGrant, type ProducerOptions } from "./ingestion.ts";
+import { Jobs } from "./jobs.ts";
 import { Monitoring, type MonitoringOptions } from "./monitoring/monitoring.ts";
 import type { Watched } from "./monitoring/watched.ts";
 import { addEndpoints, type NetworkOptions, networkProps } from "./network.ts";
@@ -65,7 +67,7 @@ export interface VectorStoreProps {
   readonly functions?: FunctionOptions;
   /** A VPC for the functions. @default none: they run outside of VPCs */
   readonly network?: NetworkOptions;
-  /** Providers that texts are embedded by. @default none: the built-in embedder alone */
+  /** Items, whose texts the store embeds, and the providers that it embeds them by. @default queries by the built-in embedder alone */
   readonly embedding?: EmbeddingOptions;
   /** Alarms, dashboard, budget. */
   readonly monitoring?: MonitoringOptions;
@@ -106,6 +108,8 @@ export class VectorStore extends Construct {
   readonly compaction: Compaction;
   readonly query: Query;
   readonly collections: Collections;
+  /** Undefined without the prop `embedding`. */
+  readonly jobs: Jobs | undefined;
   readonly monitoring: Monitoring;
 
   constructor(scope: Construct, id: string, props: VectorStoreProps = {}) {
@@ -138,12 +142,7 @@ export class VectorStore extends Construct {
     this.collections = new Collections(this, "Collections", {
       ...{ storage, functions, environment: this.ingestion.environment },
     });
-    // A query's text is embedded once, where the call comes in.
-    if (props.embedding !== undefined)
-      allowEmbedding(this.query.function, props.embedding, {
-        ...{ storage, stage: this.stage },
-        groups: this.query.groupFunctions.length,
-      });
+    this.jobs = this.addEmbedding(props.embedding, functions);
     this.monitoring = new Monitoring(this, "Monitoring", this.watched(), props.monitoring ?? {});
     if (props.permissionsBoundary !== undefined)
       PermissionsBoundary.of(this).apply(props.permissionsBoundary);
@@ -164,6 +163,17 @@ export class VectorStore extends Construct {
    */
   grantProduce(grantee: IGrantable, grant: ProduceGrant = {}): void {
     this.ingestion.grantProduce(grantee, grant);
+  }
+
+  /**
+   * Lets a function, a role, a task save items with the bundled library (`siltstone/jobs`), of the named collections or of all. A function
+   * of the app gets the environment variables that the library reads. Throws where the store has no `embedding`.
+   */
+  grantSaveItems(grantee: IGrantable, grant: ProduceGrant = {}): void {
+    if (this.jobs === undefined)
+      throw new Error("grantSaveItems: the store embeds no items; give it the prop `embedding`");
+    this.jobs.grantSave(grantee, grant);
+    setVariables(grantee, this.ingestion.environment);
   }
 
   /** The variables that the library reads, for who is no function of the app: a container, an imported function. */
@@ -223,8 +233,25 @@ export class VectorStore extends Construct {
     }).attachTo(this);
   }
 
+  private addEmbedding(options: EmbeddingOptions | undefined, functions: StoreFunctions): Jobs | undefined {
+    if (options === undefined) return undefined;
+    checkProps("embedding", options, embeddingProps);
+    const { storage, ingestion, stage } = this;
+    const { memoryMiB, workersMax } = options;
+    const jobs = new Jobs(this, "Jobs", { storage, ingestion, functions, memoryMiB, workersMax });
+    // A query's text is embedded once, where the call comes in.
+    allowEmbedding(this.query.function, options, {
+      ...{ storage, stage },
+      groups: this.query.groupFunctions.length,
+    });
+    allowEmbedding(jobs.function, options, { storage, stage, groups: 0 });
+    // Items come in a producer's call as well.
+    jobs.grantSave(ingestion.function);
+    return jobs;
+  }
+
   private watched(): Watched {
-    const { ingestion, compaction, query, collections } = this;
+    const { ingestion, compaction, query, collections, jobs } = this;
     return {
       stage: this.stage,
       store: this.storeName,
@@ -234,7 +261,9 @@ export class VectorStore extends Construct {
         compactor: [compaction.function],
         query: [query.function, ...query.groupFunctions],
         collections: [collections.function],
+        embedder: jobs === undefined ? [] : [jobs.function],
       },
+      jobDeadLetterQueue: jobs?.deadLetterQueue,
       queue: ingestion.queue,
       deadLetterQueue: ingestion.deadLetterQueue,
       failedEventsQueue: compaction.failedEventsQueue,
@@ -259,11 +288,23 @@ export class VectorStore extends Construct {
       [functions.query.logOutput]: this.query.function.logGroup.logGroupName,
       [functions.producer.urlOutput]: this.ingestion.url.url,
       [functions.query.urlOutput]: this.query.url.url,
+      ...(this.jobs === undefined ? {} : outputsOfJobs(this.jobs)),
     };
     for (const [name, value] of Object.entries(values))
       new CfnOutput(this, name, { value }).overrideLogicalId(name);
   }
 }
+
+const outputsOfJobs = ({
+  environment,
+  deadLetterQueue,
+  function: embedder,
+}: Jobs): Record<string, string> => ({
+  [jobOutputs.queueUrls]: environment[env.jobQueueUrls]!,
+  [jobOutputs.deadLetterQueueUrl]: deadLetterQueue.queueUrl,
+  [functions.embedder.output]: embedder.functionName,
+  [functions.embedder.logOutput]: embedder.logGroup.logGroupName,
+});
 
 /** The stack's name and the construct's path in it. */
 function storeNameOf(store: VectorStore): string {

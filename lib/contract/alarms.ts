@@ -15,7 +15,7 @@ export type AlarmSource =
   /** Percent of the runs that were good. */
   | { readonly of: "share"; readonly good: MetricName; readonly bad: MetricName }
   /** SQS's own: messages that wait. */
-  | { readonly of: "queue"; readonly queue: "deadLetterQueue" | "failedEventsQueue" }
+  | { readonly of: "queue"; readonly queue: "deadLetterQueue" | "failedEventsQueue" | "jobDeadLetterQueue" }
   /** Lambda's own, the worst of the functions that are called. `Duration` is in percent of the function's timeout. */
   | {
       readonly of: "functions";
@@ -39,9 +39,11 @@ export interface AlarmRow {
   readonly description: string;
   /** Title of its section in docs/runbook.md. */
   readonly runbook: string;
+  /** The prop of the store without which there is nothing to look at. @default it is always there */
+  readonly with?: "embedding";
 }
 
-const every: readonly FunctionName[] = ["producer", "compactor", "query"];
+const every: readonly FunctionName[] = ["producer", "compactor", "query", "embedder"];
 
 export const alarms = {
   NoSuccessfulRun: {
@@ -267,6 +269,43 @@ export const alarms = {
     missing: "notBreaching",
     description: "A process uses nearly all the memory that its function has.",
     runbook: "A function nears its time or memory",
+  },
+  JobsFailing: {
+    severity: "ticket",
+    source: { of: "store", metric: "JobsFailed" },
+    when: "atLeast",
+    threshold: 10,
+    periodMinutes: 15,
+    periods: 1,
+    missing: "notBreaching",
+    description: "Items could not be embedded, and will not be tried again by themselves.",
+    runbook: "Jobs fail or wait",
+    with: "embedding",
+  },
+  JobsLate: {
+    severity: "ticket",
+    source: { of: "store", metric: "OldestJobAge" },
+    when: "above",
+    threshold: 3_600,
+    periodMinutes: 15,
+    periods: 2,
+    missing: "notBreaching",
+    description: "An item has waited for its embedding for more than an hour.",
+    runbook: "Jobs fail or wait",
+    with: "embedding",
+  },
+  JobDeadLetters: {
+    severity: "ticket",
+    source: { of: "queue", queue: "jobDeadLetterQueue" },
+    when: "above",
+    threshold: 0,
+    periodMinutes: 5,
+    periods: 1,
+    missing: "notBreaching",
+    description:
+      "A message of the job queues could not be understood. Jobs are found without messages: nothing is lost.",
+    runbook: "Jobs fail or wait",
+    with: "embedding",
   },
   StorageGrowth: {
     severity: "ticket",

@@ -13,6 +13,8 @@ interface FunctionRow {
   readonly urlOutput: string | null;
   /** Whether a call without an answer may have changed anything. */
   readonly writes: boolean;
+  /** The prop of the store without which it is not there. @default it always is */
+  readonly with?: "embedding";
 }
 
 export const functions = {
@@ -44,10 +46,20 @@ export const functions = {
     urlOutput: null,
     writes: true,
   },
+  embedder: {
+    description: "Siltstone embedder: embeds the texts of items and writes their chunks",
+    output: "EmbedderFunctionName",
+    logOutput: "EmbedderLogGroupName",
+    urlOutput: null,
+    writes: true,
+    with: "embedding",
+  },
 } as const satisfies Readonly<Record<string, FunctionRow>>;
 
 export type FunctionName = keyof typeof functions;
 export const functionNames = Object.keys(functions) as FunctionName[];
+
+export const isAlwaysThere = (name: FunctionName): boolean => !("with" in functions[name]);
 
 /** CloudFormation outputs with what is the store's as a whole. */
 export const storeOutputs = {
@@ -58,11 +70,24 @@ export const storeOutputs = {
   failedEventsQueueUrl: "FailedEventsQueueUrl",
 } as const;
 
-/** Names of all outputs of a store. */
+/** Outputs of a store with the prop `embedding`. */
+export const jobOutputs = {
+  /** URLs of the queues, from the highest priority, separated by commas. */
+  queueUrls: "JobQueueUrls",
+  deadLetterQueueUrl: "JobDeadLetterQueueUrl",
+} as const;
+
+const outputsOf = (name: FunctionName): string[] => {
+  const { output, logOutput, urlOutput } = functions[name];
+  return [output, logOutput, ...(urlOutput === null ? [] : [urlOutput])];
+};
+
+/** Names of the outputs that every store has, and of those with the prop `embedding`. */
 export const outputNames: readonly string[] = [
   ...Object.values(storeOutputs),
-  ...functionNames.flatMap((name) => {
-    const { output, logOutput, urlOutput } = functions[name];
-    return [output, logOutput, ...(urlOutput === null ? [] : [urlOutput])];
-  }),
+  ...functionNames.filter(isAlwaysThere).flatMap(outputsOf),
+];
+export const embeddingOutputNames: readonly string[] = [
+  ...Object.values(jobOutputs),
+  ...functionNames.filter((name) => !isAlwaysThere(name)).flatMap(outputsOf),
 ];

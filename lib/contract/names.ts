@@ -24,6 +24,10 @@ export const env = {
    * than 700, and what providers take is checked at synthesis.
    */
   groupFunctions: "SILTSTONE_QUERY_GROUP_FUNCTIONS",
+  /** Where there are items: URLs of the job queues, from the highest priority, separated by commas. */
+  jobQueueUrls: "SILTSTONE_JOB_QUEUE_URLS",
+  /** URL of the dead-letter queue for messages of these that cannot be understood. */
+  jobDeadLetterQueueUrl: "SILTSTONE_JOB_DLQ_URL",
   /** How the stage reaches its providers of embeddings, as JSON (lib/embedding/provider-access.ts). */
   providers: "SILTSTONE_PROVIDERS",
   /** Single values of that, changed for one function by hand; outside the stage dev only to approved ones. */
@@ -67,6 +71,9 @@ export const limitPrefix = "limit#";
 export const jobPrefix = "jobs#";
 /** The table's index of items by status and time; only stores that embed have it. */
 export const jobIndex = { name: "work", partitionKey: "workKey", sortKey: "workAtMs" } as const;
+
+/** Leases of the embedder's runs begin with it: no more run at a time than the settings allow. */
+export const jobSlotPrefix = "jobs/run-";
 
 /**
  * The `source` of a compactor event. `scheduled` ingests; `upkeep` merges and collects garbage; `manual` does all of it. `optimize` merges

@@ -85,6 +85,14 @@ export const settings = {
     default: null,
     description: "Processes of each query function that are kept started; by default none.",
   },
+  "embedding.memoryMiB": { ...memoryMiB, default: 1024, description: "Memory of the embedder." },
+  "embedding.workersMax": {
+    min: 2,
+    max: 1_000,
+    default: 8,
+    description:
+      "Runs of the embedder at a time for each of the three queues: Lambda's own bound; `silt jobs config set concurrency=N` changes it while they run.",
+  },
   "storage.noncurrentVersionDays": {
     min: 14,
     max: 36_500,

@@ -61,3 +61,22 @@ export async function sweep(
   }
   return { woken: count, notified };
 }
+
+export interface Gauge {
+  readonly waiting: number;
+  /** Of those that are due first; 0 where none waits. */
+  readonly oldestSeconds: number;
+}
+
+/** Looked at for their age, of each part of the index. */
+const gauged = 10;
+
+export async function gauge({ table, clock }: Pick<JobWorld, "table" | "clock">): Promise<Gauge> {
+  const waiting = await table.count("pending");
+  let oldestMs = clock.nowMs();
+  if (waiting > 0)
+    for await (const keys of table.list("pending", { limit: gauged }))
+      for (const item of await Promise.all(keys.map((key) => table.read(key))))
+        if (item?.status === "pending") oldestMs = Math.min(oldestMs, item.createdAtMs);
+  return { waiting, oldestSeconds: Math.round((clock.nowMs() - oldestMs) / 1_000) };
+}

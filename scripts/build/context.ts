@@ -8,7 +8,9 @@ import { type SettingName, settingNames } from "../../lib/contract/settings.ts";
 
 /** A bucket that is there already, by its name. */
 const bucketKey = "storage.bucket";
-export const ownKeys: readonly string[] = ["stage", "architecture", bucketKey, ...settingNames];
+/** As JSON, by provider: the keys of docs/embedding.md, "Providers". */
+const providersKey = "embedding.providers";
+export const ownKeys: readonly string[] = ["stage", "architecture", bucketKey, providersKey, ...settingNames];
 
 /** The CDK's: feature flags, look-ups (`vpc-provider:…`), and what its command line keeps. */
 const cdkKeys = /^@|[:/]|^cli-telemetry$|^acknowledged-issue-numbers$/;
@@ -20,6 +22,8 @@ export interface AppContext {
   readonly architecture: "x64" | "arm64";
   /** Name of a bucket that is there already; null: the store gets one of its own. */
   readonly bucket: string | null;
+  /** As they were given; null: none were. Their keys are the construct's to check. */
+  readonly providers: Readonly<Record<string, Readonly<Record<string, unknown>>>> | null;
   /** The settings that were given, by part and name: props of the store. Their ranges are the construct's to check. */
   readonly parts: Parts;
 }
@@ -43,7 +47,21 @@ export function contextOf(app: App): AppContext {
     const [part, setting] = name.split(".") as [string, string];
     parts[part] = { ...parts[part], [setting]: numberOf(name, context[name]) };
   }
-  return { stage, architecture, bucket, parts };
+  return { stage, architecture, bucket, providers: providersOf(context[providersKey] ?? null), parts };
+}
+
+function providersOf(given: unknown): AppContext["providers"] {
+  if (given === null) return null;
+  let value: unknown;
+  try {
+    value = JSON.parse(String(given));
+  } catch {
+    value = null;
+  }
+  const isObject = (one: unknown) => typeof one === "object" && one !== null && !Array.isArray(one);
+  if (isObject(value) && Object.values(value as object).every(isObject))
+    return value as AppContext["providers"];
+  throw new Error(`-c ${providersKey}=… is a JSON object of providers, each an object`);
 }
 
 function numberOf(name: SettingName, given: unknown): number {

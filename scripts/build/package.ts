@@ -21,6 +21,7 @@ const dist = join(root, "dist");
 export const entries = {
   constructs: "lib/constructs/index.ts",
   produce: "lib/clients/producer.ts",
+  jobs: "lib/clients/jobs.ts",
   "fake-provider": "lib/clients/fake-provider.ts",
 } as const;
 const commandLine = { silt: "scripts/cli/main.ts" } as const;

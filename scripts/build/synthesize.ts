@@ -7,10 +7,12 @@ import { join } from "node:path";
 import { App, Stack } from "aws-cdk-lib";
 import { Architecture } from "aws-cdk-lib/aws-lambda";
 import { Bucket } from "aws-cdk-lib/aws-s3";
+import { Secret } from "aws-cdk-lib/aws-secretsmanager";
+import type { EmbeddingOptions } from "../../lib/constructs/embedding.ts";
 import { VectorStore } from "../../lib/constructs/vector-store.ts";
 import { stackName, stageKindOf } from "../../lib/contract/names.ts";
 import { type Architecture as BundleArchitecture, bundleFolder, bundleLambdas } from "./bundle.ts";
-import { contextOf } from "./context.ts";
+import { type AppContext, contextOf } from "./context.ts";
 
 const root = join(import.meta.dirname, "../..");
 
@@ -67,9 +69,23 @@ function featureFlags(): Readonly<Record<string, unknown>> {
   return { ...context };
 }
 
+/** A secret is named by its ARN, which is whole. */
+const withSecrets = (stack: Stack, providers: NonNullable<AppContext["providers"]>) =>
+  Object.fromEntries(
+    Object.entries(providers).map(([name, { secretArn, ...provider }]) => [
+      name,
+      {
+        ...provider,
+        ...(secretArn === undefined
+          ? {}
+          : { secret: Secret.fromSecretCompleteArn(stack, `Key-${name}`, String(secretArn)) }),
+      },
+    ]),
+  ) as unknown as NonNullable<EmbeddingOptions["providers"]>;
+
 /** Adds the stack that the app's context describes, with its handlers bundled for the architecture. */
 export async function addStack(app: App, architecture: BundleArchitecture): Promise<VectorStore> {
-  const { stage, bucket, parts } = contextOf(app);
+  const { stage, bucket, providers, parts } = contextOf(app);
   const handlersFolder = bundleFolder(architecture);
   await bundleLambdas({ architecture, outDir: handlersFolder });
   const stack = new Stack(app, stackName(stage), {
@@ -82,6 +98,9 @@ export async function addStack(app: App, architecture: BundleArchitecture): Prom
     architecture: isArm ? Architecture.ARM_64 : Architecture.X86_64,
     handlersFolder,
     ...parts,
+    ...(providers === null
+      ? {}
+      : { embedding: { ...parts.embedding, providers: withSecrets(stack, providers) } }),
     storage: {
       ...parts.storage,
       ...(bucket === null ? {} : { bucket: Bucket.fromBucketName(stack, "KeptBucket", bucket) }),

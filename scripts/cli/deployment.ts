@@ -16,7 +16,14 @@ import { S3DeletedObjects } from "../../lib/aws/s3-deleted-objects.ts";
 import { type HeldMessages, SqsHeldMessages } from "../../lib/aws/sqs-held-messages.ts";
 import { stackOutputs } from "../../lib/aws/stack-outputs.ts";
 import { type StoreAlarm, storeAlarms } from "../../lib/aws/store-alarms.ts";
-import { type FunctionName, functionNames, functions, storeOutputs } from "../../lib/contract/functions.ts";
+import {
+  type FunctionName,
+  functionNames,
+  functions,
+  isAlwaysThere,
+  jobOutputs,
+  storeOutputs,
+} from "../../lib/contract/functions.ts";
 import { env } from "../../lib/contract/names.ts";
 import { isKind, SiltstoneError } from "../../lib/core/model/errors.ts";
 import { requestBounds } from "../../lib/core/policy/time-bounds.ts";
@@ -76,9 +83,12 @@ export const connect = async (store: StoreChoice, localUser = "local"): Promise<
     deadLetters: new SqsHeldMessages(names.deadLetterQueueUrl, access),
     failedEvents: () => new SqsHeldMessages(name(storeOutputs.failedEventsQueueUrl), access),
     bucketFiles: new S3BucketFiles(s3),
-    configurations: (of) => configurationsOf(name(functions[of].output), access),
+    configurations: async (of) => {
+      const { output } = functions[of];
+      return outputs[output] || isAlwaysThere(of) ? configurationsOf(name(output), access) : [];
+    },
     logs: stack === null ? new LocalFunctionLogs(localStateDir(store)) : new CloudWatchFunctionLogs(),
-    alarms: async () => (stack === null ? null : storeAlarms(await watchedNames(name, access))),
+    alarms: async () => (stack === null ? null : storeAlarms(await watchedNames(name, outputs, access))),
     place,
     copyFrom: (other) =>
       other.place.endpoint === place.endpoint
@@ -92,13 +102,14 @@ export const connect = async (store: StoreChoice, localUser = "local"): Promise<
 /** What the dimensions of alarms name. */
 async function watchedNames(
   output: (key: string) => string,
+  outputs: Readonly<Record<string, string>>,
   access: AwsAccess,
 ): Promise<ReadonlySet<string>> {
-  const all = await Promise.all(
-    functionNames.map((one) => configurationsOf(output(functions[one].output), access)),
-  );
+  const there = functionNames.filter((one) => isAlwaysThere(one) || outputs[functions[one].output]);
+  const all = await Promise.all(there.map((one) => configurationsOf(output(functions[one].output), access)));
   const { queueUrl, deadLetterQueueUrl, failedEventsQueueUrl } = storeOutputs;
-  const queues = [queueUrl, deadLetterQueueUrl, failedEventsQueueUrl].map(
+  const ofJobs = outputs[jobOutputs.deadLetterQueueUrl] ? [jobOutputs.deadLetterQueueUrl] : [];
+  const queues = [queueUrl, deadLetterQueueUrl, failedEventsQueueUrl, ...ofJobs].map(
     (key) => output(key).split("/").at(-1)!,
   );
   return new Set([

@@ -59,6 +59,8 @@ function pidsOf(stack: LocalStack): StackPids {
       compactor: sandboxes("compactor"),
       query: [...sandboxes("query"), ...groups.flatMap(pidsOfFunction)],
       collections: sandboxes("collections"),
+      // The drill's store has no items.
+      embedder: [],
     },
   };
 }

@@ -20,11 +20,11 @@ const withProviders = (template: Template): string[] =>
     .filter(({ Properties }) => env.providers in Properties.Environment.Variables)
     .map(({ Properties }) => (Properties.Description as string).split(":")[0]!);
 
-test("the query function alone reaches providers: its secret, its models, the counters", () => {
+test("the query function and the embedder alone reach providers: their secret, their models, the counters", () => {
   const template = templateOf((stack) => ({
     providers: { openai: { ...openai, secret: new Secret(stack, "Key") }, bedrock },
   }));
-  expect(withProviders(template)).toEqual(["Siltstone query"]);
+  expect(withProviders(template).sort()).toEqual(["Siltstone embedder", "Siltstone query"]);
   const rights = JSON.stringify(
     Object.values(template.findResources("AWS::IAM::Policy"))
       .filter(({ Properties }) => JSON.stringify(Properties.Roles).includes("StoreQueryRole"))
@@ -40,9 +40,9 @@ test("the query function alone reaches providers: its secret, its models, the co
   expect(text).toContain(":bedrock:*::foundation-model/cohere.embed-v4:0");
 });
 
-test("with query groups the one that is asked embeds, and the groups do not", () => {
+test("with query groups the one that is asked embeds queries, and the groups do not", () => {
   const template = templateOf(() => ({ providers: { openai } }), { query: { groups: 2 } });
-  expect(withProviders(template)).toEqual(["Siltstone query"]);
+  expect(withProviders(template).sort()).toEqual(["Siltstone embedder", "Siltstone query"]);
   expect(statementsOf(template, "StoreQueryGroup0Role").flatMap(({ actions }) => actions)).not.toContain(
     "dynamodb:UpdateItem",
   );
@@ -56,7 +56,42 @@ test("without providers no function has the variable or the rights", () => {
   );
 });
 
+test("a store that embeds has queues, a schedule, an index and exact rights for it; one that does not has nothing of it", () => {
+  const template = templateOf(() => ({}));
+  template.resourceCountIs("AWS::Lambda::EventSourceMapping", 3);
+  template.hasResourceProperties("AWS::Lambda::EventSourceMapping", {
+    FunctionResponseTypes: ["ReportBatchItemFailures"],
+    ScalingConfig: { MaximumConcurrency: 8 },
+  });
+  template.hasResourceProperties("AWS::Scheduler::Schedule", {
+    ScheduleExpression: "rate(1 minute)",
+    Target: { Input: '{"source":"sweep"}' },
+  });
+  template.hasResourceProperties("AWS::DynamoDB::Table", {
+    GlobalSecondaryIndexes: [{ IndexName: "work", Projection: { ProjectionType: "KEYS_ONLY" } }],
+  });
+  const actions = statementsOf(template, "StoreJobsEmbedderRole").flatMap((one) => one.actions);
+  expect([...new Set(actions)].sort()).toEqual([
+    ...["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"],
+    ...["logs:CreateLogStream", "logs:PutLogEvents"],
+    ...["s3:DeleteObject", "s3:GetObject", "s3:ListBucket", "s3:PutObject"],
+    ...["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:GetQueueUrl"],
+    ...["sqs:ReceiveMessage", "sqs:SendMessage"],
+  ]);
+  const without = storeTemplate();
+  without.resourceCountIs("AWS::Lambda::EventSourceMapping", 0);
+  expect(JSON.stringify(without.toJSON())).not.toMatch(/Embedder|workKey|JOB_QUEUE/);
+  expect(() => new VectorStore(new Stack(), "Store", { handlersFolder }).grantSaveItems({} as never)).toThrow(
+    "the store embeds no items",
+  );
+});
+
 test.each<[string, unknown, string]>([
+  [
+    "more workers than Lambda takes",
+    { workersMax: 1_001 },
+    "embedding.workersMax: must be an integer from 2 to 1000",
+  ],
   ["an unknown prop", { provider: {} }, "embedding.provider: no such prop"],
   ["an unknown provider", { providers: { acme: openai } }, "SILTSTONE_PROVIDERS.acme is no provider"],
   [

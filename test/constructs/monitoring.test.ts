@@ -22,14 +22,19 @@ const rows = Object.entries(alarms) as [AlarmName, AlarmRow][];
 function withTopic(options: MonitoringOptions = {}): Template {
   const stack = new Stack(new App({ analyticsReporting: false }), "Stack");
   const topic = new Topic(stack, "Topic");
-  new VectorStore(stack, "Store", { handlersFolder, stage: "prod", monitoring: { ...options, topic } });
+  new VectorStore(stack, "Store", {
+    handlersFolder,
+    stage: "prod",
+    embedding: {},
+    monitoring: { ...options, topic },
+  });
   return Template.fromStack(stack);
 }
 
 test.each(rows)(
   "alarm %s is of its row: threshold, periods, missing data, severity, the runbook's address",
   (name, row) => {
-    const template = storeTemplate();
+    const template = storeTemplate({ embedding: {} });
     template.hasResourceProperties("AWS::CloudWatch::Alarm", {
       AlarmName: `Stack-Store-${name}`,
       AlarmDescription: `[${row.severity}] ${row.description} What to do: docs/runbook.md#${runbookAnchor(row)}`,
@@ -41,7 +46,7 @@ test.each(rows)(
 );
 
 test("as many alarms as rows, each of metrics that are emitted or AWS's own; the backlog's is 5,000 in two periods", () => {
-  storeTemplate().resourceCountIs("AWS::CloudWatch::Alarm", alarmNames.length);
+  storeTemplate({ embedding: {} }).resourceCountIs("AWS::CloudWatch::Alarm", alarmNames.length);
   expect(alarms.Backlog).toMatchObject({ threshold: 5_000, periods: 2 });
   const used = rows.flatMap(([, { source }]) =>
     source.of === "store" ? [source.metric] : source.of === "share" ? [source.good, source.bad] : [],
@@ -49,11 +54,18 @@ test("as many alarms as rows, each of metrics that are emitted or AWS's own; the
   expect(used.filter((name) => !(name in metrics))).toEqual([]);
 });
 
+test("a store without items has no alarm and no graph of them", () => {
+  const template = storeTemplate();
+  const ofItems = rows.filter(([, { with: part }]) => part === "embedding");
+  template.resourceCountIs("AWS::CloudWatch::Alarm", alarmNames.length - ofItems.length);
+  expect(JSON.stringify(template.toJSON())).not.toMatch(/## Items|JobsFailed/);
+});
+
 test("every metric is on the dashboard, and a row of docs/api.md", () => {
   expect([...shownMetrics].sort()).toEqual(Object.keys(metrics).sort());
   const api = docs("api.md");
   expect(Object.keys(metrics).filter((name) => !new RegExp(`\\b${name}\\b`).test(api))).toEqual([]);
-  const template = storeTemplate();
+  const template = storeTemplate({ embedding: {} });
   template.resourceCountIs("AWS::CloudWatch::Dashboard", 1);
   const body = JSON.stringify(template.findResources("AWS::CloudWatch::Dashboard"));
   for (const title of ["Producing", "Queue", "Compaction", "Snapshot", "Query", "Cost"])
@@ -75,7 +87,7 @@ test("thresholds and periods can be changed, alarms and the dashboard left out, 
     runbookUrl: "https://wiki.example/siltstone",
     alarms: { Backlog: { threshold: 100, periods: 3 }, Throttles: { enabled: false } },
   };
-  const template = storeTemplate({ monitoring });
+  const template = storeTemplate({ embedding: {}, monitoring });
   template.resourceCountIs("AWS::CloudWatch::Dashboard", 0);
   template.resourceCountIs("AWS::CloudWatch::Alarm", alarmNames.length - 1);
   template.hasResourceProperties("AWS::CloudWatch::Alarm", {
@@ -87,7 +99,7 @@ test("thresholds and periods can be changed, alarms and the dashboard left out, 
 });
 
 test("a monthly budget is of the store's tags, and tells the topic", () => {
-  storeTemplate().resourceCountIs("AWS::Budgets::Budget", 0);
+  storeTemplate({ embedding: {} }).resourceCountIs("AWS::Budgets::Budget", 0);
   withTopic({ monthlyBudgetDollars: 200 }).hasResourceProperties("AWS::Budgets::Budget", {
     Budget: {
       BudgetLimit: { Amount: 200, Unit: "USD" },
@@ -137,7 +149,9 @@ test.each<[string, object, string]>([
 });
 
 test("an alarm looks at ten metrics at most, however many query groups there are", () => {
-  const found = storeTemplate({ query: { groups: 48 } }).findResources("AWS::CloudWatch::Alarm");
+  const found = storeTemplate({ embedding: {}, query: { groups: 48 } }).findResources(
+    "AWS::CloudWatch::Alarm",
+  );
   const counts = Object.values(found).map(
     ({ Properties }) =>
       ((Properties.Metrics ?? [{ MetricStat: true }]) as { MetricStat?: unknown }[]).filter(
@@ -169,7 +183,8 @@ test("with schedules that are rare, no run is missed before one was due twice", 
 
 test("two stores of one stack have alarms and dashboards of their own", () => {
   const stack = new Stack(new App({ analyticsReporting: false }), "Stack");
-  for (const id of ["One", "Two"]) new VectorStore(stack, id, { handlersFolder, outputs: id === "One" });
+  for (const id of ["One", "Two"])
+    new VectorStore(stack, id, { handlersFolder, embedding: {}, outputs: id === "One" });
   const template = Template.fromStack(stack);
   const named = (type: string, property: string) =>
     Object.values(template.findResources(type)).map(({ Properties }) => Properties[property] as string);

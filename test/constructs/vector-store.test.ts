@@ -18,6 +18,8 @@ const {
   groupFunctions: _front,
   providers: _providers,
   providerOverrides: _overrides,
+  jobQueueUrls: _queues,
+  jobDeadLetterQueueUrl: _dead,
   ...everyFunctionHas
 } = env;
 const variablesOfQuery = [

@@ -8,14 +8,16 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { InvokeCommand, LambdaClient } from "@aws-sdk/client-lambda";
-import { GetQueueAttributesCommand, SQSClient } from "@aws-sdk/client-sqs";
+import { GetQueueAttributesCommand, SendMessageCommand, SQSClient } from "@aws-sdk/client-sqs";
 import { Table, tableFromIPC, tableToIPC } from "apache-arrow";
 import type { CfnAlarm } from "aws-cdk-lib/aws-cloudwatch";
+import { jobWorld } from "../../lib/aws/job-world.ts";
 import { type AlarmName, alarmNames, alarms as rows } from "../../lib/contract/alarms.ts";
-import { functions } from "../../lib/contract/functions.ts";
+import { functions, jobOutputs } from "../../lib/contract/functions.ts";
 import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import { readCollection, readHead } from "../../lib/engine/shard/head.ts";
 import { ingestLease } from "../../lib/engine/shard/lease.ts";
+import { changeSettings } from "../../lib/jobs/control.ts";
 import type { FaultRule } from "../../scripts/local/s3/fault-injection.ts";
 import { type AlarmDefinition, periodMsOf, type Sample, samplesOf, stateOf } from "../support/cloudwatch.ts";
 import { Deployed, dims, eventually, type FunctionName, vectorOf } from "./deployed.ts";
@@ -33,6 +35,7 @@ const scaled: Readonly<Partial<Record<AlarmName, number>>> = {
   FunctionTime: 2,
   FunctionMemory: 76,
   StorageGrowth: 0,
+  JobsLate: 0.5,
 };
 
 const deployed = new Deployed();
@@ -43,6 +46,7 @@ let lambda: LambdaClient;
 beforeAll(async () => {
   await deployed.start(null, {
     queryGroups: 2,
+    providers: {},
     add: (store) => {
       for (const [name, threshold] of Object.entries(scaled))
         (store.monitoring.alarms[name as AlarmName]!.node.defaultChild as CfnAlarm).threshold = threshold;
@@ -305,6 +309,31 @@ test("a query group that does not answer: PartialAnswers", async () => {
       ask({ allowPartial: true }, "halves"),
     ),
   );
+});
+
+test("items that are refused, one that waits, and a message that is none: JobsFailing, JobsLate, JobDeadLetters", async () => {
+  await createCollection(deployed.world, { name: "items", dims, metric: "cosine", embedder: "lexical" });
+  const save = (items: object[]) => call("producer", { collection: "items", items });
+  const { outputs } = deployed.stack;
+  const urls = outputs[jobOutputs.queueUrls]!.split(",");
+  const jobs = jobWorld({ table: deployed.output("table"), jobQueueUrls: urls }, deployed.world);
+  await expectAlarms(["JobsFailing", "JobDeadLetters"], async (round) => {
+    if (round < rounds - 1) return;
+    await sqs.send(new SendMessageCommand({ QueueUrl: urls[0]!, MessageBody: "garbage" }));
+    await save(Array.from({ length: 10 }, (_, i) => ({ id: `bad-${i}`, text: "?!" })));
+    await eventually(async () => ((await jobs.table.count("failed")) === 10 ? true : undefined));
+    await eventually(async () =>
+      (await counted()).some(
+        ({ dimensions, values }) => /JobsDeadLetter/.test(dimensions.QueueName!) && values[0]! > 0,
+      )
+        ? true
+        : undefined,
+    );
+  });
+  await changeSettings(jobs, { state: "paused" }, "test");
+  await save([{ id: "late", text: "late" }]);
+  await sleep(1_600);
+  await expectAlarms(["JobsLate"], () => call("embedder", { source: "sweep" }));
 });
 
 test("what the bucket holds: StorageGrowth", async () => {

@@ -2,6 +2,7 @@
  * What `cdk deploy` would make, on this machine: the synthesised template over the local AWS stack on free ports, the
  * bundles that deploy in Lambda runtime processes, and the clients that a user of it would have.
  */
+import { createHash } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -18,7 +19,7 @@ import { type LocalStack, startLocalStack } from "../../scripts/local/stack.ts";
 import { TemplateResolver } from "../../scripts/local/template.ts";
 import type { AlarmDefinition } from "../support/cloudwatch.ts";
 
-export type FunctionName = "producer" | "compactor" | "query";
+export type FunctionName = "producer" | "compactor" | "query" | "embedder";
 
 /** What a function answered, or how it failed. */
 export interface Reply {
@@ -52,16 +53,19 @@ export class Deployed {
     options: {
       queryGroups?: number;
       bucket?: string;
+      /** By name, as in SILTSTONE_PROVIDERS; {} is the built-in embedder alone. */
+      providers?: object;
       add?: (store: VectorStore) => void;
       recordFile?: string;
     } = {},
   ): Promise<void> {
-    const { queryGroups = 1, bucket, add, recordFile } = options;
+    const { queryGroups = 1, bucket, providers, add, recordFile } = options;
     const context = {
       "query.groups": String(queryGroups),
       ...(bucket === undefined ? {} : { "storage.bucket": bucket }),
+      ...(providers === undefined ? {} : { "embedding.providers": JSON.stringify(providers) }),
     };
-    const kind = Object.values(context).join("-");
+    const kind = createHash("sha256").update(JSON.stringify(context)).digest("hex").slice(0, 8);
     const synthesis =
       this.#syntheses.get(kind) ??
       (await synthesize("dev", join(this.#folder, `cdk.out-${kind}`), context, add));

@@ -42,6 +42,13 @@ const graphs: Readonly<Record<string, Readonly<Record<string, readonly MetricNam
     "First answers of processes": ["ColdLoadDuration"],
     "Errors, and answers that lack shards": ["QueryErrors", "PartialAnswers"],
   },
+  Items: {
+    "Items saved, jobs that ended": ["ItemsSaved", "JobsCompleted", "JobsFailed", "JobsPostponed"],
+    "Jobs that wait": ["JobsWaiting"],
+    "Wait: the oldest, the slowest": ["OldestJobAge", "JobWait"],
+    "Chunks and tokens": ["ChunksWritten", "EmbeddingTokens"],
+    "Runs that failed": ["EmbedderErrors"],
+  },
   Functions: { "Memory used, where above 75 %": ["MemoryUsed"] },
 };
 
@@ -56,6 +63,7 @@ export function makeDashboard(scope: Construct, watched: Watched, alarms: readon
   });
   dashboard.addWidgets(new AlarmStatusWidget({ alarms: [...alarms], width: 24, height: 3, title: "Alarms" }));
   for (const [title, row] of Object.entries(graphs)) {
+    if (title === "Items" && watched.jobDeadLetterQueue === undefined) continue;
     const own = Object.entries(row).map(([name, names]) =>
       graph(
         name,

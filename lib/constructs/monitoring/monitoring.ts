@@ -81,6 +81,7 @@ export class Monitoring extends Construct {
     checkOptions(options);
     const made: Partial<Record<AlarmName, Alarm>> = {};
     for (const name of alarmNames) {
+      if ("with" in alarms[name] && watched.jobDeadLetterQueue === undefined) continue;
       const { enabled = true, ...change } = options.alarms?.[name] ?? {};
       if (enabled) made[name] = this.alarm(name, rowOf(name, change, watched), watched, options);
     }

@@ -20,6 +20,8 @@ export interface Watched {
   readonly queue: IQueue;
   readonly deadLetterQueue: IQueue;
   readonly failedEventsQueue: IQueue;
+  /** Undefined where there are no items. */
+  readonly jobDeadLetterQueue: IQueue | undefined;
   readonly bucket: IBucket;
 }
 
@@ -55,7 +57,10 @@ export function metricOf({ source, periodMinutes }: AlarmRow, watched: Watched):
       });
     }
     case "queue":
-      return watched[source.queue].metricApproximateNumberOfMessagesVisible({ period, statistic: "Maximum" });
+      return watched[source.queue]!.metricApproximateNumberOfMessagesVisible({
+        period,
+        statistic: "Maximum",
+      });
     case "functions":
       return ofFunctions(source, watched, period);
     case "bucket":

@@ -23,6 +23,7 @@ export const functionTimeoutMs = {
   query: 30_000,
   compactor: 900_000,
   collections: 60_000,
+  embedder: 300_000,
 } as const;
 
 /**

@@ -1,0 +1,26 @@
+/** What saving items has of AWS: the producer function as well as a function that bundles the library. */
+import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
+import { SQSClient } from "@aws-sdk/client-sqs";
+import { DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
+import { type RequestBounds, requestBounds } from "../core/policy/time-bounds.ts";
+import type { ProduceWorld } from "../engine/write/produce.ts";
+import type { JobWorld } from "../jobs/save.ts";
+import { DynamoDbJobTable } from "./dynamodb-job-table.ts";
+import type { Environment } from "./environment.ts";
+import { patience, socketsMax } from "./request-handler.ts";
+import { SqsWakeQueues } from "./sqs-wake-queues.ts";
+
+export type JobNames = Pick<Environment, "table" | "jobQueueUrls">;
+
+export function jobWorld(
+  { table, jobQueueUrls }: JobNames,
+  { store, clock }: Pick<ProduceWorld, "store" | "clock">,
+  bounds: RequestBounds = requestBounds.producer,
+): JobWorld {
+  const dynamodb = new DynamoDBClient(patience(bounds, socketsMax));
+  return {
+    table: new DynamoDbJobTable(DynamoDBDocumentClient.from(dynamodb), table),
+    wake: new SqsWakeQueues(new SQSClient(patience(bounds, socketsMax)), jobQueueUrls),
+    ...{ store, clock },
+  };
+}

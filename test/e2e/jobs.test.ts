@@ -1,0 +1,214 @@
+/**
+ * Items through the whole store: real texts are saved by the producer function and embedded by the embedder function, in its real
+ * processes over the local stack, by a provider over HTTP that throttles, refuses, breaks off and gives nonsense, while processes are killed.
+ * `npm run test:wide` takes 5,000 texts.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import { ReceiveMessageCommand, SendMessageCommand, SQSClient } from "@aws-sdk/client-sqs";
+import { jobWorld } from "../../lib/aws/job-world.ts";
+import { type FakeProvider, startFakeProvider } from "../../lib/clients/fake-provider.ts";
+import { jobsOver } from "../../lib/clients/jobs.ts";
+import { jobOutputs } from "../../lib/contract/functions.ts";
+import { metrics } from "../../lib/contract/metrics.ts";
+import type { Collection } from "../../lib/core/model/collection.ts";
+import { completeProfile } from "../../lib/core/model/embedding-profile.ts";
+import { createCollection } from "../../lib/engine/catalog/collections.ts";
+import { chunkId, itemChunks } from "../../lib/jobs/chunk-rows.ts";
+import { changeSettings } from "../../lib/jobs/control.ts";
+import type { JobWorld } from "../../lib/jobs/save.ts";
+import { hasDataset, readDataset } from "../support/datasets.ts";
+import { Deployed, eventually } from "./deployed.ts";
+
+const isWide = process.env.WIDE === "1";
+const count = isWide ? 5_000 : 120;
+jest.setTimeout(isWide ? 1_800_000 : 120_000);
+
+const model = "text-embedding-3-small";
+const name = "articles";
+const dataset = "aimath-bgemicro384";
+const deployed = new Deployed();
+let provider: FakeProvider;
+let jobs: JobWorld;
+let collection: Collection;
+
+const texts = (): string[] =>
+  hasDataset(dataset)
+    ? readDataset(dataset)
+        .lines.slice(0, count)
+        .map(({ text }, i) => `${String(text)} (${i})`)
+    : Array.from({ length: count }, (_, i) =>
+        `Text number ${i} is about the ${i % 7}th of seven things. `.repeat(6),
+      );
+
+beforeAll(async () => {
+  provider = await startFakeProvider({ dims: 16 });
+  const openai = {
+    endpoint: `${provider.url}/v1`,
+    models: [model],
+    requestsPerMinute: 100_000,
+    tokensPerMinute: 100_000_000,
+  };
+  await deployed.start(1_000, { providers: { openai } });
+  const { outputs } = deployed.stack;
+  jobs = jobWorld(
+    { table: deployed.output("table"), jobQueueUrls: outputs[jobOutputs.queueUrls]!.split(",") },
+    deployed.world,
+  );
+  const profile = completeProfile({ provider: "openai", model, inputTokensMax: 120, bytesPerToken: 1 });
+  ({ collection } = await createCollection(deployed.world, {
+    name,
+    dims: 16,
+    metric: "cosine",
+    shards: 2,
+    embedder: profile,
+  }));
+  await changeSettings(
+    jobs,
+    { leaseSeconds: 8, intervalSeconds: 2, backoffSeconds: 1, concurrency: 8, attemptsMax: 6 },
+    "test",
+  );
+});
+afterAll(async () => {
+  await deployed.stop();
+  deployed.remove();
+  await provider?.close();
+});
+
+const save = (items: object[], more: object = {}) =>
+  deployed.answer("producer", { collection: name, items, ...more });
+
+/** Until no job waits or runs. */
+async function worked(): Promise<void> {
+  for (let quiet = 0; quiet < 3; ) {
+    const active = (await jobs.table.count("pending")) + (await jobs.table.count("processing"));
+    quiet = active === 0 ? quiet + 1 : 0;
+    await sleep(200);
+  }
+}
+
+/** The documents of an item's chunks, one beyond the last included, as a strong read gives them. */
+async function found(wanted: ReadonlyMap<string, string>): Promise<Map<string, (string | null)[]>> {
+  const asked = [...wanted].map(([item, text]) => ({
+    item,
+    ids: Array.from({ length: itemChunks(collection, text).length + 1 }, (_, i) => chunkId(item, i)),
+  }));
+  const documents = new Map<string, string>();
+  const ids = asked.flatMap((one) => one.ids);
+  for (let at = 0; at < ids.length; at += 500) {
+    const { records } = await deployed.answer("query", {
+      ...{ op: "get", collection: name, ids: ids.slice(at, at + 500) },
+      ...{ consistency: "strong", include: ["document"] },
+    });
+    for (const record of records) if (record !== null) documents.set(record.id, record.document);
+  }
+  return new Map(asked.map((one) => [one.item, one.ids.map((id) => documents.get(id) ?? null)]));
+}
+
+test(`${count} real texts through a provider that fails in every way, and workers that are killed: every chunk is there once`, async () => {
+  const given = texts();
+  const items = given.map((text, i) => ({ id: `item-${i}`, text, metadata: { n: i }, source: "aimath" }));
+  const poison = { id: "poison", text: "POISON is what the provider refuses" };
+  provider.fail({ kind: "refused", input: "POISON" });
+  for (const kind of ["throttled", "outage", "cut", "errorInside", "reordered"] as const)
+    provider.fail({ kind, times: 3 });
+  for (let at = 0; at < items.length; at += 100) {
+    const priority = (["low", "normal", "high"] as const)[(at / 100) % 3];
+    const answer = await save(items.slice(at, at + 100), { priority });
+    expect(answer).toMatchObject({ notified: true, operationId: expect.any(String) });
+  }
+  await save([poison]);
+  const kills = isWide ? 12 : 3;
+  for (let kill = 0; kill < kills; kill++) {
+    await sleep(isWide ? 5_000 : 700);
+    for (const pid of deployed.pids("embedder")) process.kill(pid, "SIGKILL");
+    if (kill === 1)
+      for (const kind of ["fewer", "notFinite", "wrongDims"] as const) provider.fail({ kind, times: 1 });
+  }
+  // Edits while it runs: the last one stays, a shorter one takes its old chunks away, a deleted item goes.
+  const edited = { id: "item-0", text: "short" };
+  for (const text of ["first", "second ".repeat(60), edited.text])
+    await save([{ id: "item-0", text }], { priority: "high" });
+  await save([{ id: "item-1", operation: "delete" }]);
+  await worked();
+
+  const failed: string[] = [];
+  for await (const page of jobs.table.list("failed")) failed.push(...page.map(({ item }) => item));
+  expect(failed).toEqual(["poison"]);
+  const wanted = new Map(items.map(({ id, text }) => [id, text]));
+  wanted.set("item-0", edited.text);
+  const seen = await found(wanted);
+  for (const [item, text] of wanted) {
+    const documents = seen.get(item)!;
+    if (item === "item-1") expect([item, documents.filter((one) => one !== null)]).toEqual([item, []]);
+    else expect([item, documents.at(-1), documents.slice(0, -1).join("")]).toEqual([item, null, text]);
+  }
+  const chunks = [...wanted].reduce(
+    (sum, [item, text]) => sum + (item === "item-1" ? 0 : itemChunks(collection, text).length),
+    0,
+  );
+  expect(
+    await deployed.answer("query", { op: "count", collection: name, consistency: "strong" }),
+  ).toMatchObject({ count: chunks });
+  const { answers } = await deployed
+    .answer("query", {
+      collection: name,
+      text: given[7]!,
+      topK: 3,
+      consistency: "strong",
+      include: ["metadata"],
+    })
+    .then(({ hits }) => ({ answers: hits as { metadata: { item: string } }[] }));
+  expect(answers.map(({ metadata }) => metadata.item)).toContain("item-7");
+});
+
+test("upstream code saves as well, and is told of the job's state; what cannot be embedded is refused before it is saved", async () => {
+  const client = jobsOver(jobs);
+  await client.save({ collection: name, items: [{ id: "mine", text: "by the library" }] });
+  const state = await eventually(async () => {
+    const now = await client.state({ collection: name, item: "mine" });
+    return now?.status === "completed" ? now : undefined;
+  });
+  expect(state).toMatchObject({ chunks: 1, attempts: 1, error: null });
+  const { problems } = await deployed.failure("producer", {
+    collection: name,
+    items: [{ id: "x", text: "" }],
+  });
+  expect(problems).toMatchObject([{ id: "x", index: 0, field: "text" }]);
+  await deployed.failure("producer", { collection: name, items: [{ id: "x", text: "y" }], records: [] });
+});
+
+test("every metric of items is emitted, and no log shows a text or an id", () => {
+  const logs = deployed.logLines().join("\n");
+  const ofItems = Object.entries(metrics).filter(
+    ([name, { emittedBy }]) => emittedBy === "embedder" || name === "ItemsSaved",
+  );
+  const emitted = ofItems.map(([name]) => name).filter((name) => logs.includes(`{"Name":"${name}",`));
+  expect(emitted).toEqual(
+    ofItems.map(([name]) => name).filter((name) => name !== "EmbedderErrors" || emitted.includes(name)),
+  );
+  expect(logs).not.toMatch(/POISON|item-\d|by the library/);
+});
+
+test("a message that is none goes to the dead-letter queue with the reason, and holds up no other", async () => {
+  const sqs = new SQSClient({});
+  const [QueueUrl] = deployed.stack.outputs[jobOutputs.queueUrls]!.split(",");
+  await sqs.send(new SendMessageCommand({ QueueUrl: QueueUrl!, MessageBody: "garbage" }));
+  await save([{ id: "beside", text: "beside garbage" }], { priority: "high" });
+  const message = await eventually(async () => {
+    const { Messages } = await sqs.send(
+      new ReceiveMessageCommand({
+        QueueUrl: deployed.stack.outputs[jobOutputs.deadLetterQueueUrl]!,
+        MessageAttributeNames: ["All"],
+        VisibilityTimeout: 0,
+      }),
+    );
+    return Messages?.[0];
+  });
+  expect(message).toMatchObject({
+    Body: "garbage",
+    MessageAttributes: { reason: { StringValue: "the message is not JSON" } },
+  });
+  await worked();
+  expect((await jobs.table.read({ collectionId: collection.id, item: "beside" }))?.status).toBe("completed");
+  sqs.destroy();
+});
