@@ -5,6 +5,7 @@ import { DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
 import { type RequestBounds, requestBounds } from "../core/policy/time-bounds.ts";
 import type { ProduceWorld } from "../engine/write/produce.ts";
 import type { JobWorld } from "../jobs/save.ts";
+import { type AwsAccess, accessTo, ownAccess } from "./access.ts";
 import { DynamoDbJobTable } from "./dynamodb-job-table.ts";
 import type { Environment } from "./environment.ts";
 import { patience, socketsMax } from "./request-handler.ts";
@@ -16,11 +17,13 @@ export function jobWorld(
   { table, jobQueueUrls }: JobNames,
   { store, clock }: Pick<ProduceWorld, "store" | "clock">,
   bounds: RequestBounds = requestBounds.producer,
+  access: AwsAccess = ownAccess,
 ): JobWorld {
-  const dynamodb = new DynamoDBClient(patience(bounds, socketsMax));
+  const dynamodb = new DynamoDBClient({ ...patience(bounds, socketsMax), ...accessTo("dynamodb", access) });
+  const sqs = new SQSClient({ ...patience(bounds, socketsMax), ...accessTo("sqs", access) });
   return {
     table: new DynamoDbJobTable(DynamoDBDocumentClient.from(dynamodb), table),
-    wake: new SqsWakeQueues(new SQSClient(patience(bounds, socketsMax)), jobQueueUrls),
+    wake: new SqsWakeQueues(sqs, jobQueueUrls),
     ...{ store, clock },
   };
 }

@@ -4,7 +4,8 @@ import { change, keepEnded } from "./change.ts";
 import { readSettings } from "./control.ts";
 import type { Item, ItemKey } from "./item.ts";
 import { type JobWorld, tell } from "./save.ts";
-import { cancelled, retried } from "./transitions.ts";
+import { removeText } from "./spilled-texts.ts";
+import { cancelled, cleared, retried, takenBack } from "./transitions.ts";
 
 /** Null when it had ended already. A run that works on it finds out before it puts anything. */
 export async function cancelJob(
@@ -12,10 +13,23 @@ export async function cancelJob(
   key: ItemKey,
   message = "cancelled by hand",
 ): Promise<Item | null> {
+  return endJob(world, key, message, cancelled);
+}
+
+/** The same, of a job that failed as well. */
+export const clearJob = (world: JobWorld, key: ItemKey, message = "cleared by hand"): Promise<Item | null> =>
+  endJob(world, key, message, cleared);
+
+async function endJob(
+  world: JobWorld,
+  key: ItemKey,
+  message: string,
+  end: typeof cancelled,
+): Promise<Item | null> {
   const { clock, table } = world;
   const error = { kind: "cancelled", message };
   const changed = await change(world, key, (item) =>
-    item === null ? null : cancelled(item, { error, nowMs: clock.nowMs(), stamp: clock.ulid() }),
+    item === null ? null : end(item, { error, nowMs: clock.nowMs(), stamp: clock.ulid() }),
   );
   if (changed === null) return null;
   const { keepDays } = await readSettings(table);
@@ -49,4 +63,26 @@ export async function retryJob(
         ? "it was cancelled; retry it with --force"
         : `it is ${status}`;
   throw new SiltstoneError("conflict", `job ${item.job}: ${reason}`);
+}
+
+/** Takes a job from a run that began before; null when there is none. */
+export async function takeBackJob(
+  world: JobWorld,
+  key: ItemKey,
+  startedBeforeMs: number,
+): Promise<Item | null> {
+  const { clock } = world;
+  const changed = await change(world, key, (item) =>
+    item === null ? null : takenBack(item, { startedBeforeMs, nowMs: clock.nowMs(), stamp: clock.ulid() }),
+  );
+  if (changed === null) return null;
+  await tell(world.wake, [changed.after]);
+  return changed.after;
+}
+
+/** Forgets an item of a collection that is not there any more, with its text. */
+export async function forgetItem({ table, store }: JobWorld, item: Item): Promise<boolean> {
+  if (!(await table.remove(item))) return false;
+  await removeText(store, item);
+  return true;
 }

@@ -210,6 +210,21 @@ export const cancelled = (
   { error, nowMs, stamp }: { error: JobError; nowMs: number; stamp: string },
 ): Item | null => (isActive(item) ? ended(item, "cancelled", { stamp, nowMs, error }) : null);
 
+/** The same for one that failed: nobody is to retry it. */
+export const cleared = (
+  item: Item,
+  reason: { error: JobError; nowMs: number; stamp: string },
+): Item | null => (item.status === "failed" ? ended(item, "cancelled", reason) : cancelled(item, reason));
+
+/** Takes a job from a run that is too slow, or was forgotten: it finds that it is not its own any more. */
+export const takenBack = (
+  item: Item,
+  { startedBeforeMs, nowMs, stamp }: { startedBeforeMs: number; nowMs: number; stamp: string },
+): Item | null =>
+  item.status === "processing" && (item.startedAtMs ?? 0) < startedBeforeMs
+    ? { ...item, stamp, status: "pending", lease: null, scheduledAtMs: nowMs, wakeAtMs: nowMs }
+    : null;
+
 /** A job that ended without its work done begins anew. `force`: also one that has had all its attempts, or was cancelled. */
 export function retried(
   item: Item,

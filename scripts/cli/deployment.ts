@@ -5,11 +5,12 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type AwsAccess, accessTo, ownAccess } from "../../lib/aws/access.ts";
-import { awsNames, awsWorld } from "../../lib/aws/aws-world.ts";
+import { type AwsNames, awsNames, awsWorld } from "../../lib/aws/aws-world.ts";
 import { S3BucketFiles } from "../../lib/aws/bucket-files.ts";
 import { FunctionCaller } from "../../lib/aws/function-caller.ts";
 import { type FunctionConfiguration, functionConfiguration } from "../../lib/aws/function-configuration.ts";
 import { CloudWatchFunctionLogs, type FunctionLogs } from "../../lib/aws/function-logs.ts";
+import { jobWorld } from "../../lib/aws/job-world.ts";
 import { s3Client } from "../../lib/aws/s3-client.ts";
 import { s3CopyAcross } from "../../lib/aws/s3-copy-across.ts";
 import { S3DeletedObjects } from "../../lib/aws/s3-deleted-objects.ts";
@@ -25,11 +26,12 @@ import {
   storeOutputs,
 } from "../../lib/contract/functions.ts";
 import { env } from "../../lib/contract/names.ts";
-import { isKind, SiltstoneError } from "../../lib/core/model/errors.ts";
+import { invalid, isKind, SiltstoneError } from "../../lib/core/model/errors.ts";
 import { requestBounds } from "../../lib/core/policy/time-bounds.ts";
 import type { CopyAcross } from "../../lib/engine/operate/promote-files.ts";
 import type { DeletedObjects, World } from "../../lib/engine/ports.ts";
 import type { BucketFiles } from "../../lib/import/inputs.ts";
+import type { JobWorld } from "../../lib/jobs/save.ts";
 import { LocalFunctionLogs } from "./local-logs.ts";
 import type { StoreChoice } from "./store-choice.ts";
 
@@ -42,6 +44,8 @@ export interface Deployment {
   readonly deadLetters: HeldMessages;
   /** Events that did not reach the compactor, or whose run failed. Throws of a store that was deployed before it told of them. */
   failedEvents(): HeldMessages;
+  /** Items and jobs. Throws `invalid` for a store that embeds none. */
+  jobs(): JobsDeployment;
   /** What lies in any bucket, for import and export. */
   readonly bucketFiles: BucketFiles;
   /** One of the functions as it is deployed; with query groups, of them as well, after the function before them. */
@@ -55,6 +59,10 @@ export interface Deployment {
   copyFrom(other: Deployment): CopyAcross | null;
   /** Invokes one of the functions. Throws what the function threw. */
   call(called: FunctionName, event: object): Promise<unknown>;
+}
+export interface JobsDeployment extends JobWorld {
+  /** Of the job queues. */
+  readonly deadLetters: HeldMessages;
 }
 export type Connect = (store: StoreChoice) => Promise<Deployment>;
 
@@ -82,6 +90,7 @@ export const connect = async (store: StoreChoice, localUser = "local"): Promise<
     deleted: new S3DeletedObjects(s3, names.bucket),
     deadLetters: new SqsHeldMessages(names.deadLetterQueueUrl, access),
     failedEvents: () => new SqsHeldMessages(name(storeOutputs.failedEventsQueueUrl), access),
+    jobs: () => jobsOf(names, outputs, access),
     bucketFiles: new S3BucketFiles(s3),
     configurations: async (of) => {
       const { output } = functions[of];
@@ -98,6 +107,21 @@ export const connect = async (store: StoreChoice, localUser = "local"): Promise<
       caller.call(name(functions[called].output), event, { writes: functions[called].writes }),
   };
 };
+
+function jobsOf(
+  names: AwsNames,
+  outputs: Readonly<Record<string, string>>,
+  access: AwsAccess,
+): JobsDeployment {
+  const { [jobOutputs.queueUrls]: urls, [jobOutputs.deadLetterQueueUrl]: deadLetterQueueUrl } = outputs;
+  if (!urls || !deadLetterQueueUrl)
+    throw invalid("this store embeds no items: deploy it with the prop `embedding` (docs/jobs.md)");
+  const world = awsWorld(names, requestBounds.person, access);
+  return {
+    ...jobWorld({ table: names.table, jobQueueUrls: urls.split(",") }, world, requestBounds.person, access),
+    deadLetters: new SqsHeldMessages(deadLetterQueueUrl, access),
+  };
+}
 
 /** What the dimensions of alarms name. */
 async function watchedNames(

@@ -16,7 +16,7 @@ export const listLimit = ["at most so many", integer(1, listedMax), listedDefaul
 /** One of the queues, as its commands call it. */
 export interface Held {
   /** silt NAME list. */
-  readonly command: "dlq" | "events";
+  readonly command: "dlq" | "events" | "jobs dlq";
   /** The queue as a subject: `the dead-letter queue`. */
   readonly queue: string;
   readonly noun: string;

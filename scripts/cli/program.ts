@@ -19,6 +19,7 @@ import { addEventCommands } from "./event-commands.ts";
 import { type ExitCode, exitCodeHelp, exitCodeOfError, exitCodes } from "./exit-code.ts";
 import { addExportCommand } from "./export-command.ts";
 import { addImportCommand } from "./import-command.ts";
+import { addJobsCommands } from "./jobs-commands.ts";
 import { addLeaseCommands } from "./lease-commands.ts";
 import { addLogsCommand } from "./logs-command.ts";
 import { addMetricsCommand } from "./metrics-command.ts";
@@ -89,6 +90,7 @@ export async function runCommandLine(argv: readonly string[], given: Surrounding
   addRestoreCommand(program, run);
   addDlqCommands(program, run);
   addEventCommands(program, run);
+  addJobsCommands(program, run);
   addTextCommands(program, run);
   addLogsCommand(program, run);
   addCostCommand(program, run);

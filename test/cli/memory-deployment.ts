@@ -17,11 +17,14 @@ import type { CopyAcross } from "../../lib/engine/operate/promote-files.ts";
 import type { ObjectStore } from "../../lib/engine/ports.ts";
 import { Reader } from "../../lib/engine/read/reader.ts";
 import { produce } from "../../lib/engine/write/produce.ts";
-import type { Deployment } from "../../scripts/cli/deployment.ts";
+import { saveItems } from "../../lib/jobs/save.ts";
+import { sweep } from "../../lib/jobs/sweep.ts";
+import type { Deployment, JobsDeployment } from "../../scripts/cli/deployment.ts";
 import { runCommandLine } from "../../scripts/cli/program.ts";
 import { MemoryBucketFiles } from "../support/memory/bucket-files.ts";
 import { MemoryDeletedObjects } from "../support/memory/deleted-objects.ts";
 import { MemoryHeldMessages } from "../support/memory/held-messages.ts";
+import { MemoryJobTable, MemoryWakeQueues } from "../support/memory/job-table.ts";
 import { type MemoryWorld, memoryWorld } from "../support/memory/world.ts";
 
 export interface Said {
@@ -53,6 +56,7 @@ export class MemoryCli {
   readonly others = new Map<string, MemoryCli>();
   /** Whether its object store copies from others' by itself. */
   copiesInStore = true;
+  readonly jobs: JobsDeployment & { readonly table: MemoryJobTable; readonly wake: MemoryWakeQueues };
   readonly #reader: Reader;
 
   constructor(world = memoryWorld()) {
@@ -60,6 +64,10 @@ export class MemoryCli {
     this.deleted = new MemoryDeletedObjects(world.store);
     this.deadLetters = new MemoryHeldMessages(world, world.queue.deadLetters);
     this.failedEvents = new MemoryHeldMessages(world, []);
+    this.jobs = {
+      ...{ table: new MemoryJobTable(world.clock), wake: new MemoryWakeQueues() },
+      ...{ store: world.store, clock: world.clock, deadLetters: new MemoryHeldMessages(world, []) },
+    };
     this.#reader = new Reader(world, { refreshSeconds: 0, cacheBytesMax: 1e9, traffic: world.traffic });
   }
 
@@ -92,6 +100,7 @@ export class MemoryCli {
       world: this.world,
       deleted: this.deleted,
       deadLetters: this.deadLetters,
+      jobs: () => this.jobs,
       failedEvents: () => this.failedEvents,
       configurations: async (name) => [{ name, state: "Active", variables: {}, logGroup: "" }],
       alarms: async () => null,
@@ -99,7 +108,7 @@ export class MemoryCli {
       bucketFiles: this.bucketFiles,
       place: { bucket: stage, endpoint: null },
       copyFrom: this.copiesInStore ? (other) => copyBetween(other.world.store, this.world.store) : () => null,
-      call: (role, event) => this.#call(role, event),
+      call: (role, event) => this.call(role, event),
     };
   }
 
@@ -107,7 +116,7 @@ export class MemoryCli {
     return this.#reader.close();
   }
 
-  async #call(role: FunctionName, event: object): Promise<unknown> {
+  async call(role: FunctionName, event: object): Promise<unknown> {
     // What a function is sent and answers goes through JSON.
     const payload = JSON.stringify(event);
     if (Buffer.byteLength(payload) > bodyBytesMax) throw invalid("a Lambda takes less at a time");
@@ -118,7 +127,13 @@ export class MemoryCli {
 
   async #write(role: Exclude<FunctionName, "query">, event: object): Promise<object> {
     if (role === "collections") return createCollection(this.world, parseCollection(event));
-    if (role === "producer") return produce(this.world, parseEvent(producerEvent, event));
+    if (role === "embedder") return sweep(this.jobs, { all: true });
+    if (role === "producer") {
+      const { items, priority, ...rest } = parseEvent(producerEvent, event);
+      return items === undefined
+        ? produce(this.world, rest)
+        : saveItems(this.jobs, { ...rest, items, priority });
+    }
     const call = parseEvent(compactorEvent, event);
     checkCompactorEvent(call);
     const startMs = this.world.clock.nowMs();
