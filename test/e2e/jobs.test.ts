@@ -3,6 +3,9 @@
  * processes over the local stack, by a provider over HTTP that throttles, refuses, breaks off and gives nonsense, while processes are killed.
  * `npm run test:wide` takes 5,000 texts.
  */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { PassThrough } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ReceiveMessageCommand, SendMessageCommand, SQSClient } from "@aws-sdk/client-sqs";
 import { jobWorld } from "../../lib/aws/job-world.ts";
@@ -16,6 +19,8 @@ import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import { chunkId, itemChunks } from "../../lib/jobs/chunk-rows.ts";
 import { changeSettings } from "../../lib/jobs/control.ts";
 import type { JobWorld } from "../../lib/jobs/save.ts";
+import { connect } from "../../scripts/cli/deployment.ts";
+import { runCommandLine } from "../../scripts/cli/program.ts";
 import { hasDataset, readDataset } from "../support/datasets.ts";
 import { Deployed, eventually } from "./deployed.ts";
 
@@ -175,6 +180,30 @@ test("upstream code saves as well, and is told of the job's state; what cannot b
   });
   expect(problems).toMatchObject([{ id: "x", index: 0, field: "text" }]);
   await deployed.failure("producer", { collection: name, items: [{ id: "x", text: "y" }], records: [] });
+});
+
+test("the runbook's section is walked: the commands say what failed, and mend it", async () => {
+  process.env.SILTSTONE_STATE_DIR = deployed.stateDir;
+  const runbook = readFileSync(join(import.meta.dirname, "../../docs/runbook.md"), "utf8");
+  const section = runbook.split(/^## /m).find((part) => part.startsWith("Jobs fail or wait"))!;
+  const lines = [...section.matchAll(/^npx silt (.*)$/gm)].map(([, line]) => line!);
+  expect(lines).toHaveLength(8);
+  provider.heal();
+  for (const line of lines) {
+    let out = "";
+    const stdout = { write: (text: string) => void (out += text) };
+    const code = await runCommandLine(line.split(" "), {
+      connect,
+      ...{ stdin: new PassThrough(), stdout, stderr: stdout, interrupted: new AbortController().signal },
+    });
+    expect([line, code, out]).toEqual([line, 0, out]);
+    if (line === "jobs report") expect(out).toContain("an input is not acceptable");
+    if (line.startsWith("jobs retry-failed")) {
+      expect(out).toContain("retried 1 job");
+      await worked();
+    }
+    if (line === "jobs stats") expect(out).toMatch(/^failed +0$/m);
+  }
 });
 
 test("every metric of items is emitted, and no log shows a text or an id", () => {
