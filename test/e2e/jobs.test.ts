@@ -162,7 +162,7 @@ test(`${count} real texts through a provider that fails in every way, and worker
       consistency: "strong",
       include: ["metadata"],
     })
-    .then(({ hits }) => ({ answers: hits as { metadata: { item: string } }[] }));
+    .then(({ results }) => ({ answers: results as { metadata: { item: string } }[] }));
   expect(answers.map(({ metadata }) => metadata.item)).toContain("item-7");
 });
 
@@ -191,7 +191,11 @@ test("the runbook's section is walked: the commands say what failed, and mend it
   provider.heal();
   for (const line of lines) {
     let out = "";
-    const stdout = { write: (text: string) => void (out += text) };
+    const stdout = {
+      write(text: string) {
+        out += text;
+      },
+    };
     const code = await runCommandLine(line.split(" "), {
       connect,
       ...{ stdin: new PassThrough(), stdout, stderr: stdout, interrupted: new AbortController().signal },
