@@ -1,6 +1,7 @@
 /**
  * `npm run bench:peers -- [--rows N] [--json]`: Siltstone beside what runs here, on the same rows. Each peer builds in a
- * process of its own, is tuned to the least effort that reaches recall@10 ≥ 0.95, and then all answer in turns, warm.
+ * process of its own, is tuned to the least effort that reaches recall@10 ≥ 0.95 on queries that are not measured, and then all answer
+ * in turns, warm.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { lstatSync, mkdirSync, readdirSync } from "node:fs";
@@ -19,11 +20,13 @@ import { peers } from "./peers.ts";
 const { values } = parseArgs({
   options: { rows: { type: "string", default: "100000" }, json: { type: "boolean", default: false } },
 });
-const size = { rows: Number(values.rows), dims: 384, queries: 240 };
+/** Those that are measured; behind them come those by which a peer is tuned. */
+const measured = 240;
+const tuning = 80;
+const size = { rows: Number(values.rows), dims: 384, queries: measured + tuning };
 const topK = 10;
 const recallLeast = 0.95;
 const rounds = 4;
-const tuning = 40;
 const filters = [
   { name: "unfiltered", bucketBelow: null },
   { name: "10 %", bucketBelow: 1000 },
@@ -82,11 +85,11 @@ async function prepare(peer: Peer, folder: string): Promise<Line> {
 async function tune(peer: Peer, running: PeerProcess): Promise<number> {
   for (const effort of peer.efforts) {
     await running.ask({ op: "tune", effort });
-    const truth = truths[0]!.slice(0, tuning);
+    const truth = truths[0]!.slice(measured);
     const { recall } = await running.ask({
       op: "queries",
-      start: 0,
-      limit: tuning,
+      start: measured,
+      limit: size.queries,
       bucketBelow: null,
       truth,
     });
@@ -104,7 +107,7 @@ async function measure(lines: readonly Line[]) {
     // Every query is asked once before it counts: V8 compiles what is warm, native peers' caches fill.
     for (let turn = 0; turn < 2 * rounds; turn++) {
       const part = turn % rounds;
-      const [start, limit] = [(part * size.queries) / rounds, ((part + 1) * size.queries) / rounds];
+      const [start, limit] = [(part * measured) / rounds, ((part + 1) * measured) / rounds];
       for (const { peer, process: running } of lines) {
         if (bucketBelow !== null && !peer.filters) continue;
         const truth = truths[f]!.slice(start, limit);
@@ -134,8 +137,8 @@ async function measure(lines: readonly Line[]) {
 }
 
 function show(results: Record<string, (string | number)[]>, skipped: Record<string, string>): void {
-  const measured = filters.flatMap(({ name }) => [`${name} q/s`, "p99 ms", "recall"]);
-  const head = ["", "build s", "open ms", "effort", "RSS MB", "disk MB", ...measured];
+  const columns = filters.flatMap(({ name }) => [`${name} q/s`, "p99 ms", "recall"]);
+  const head = ["", "build s", "open ms", "effort", "RSS MB", "disk MB", ...columns];
   const table = new Table({ head, style: { head: [], border: [] } });
   for (const [name, cells] of Object.entries(results)) table.push([name, ...cells]);
   console.log(`${size.rows} × ${size.dims}, topK ${topK}; q/s is 1 / median\n${table.toString()}`);
