@@ -1704,7 +1704,7 @@ export const mutants: readonly Mutant[] = [
     "a mirrored delete beats what was written since",
     "lib/engine/operate/promote-rows.ts",
     "const { id, version, delta, row } = write;",
-    "const { id, version: seen, delta, row } = write;\n      const version = seen + 1;",
+    "const { id, version: seen, delta, row } = write;\n      const version = seen + 3_600_000;",
     "test/cli/promote.test.ts",
   ),
   mutant(
@@ -1979,6 +1979,14 @@ export const mutants: readonly Mutant[] = [
     name: "a busy shard waits for the next run",
     file: "lib/engine/compact/compact.ts",
     edits: [{ search: "const busyShare = 1 / 4;", replace: "const busyShare = 1e9;" }],
+    test: "test/engine/compact/busy-shard.test.ts",
+  },
+  {
+    name: "what comes within seconds of the run before counts as a minute's",
+    file: "lib/engine/compact/compact.ts",
+    edits: [
+      { search: "busyShare * (passedMs / busyRunMs);", replace: "busyShare * (passedMs > 0 ? 1 : 0);" },
+    ],
     test: "test/engine/compact/busy-shard.test.ts",
   },
   {

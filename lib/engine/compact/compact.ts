@@ -23,7 +23,7 @@ import { bounds } from "../../core/model/bounds.ts";
 import { SiltstoneError } from "../../core/model/errors.ts";
 import type { MergeLimits } from "../../core/policy/merge-plan.ts";
 import type { ResourceBudget } from "../../core/policy/resource-estimate.ts";
-import { busyPollMs } from "../../core/policy/time-bounds.ts";
+import { busyPollMs, busyRunMs } from "../../core/policy/time-bounds.ts";
 import type { Turns } from "../../core/policy/turns.ts";
 import { type Fault, Faults } from "../faults.ts";
 import type { World } from "../ports.ts";
@@ -39,7 +39,7 @@ import { SharedBudget } from "./shared-budget.ts";
 import { Sweep } from "./sweep.ts";
 
 const roundsMax = 1_000;
-/** Of the deltas that a strong read lays over a shard: who got so many within a run gets too many before the next ones. */
+/** Of the deltas that a strong read lays over a shard: one that gets so many in a minute gets too many before some later run. */
 const busyShare = 1 / 4;
 /** Shards that are looked at, or ingested, side by side: most of the time each waits for an answer. */
 const shardsAtOnce = 16;
@@ -140,7 +140,12 @@ class Run {
 
   async ingestAll(): Promise<void> {
     const takesMessages = this.#request.collection === undefined;
-    const receive = () => (takesMessages ? this.#inbox.receive() : Promise.resolve([]));
+    // What a run finds has come since the one before it asked.
+    const sinceMs = this.#sweep.askedAtMs;
+    const receive = () => {
+      if (takesMessages) this.#sweep.askedAtMs = this.#world.clock.nowMs();
+      return takesMessages ? this.#inbox.receive() : Promise.resolve([]);
+    };
     let hints = await receive();
     let named = await this.#named(hints);
     // Meanwhile, so that neither waits for the other's end.
@@ -154,7 +159,7 @@ class Run {
       if (round === 0) await sideBySide(await looking, ([ref, head]) => this.#ingest(ref, head));
       const settled = await this.#inbox.settle(hints, (notice) => this.#fateOf(notice, ingested));
       if (this.#outOfTime()) return;
-      if (this.#staysOn(hints.length)) await this.#world.clock.sleep(busyPollMs);
+      if (this.#staysOn(hints.length, sinceMs)) await this.#world.clock.sleep(busyPollMs);
       // A round that settled nothing has nothing that another round could change now.
       else if (settled === 0) return;
       hints = await receive();
@@ -166,12 +171,13 @@ class Run {
    * Whether messages come so fast that a shard's backlog would be more than a strong read lays over before the next run, which
    * is a minute away: then this one asks for more of them, until they end or that minute is over.
    */
-  #staysOn(messages: number): boolean {
+  #staysOn(messages: number, sinceMs: number): boolean {
     const { busyMs = 0 } = this.#request;
-    if (messages === 0 || this.#world.clock.nowMs() + busyPollMs > this.#startMs + busyMs) return false;
-    return this.#reports.list.some(
-      ({ ingest }) => (ingest?.deltas ?? 0) >= bounds.overlaidDeltas * busyShare,
-    );
+    const nowMs = this.#world.clock.nowMs();
+    if (messages === 0 || nowMs + busyPollMs > this.#startMs + busyMs) return false;
+    const passedMs = Math.min(Math.max(nowMs - sinceMs, busyPollMs), busyRunMs);
+    const most = bounds.overlaidDeltas * busyShare * (passedMs / busyRunMs);
+    return this.#reports.list.some(({ ingest }) => (ingest?.deltas ?? 0) >= most);
   }
 
   /** Where anything changed, one after the other: a merge takes all processors and most of the memory. */

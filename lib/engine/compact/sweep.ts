@@ -45,6 +45,8 @@ interface Known {
 export class Sweep {
   readonly deltas = new Turns(sweepMs);
   readonly upkeep = new Turns(sweepMs);
+  /** When a run last asked the queue. */
+  askedAtMs = Number.NEGATIVE_INFINITY;
   /** Upkeep needs no shard that was not there an hour ago. */
   readonly #configurations = { ingest: new Turns(sweepMs), upkeep: new Turns(surveyMs) };
   readonly #known = new Map<string, Known>();
