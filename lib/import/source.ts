@@ -123,17 +123,24 @@ export async function* pagesOf(
 /** For a row's fields, whatever they are called: in an ordinary object `__proto__` would be lost. */
 export const emptyFields = (): Record<string, unknown> => Object.create(null) as Record<string, unknown>;
 
-/** What a value holds in memory, roughly, in characters. */
+/** What a value holds in memory, roughly, in characters. Not recursive: a line of a file may be nested as deep as it is long. */
 export function charsOf(value: unknown): number {
-  if (typeof value === "string") return value.length;
-  if (typeof value !== "object" || value === null) return 16;
-  if (ArrayBuffer.isView(value)) return value.byteLength;
-  if (Array.isArray(value)) {
-    return typeof value[0] === "number"
-      ? value.length * 8
-      : value.reduce<number>((sum, one) => sum + charsOf(one), 0);
+  let chars = 0;
+  const left = [value];
+  while (left.length > 0) {
+    const part = left.pop();
+    if (typeof part === "string") chars += part.length;
+    else if (typeof part !== "object" || part === null) chars += 16;
+    else if (ArrayBuffer.isView(part)) chars += part.byteLength;
+    else if (!Array.isArray(part))
+      for (const [key, one] of Object.entries(part)) {
+        chars += key.length;
+        left.push(one);
+      }
+    else if (typeof part[0] === "number") chars += part.length * 8;
+    else for (const one of part) left.push(one);
   }
-  return Object.entries(value).reduce((sum, [key, one]) => sum + key.length + charsOf(one), 0);
+  return chars;
 }
 
 /** The number in a cursor of `pagesOf`. */

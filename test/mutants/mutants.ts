@@ -995,6 +995,15 @@ export const mutants: readonly Mutant[] = [
   },
   {
     ...mutant(
+      "the columns of a file are compared each with all others",
+      "lib/import/sources/csv.ts",
+      "header.find((name) => seen.size === seen.add(name).size)",
+      "header.find((name, i) => header!.indexOf(name) < i)",
+    ),
+    test: "test/hostile/imports.test.ts",
+  },
+  {
+    ...mutant(
       "a key that may be another object's is taken as it is read",
       "lib/core/model/exact-json.ts",
       'return text.includes("\\\\") && hasMistakableKey(value) ? withKeysApart(text, revive) : value;',

@@ -55,7 +55,8 @@ export class CsvFiles implements ImportSource {
         } else if (header === null) {
           dialect.separator = text.includes("\t") ? "\t" : ",";
           header = csvFields(text, dialect.separator).map((name) => name ?? "");
-          const twice = header.find((name, i) => header!.indexOf(name) < i);
+          const seen = new Set<string>();
+          const twice = header.find((name) => seen.size === seen.add(name).size);
           if (twice !== undefined)
             throw invalid(`${file.name}: its header has the field ${JSON.stringify(twice)} twice`);
         } else if (text.trim() === "") {
