@@ -1,5 +1,6 @@
 /** A transition of an item, written where the record that it was made from still stands. */
 import { SiltstoneError } from "../core/model/errors.ts";
+import { grouped } from "../core/model/grouped.ts";
 import type { Clock } from "../engine/ports.ts";
 import { endedJob, type Item, type ItemKey } from "./item.ts";
 import type { Counts, JobTable } from "./ports.ts";
@@ -47,7 +48,7 @@ export async function keepEnded(
   { nowMs, keepDays }: { nowMs: number; keepDays: number },
 ): Promise<void> {
   const untilMs = nowMs + keepDays * 86_400_000;
-  const byCollection = Map.groupBy(ended, ({ collectionId }) => collectionId);
+  const byCollection = grouped(ended, ({ collectionId }) => collectionId);
   await Promise.allSettled([
     ...ended.map((item) => table.keepEnded(endedJob(item), untilMs)),
     ...[...byCollection].map(([collectionId, items]) => table.addCounts(collectionId, countsOf(items))),

@@ -57,6 +57,7 @@ const testSource = `
 import { App } from 'aws-cdk-lib/core';
 import { Template } from 'aws-cdk-lib/assertions';
 import { AppStack } from '../lib/app-stack';
+import { createJobs } from 'siltstone/jobs';
 import { createProducer, SiltstoneError } from 'siltstone/produce';
 
 test('the store is in the stack', () => {
@@ -65,6 +66,7 @@ test('the store is in the stack', () => {
 });
 test('the client says what is missing', () => {
   expect(() => createProducer()).toThrow(SiltstoneError);
+  expect(() => createJobs()).toThrow('SILTSTONE_TABLE must be');
 });
 `;
 /** Jest's own transform is @swc/jest there; here it is esbuild, which is installed. */
@@ -75,7 +77,10 @@ module.exports = { process: (source, file) => ({
 }) };
 `;
 const moduleSource = `
+import { createJobs, type Jobs, type SaveItem } from 'siltstone/jobs';
 import { createProducer, type Producer } from 'siltstone/produce';
+export const items: readonly SaveItem[] = [{ id: 'a', text: 'b' }];
+export const jobs = (): Jobs => createJobs();
 import { VectorStore, type VectorStoreProps } from 'siltstone/constructs';
 const props: VectorStoreProps = { stage: 'dev' };
 const made: (() => Producer)[] = [createProducer];
