@@ -103,6 +103,19 @@ test("an operator makes a collection and compacts it; a stranger is refused, and
   });
 });
 
+test("an operator carries a collection to another name, by files and by rows, and the environment stays as it was", async () => {
+  const before = { ...process.env };
+  const promote = ["promote", "docs", "--from", "local", "--to", "local", "--as", "carried"];
+  expect(await answer(...promote)).toMatchObject({ way: "files", rows: 1 });
+  await put(record(1));
+  await answer("compact", "docs");
+  expect(await answer(...promote)).toMatchObject({ way: "rows", rows: 1 });
+  expect(await answer("collection", "delete", "carried", "--confirm", "carried")).toMatchObject({
+    deleted: "carried",
+  });
+  expect(process.env).toEqual(before);
+});
+
 test("every other command has the rights that it needs", async () => {
   const folder = mkdtempSync(join(tmpdir(), "siltstone-operating-"));
   const records = join(folder, "records.jsonl");
