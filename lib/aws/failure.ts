@@ -39,6 +39,9 @@ const regionNames = new Set(["PermanentRedirect", "AuthorizationHeaderMalformed"
 /** What a person has to do first when AWS refuses a call, whatever it was about. */
 export type Refusal = "denied" | "credentials" | "region" | "noStack";
 
+/** No stack is as it was looked for; AWS says so itself of a name only. */
+export class NoSuchStack extends Error {}
+
 /** Why AWS refused what an error stands for; null for every other failure. */
 export function refusalOf(error: unknown): Refusal | null {
   const cause = error instanceof SiltstoneError ? error.cause : error;
@@ -46,6 +49,7 @@ export function refusalOf(error: unknown): Refusal | null {
   const { name, message } = partsOf(cause);
   if (regionProblem(cause) !== null) return "region";
   if (credentialsProblem(name, message) !== null) return "credentials";
+  if (cause instanceof NoSuchStack) return "noStack";
   if (name === "ValidationError" && /^Stack .* does not exist$/.test(message)) return "noStack";
   return isDenied(cause) ? "denied" : null;
 }

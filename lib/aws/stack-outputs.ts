@@ -8,7 +8,7 @@ import {
 import { invalid, SiltstoneError } from "../core/model/errors.ts";
 import { requestBounds } from "../core/policy/time-bounds.ts";
 import { type AwsAccess, accessTo, ownAccess } from "./access.ts";
-import { failure, refusalOf } from "./failure.ts";
+import { failure, NoSuchStack, refusalOf } from "./failure.ts";
 import { patience } from "./request-handler.ts";
 
 export type StackOutputs = Readonly<Record<string, string>>;
@@ -27,9 +27,11 @@ export async function stackOutputs(
     ...accessTo(null, access),
   });
   try {
-    return stack.includes("=")
+    const found = stack.includes("=")
       ? await outputsOfTagged(client, stack, has)
-      : outputsOf((await client.send(new DescribeStacksCommand({ StackName: stack }))).Stacks?.[0]);
+      : (await client.send(new DescribeStacksCommand({ StackName: stack }))).Stacks?.map(outputsOf)[0];
+    if (found !== undefined) return found;
+    throw new NoSuchStack();
   } catch (error) {
     if (refusalOf(error) === "noStack") throw await noStack(client, stack, error);
     throw failure(error, {
@@ -50,7 +52,7 @@ async function outputsOfTagged(
   client: CloudFormationClient,
   tag: string,
   has: string,
-): Promise<StackOutputs> {
+): Promise<StackOutputs | undefined> {
   const [key, value] = [tag.slice(0, tag.indexOf("=")), tag.slice(tag.indexOf("=") + 1)];
   const found: { name: string; outputs: StackOutputs }[] = [];
   let seen = 0;
@@ -63,24 +65,15 @@ async function outputsOfTagged(
     seen += Stacks.length;
     if (seen > stacksMax) throw invalid(`there are more than ${stacksMax} stacks: name the stack, not a tag`);
   }
-  const [first, ...others] = found;
-  if (first === undefined) {
-    // As AWS says it of a name.
-    const error = new Error(`Stack of a store with the tag ${tag} does not exist`);
-    error.name = "ValidationError";
-    throw error;
-  }
-  if (others.length > 0) {
+  if (found.length > 1) {
     const names = found.map(({ name }) => name).join(", ");
     throw invalid(`the tag ${tag} is on several stacks (${names}): name one of them`);
   }
-  return first.outputs;
+  return found[0]?.outputs;
 }
 
-const outputsOf = (stack: Stack | undefined): StackOutputs =>
-  Object.fromEntries(
-    (stack?.Outputs ?? []).map(({ OutputKey, OutputValue }) => [OutputKey ?? "", OutputValue ?? ""]),
-  );
+const outputsOf = ({ Outputs = [] }: Stack): StackOutputs =>
+  Object.fromEntries(Outputs.map(({ OutputKey, OutputValue }) => [OutputKey ?? "", OutputValue ?? ""]));
 
 async function noStack(client: CloudFormationClient, stack: string, cause: unknown): Promise<SiltstoneError> {
   const which = stack.includes("=") ? `stack of a store with the tag ${stack}` : `stack ${stack}`;

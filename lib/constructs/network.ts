@@ -9,6 +9,7 @@ import {
 import { PolicyStatement } from "aws-cdk-lib/aws-iam";
 import type { Function as LambdaFunction } from "aws-cdk-lib/aws-lambda";
 import type { Construct } from "constructs";
+import type { EmbeddingOptions } from "./embedding.ts";
 
 export interface NetworkOptions {
   readonly vpc: IVpc;
@@ -17,7 +18,8 @@ export interface NetworkOptions {
   /** @default one for each function, which lets everything out */
   readonly securityGroups?: ISecurityGroup[];
   /**
-   * Whether endpoints for S3, DynamoDB, SQS and Lambda are made in the VPC; `false` where it has them, or a NAT gateway.
+   * Whether endpoints for S3, DynamoDB, SQS and Lambda are made in the VPC, and for Secrets Manager and Bedrock where `embedding` needs them; `false`
+   * where it has them, or a NAT gateway. Other providers of embeddings are reached over a NAT gateway alone.
    * @default true
    */
   readonly endpoints?: boolean;
@@ -29,14 +31,24 @@ export const networkProps = {
   endpoints: true,
 } as const satisfies Record<keyof NetworkOptions, true>;
 
-export function addEndpoints(scope: Construct, { vpc, subnets, endpoints = true }: NetworkOptions): void {
+export function addEndpoints(
+  scope: Construct,
+  { vpc, subnets, endpoints = true }: NetworkOptions,
+  { providers = {} }: Partial<EmbeddingOptions> = {},
+): void {
   if (!endpoints) return;
   const { S3, DYNAMODB } = GatewayVpcEndpointAwsService;
-  const { SQS, LAMBDA } = InterfaceVpcEndpointAwsService;
+  const { SQS, LAMBDA, SECRETS_MANAGER, BEDROCK_RUNTIME } = InterfaceVpcEndpointAwsService;
+  const hasSecret = Object.values(providers).some(({ secret }) => secret !== undefined);
+  const called = {
+    ...{ Sqs: SQS, Lambda: LAMBDA },
+    ...(hasSecret ? { SecretsManager: SECRETS_MANAGER } : {}),
+    ...(providers.bedrock === undefined ? {} : { Bedrock: BEDROCK_RUNTIME }),
+  };
   const id = (name: string) => `${scope.node.id}${name}Endpoint`;
   for (const [name, service] of Object.entries({ S3, DynamoDB: DYNAMODB }))
     vpc.addGatewayEndpoint(id(name), { service, ...(subnets === undefined ? {} : { subnets: [subnets] }) });
-  for (const [name, service] of Object.entries({ Sqs: SQS, Lambda: LAMBDA }))
+  for (const [name, service] of Object.entries(called))
     vpc.addInterfaceEndpoint(id(name), { service, ...(subnets === undefined ? {} : { subnets }) });
 }
 

@@ -121,7 +121,7 @@ export class VectorStore extends Construct {
     this.storeName = storeNameOf(this);
     if (props.network !== undefined) {
       checkProps("network", props.network, networkProps);
-      addEndpoints(this, props.network);
+      addEndpoints(this, props.network, props.embedding);
     }
     const { storage: storageOptions = {}, query: queryOptions = {} } = props;
     const storage = new Storage(this, "Storage", { ...storageOptions, stage: this.stage });

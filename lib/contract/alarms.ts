@@ -307,6 +307,8 @@ export const alarms = {
     runbook: "Jobs fail or wait",
     with: "embedding",
   },
+  // A level and no rate: S3 counts once a day, and shows it a day late. RATE and DIFF have a value only where an alarm looks at two of these, and
+  // how far back it looks beyond its periods CloudWatch does not promise.
   StorageGrowth: {
     severity: "ticket",
     source: { of: "bucket" },

@@ -4,7 +4,7 @@
  */
 import type { FunctionName } from "./functions.ts";
 
-interface MetricRow {
+export interface MetricRow {
   readonly unit: "Count" | "Milliseconds" | "Seconds" | "Percent";
   /** What an alarm or a graph looks at by default. */
   readonly statistic: "Sum" | "Maximum" | "p95";

@@ -69,6 +69,8 @@ export interface LocalStack {
   /** Current process of each server, for tests that kill one. */
   pid(service: ServiceName): number | undefined;
   setFaultInjection(faultInjection: FaultInjection): Promise<void>;
+  /** As an update of the stack: its functions have the code and the settings of another synthesis; whatever else it has stays. */
+  deploy(update: Pick<LocalStackOptions, "template" | "codeFolders">): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -114,16 +116,15 @@ async function startParts(
   started.push(async () => {
     for (const held of urlPorts.values()) await held.release();
   });
-  const planned = planStack({
+  const naming = {
     stackName,
-    template,
-    codeFolders,
     region,
     functionUrls: Object.fromEntries(
       [...urlPorts].map(([logicalId, held]) => [logicalId, `${urlAt(held.port)}/`]),
     ),
     sqsEndpoint: services.sqs,
-  });
+  };
+  const planned = planStack({ ...naming, template, codeFolders });
   const { recordFile } = options;
   const plan = recordFile === undefined ? planned : { ...planned, access: { ...planned.access, recordFile } };
   const watch = (child: ChildProcess) => guardian.watch(child);
@@ -168,6 +169,10 @@ async function startParts(
     access,
     pid: (service) => servers[service].pid,
     setFaultInjection: (faultInjection) => sendFaultInjection(services.s3, faultInjection),
+    deploy: async (update) => {
+      const next = planStack({ ...naming, ...update, template: parseTemplate(update.template) });
+      await Promise.all(next.functions.map((definition) => lambda.replaceFunction(definition)));
+    },
   };
 }
 
@@ -186,7 +191,7 @@ async function startProxy(proxy: Server, port: number): Promise<() => Promise<vo
 function describe(
   { region, endpoints, outputs, functionUrls }: LocalState,
   plan: StackPlan,
-): Omit<LocalStack, "stop" | "lambda" | "access" | "pid" | "setFaultInjection"> {
+): Omit<LocalStack, "stop" | "lambda" | "access" | "pid" | "setFaultInjection" | "deploy"> {
   return {
     endpoints,
     region,

@@ -61,6 +61,18 @@ test("a store without items has no alarm and no graph of them", () => {
   expect(JSON.stringify(template.toJSON())).not.toMatch(/## Items|JobsFailed/);
 });
 
+const units: Readonly<Record<string, string>> = { Count: "", Milliseconds: "ms", Seconds: "s", Percent: "%" };
+
+test("docs/api.md has the table of metrics, column by column", () => {
+  const api = readFileSync(join(import.meta.dirname, "../../docs/api.md"), "utf8");
+  const rows = Object.entries(metrics).map(
+    ([name, { unit, statistic, ofCollection, emittedBy, since, description }]) =>
+      `| ${name} | ${units[unit]} | ${statistic} | ${ofCollection ? "yes" : ""} | ${emittedBy} | ${since} | ${description} |`,
+  );
+  const table = api.slice(api.indexOf("| Metric | Unit |")).split("\n\n", 1)[0]!;
+  expect(table.split("\n").slice(2)).toEqual(rows);
+});
+
 test("every metric is on the dashboard, and a row of docs/api.md", () => {
   expect([...shownMetrics].sort()).toEqual(Object.keys(metrics).sort());
   const api = docs("api.md");

@@ -6,6 +6,7 @@ import { ManagedPolicy, Role, ServicePrincipal } from "aws-cdk-lib/aws-iam";
 import { Key } from "aws-cdk-lib/aws-kms";
 import { Architecture } from "aws-cdk-lib/aws-lambda";
 import { Bucket } from "aws-cdk-lib/aws-s3";
+import { Secret } from "aws-cdk-lib/aws-secretsmanager";
 import { type NetworkOptions, VectorStore, type VectorStoreProps } from "../../lib/constructs/index.ts";
 import { outputNames } from "../../lib/contract/functions.ts";
 import { metricNamespace } from "../../lib/contract/metrics.ts";
@@ -358,11 +359,19 @@ describe("what a store can be given", () => {
   });
 
   test("a VPC, with endpoints to what the functions call, or without where it has them", () => {
-    const inVpc = (network: Partial<NetworkOptions>) => {
+    const inVpc = (network: Partial<NetworkOptions>, embeds = false) => {
       const stack = new Stack(new App(), "Stack");
+      const secret = Secret.fromSecretNameV2(stack, "Key", "openai");
+      const openai = { endpoint: "https://api.openai.com/v1", models: ["text-embedding-3-small"], secret };
+      const bedrock = { models: ["amazon.titan-embed-text-v2:0"] };
+      const embedding = embeds ? { embedding: { providers: { openai, bedrock } } } : {};
       const vpc = new Vpc(stack, "Vpc", { natGateways: 0 }) as IVpc;
       const subnets = { subnetType: SubnetType.PRIVATE_ISOLATED };
-      new VectorStore(stack, "Store", { handlersFolder, network: { vpc, subnets, ...network } });
+      new VectorStore(stack, "Store", {
+        handlersFolder,
+        network: { vpc, subnets, ...network },
+        ...embedding,
+      });
       return Template.fromStack(stack);
     };
     const template = inVpc({});
@@ -375,11 +384,15 @@ describe("what a store can be given", () => {
       resources(all, "AWS::EC2::VPCEndpoint")
         .map(
           ({ Properties }) =>
-            /\.(s3|dynamodb|sqs|lambda)"?/.exec(JSON.stringify(Properties.ServiceName))?.[1],
+            /\.(s3|dynamodb|sqs|lambda|secretsmanager|bedrock-runtime)"?/.exec(
+              JSON.stringify(Properties.ServiceName),
+            )?.[1],
         )
         .sort();
     expect(services(template)).toEqual(["dynamodb", "lambda", "s3", "sqs"]);
-    expect(services(inVpc({ endpoints: false }))).toEqual([]);
+    expect(services(inVpc({ endpoints: false }, true))).toEqual([]);
+    const embedding = ["bedrock-runtime", "dynamodb", "lambda", "s3", "secretsmanager", "sqs"];
+    expect(services(inVpc({}, true))).toEqual(embedding);
     expect(JSON.stringify(statementsOf(template, "StoreQueryRole"))).toContain("ec2:CreateNetworkInterface");
     expect(() => inVpc({ natGateways: 1 } as object)).toThrow("network.natGateways: no such prop");
   });

@@ -14,6 +14,7 @@ import type { CfnAlarm } from "aws-cdk-lib/aws-cloudwatch";
 import { jobWorld } from "../../lib/aws/job-world.ts";
 import { type AlarmName, alarmNames, alarms as rows } from "../../lib/contract/alarms.ts";
 import { functions, jobOutputs } from "../../lib/contract/functions.ts";
+import { type MetricName, type MetricRow, metrics } from "../../lib/contract/metrics.ts";
 import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import { readCollection, readHead } from "../../lib/engine/shard/head.ts";
 import { ingestLease } from "../../lib/engine/shard/lease.ts";
@@ -209,6 +210,8 @@ test("runs that fail: CompactionFailing, and the event is kept: FailedEvents", (
 
 test("one damaged collection: CompactionFaults", async () => {
   await deployed.world.store.put("broken/collection.json", Buffer.from("{}"), { ifAbsent: true });
+  // One that has just started looks at everything; another would within ten minutes.
+  await deployed.killProcesses("compactor");
   await expectAlarms(["CompactionFaults"], () => compactNow());
   await deployed.world.store.delete(["broken/collection.json"]);
 });
@@ -364,6 +367,25 @@ test("a process that fills its function's memory: FunctionMemory", async () => {
     memoryMegabytes: Math.ceil(used * 1.1),
   }));
   await expectAlarms(["FunctionMemory"], (round) => write(810 + round, 1));
+});
+
+test("every metric came from the function that the table says, over the dimensions that it says", () => {
+  const odd = (["producer", "compactor", "query"] as const).flatMap((function_) =>
+    deployed
+      .log(function_)
+      .split("\n")
+      .flatMap(samplesOf)
+      .filter(({ name, dimensions }) => {
+        const row: MetricRow | undefined = metrics[name as MetricName];
+        const isOwn = row?.emittedBy === function_ || row?.emittedBy === "every function";
+        const isOfStore = Object.keys(dimensions).join() === "store";
+        return (
+          !isOwn ||
+          !(isOfStore || (row.ofCollection && Object.keys(dimensions).join() === "store,collection"))
+        );
+      }),
+  );
+  expect(odd).toEqual([]);
 });
 
 test("every alarm was seen to go off", () => {

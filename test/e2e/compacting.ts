@@ -101,6 +101,8 @@ export function compacting(deployed: Deployed): void {
     }
     await deployed.replace("damaged/0/pointer.json", Buffer.from("{}"));
     await deployed.replace("nonsense/collection.json", Buffer.from("hello"));
+    // One that has just started looks at everything; another would within ten minutes.
+    await deployed.killProcesses("compactor");
     const failure = await deployed.failure("compactor", { source: "scheduled" });
     expect(failure).toMatchObject({
       kind: "corrupt",

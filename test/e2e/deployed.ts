@@ -113,7 +113,12 @@ export class Deployed {
   }
 
   get stackName(): string {
-    return this.#synthesis!.stackName;
+    return this.synthesis.stackName;
+  }
+
+  /** Of what is deployed. */
+  get synthesis(): Synthesis {
+    return this.#synthesis!;
   }
 
   /** Where local.json lies, for the command line. */

@@ -4,7 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 import { isBuiltin } from "node:module";
-import { join } from "node:path";
+import { join, posix } from "node:path";
 import { InvokeCommand, LambdaClient } from "@aws-sdk/client-lambda";
 import { type LocalStack, startLocalStack } from "../../scripts/local/stack.ts";
 import type { Template } from "../../scripts/local/template.ts";
@@ -144,6 +144,21 @@ test("it holds the handlers of both architectures, the addons, declarations for 
   expect(declarations("esm")).toEqual(declarations("cjs"));
   const bytes = stranger.files.reduce((sum, path) => sum + Buffer.byteLength(packed(path)), 0);
   expect(bytes).toBeLessThan(25e6);
+});
+
+test("its documents lead to nothing that is not in it", () => {
+  const documents = stranger.files.filter((path) => path.endsWith(".md"));
+  expect(documents.length).toBeGreaterThan(20);
+  const dead = documents.flatMap((path) =>
+    [...packed(path).matchAll(/\]\((?!https?:|#)([^)\s#]+)[^)]*\)/g)]
+      .map(([, target]) => posix.join(posix.dirname(path), target!))
+      .filter(
+        (target) =>
+          !stranger.files.some((one) => one === target || one.startsWith(`${target.replace(/\/$/, "")}/`)),
+      )
+      .map((target) => `${path}: ${target}`),
+  );
+  expect(dead).toEqual([]);
 });
 
 test("the project compiles, as CommonJS and as a module", async () => {

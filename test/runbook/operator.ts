@@ -24,6 +24,9 @@ export class Operator {
   readonly #stack: () => LocalStack;
   readonly #deployed = new Map<string, ReturnType<LocalStack["lambda"]["function"]>["definition"]>();
 
+  /** What a deploy does where a test brings the versions to deploy. @default every function is again what the template says */
+  deploys: (() => Promise<void>) | null = null;
+
   constructor(stack: () => LocalStack) {
     this.#stack = stack;
   }
@@ -56,6 +59,10 @@ export class Operator {
   }
 
   async #deploy(words: readonly string[]): Promise<Spoken> {
+    if (this.deploys !== null) {
+      await this.deploys();
+      return { code: 0, out: "", err: "" };
+    }
     const given = words.filter((word) => word !== "-c").map((word) => word.split("=") as [string, string]);
     const { parts } = contextOf(new App({ context: Object.fromEntries(given) }));
     for (const name of this.#stack().functions) {

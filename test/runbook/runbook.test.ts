@@ -2,7 +2,7 @@
  * docs/runbook.md, walked: each fault is made on the local stack with the bundles that deploy, the commands of its section are run as they
  * stand there, and what was broken is well again. Another region: region.test.ts.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type AlarmRow, alarmNames, alarms } from "../../lib/contract/alarms.ts";
@@ -410,6 +410,51 @@ describe("the functions", () => {
     await walkWell("A function fails", mend, { FILE });
     await walkWell("A function fails", mended, { FILE });
     expect(await idsIn()).toEqual([1, 99]);
+  });
+
+  test("the next version is deployed, fails, and is taken back while callers write and ask: nothing acknowledged is lost", async () => {
+    const before = deployed.synthesis;
+    const next = join(folder, "next");
+    const codeFolders = Object.fromEntries(
+      Object.entries(before.codeFolders).map(([id, code]) => {
+        const copy = join(next, id);
+        cpSync(code, copy, { recursive: true });
+        // It writes as the one before, neither ingests nor answers.
+        if (!/Producer|Collections/.test(id))
+          writeFileSync(join(copy, "handler.js"), "throw new Error('a bad deploy');\n");
+        return [id, copy];
+      }),
+    );
+    const acknowledged: number[] = [];
+    let goesOn = true;
+    const writer = async (start: number): Promise<void> => {
+      for (let n = start; goesOn && n < start + 40; n++) {
+        const { failed } = await deployed.invoke("producer", { collection: NAME, records: [record(n)] });
+        if (!failed) acknowledged.push(n);
+        if (n % 5 === 0) await deployed.invoke("compactor", { source: "manual", collection: NAME });
+      }
+    };
+    const writing = Promise.all([writer(0), writer(40)]);
+    await eventually(async () => (acknowledged.length > 5 ? true : undefined));
+    await deployed.stack.deploy({ ...before, codeFolders });
+    const atNext = acknowledged.length;
+    operator.deploys = () => deployed.stack.deploy(before);
+    try {
+      const seen = await walk("A function fails", look, { FILE });
+      // Queries and runs fail, writes do not: the put is the second.
+      expect(seen.said.map(({ code }) => code === 0)).toEqual([false, true, false, true]);
+      expect(seen.text).toContain("a bad deploy");
+      await eventually(async () => (acknowledged.length > atNext ? true : undefined));
+      await walkWell("A function fails", mend, { FILE });
+    } finally {
+      operator.deploys = null;
+    }
+    goesOn = false;
+    await writing;
+    await walkWell("A function fails", mended, { FILE });
+    expect(acknowledged.length).toBeGreaterThan(atNext);
+    expect(await idsIn()).toEqual(expect.arrayContaining(acknowledged));
+    expect(await silt(["verify", NAME])).toMatchObject({ code: 0 });
   });
 
   test("queries that fail for want of a version are answered after a run", async () => {

@@ -23,6 +23,7 @@ export class FunctionPool {
   private readonly sandboxes = new Set<Sandbox>();
   /** Most recently used last. */
   private readonly idle: { sandbox: Sandbox; reaper: NodeJS.Timeout }[] = [];
+  private readonly calls = new Set<Promise<InvocationResult>>();
   private busy = 0;
   private stopping = false;
 
@@ -37,6 +38,12 @@ export class FunctionPool {
   }
 
   async invoke(payload: Buffer): Promise<InvocationResult> {
+    const call = this.call(payload);
+    this.calls.add(call);
+    return call.finally(() => this.calls.delete(call));
+  }
+
+  private async call(payload: Buffer): Promise<InvocationResult> {
     const { reservedConcurrency } = this.definition;
     if (this.busy >= (reservedConcurrency ?? this.options.concurrencyMax)) {
       const prefix = reservedConcurrency === undefined ? "" : "ReservedFunction";
@@ -102,6 +109,15 @@ export class FunctionPool {
     const seconds = (this.definition.timeoutMs / 1000).toFixed(2);
     const message = `RequestId: ${requestId} Error: Task timed out after ${seconds} seconds`;
     return { kind: "failed", outcome: failed("Sandbox.Timedout", message), logTail: "" };
+  }
+
+  /** Takes no more calls, and ends when those that it has have been answered. */
+  async retire(): Promise<void> {
+    this.stopping = true;
+    const idle = this.idle.splice(0);
+    for (const { reaper } of idle) clearTimeout(reaper);
+    await Promise.all(idle.map(({ sandbox }) => sandbox.stop()));
+    await Promise.allSettled(this.calls);
   }
 
   async stop(): Promise<void> {

@@ -13,7 +13,7 @@ import { readBody } from "./invoke-api.ts";
 export type UrlAuth = "AWS_IAM" | "NONE";
 
 export function createFunctionUrl(
-  pool: FunctionPool,
+  poolNow: () => FunctionPool,
   auth: UrlAuth,
   denialOf: (request: IncomingMessage) => Denial | null,
 ): Server {
@@ -24,7 +24,7 @@ export function createFunctionUrl(
         request.resume();
         return sendMessage(response, 403, "Forbidden");
       }
-      handle(pool, auth, request, response).catch((error) => {
+      handle(poolNow(), auth, request, response).catch((error) => {
         const status = error instanceof LambdaApiError ? error.status : 502;
         if (!response.headersSent)
           sendMessage(response, status, status === 502 ? "Internal Server Error" : error.message);

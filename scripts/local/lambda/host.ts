@@ -103,6 +103,13 @@ export class LambdaHost {
     );
   }
 
+  /** As Lambda updates a function: calls that come from now on are the new one's, those that it has end with the old one. */
+  async replaceFunction(definition: FunctionDefinition): Promise<void> {
+    const old = this.function(definition.name);
+    this.addFunction(definition);
+    await old.retire();
+  }
+
   function(name: string): FunctionPool {
     const pool = this.pools.get(name);
     if (!pool) throw new Error(`No function is called ${name}.`);
@@ -111,8 +118,10 @@ export class LambdaHost {
 
   /** Serves a function under a URL of its own and returns it. */
   async addUrl(functionName: string, auth: UrlAuth, port: number): Promise<string> {
-    const server = createFunctionUrl(this.function(functionName), auth, (request) =>
-      this.denialOfUrl(functionName, request),
+    const server = createFunctionUrl(
+      () => this.function(functionName),
+      auth,
+      (request) => this.denialOfUrl(functionName, request),
     );
     const taken = await listen(server, port);
     this.servers.push(server);
