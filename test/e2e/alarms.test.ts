@@ -334,6 +334,7 @@ test("items that are refused, one that waits, and a message that is none: JobsFa
     );
   });
   await changeSettings(jobs, { state: "paused" }, "test");
+  await sleep(2_100); // A worker goes by settings of the last two seconds.
   await save([{ id: "late", text: "late" }]);
   await sleep(1_600);
   await expectAlarms(["JobsLate"], () => call("embedder", { source: "sweep" }));
