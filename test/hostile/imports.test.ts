@@ -38,6 +38,18 @@ const footer = (magic: string, bytes: number): Buffer => {
 };
 const escapedKeys = (count: number) => Array.from({ length: count }, (_, i) => `"k${i}\\\\":0`).join();
 
+/** Its second column has a name that the schema has not, and its first one, which is begun before that is seen, cannot be unpacked. */
+const twiceBad = [
+  "UEFSMRUGFawFFbQDXBVkFQAVZBUAFQQVAAAAZAHUAhQCAAAAcjAFBgAxBQYAMgUGADMFBgA0BQYANQUGADYFBgA3BQYAOAUGBDkDATwEMTAJBwAxCQcAMgkH",
+  "ADMJBwA0CQcANQkHADYJBwA3CQcAOAkHBDkDAUYAMgn/ADIJRgAyCUYEMjMJHAA0CQcJRgAyCUYAMglGADIJRggyOQMBRgAzCUYAMwlGBDMyCRUJRgAzCUYA",
+  "MwlGADMJRgQzNwkjCUYIMzkDAUYANAlGADQJRgA0CUYANAlGADQJRgA0CUYENDYJMTg3AwAAAHI0OAMAAAByNDkVBhWUAxWcA1wVZBUAFWQVABUEFQAAAGQB",
+  "yAHwxwAAAAABAAAAAgAAAAMAAAAEAAAABQAAAAYAAAAHAAAACAAAALkAAAB1AAAACwAAAAwAAAANAAAADgAAAA8AAAAQAAAAEQAAABIAAAATAAAAFAAAABUA",
+  "AAAWAAAAFwAAABgAAAAZAAAAGgAAABsAAAAcAAAAHQAAAB4AAAAfAAAAIAAAACEAAAAiAAAAIwAAACQAAAAlAAAAJgAAACcAAAAoAAAAKQAAACoAAAArAAAA",
+  "LAAAAC0AAAAuAAAALwAAADAAAAAxAAAAFQQZPEgEcm9vdBUEABUMJQIYAmlkJQAAFQIlAhgBAAAWZBkcGSwmCBwVDBkVABkYAmlkFQIWZBbaBRbiAyYIPDYA",
+  "KAJyORgCcjAAGRwVBhUAFQIAAAAm6gMcFQIZFQAZGAFuFQIWZBbCAxbKAybqAzw2ACgEMQAAABgEAAAAAAAZHBUGFQAVAgAAABacCRZkNqwHACgJaHlwYXJx",
+  "dWV0GSwcAAAcAAAAqAAAAFBBUjE=",
+];
+
 const files: [what: string, name: string, bytes: () => Buffer, outcome: RegExp][] = [
   [
     "a line of 300 MB, packed",
@@ -88,6 +100,12 @@ const files: [what: string, name: string, bytes: () => Buffer, outcome: RegExp][
   ["2^31 − 1 dimensions", "most.fvecs", () => fvecs(2 ** 31 - 1), /begins with 2147483647/],
   ["dimensions below zero", "below.fvecs", () => fvecs(-1), /begins with -1/],
   ["metadata of 4 GB", "meta.parquet", () => footer("PAR1", 2 ** 32 - 1), /cannot be read as Parquet/],
+  [
+    "a page that fails unheard",
+    "twice.parquet",
+    () => Buffer.from(twiceBad.join(""), "base64"),
+    /schema element not found: n$/,
+  ],
   ["a footer of 2 GB", "foot.arrow", () => footer("ARROW1", 2 ** 31 - 1), /cannot be read/],
 ];
 

@@ -995,6 +995,15 @@ export const mutants: readonly Mutant[] = [
   },
   {
     ...mutant(
+      "a column that fails unheard ends the import",
+      "lib/import/sources/parquet.ts",
+      "return hasFailed ? new Promise<never>(() => {}) : part;",
+      "return part;",
+    ),
+    test: "test/hostile/imports.test.ts",
+  },
+  {
+    ...mutant(
       "the columns of a file are compared each with all others",
       "lib/import/sources/csv.ts",
       "header.find((name) => seen.size === seen.add(name).size)",

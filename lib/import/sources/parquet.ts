@@ -99,8 +99,10 @@ export class ParquetFiles implements ImportSource {
       for await (const { start, limit } of windowsOf(opened)) {
         if (before + limit <= skipped) continue;
         const first = Math.max(start, skipped - before);
-        const options = { file: buffer, metadata, compressors, rowStart: first, rowEnd: limit };
-        const rows = await reading(file, () => parquetReadObjects({ ...options, useOffsetIndex: true }));
+        const options = { metadata, compressors, rowStart: first, rowEnd: limit, useOffsetIndex: true };
+        const rows = await reading(file, () =>
+          unlessFailed(buffer, (gated) => parquetReadObjects({ ...options, file: gated })),
+        );
         for (let at = 0; at < rows.length; at += pageRowsMax) {
           const items: SourceItem[] = rows.slice(at, at + pageRowsMax).map((row, i) => ({
             at: this.#files.length > 1 ? `${file.name} row ${first + at + i}` : `row ${first + at + i}`,
@@ -181,6 +183,24 @@ function bufferOf(file: InputFile): AsyncBuffer {
       return part.buffer.slice(part.byteOffset, part.byteOffset + part.length) as ArrayBuffer;
     },
   };
+}
+
+/**
+ * hyparquet begins to read all columns before it finds that it understands one of them not, and nobody hears how the others end: their
+ * failure would end the process. So a call that has failed is given nothing more to fail at.
+ */
+async function unlessFailed<T>(buffer: AsyncBuffer, read: (gated: AsyncBuffer) => Promise<T>): Promise<T> {
+  let hasFailed = false;
+  const slice = async (start: number, end?: number) => {
+    const part = await buffer.slice(start, end);
+    return hasFailed ? new Promise<never>(() => {}) : part;
+  };
+  try {
+    return await read({ byteLength: buffer.byteLength, slice });
+  } catch (error) {
+    hasFailed = true;
+    throw error;
+  }
 }
 
 async function reading<T>({ name }: InputFile, work: () => Promise<T>): Promise<T> {
