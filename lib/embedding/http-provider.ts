@@ -147,12 +147,16 @@ export function httpProvider(
       } catch (error) {
         throw new ProviderRefusal("outage", `no answer: ${(error as Error).message}`);
       }
-      return read(dialect, answer);
+      return read(dialect, answer, secret);
     },
   };
 }
 
-function read(dialect: Dialect, { status, header, text }: Awaited<ReturnType<Post>>): ProviderAnswer {
+function read(
+  dialect: Dialect,
+  { status, header, text }: Awaited<ReturnType<Post>>,
+  secret: string | null,
+): ProviderAnswer {
   let body: unknown;
   try {
     body = JSON.parse(text);
@@ -162,7 +166,7 @@ function read(dialect: Dialect, { status, header, text }: Awaited<ReturnType<Pos
     body = text;
   }
   const refused = status < 200 || status >= 300 ? status : statusInside(body);
-  if (refused !== null) throw refusalOf(refused, body, header("retry-after"));
+  if (refused !== null) throw refusalOf(refused, body, { secret, retryAfter: header("retry-after") });
   const vectors = dialect.vectors(body);
   if (vectors === null) throw new ProviderRefusal("broken", "its answer has no list of vectors");
   const tokens = dialect.tokens(body, header);
@@ -183,8 +187,14 @@ function statusInside(body: unknown): number | null {
     : 500;
 }
 
-function refusalOf(status: number, body: unknown, retryAfter: string | null): ProviderRefusal {
-  const message = `${status}${messageOf(body) === "" ? "" : `: ${messageOf(body).slice(0, 300)}`}`;
+function refusalOf(
+  status: number,
+  body: unknown,
+  { secret, retryAfter }: { secret: string | null; retryAfter: string | null },
+): ProviderRefusal {
+  // Some servers quote the request that they refuse, and what they say is shown to callers.
+  const said = secret ? messageOf(body).replaceAll(secret, "…") : messageOf(body);
+  const message = `${status}${said === "" ? "" : `: ${said.slice(0, 300)}`}`;
   return new ProviderRefusal(kindOf(status, body), message, retryAfterMs(retryAfter));
 }
 

@@ -154,7 +154,9 @@ async function holds(one: Port, bytes: string | Buffer, { mayEnd = false } = {})
   const statuses = statusesOf(await answerTo(one.port, bytes, { ends: mayEnd }));
   const isRefused = statuses.length <= 1 && statuses.every((status) => status >= 400 && status < 500);
   expect({ service, statuses, isRefused }).toMatchObject({ isRefused: true });
-  if (!mayEnd) expect({ service, statuses }).not.toEqual({ service, statuses: [] });
+  // Of who is answered while he still sends, the connection may be reset before he has read it.
+  const mayBeReset = mayEnd || bytes.length > 1_000_000;
+  if (!mayBeReset) expect({ service, statuses }).not.toEqual({ service, statuses: [] });
   const [served] = statusesOf(await answerTo(one.port, whole(one)));
   expect({ service, served }).toEqual({ service, served: service === "function URL" ? 201 : 200 });
 }
