@@ -22,6 +22,8 @@ test("a complete environment is parsed, with defaults for the two tunables", () 
     refreshSeconds: 5,
     cacheBytesMax: 268_435_456,
     groupFunctions: [],
+    jobQueueUrls: [],
+    jobDeadLetterQueueUrl: "",
   });
   const tuned = parseEnvironment({
     ...complete,
