@@ -7,15 +7,8 @@
 
 import { snapshotBytes } from "../../core/format/manifest.ts";
 import { AnswerSize } from "../../core/model/answer-size.ts";
-import type { Collection } from "../../core/model/collection.ts";
-import { invalid, SiltstoneError } from "../../core/model/errors.ts";
-import type { Filter } from "../../core/model/filter.ts";
-import { checkFilterCost } from "../../core/model/filter-cost.ts";
 import type { DeltaId } from "../../core/model/ids.ts";
-import { shardOf } from "../../core/model/shard-of.ts";
-import { mergeTopK } from "../../core/model/top-k.ts";
 import { ulidTimeMs } from "../../core/model/ulid.ts";
-import { normalised, vectorToBase64 } from "../../core/model/vector.ts";
 import type { World } from "../ports.ts";
 import { backlogOf, listDeltas } from "../shard/deltas.ts";
 import { fetchGivenVectors, includesVectors, recordsOf } from "./answer-records.ts";
@@ -34,22 +27,16 @@ import type {
   StatsAnswer,
   StatsRequest,
 } from "./operations.ts";
+import { answerOf, filtersOver, viewOfId } from "./questions.ts";
 import {
-  checkEf,
-  checkFilter,
-  checkMinScore,
   checkQueries,
   checkTopK,
   type Freshness,
-  isScoreAtLeast,
   type Provenance,
   type QueriesRequest,
   type QueryRequest,
-  type QueryResult,
   type Question,
-  scoreOf,
   topKDefault,
-  vectorIn,
 } from "./read-request.ts";
 import { Reading, type ReadingOptions, type ViewOf } from "./reading.ts";
 import { ShardCache } from "./shard-cache.ts";
@@ -217,91 +204,4 @@ export class Reader implements Operations {
         ? reader.aged.soon(this.#options.refreshSeconds * 1000)
         : this.#view(reader, request, token);
   }
-}
-
-/** What a question is asked of. */
-interface Asked {
-  readonly collection: Collection;
-  readonly views: readonly SnapshotView[];
-  readonly readers: ReadonlyMap<SnapshotView, ShardReader>;
-  readonly isPart: boolean;
-}
-
-/** Null where a view cannot answer before its graphs are there. */
-async function answerOf(
-  { collection, views, readers, isPart }: Asked,
-  { question, filter, size }: { question: Question; filter: Filter | null; size: AnswerSize },
-): Promise<QuestionAnswer | null> {
-  const topK = checkTopK(question.topK);
-  const efSearch = checkEf(collection, question.ef);
-  const least = checkMinScore(question.minScore);
-  const excludeIds = Map.groupBy(checkIds("excludeIds", question.excludeIds ?? []), (id) =>
-    shardOf(id, collection.shards),
-  );
-  const given = await queryVector(collection, views, question);
-  const isCold = views.some(({ warm }) => warm === null);
-  if (given === null || (isCold && includesVectors(question.include))) return null;
-  const { metric } = collection;
-  const query = metric === "cosine" ? normalised(given) : given;
-  const asked = isPart && question.id !== undefined ? { queryVector: vectorToBase64(given) } : undefined;
-  if (topK === 0) return { results: [], ...asked };
-  const lists = await Promise.all(
-    views.map(async (view) => {
-      const excluded = excludeIds.get(view.manifest.shard) ?? [];
-      return view.search(query, { topK, filter, excludeIds: excluded, efSearch });
-    }),
-  );
-  if (!lists.every((list) => list !== null)) return null;
-  const best = mergeTopK(lists, topK);
-  const hits = best.filter(({ distance }) => isScoreAtLeast(metric, scoreOf(metric, distance), least));
-  if (includesVectors(question.include)) await fetchGivenVectors(readers, hits);
-  const results = recordsOf(collection, hits, question, size).map(({ found, record }): QueryResult => {
-    const { distance } = found;
-    const { id, version, ...rest } = record;
-    return { id, score: scoreOf(metric, distance), distance, version, ...rest };
-  });
-  return { results, ...asked };
-}
-
-/** What is searched for; null where only the graphs can tell. */
-async function queryVector(
-  collection: Collection,
-  views: readonly SnapshotView[],
-  question: Question,
-): Promise<Float32Array | null> {
-  const { vector, id } = question;
-  const given = [vector, id].filter((value) => value !== undefined).length;
-  if (given !== 1) throw invalid(`give exactly one of vector and id, got ${given}`);
-  if (id === undefined) return (await vectorIn(collection, question))!;
-  const { warm } = viewOfId(views, collection, id);
-  if (warm === null) return null;
-  const found = warm.find(id);
-  if (found === null)
-    throw new SiltstoneError(
-      "notFound",
-      `id: collection ${collection.name} has no record ${JSON.stringify(id.slice(0, 80))}`,
-    );
-  return found.segment.searchVector(found.label);
-}
-
-/** The filters of a call, once it is known that the views can answer all of them in time. */
-function filtersOver(
-  collection: Collection,
-  views: readonly SnapshotView[],
-  asked: readonly { readonly filter?: unknown }[],
-): (Filter | null)[] {
-  const filters = asked.map(({ filter }) => checkFilter(collection, filter));
-  const parts = filters.filter((filter) => filter !== null);
-  const segments = views.flatMap(({ warm }) => warm?.segments ?? []);
-  const unknown = segments.filter((segment) => !parts.every((filter) => segment.hasLabelsOf(filter)));
-  if (parts.length > 0) checkFilterCost(parts.length === 1 ? parts[0]! : { op: "and", parts }, unknown);
-  return filters;
-}
-
-function viewOfId<V extends SnapshotView>(views: readonly V[], { name, shards }: Collection, id: string): V {
-  const shard = shardOf(id, shards);
-  const view = views.find(({ manifest }) => manifest.shard === shard);
-  if (view === undefined)
-    throw invalid(`part: the id is of shard ${shard} of ${name}, which is not among them`);
-  return view;
 }
