@@ -8,7 +8,6 @@ import { arraysOf, openRecords } from "./records-db.ts";
 interface Connection {
   readonly db: DatabaseSync;
   readonly selectRow: StatementSync;
-  readonly selectId: StatementSync;
   readonly selectOrder: StatementSync;
 }
 
@@ -66,10 +65,6 @@ export class OpenRecords {
   get selectRow(): StatementSync {
     return this.#now().selectRow;
   }
-  /** id of a label, as an array. */
-  get selectId(): StatementSync {
-    return this.#now().selectId;
-  }
   /** label, version, delta, row of the row or tombstone of an id. */
   get selectOrder(): StatementSync {
     return this.#now().selectOrder;
@@ -102,7 +97,6 @@ function connect(path: string): Connection {
         db,
         "SELECT id, version, iif(?2, document, NULL), metadata FROM rows WHERE label = ?1",
       ),
-      selectId: arraysOf(db, "SELECT id FROM rows WHERE label = ?"),
       selectOrder: db.prepare(
         `SELECT label, version, delta, row FROM rows WHERE id = ?1
          UNION ALL SELECT NULL, version, delta, row FROM tombstones WHERE id = ?1`,

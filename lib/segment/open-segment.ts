@@ -208,14 +208,6 @@ export class OpenSegment {
     });
   }
 
-  idOf(label: number): string {
-    return this.#read(() => {
-      const id = (this.#records.selectId.get(label) as unknown as [string] | undefined)?.[0];
-      if (typeof id !== "string") throw new Error(`it has no row ${label}`);
-      return id;
-    });
-  }
-
   row(label: number, { document: wanted }: { document: boolean }): AnswerRow {
     return this.#read(() => {
       const row = this.#records.selectRow.get(label, Number(wanted)) as unknown as AnswerColumns | undefined;

@@ -15,6 +15,9 @@ const includeDefault: readonly Include[] = ["document", "metadata"];
 export const includesVectors = (include: readonly Include[] = includeDefault): boolean =>
   include.includes("vector");
 
+export const includesDocuments = (include: readonly Include[] = includeDefault): boolean =>
+  include.includes("document");
+
 /** Makes sure that the vectors of what was found are on disk. */
 export async function fetchGivenVectors(
   readers: ReadonlyMap<SnapshotView, ShardReader>,

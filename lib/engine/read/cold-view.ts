@@ -105,9 +105,10 @@ export class ColdView implements SnapshotView {
     }
   }
 
-  async #nearest(query: Float32Array, { topK, excludeIds }: SearchOptions): Promise<readonly Hit[] | null> {
+  async #nearest(query: Float32Array, options: SearchOptions): Promise<readonly Hit[] | null> {
+    const { topK, excludeIds } = options;
     const [flats, near] = await Promise.all([
-      this.#inFlats(query, topK, excludeIds),
+      this.#inFlats(query, options),
       Promise.all(this.#clustered.map((segment) => segment.near(query))),
     ]);
     let left = near
@@ -143,9 +144,10 @@ export class ColdView implements SnapshotView {
   }
 
   /** The nearest live rows of the flat segments: at least min(topK, all of them). */
-  async #inFlats(query: Float32Array, topK: number, excludeIds: readonly string[]): Promise<ViewHit[]> {
+  async #inFlats(query: Float32Array, options: SearchOptions): Promise<ViewHit[]> {
+    const { topK } = options;
     for (let wanted = topK; ; wanted *= 2) {
-      const found = this.#flats.search(query, { topK: wanted, filter: null, excludeIds });
+      const found = this.#flats.search(query, { ...options, topK: wanted });
       const alive = await Promise.all(
         found.map(({ id, segment }) => this.#isAlive(id, segment.find(id)!, segment)),
       );

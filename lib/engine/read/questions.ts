@@ -8,7 +8,7 @@ import { checkFilterCost } from "../../core/model/filter-cost.ts";
 import { shardOf } from "../../core/model/shard-of.ts";
 import { mergeTopK } from "../../core/model/top-k.ts";
 import { normalised, vectorToBase64 } from "../../core/model/vector.ts";
-import { fetchGivenVectors, includesVectors, recordsOf } from "./answer-records.ts";
+import { fetchGivenVectors, includesDocuments, includesVectors, recordsOf } from "./answer-records.ts";
 import type { QuestionAnswer } from "./operations.ts";
 import {
   checkEf,
@@ -51,10 +51,11 @@ export async function answerOf(
   const query = metric === "cosine" ? normalised(given) : given;
   const asked = isPart && question.id !== undefined ? { queryVector: vectorToBase64(given) } : undefined;
   if (topK === 0) return { results: [], ...asked };
+  const document = includesDocuments(question.include);
   const lists = await Promise.all(
     views.map(async (view) => {
       const excluded = excludeIds.get(view.manifest.shard) ?? [];
-      return view.search(query, { topK, filter, excludeIds: excluded, efSearch });
+      return view.search(query, { topK, filter, excludeIds: excluded, efSearch, document });
     }),
   );
   if (!lists.every((list) => list !== null)) return null;

@@ -28,6 +28,8 @@ export interface SearchOptions {
   readonly topK: number;
   readonly filter: Filter | null;
   readonly excludeIds: readonly string[];
+  /** Whether the answer has documents: a hit is read once, for its id and for what goes into the answer. */
+  readonly document: boolean;
   /** The collection's efSearch unless given. */
   readonly efSearch?: number;
 }

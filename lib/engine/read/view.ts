@@ -36,18 +36,30 @@ export class ViewRow implements Found {
   }
 }
 
-/** A result whose id is read when it is asked for, and kept. */
+/** A result whose row is read when it is asked for, and kept: most that segments find come into no answer. */
 export class ViewHit extends ViewRow implements Hit {
   readonly distance: number;
-  #id: string | undefined;
+  readonly #parts: { readonly document: boolean };
+  #row: AnswerRow | undefined;
 
-  constructor(segment: OpenSegment, { label, distance }: { label: number; distance: number }) {
+  constructor(
+    segment: OpenSegment,
+    { label, distance }: { label: number; distance: number },
+    parts: { readonly document: boolean },
+  ) {
     super(segment, label);
     this.distance = distance;
+    this.#parts = parts;
   }
   get id(): string {
-    this.#id ??= this.segment.idOf(this.label);
-    return this.#id;
+    return this.#read().id;
+  }
+  override row(parts: { readonly document: boolean }): AnswerRow {
+    return parts.document === this.#parts.document ? this.#read() : super.row(parts);
+  }
+  #read(): AnswerRow {
+    this.#row ??= super.row(this.#parts);
+    return this.#row;
   }
 }
 
@@ -107,14 +119,17 @@ export class View implements SnapshotView {
   }
 
   /** The nearest live rows of every segment. */
-  search(query: Float32Array, { topK, filter, excludeIds, efSearch }: SearchOptions): ViewHit[] {
+  search(query: Float32Array, { topK, filter, excludeIds, efSearch, document }: SearchOptions): ViewHit[] {
+    const parts = { document };
     return this.segments.flatMap((segment) => {
       const excluded = excludeIds
         .map((id) => segment.find(id)?.label ?? null)
         .filter((label) => label !== null);
       const alive = segment.without(this.#aliveOf(segment), excluded);
       const labels = filter === null ? null : segment.matching(filter, alive);
-      return segment.nearest(query, topK, alive, labels, efSearch).map((hit) => new ViewHit(segment, hit));
+      return segment
+        .nearest(query, topK, alive, labels, efSearch)
+        .map((hit) => new ViewHit(segment, hit, parts));
     });
   }
 
