@@ -1214,6 +1214,7 @@ export const mutants: readonly Mutant[] = [
     "lib/engine/shard/deltas.ts",
     "delta > manifest.watermark && !applied.has(delta)",
     "manifest !== null && !applied.has(delta)",
+    "test/engine/shard/backlog.test.ts",
   ),
   mutant(
     "the first page of a LIST is taken for all",
@@ -1392,6 +1393,7 @@ export const mutants: readonly Mutant[] = [
     "lib/engine/compact/merge-step.ts",
     `joined.every((segment) => segment.minVersion > merged.droppedVersionMax) ? "merged" : "undercut"`,
     `joined.length >= 0 ? "merged" : "undercut"`,
+    "test/engine/compact/merge.test.ts",
   ),
   mutant(
     "what superseded a row that was left out need not be part of the version",
@@ -1800,6 +1802,7 @@ export const mutants: readonly Mutant[] = [
     "lib/engine/operate/repair-candidates.ts",
     "candidates.filter(({ missingDeltas }) => missingDeltas === 0)",
     "candidates.slice()",
+    "test/engine/operate/repair.test.ts",
   ),
   {
     name: "repair goes back to a pinned version",
