@@ -1169,6 +1169,7 @@ export const mutants: readonly Mutant[] = [
     "lib/engine/read/overlays.ts",
     "if (isCut(listed)) continue;",
     "",
+    "test/engine/read/growing-overlay.test.ts",
   ),
   mutant(
     "a read lays over what was ingested, forgotten and taken back meanwhile",

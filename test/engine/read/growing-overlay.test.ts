@@ -1,12 +1,15 @@
 /** QRY-10: strong reads read of the backlog what is new to them, however much waits, and lay over exactly what waits. */
+
+import { bounds } from "../../../lib/core/model/bounds.ts";
 import { snapshotVersion } from "../../../lib/core/model/ids.ts";
 import { createCollection } from "../../../lib/engine/catalog/collections.ts";
 import { compact } from "../../../lib/engine/compact/compact.ts";
 import { rollback } from "../../../lib/engine/operate/rollback.ts";
 import { Reader } from "../../../lib/engine/read/reader.ts";
 import { produce } from "../../../lib/engine/write/produce.ts";
-import { effects } from "../../support/effects.ts";
+import { Crash, effects } from "../../support/effects.ts";
 import { memoryWorld } from "../../support/memory/world.ts";
+import { underBounds } from "../../support/small-bounds.ts";
 
 const collection = "docs";
 const day = 24 * 3_600_000;
@@ -143,4 +146,33 @@ test("a backlog beyond the cache is refused before it is laid over", async () =>
     message: expect.stringContaining("bytes of cache"),
   });
   await reader.close();
+});
+
+test("a LIST that ends before the backlog does is not all of it, though nearly all that it saw is ingested meanwhile", async () => {
+  const small = { ...bounds, overlaidDeltas: 4, batchDeltas: 4, listedDeltas: 10, appliedDeltas: 20 };
+  await underBounds(small, async () => {
+    const { world, put } = await storeOf();
+    for (let i = 0; i < 12; i++) {
+      await put(`r${i}`);
+      world.clock.advance(1_000);
+    }
+    // What a run ingests of a backlog that is old lies below the watermark then. It dies when two batches are published.
+    world.clock.advance(2 * 3_600_000);
+    let published = 0;
+    const dies = effects(world, ({ operation, key }, moment) => {
+      const isPublished = operation === "put" && key.endsWith("pointer.json") && moment === "after";
+      if (isPublished && ++published === 2) throw new Crash("after two batches");
+      return undefined;
+    });
+    let lists = 0;
+    const store = effects(world, async ({ operation }, moment) => {
+      if (operation !== "list" || moment !== "after" || ++lists !== 1) return undefined;
+      const deadlineMs = world.clock.nowMs() + day;
+      await compact(dies, { ingest: true, upkeep: false, deadlineMs }).catch(() => undefined);
+      return undefined;
+    });
+    const reader = new Reader(store, { refreshSeconds: 300, cacheBytesMax: 1e9, traffic: world.traffic });
+    expect(await reader.count(strong)).toMatchObject({ count: 12, snapshotVersion: 2, deltasOverlaid: 4 });
+    await reader.close();
+  });
 });
