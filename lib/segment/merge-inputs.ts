@@ -9,7 +9,7 @@ import type { SegmentId } from "../core/model/ids.ts";
 import { compareOrder, type Row, type RowOrder } from "../core/model/row.ts";
 import { ulidTimeMs } from "../core/model/ulid.ts";
 import { type VectorSpace, vectorProblem } from "../core/model/vector.ts";
-import type { Counts } from "../core/policy/staleness.ts";
+import type { Counts } from "../core/policy/stale-rows.ts";
 import { openCheckedRecords } from "./check-records.ts";
 import type { Clusters } from "./clusters.ts";
 import { Opened, VectorFile } from "./files.ts";

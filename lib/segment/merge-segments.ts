@@ -15,7 +15,7 @@ import { type RowSum, sumOf } from "../core/format/row-checksum.ts";
 import type { Collection } from "../core/model/collection.ts";
 import type { SegmentId } from "../core/model/ids.ts";
 import type { MergeLimits } from "../core/policy/merge-plan.ts";
-import type { Counts } from "../core/policy/staleness.ts";
+import type { Counts } from "../core/policy/stale-rows.ts";
 import type { Clustering } from "./clustering.ts";
 import { describeSegment, hashFiles, type Measured, measureRows, type SegmentFiles } from "./files.ts";
 import { growable, keptRows, orderRows } from "./insertion-order.ts";

@@ -1543,7 +1543,7 @@ export const mutants: readonly Mutant[] = [
   ),
   mutant(
     "a merge that landed unnoticed is taken for overtaken, its output for an orphan",
-    "lib/core/policy/staleness.ts",
+    "lib/core/policy/stale-rows.ts",
     "const kept = manifest.segments.filter(({ id }) => !plan.inputs.includes(id));",
     "const kept = manifest.segments.filter(({ id }) => plan.inputs.includes(id));",
   ),

@@ -18,7 +18,7 @@ import { isKind, isUnreadable, SiltstoneError } from "../../core/model/errors.ts
 import { segmentId } from "../../core/model/ids.ts";
 import type { MergeLimits, MergePlan } from "../../core/policy/merge-plan.ts";
 import { mergedFiles } from "../../core/policy/resource-estimate.ts";
-import { segmentsAfter } from "../../core/policy/staleness.ts";
+import { segmentsAfter } from "../../core/policy/stale-rows.ts";
 import { withFolder } from "../../segment/files.ts";
 import type { MergeInput, Neighbour } from "../../segment/merge-inputs.ts";
 import { type Merged, mergeSegments } from "../../segment/merge-segments.ts";

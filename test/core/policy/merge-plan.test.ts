@@ -11,7 +11,7 @@ import {
   planMerge,
   segmentRowsMax,
 } from "../../../lib/core/policy/merge-plan.ts";
-import { segmentsAfter } from "../../../lib/core/policy/staleness.ts";
+import { segmentsAfter } from "../../../lib/core/policy/stale-rows.ts";
 
 const day = 24 * 3_600_000;
 const nowMs = 100 * day;

@@ -11,7 +11,7 @@ import { newCollection } from "../../../lib/core/model/collection.ts";
 import { segmentId } from "../../../lib/core/model/ids.ts";
 import { ulidFloor } from "../../../lib/core/model/ulid.ts";
 import { mergeLimits, planMerge } from "../../../lib/core/policy/merge-plan.ts";
-import { type MergedSegment, segmentsAfter } from "../../../lib/core/policy/staleness.ts";
+import { type MergedSegment, segmentsAfter } from "../../../lib/core/policy/stale-rows.ts";
 
 const day = 24 * 3_600_000;
 const nowMs = 100 * day;
