@@ -3,9 +3,16 @@ import { makeIoSynchronous } from "../sim/synchronous-io.ts";
 import { type Accident, accidents, everyPoint, explore, forgetPrepared, type Points } from "./explore.ts";
 import { operations } from "./operations.ts";
 
-/** A crash before an effect leaves S3 as one after the effect before it does: in `npm test` every third of them is tried. */
-const pointsOf = (accident: Accident): Points =>
-  accident === "crash before" && !process.env.WIDE ? { first: 1, step: 3 } : everyPoint;
+/**
+ * In `npm test` each effect meets every other accident, by turns; under `npm run test:wide`, and where faults are planted, all of them.
+ * A crash before an effect leaves S3 as one after the effect before it does: every fourth of them is tried.
+ */
+function pointsOf(accident: Accident): Points {
+  if (process.env.WIDE) return everyPoint;
+  return accident === "crash before"
+    ? { first: 1, step: 4 }
+    : { first: 1 + (accidents.indexOf(accident) % 2), step: 2 };
+}
 
 export function exploreAll(...names: string[]): void {
   let undo = (): void => undefined;
@@ -24,7 +31,7 @@ export function exploreAll(...names: string[]): void {
         const points = pointsOf(accident);
         const tried = await explore(scenario, accident, points);
         const isConditional = accident === "spurious" || accident === "won unnoticed";
-        expect(tried).toBeGreaterThanOrEqual(isConditional ? 0 : 3 / points.step);
+        expect(tried).toBeGreaterThanOrEqual(isConditional ? 0 : Math.max(1, Math.floor(3 / points.step)));
       },
       120_000,
     );
