@@ -8,4 +8,6 @@ export default {
   transformIgnorePatterns: [],
   testTimeout: 30_000,
   maxWorkers: 2,
+  globalSetup: "<rootDir>/test/support/global-setup.cjs",
+  testSequencer: "<rootDir>/test/support/longest-first.cjs",
 };

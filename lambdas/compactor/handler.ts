@@ -32,7 +32,7 @@ const deadlineMarginMs = 120_000;
 /** Of one run: a shard's next run that has something to do has a line as well. */
 const shardLinesMax = 100;
 
-clearScratch();
+clearScratch(process.env);
 const environment = parseEnvironment(process.env);
 const world = awsWorld(environment, requestBounds.compactor);
 const service = telemetry({ ...environment, service: "compactor" });

@@ -28,7 +28,7 @@ import type { Provenance } from "../../lib/engine/read/read-request.ts";
 import { Reader } from "../../lib/engine/read/reader.ts";
 import { parseQueryEvent, type QueryEvent, queryBytesMax } from "./event.ts";
 
-clearScratch();
+clearScratch(process.env);
 const environment = parseEnvironment(process.env);
 const { stage, groupFunctions } = environment;
 const service = telemetry({ ...environment, service: "query" });

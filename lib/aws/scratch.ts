@@ -7,8 +7,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ResourceBudget } from "../core/policy/resource-estimate.ts";
 
-/** Call once at cold start, before anything is written. Only in a function: elsewhere /tmp is shared. */
-export function clearScratch(): void {
+/** Call once at cold start, before anything is written. Only in a function: elsewhere /tmp is shared, and is left alone. */
+export function clearScratch(variables: Readonly<Record<string, string | undefined>>): void {
+  if (variables.AWS_LAMBDA_RUNTIME_API === undefined) return;
   for (const name of readdirSync(tmpdir())) {
     if (name.startsWith("siltstone-")) rmSync(join(tmpdir(), name), { recursive: true, force: true });
   }

@@ -9,7 +9,7 @@
  * - The same sources give the same bytes, so that a deployment without a change uploads nothing.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { parseArgs } from "node:util";
 import { build } from "esbuild";
 import { type FunctionName, functionNames } from "../../lib/contract/functions.ts";
@@ -41,6 +41,9 @@ export interface Bundle {
   readonly name: FunctionName;
   readonly folder: string;
   readonly bytes: number;
+  /** Paths of all files that went into it and of those that it is, from the project's root. */
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
 }
 
 /** Bundles every handler. Throws when an import cannot be resolved or when the addon would not load. */
@@ -51,7 +54,7 @@ export async function bundleLambdas(options: BundleOptions): Promise<Bundle[]> {
     functionNames.map(async (name) => {
       const folder = join(options.outDir, name);
       const own = scripts.map((script) => join(handlersDir, name, `${script}.ts`));
-      return { name, folder, bytes: await bundle(own.filter(existsSync), folder, addon) };
+      return { name, folder, ...(await bundle(own.filter(existsSync), folder, addon)) };
     }),
   );
 }
@@ -69,8 +72,12 @@ function gatedAddon(architecture: Architecture): string {
   return path;
 }
 
-async function bundle(entryPoints: readonly string[], folder: string, addon: string): Promise<number> {
-  const { outputFiles, warnings } = await build({
+async function bundle(
+  entryPoints: readonly string[],
+  folder: string,
+  addon: string,
+): Promise<Omit<Bundle, "name" | "folder">> {
+  const { outputFiles, warnings, metafile } = await build({
     entryPoints: [...entryPoints],
     outdir: folder,
     absWorkingDir: root,
@@ -90,6 +97,7 @@ async function bundle(entryPoints: readonly string[], folder: string, addon: str
     define: { "import.meta.dirname": "__dirname", "import.meta.filename": "__filename" },
     // Licence texts of what is bundled, in handler.js.LEGAL.txt.
     legalComments: "external",
+    metafile: true,
     logLevel: "silent",
   });
   // For instance an empty import.meta: it would fail at run time.
@@ -98,7 +106,9 @@ async function bundle(entryPoints: readonly string[], folder: string, addon: str
   const files = new Map(outputFiles.map((file) => [file.path.slice(folder.length + 1), file.contents]));
   files.set("package.json", Buffer.from('{"type":"commonjs"}\n'));
   writeFolder(folder, files);
-  return [...files.values()].reduce((sum, contents) => sum + contents.length, 0);
+  const bytes = [...files.values()].reduce((sum, contents) => sum + contents.length, 0);
+  const outputs = [...files.keys()].map((name) => relative(root, join(folder, name)));
+  return { bytes, inputs: Object.keys(metafile.inputs), outputs };
 }
 
 /**

@@ -11,8 +11,9 @@ import { Secret } from "aws-cdk-lib/aws-secretsmanager";
 import type { EmbeddingOptions } from "../../lib/constructs/embedding.ts";
 import { VectorStore } from "../../lib/constructs/vector-store.ts";
 import { stackName, stageKindOf } from "../../lib/contract/names.ts";
-import { type Architecture as BundleArchitecture, bundleFolder, bundleLambdas } from "./bundle.ts";
+import type { Architecture as BundleArchitecture } from "./bundle.ts";
 import { type AppContext, contextOf } from "./context.ts";
+import { freshBundles } from "./fresh-bundles.ts";
 
 const root = join(import.meta.dirname, "../..");
 
@@ -86,8 +87,7 @@ const withSecrets = (stack: Stack, providers: NonNullable<AppContext["providers"
 /** Adds the stack that the app's context describes, with its handlers bundled for the architecture. */
 export async function addStack(app: App, architecture: BundleArchitecture): Promise<VectorStore> {
   const { stage, bucket, providers, parts } = contextOf(app);
-  const handlersFolder = bundleFolder(architecture);
-  await bundleLambdas({ architecture, outDir: handlersFolder });
+  const handlersFolder = await freshBundles(architecture);
   const stack = new Stack(app, stackName(stage), {
     description: `Siltstone vector store, stage ${stage}`,
     terminationProtection: stageKindOf(stage) === "prod",

@@ -3,6 +3,7 @@
 // one, or the one that `npm ci` installed. `npx silt` finds the latter by itself; a path to this file does not.
 const { spawn } = require("node:child_process");
 const { existsSync } = require("node:fs");
+const { enableCompileCache } = require("node:module");
 const { join } = require("node:path");
 
 const majorMin = 24;
@@ -19,6 +20,8 @@ if (isNewEnough && (isRestarted || !streams)) {
   // It ends with who started it, however that ends.
   process.on("disconnect", () => process.exit(1));
   process.channel?.unref();
+  // Halves the time until the first line is printed.
+  enableCompileCache();
   if (existsSync(source)) void import("./main.ts").then(({ main }) => main());
   else void require("../../dist/silt.cjs").main();
 } else if (!isRestarted && (isNewEnough || (existsSync(source) && existsSync(installed)))) {

@@ -45,8 +45,6 @@ export function handlersOver(world: MemoryWorld, { groups = 0, logs = false } = 
   jest.doMock("../../lib/core/model/errors.ts", () => errors);
   jest.doMock("../../lib/aws/aws-world.ts", () => ({ awsWorld: () => world }));
   jest.doMock("../../lib/aws/producer-world.ts", () => ({ producerWorld: () => world }));
-  // The temporary folder is shared with the test: nothing is cleared in it.
-  jest.doMock("../../lib/aws/scratch.ts", () => ({ clearScratch: () => {}, budgetHere: () => undefined }));
   const names = Array.from({ length: groups }, (_, group) => `Group${group}`);
   const ofGroups = new Map(names.map((name) => [name, loaded("query")]));
   jest.doMock("@aws-sdk/client-lambda", () => lambdaOf(ofGroups));
