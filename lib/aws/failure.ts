@@ -32,7 +32,15 @@ const unknownNames = new Set([
   "SignatureDoesNotMatch",
   "InvalidSignatureException",
 ]);
-const deniedNames = new Set(["AccessDenied", "AccessDeniedException", "Forbidden", "AccessDeniedFault"]);
+const deniedNames = new Set([
+  "AccessDenied",
+  "AccessDeniedException",
+  "Forbidden",
+  "AccessDeniedFault",
+  // SQS, of the queue's key.
+  "KmsAccessDenied",
+  "KMS.AccessDeniedException",
+]);
 /** What is there lies in another region, or the region's name is none. */
 const regionNames = new Set(["PermanentRedirect", "AuthorizationHeaderMalformed", "IncorrectEndpoint"]);
 
@@ -66,7 +74,9 @@ export function failure(error: unknown, failed: FailedCall): SiltstoneError {
     clockProblem(error) ??
     regionProblem(error) ??
     credentialsProblem(name, message) ??
-    (isDenied(error) ? `access denied; the role needs ${failed.permission}` : null);
+    (isDenied(error)
+      ? `access denied; the role needs ${deniedKeyAction(message) ?? failed.permission}`
+      : null);
   const said = reason === null ? `${name}: ${message}` : `${reason} (${name}: ${message})`;
   const advice = kind === "uncertain" ? "; it may have happened" : "";
   return new SiltstoneError(kind, `${failed.call} ${failed.subject}: ${said}${advice}`, { cause: error });
@@ -95,6 +105,12 @@ function clockProblem(error: unknown): string | null {
     `this machine's clock is ${off} ${aheadMs > 0 ? "ahead of" : "behind"} AWS's, which refuses that; set it ` +
     "(`timedatectl set-ntp true`; a virtual machine may have to be started again) and repeat the call"
   );
+}
+
+/** What a service was not let do with a KMS key in the caller's name, as its message says; null where it was no key's. */
+export function deniedKeyAction(message: string): string | null {
+  const [, action] = /not authorized to perform: (kms:\w+)/.exec(message) ?? [];
+  return action === undefined ? null : `${action} on the key by which it is encrypted`;
 }
 
 function isDenied(error: unknown): boolean {

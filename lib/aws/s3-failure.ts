@@ -1,7 +1,7 @@
 /** What S3's answers say when a request fails: which of them is an outcome, and which error the others become (failure.ts). */
 import type { _Error as S3DeleteError } from "@aws-sdk/client-s3";
 import { SiltstoneError } from "../core/model/errors.ts";
-import { failure, statusOf } from "./failure.ts";
+import { deniedKeyAction, failure, statusOf } from "./failure.ts";
 
 /** Keys that the message about a failed delete shows. */
 const failuresShown = 5;
@@ -21,8 +21,9 @@ export type S3Operation = keyof typeof permissions;
 export const isAbsent = (error: unknown): boolean =>
   statusOf(error) === 404 && !(error instanceof Error && error.name === "NoSuchBucket");
 
-/** Neither a clock nor credentials are the reason: those have names of their own. */
-export const isDenied = (error: unknown): boolean => error instanceof Error && error.name === "AccessDenied";
+/** Neither a clock nor credentials are the reason: those have names of their own. And no key: what is encrypted is there. */
+export const isDenied = (error: unknown): boolean =>
+  error instanceof Error && error.name === "AccessDenied" && deniedKeyAction(error.message) === null;
 
 /** 409 is a writer at the same moment. */
 export const isPreconditionFailed = (error: unknown): boolean =>

@@ -9,6 +9,7 @@ import { Architecture } from "aws-cdk-lib/aws-lambda";
 import { Bucket } from "aws-cdk-lib/aws-s3";
 import { Secret } from "aws-cdk-lib/aws-secretsmanager";
 import type { EmbeddingOptions } from "../../lib/constructs/embedding.ts";
+import type { StorageOptions } from "../../lib/constructs/storage.ts";
 import { VectorStore } from "../../lib/constructs/vector-store.ts";
 import { stackName, stageKindOf } from "../../lib/contract/names.ts";
 import type { Architecture as BundleArchitecture } from "./bundle.ts";
@@ -37,13 +38,14 @@ export interface Synthesis {
 /**
  * The same stack without the CDK command line, with handlers bundled for this machine: what the local AWS stack
  * provisions. `outDir` gets the cloud assembly; `given` is the context that `cdk -c` would give; `add` puts more into the stack,
- * as a user's own app does.
+ * and `storageOf` makes what the store is given, as a user's own app does.
  */
 export async function synthesize(
   stage: string,
   outDir: string,
   given: Readonly<Record<string, string>> = {},
   add: (store: VectorStore) => void = () => {},
+  storageOf: (stack: Stack) => StorageOptions = () => ({}),
 ): Promise<Synthesis> {
   // The CDK's own template checks take longer than all the rest; `cdk synth` runs them.
   process.env.CDK_VALIDATION ??= "false";
@@ -54,7 +56,7 @@ export async function synthesize(
     analyticsReporting: false,
     treeMetadata: false,
   });
-  add(await addStack(app, "host"));
+  add(await addStack(app, "host", storageOf));
   const template = app.synth().getStackByName(stackName(stage)).template as CloudFormationTemplate;
   const codeFolders: Record<string, string> = {};
   for (const [logicalId, { Metadata }] of Object.entries(template.Resources)) {
@@ -85,7 +87,11 @@ const withSecrets = (stack: Stack, providers: NonNullable<AppContext["providers"
   ) as unknown as NonNullable<EmbeddingOptions["providers"]>;
 
 /** Adds the stack that the app's context describes, with its handlers bundled for the architecture. */
-export async function addStack(app: App, architecture: BundleArchitecture): Promise<VectorStore> {
+export async function addStack(
+  app: App,
+  architecture: BundleArchitecture,
+  storageOf: (stack: Stack) => StorageOptions = () => ({}),
+): Promise<VectorStore> {
   const { stage, bucket, providers, parts } = contextOf(app);
   const handlersFolder = await freshBundles(architecture);
   const stack = new Stack(app, stackName(stage), {
@@ -104,6 +110,7 @@ export async function addStack(app: App, architecture: BundleArchitecture): Prom
     storage: {
       ...parts.storage,
       ...(bucket === null ? {} : { bucket: Bucket.fromBucketName(stack, "KeptBucket", bucket) }),
+      ...storageOf(stack),
     },
   });
 }

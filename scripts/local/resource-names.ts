@@ -18,7 +18,7 @@ export interface NamingOptions {
 
 /** Resource types that mean nothing on a laptop: permissions, logs, alarms, and what only CloudFormation runs. */
 const ignoredTypes =
-  /^(AWS::(IAM|Logs|CloudWatch|SNS|Budgets|CDK|CloudFormation)::|Custom::|AWS::(S3::BucketPolicy|SQS::QueuePolicy|Lambda::Permission|Lambda::EventInvokeConfig|Scheduler::ScheduleGroup)$)/;
+  /^(AWS::(IAM|Logs|CloudWatch|SNS|Budgets|CDK|CloudFormation)::|Custom::|AWS::(KMS::Alias|S3::BucketPolicy|SQS::QueuePolicy|Lambda::Permission|Lambda::EventInvokeConfig|Scheduler::ScheduleGroup)$)/;
 
 /** Names of every resource and parameter. Throws for a resource that the local stack cannot run. */
 export function nameResources(options: NamingOptions): Map<string, ResourceNames> {
@@ -72,6 +72,10 @@ function nameResource(logicalId: string, resource: TemplateResource, options: Na
     case "AWS::IAM::ManagedPolicy": {
       const ref = `arn:aws:iam::${accountId}:policy/${named("ManagedPolicyName", 128)}`;
       return { ref, attributes: { PolicyArn: ref } };
+    }
+    case "AWS::KMS::Key": {
+      const ref = physicalName(stackName, logicalId, 64);
+      return { ref, attributes: { Arn: arn("kms", `key/${ref}`), KeyId: ref } };
     }
     case "AWS::Logs::LogGroup": {
       const ref = named("LogGroupName", 512);

@@ -16,6 +16,7 @@ import { createCustomResources } from "./custom-resources.ts";
 import { createDynamoDbProxy, dynamoDbCommand } from "./dynamodb.ts";
 import { Guardian } from "./guardian.ts";
 import { AccessControl } from "./iam/access.ts";
+import { askedByLogs } from "./iam/requests.ts";
 import { LambdaHost } from "./lambda/host.ts";
 import { freePort, type HeldPort, holdPort, listen } from "./ports.ts";
 import { accountId } from "./resource-names.ts";
@@ -129,6 +130,7 @@ async function startParts(
   const plan = recordFile === undefined ? planned : { ...planned, access: { ...planned.access, recordFile } };
   const watch = (child: ChildProcess) => guardian.watch(child);
   const access = new AccessControl(plan.access, accountId);
+  checkLogKeys(access, region);
   const dynamodb = await dynamoDbCommand(join(stateDir, "dynamodb"));
   const { faultInjection } = options;
   const servers = createServers({ stateDir, region, plan, ports: taken, dynamodb, faultInjection, watch });
@@ -174,6 +176,17 @@ async function startParts(
       await Promise.all(next.functions.map((definition) => lambda.replaceFunction(definition)));
     },
   };
+}
+
+/** CloudFormation makes no log group with a key that CloudWatch Logs may not use. */
+function checkLogKeys(access: AccessControl, region: string): void {
+  for (const [arn, keyArn] of Object.entries(access.rules.keys ?? {})) {
+    if (!arn.startsWith("arn:aws:logs:")) continue;
+    for (const asked of askedByLogs(keyArn, arn)) {
+      const denial = access.denialOfService(`logs.${region}.amazonaws.com`, asked);
+      if (denial !== null) throw new Error(`${arn}: ${denial.message}`);
+    }
+  }
 }
 
 /** Answers what stops it. */

@@ -4,6 +4,7 @@ import { DynamoDBClient, GetItemCommand } from "@aws-sdk/client-dynamodb";
 import { PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
 import { SendMessageCommand, SQSClient } from "@aws-sdk/client-sqs";
 import { failure, refusalOf } from "../../lib/aws/failure.ts";
+import { isDenied } from "../../lib/aws/s3-failure.ts";
 import { listen } from "../../scripts/local/ports.ts";
 
 let server: Server;
@@ -119,4 +120,16 @@ test("a call without credentials sends nothing, and its error says how to get so
     permission: "s3:PutObject",
   });
   expect(meant).toMatchObject({ kind: "unavailable", message: expect.stringContaining("`aws sso login`") });
+});
+
+test("a service that may not use a KMS key in the caller's name is told apart from one that may not be called", async () => {
+  const message = "User: u is not authorized to perform: kms:GenerateDataKey on resource: k";
+  const said = "the role needs kms:GenerateDataKey on the key by which it is encrypted";
+  expect((await meant("s3", 403, xml("AccessDenied", message))).message).toContain(said);
+  const ofQueue = await meant("sqs", 400, json("KmsAccessDenied", message));
+  expect(ofQueue.message).toContain(said);
+  expect(refusalOf(ofQueue)).toBe("denied");
+  expect(isDenied(Object.assign(new Error("Access Denied"), { name: "AccessDenied" }))).toBe(true);
+  // Without the right to list, a refusal means that a key is absent: one of a KMS key does not.
+  expect(isDenied(Object.assign(new Error(message), { name: "AccessDenied" }))).toBe(false);
 });

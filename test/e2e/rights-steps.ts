@@ -1,6 +1,6 @@
 /**
  * What a store's roles are for, step by step: each right of the template is needed by one of these, and without it that step fails. The store
- * is deployed with two query groups, and gives what grants give to roles of the app.
+ * is deployed with two query groups and a KMS key, and gives what grants give to roles of the app.
  */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -9,6 +9,7 @@ import { InvokeCommand, LambdaClient } from "@aws-sdk/client-lambda";
 import { GetQueueAttributesCommand, SendMessageCommand, SQSClient } from "@aws-sdk/client-sqs";
 import { Stack } from "aws-cdk-lib";
 import { AccountRootPrincipal, Role } from "aws-cdk-lib/aws-iam";
+import { Key } from "aws-cdk-lib/aws-kms";
 import { type AwsWorld, awsWorld } from "../../lib/aws/aws-world.ts";
 import { createProducer } from "../../lib/clients/producer.ts";
 import type { VectorStore } from "../../lib/constructs/vector-store.ts";
@@ -29,11 +30,15 @@ const granted = {
 type Grantee = keyof typeof granted;
 
 export const synthesis = (outDir: string): Promise<Synthesis> =>
-  synthesize("dev", outDir, { "query.groups": "2" }, (store) => {
-    const stack = Stack.of(store);
-    for (const [name, grant] of Object.entries(granted))
-      grant(store, new Role(stack, name, { roleName: name, assumedBy: new AccountRootPrincipal() }));
-  });
+  synthesize(
+    ...(["dev", outDir, { "query.groups": "2" }] as const),
+    (store) => {
+      const stack = Stack.of(store);
+      for (const [name, grant] of Object.entries(granted))
+        grant(store, new Role(stack, name, { roleName: name, assumedBy: new AccountRootPrincipal() }));
+    },
+    (stack) => ({ encryptionKey: new Key(stack, "Key") }),
+  );
 
 const dims = 4_096;
 const vector = (n: number) => Buffer.from(new Float32Array(dims).fill(n + 1).buffer).toString("base64");

@@ -4,6 +4,7 @@
  */
 import { AccessControl, type AccessRules, type Asked, accessKeyOf } from "../../scripts/local/iam/access.ts";
 import {
+  askedByLogs,
   askedOfDynamoDb,
   askedOfS3,
   askedOfSqs,
@@ -275,6 +276,131 @@ test("an unknown key is told so; the owner of the account may do all but what is
   expect(ask({ resource: [deny("s3:*", "*", anyone)] }, put, "local")).toBe("explicitly denied");
 });
 
+describe("what is encrypted by a KMS key", () => {
+  const key = `arn:aws:kms:us-east-1:${account}:key/k`;
+  const accountDecides = allow("kms:*", "*", wholeAccount);
+  const viaS3 = condition("StringEquals", "kms:ViaService", "s3.us-east-1.amazonaws.com");
+  const encrypted = (identity: Part[], keyPolicy: Part[], boundary?: Part[]): AccessControl =>
+    new AccessControl(
+      {
+        callers: {
+          fn: {
+            arn: role,
+            policies: [{ name: "role", document: document(...identity) }],
+            boundary: boundary === undefined ? null : { name: "boundary", document: document(...boundary) },
+          },
+        },
+        resources: { [key]: { name: "key", document: document(...keyPolicy) } },
+        keys: { [bucket]: key, [`arn:aws:dynamodb:us-east-1:${account}:table/t`]: key },
+      },
+      account,
+    );
+  const get: Asked = { action: "s3:GetObject", resource: object, ofKey: ["kms:Decrypt"] };
+  const s3 = allow("s3:*", "*");
+
+  test.each<[string, Part[], Part[], "kms:Decrypt" | null]>([
+    ["the role has no right to the key", [s3], [accountDecides], "kms:Decrypt"],
+    [
+      "it has, and the key's policy lets the account decide",
+      [s3, allow("kms:Decrypt", key)],
+      [accountDecides],
+      null,
+    ],
+    ["it has, through S3", [s3, allow("kms:Decrypt", key, viaS3)], [accountDecides], null],
+    [
+      "it has, through another service",
+      [
+        s3,
+        allow("kms:Decrypt", key, condition("StringEquals", "kms:ViaService", "sqs.us-east-1.amazonaws.com")),
+      ],
+      [accountDecides],
+      "kms:Decrypt",
+    ],
+    [
+      "it has, through S3 of another region",
+      [
+        s3,
+        allow("kms:Decrypt", key, condition("StringEquals", "kms:ViaService", "s3.eu-west-1.amazonaws.com")),
+      ],
+      [accountDecides],
+      "kms:Decrypt",
+    ],
+    ["it has, to another action", [s3, allow("kms:GenerateDataKey", key)], [accountDecides], "kms:Decrypt"],
+    ["it has, to another key", [s3, allow("kms:Decrypt", `${key}2`)], [accountDecides], "kms:Decrypt"],
+    ["it has all rights, and the key's policy says nothing", [s3, allow("kms:*", "*")], [], "kms:Decrypt"],
+    [
+      "it has all rights, and the key's policy lets the account decide another action",
+      [s3, allow("kms:*", "*")],
+      [allow("kms:DescribeKey", "*", wholeAccount)],
+      "kms:Decrypt",
+    ],
+    [
+      "it has all rights, and the key's policy lets a service alone",
+      [s3, allow("kms:*", "*")],
+      [allow("kms:*", "*", { Principal: { Service: "logs.us-east-1.amazonaws.com" } })],
+      "kms:Decrypt",
+    ],
+    ["the key's policy names the role", [s3], [allow("kms:Decrypt", "*", thisRole)], null],
+    [
+      "the key's policy denies",
+      [s3, allow("kms:Decrypt", key)],
+      [accountDecides, deny("kms:Decrypt", "*", anyone)],
+      "kms:Decrypt",
+    ],
+  ])("%s", (_, identity, keyPolicy, refused) => {
+    expect(encrypted(identity, keyPolicy).denialOf("fn", [get])?.asked?.action ?? null).toBe(refused);
+  });
+
+  test("the owner of the account is under the key's policy as well; a boundary bounds the key's use", () => {
+    expect(encrypted([], [accountDecides]).denialOf("local", [get])).toBeNull();
+    expect(encrypted([], []).denialOf("local", [get])?.message).toContain("kms:Decrypt");
+    const bounded = encrypted([s3, allow("kms:*", "*")], [accountDecides], [s3]);
+    expect(bounded.denialOf("fn", [get])?.message).toContain("kms:Decrypt");
+  });
+
+  test("what is not encrypted by it, and a request that reads nothing of it, ask nothing of the key", () => {
+    const control = encrypted([s3, allow("dynamodb:Query", "*")], [accountDecides]);
+    expect(control.denialOf("fn", [{ ...get, resource: "arn:aws:s3:::other/k" }])).toBeNull();
+    expect(control.denialOf("fn", [{ action: "s3:DeleteObject", resource: object }])).toBeNull();
+    // A table's key is its indexes'.
+    const index = `arn:aws:dynamodb:us-east-1:${account}:table/t/index/i`;
+    const query: Asked = { action: "dynamodb:Query", resource: index, ofKey: ["kms:Decrypt"] };
+    expect(control.denialOf("fn", [query])?.message).toContain(`kms:Decrypt on resource: "${key}"`);
+  });
+
+  test("CloudWatch Logs uses a key as itself, where the key's policy lets it", () => {
+    const logs = { Principal: { Service: "logs.us-east-1.amazonaws.com" } };
+    const ofLogs = condition(
+      "ArnLike",
+      "kms:EncryptionContext:aws:logs:arn",
+      `arn:aws:logs:us-east-1:${account}:*`,
+    );
+    const group = `arn:aws:logs:us-east-1:${account}:log-group:g:*`;
+    const may = (...keyPolicy: Part[]) =>
+      askedByLogs(key, group).every(
+        (asked) => encrypted([], keyPolicy).denialOfService("logs.us-east-1.amazonaws.com", asked) === null,
+      );
+    const actions = [
+      "kms:Decrypt",
+      "kms:DescribeKey",
+      "kms:Encrypt",
+      "kms:GenerateDataKey*",
+      "kms:ReEncrypt*",
+    ];
+    expect(may(accountDecides)).toBe(false);
+    expect(may(accountDecides, allow(actions, "*", { ...logs, ...ofLogs }))).toBe(true);
+    expect(may(accountDecides, allow(actions.slice(1), "*", { ...logs, ...ofLogs }))).toBe(false);
+    const elsewhere = condition("ArnLike", "kms:EncryptionContext:aws:logs:arn", "arn:aws:logs:eu-west-1:*");
+    expect(may(accountDecides, allow(actions, "*", { ...logs, ...elsewhere }))).toBe(false);
+  });
+});
+
+test("an action that is not known here is denied to everybody", () => {
+  const asked: Asked = { action: "s3:PutObjectRetention", resource: object };
+  expect(ask({ identity: [allow("s3:*", "*")] }, asked)).toBe("denied");
+  expect(ask({}, asked, "local")).toBe("denied");
+});
+
 test.each<[string, unknown]>([
   ["Version", { Version: "2008-10-17", Statement: [] }],
   ["element", document(allow("s3:*", "*", { Resources: "*" }))],
@@ -282,6 +408,12 @@ test.each<[string, unknown]>([
   ["exactly one of Action", document(statement("Allow", undefined, "*"))],
   ["exactly one of Resource", document(allow("s3:*", "*", { NotResource: "*" }))],
   ["Principal", document(allow("s3:*", "*", anyone))],
+  ["action s3:PutObjct is not known", document(allow(["s3:GetObject", "s3:PutObjct"], "*"))],
+  ["action kms:Decrypts is not known", document(allow("kms:Decrypts", "*"))],
+  [
+    "condition key kms:GrantIsForAWSResource",
+    document(allow("kms:CreateGrant", "*", condition("Bool", "kms:GrantIsForAWSResource", "true"))),
+  ],
   [
     "condition operator StringEqual",
     document(allow("s3:*", "*", condition("StringEqual", "s3:prefix", "a"))),
@@ -318,7 +450,21 @@ describe("what a request asks for", () => {
     });
 
   test("of S3", () => {
-    expect(s3("GetObject")).toEqual([{ action: "s3:GetObject", resource: "arn:aws:s3:::b/k", context: {} }]);
+    expect(s3("GetObject")).toEqual([
+      { action: "s3:GetObject", resource: "arn:aws:s3:::b/k", context: {}, ofKey: ["kms:Decrypt"] },
+    ]);
+    expect(s3("HeadObject")[0]!.ofKey).toBeUndefined();
+    expect(s3("HeadObject", { headers: { "x-amz-checksum-mode": "ENABLED" } })[0]!.ofKey).toEqual([
+      "kms:Decrypt",
+    ]);
+    expect(["PutObject", "CreateMultipartUpload"].map((one) => s3(one)[0]!.ofKey)).toEqual([
+      ["kms:GenerateDataKey"],
+      ["kms:GenerateDataKey"],
+    ]);
+    expect(["UploadPart", "CompleteMultipartUpload"].map((one) => s3(one)[0]!.ofKey)).toEqual([
+      ["kms:Decrypt"],
+      ["kms:Decrypt"],
+    ]);
     expect(s3("HeadObject", { search: "versionId=1" })).toMatchObject([{ action: "s3:GetObjectVersion" }]);
     expect(s3("ListObjects", { search: "prefix=a/&max-keys=5" })).toMatchObject([
       {
@@ -347,6 +493,10 @@ describe("what a request asks for", () => {
 
   test("of SQS", () => {
     const QueueUrl = "http://127.0.0.1:4567/000000000000/q";
+    expect(askedOfSqs("AmazonSQS.SendMessageBatch", { QueueUrl }, "us-east-1")[0]!.ofKey).toEqual([
+      "kms:GenerateDataKey",
+      "kms:Decrypt",
+    ]);
     expect(askedOfSqs("AmazonSQS.DeleteMessageBatch", { QueueUrl }, "us-east-1")).toEqual([
       { action: "sqs:DeleteMessage", resource: "arn:aws:sqs:us-east-1:000000000000:q" },
     ]);
@@ -356,15 +506,32 @@ describe("what a request asks for", () => {
     const tables = { arn: (table: string) => `table/${table}`, partitionKey: () => "pk" };
     const Item = { pk: { S: "limit#a" }, sk: { S: "1" } };
     expect(askedOfDynamoDb("DynamoDB_20120810.PutItem", { TableName: "t", Item }, tables)).toEqual([
-      { action: "dynamodb:PutItem", resource: "table/t", context: { "dynamodb:LeadingKeys": "limit#a" } },
+      {
+        ...{
+          action: "dynamodb:PutItem",
+          resource: "table/t",
+          context: { "dynamodb:LeadingKeys": "limit#a" },
+        },
+        ofKey: expect.arrayContaining(["kms:Decrypt", "kms:Encrypt", "kms:ReEncryptTo"]),
+      },
     ]);
     expect(askedOfDynamoDb("DynamoDB_20120810.DescribeTable", { TableName: "t" }, tables)).toEqual([
       { action: "dynamodb:DescribeTable", resource: "table/t" },
     ]);
-    const TransactItems = [{ Put: { TableName: "a" } }, { ConditionCheck: { TableName: "b" } }];
-    expect(askedOfDynamoDb("DynamoDB_20120810.TransactWriteItems", { TransactItems }, tables)).toEqual([
-      { action: "dynamodb:PutItem", resource: "table/a" },
-      { action: "dynamodb:ConditionCheckItem", resource: "table/b" },
+    const Key = { pk: { S: "limit#b" } };
+    const TransactItems = [{ Put: { TableName: "a", Item } }, { ConditionCheck: { TableName: "b", Key } }];
+    // Each of its items is judged as by itself.
+    expect(askedOfDynamoDb("DynamoDB_20120810.TransactWriteItems", { TransactItems }, tables)).toMatchObject([
+      { action: "dynamodb:PutItem", resource: "table/a", context: { "dynamodb:LeadingKeys": "limit#a" } },
+      {
+        ...{ action: "dynamodb:ConditionCheckItem", resource: "table/b" },
+        context: { "dynamodb:LeadingKeys": "limit#b" },
+      },
+    ]);
+    const RequestItems = { t: [{ PutRequest: { Item } }, { DeleteRequest: { Key } }] };
+    expect(askedOfDynamoDb("DynamoDB_20120810.BatchWriteItem", { RequestItems }, tables)).toMatchObject([
+      { action: "dynamodb:BatchWriteItem", context: { "dynamodb:LeadingKeys": "limit#a" } },
+      { action: "dynamodb:BatchWriteItem", context: { "dynamodb:LeadingKeys": "limit#b" } },
     ]);
   });
 });

@@ -97,6 +97,17 @@ test("a role that allows little is refused the rest, by each service's own error
   );
 });
 
+test("a queue's key is asked for in the caller's name", async () => {
+  const send = ({ sqs }: Clients) =>
+    sqs.send(new SendMessageCommand({ QueueUrl: stack.outputs.SealedUrl!, MessageBody: "m" }));
+  expect(await nameOf(send(clientsOf(accessKeyOfFunction(stack.outputs.WorkerName!))))).toBe("allowed");
+  const refused = send(clientsOf(accessKeyOfFunction("Test-Poor")));
+  await expect(refused).rejects.toMatchObject({
+    name: "KmsAccessDenied",
+    message: expect.stringContaining("not authorized to perform: kms:GenerateDataKey on resource"),
+  });
+});
+
 test("who may not list the bucket does not learn that an object is absent", async () => {
   expect(await nameOf(calls.get(clientsOf(accessKeyOfFunction("Test-Poor")), "mine/absent"))).toBe(
     "AccessDenied",

@@ -20,6 +20,21 @@ export const template: Template = {
         RedrivePolicy: { deadLetterTargetArn: { "Fn::GetAtt": ["Dead", "Arn"] }, maxReceiveCount: 2 },
       },
     },
+    Key: {
+      Type: "AWS::KMS::Key",
+      Properties: {
+        KeyPolicy: {
+          Version: "2012-10-17",
+          Statement: {
+            Effect: "Allow",
+            Action: "kms:*",
+            Resource: "*",
+            Principal: { AWS: { "Fn::Join": ["", ["arn:aws:iam::", { Ref: "AWS::AccountId" }, ":root"]] } },
+          },
+        },
+      },
+    },
+    Sealed: { Type: "AWS::SQS::Queue", Properties: { KmsMasterKeyId: { "Fn::GetAtt": ["Key", "Arn"] } } },
     Table: {
       Type: "AWS::DynamoDB::Table",
       Properties: {
@@ -92,11 +107,14 @@ export const template: Template = {
             PolicyName: "little",
             PolicyDocument: {
               Version: "2012-10-17",
-              Statement: {
-                Effect: "Allow",
-                Action: ["s3:GetObject", "s3:DeleteObject"],
-                Resource: { "Fn::Join": ["", [{ "Fn::GetAtt": ["Store", "Arn"] }, "/mine/*"]] },
-              },
+              Statement: [
+                {
+                  Effect: "Allow",
+                  Action: ["s3:GetObject", "s3:DeleteObject"],
+                  Resource: { "Fn::Join": ["", [{ "Fn::GetAtt": ["Store", "Arn"] }, "/mine/*"]] },
+                },
+                { Effect: "Allow", Action: "sqs:SendMessage", Resource: { "Fn::GetAtt": ["Sealed", "Arn"] } },
+              ],
             },
           },
         ],
@@ -138,6 +156,7 @@ export const template: Template = {
     QueueUrl: { Value: { Ref: "Work" } },
     DeadUrl: { Value: { Ref: "Dead" } },
     MailUrl: { Value: { Ref: "Mail" } },
+    SealedUrl: { Value: { Ref: "Sealed" } },
     TableName: { Value: { Ref: "Table" } },
     WorkerName: { Value: { Ref: "Worker" } },
     WebUrl: { Value: { "Fn::GetAtt": ["WebUrl", "FunctionUrl"] } },

@@ -29,6 +29,7 @@ test("a template becomes buckets, queues, tables, functions, URLs, schedules and
   const redrive = JSON.stringify({ deadLetterTargetArn: deadArn, maxReceiveCount: 2 });
   expect(queues.map(({ name, attributes }) => [name, attributes])).toEqual([
     ["Test-Dead", {}],
+    ["Test-Sealed", {}],
     ["Test-Mail", { VisibilityTimeout: "1" }],
     ["Test-Work", { VisibilityTimeout: "1", RedrivePolicy: redrive }],
   ]);
@@ -85,6 +86,10 @@ test("a resource that the stack cannot run is an error that names it", () => {
     "no attribute Colour",
   );
   expect(() => plan(environment({ X: { "Fn::Cidr": [] } }))).toThrow("Fn::Cidr");
+  const elsewhere = { KmsMasterKeyId: "arn:aws:kms:us-east-1:000000000000:key/theirs" };
+  expect(() => plan(withResource("Mail", { Type: "AWS::SQS::Queue", Properties: elsewhere }))).toThrow(
+    "Mail: the key arn:aws:kms:us-east-1:000000000000:key/theirs is not in this template",
+  );
   const cron = { ...template.Resources.Tick!.Properties, ScheduleExpression: "cron(0 1 * * ? *)" };
   expect(() => plan(withResource("Tick", { Type: "AWS::Scheduler::Schedule", Properties: cron }))).toThrow(
     "cron",

@@ -3,6 +3,7 @@
  * sandbox was given, and the policies of its resources. Plain data, so that every server process can be handed it.
  */
 import { appendFileSync } from "node:fs";
+import { isKnownAction } from "./actions.ts";
 import type { Context } from "./conditions.ts";
 import { type Caller, evaluate } from "./evaluate.ts";
 import { parsePolicy, type Statement } from "./policy.ts";
@@ -10,8 +11,10 @@ import { parsePolicy, type Statement } from "./policy.ts";
 export interface AccessRules {
   /** Callers by access key. A key that is not among them is unknown. */
   readonly callers: Readonly<Record<string, CallerRules>>;
-  /** Policy documents of buckets, queues and functions, by ARN. */
+  /** Policy documents of buckets, queues, functions and keys, by ARN. */
   readonly resources: Readonly<Record<string, NamedPolicy>>;
+  /** ARN of the KMS key by which a bucket, a queue, a table is encrypted, by its ARN. @default none is */
+  readonly keys?: Readonly<Record<string, string>>;
   /** File to which what was allowed is appended, a line of JSON (`Allowed`) for each kind of request. @default none */
   readonly recordFile?: string;
 }
@@ -38,7 +41,10 @@ export interface Asked {
   /** ARN. */
   readonly resource: string;
   readonly context?: Readonly<Record<string, string>>;
+  /** What the service asks of the resource's KMS key in the caller's name, where it has one. @default nothing */
+  readonly ofKey?: readonly KeyAction[];
 }
+export type KeyAction = `kms:${string}`;
 
 /** What a denied request is told; `message` is worded as AWS words it. */
 export interface Denial {
@@ -95,14 +101,37 @@ export class AccessControl {
         asked: null,
       };
     for (const one of asked) {
-      const { caller, identity, boundary } = known;
-      const request = { caller, action: one.action, resource: one.resource, context: contextOf(one, caller) };
-      const policies = { identity, boundary, resource: this.#policyOf(one.resource) };
-      const { isAllowed, statements } = evaluate(request, policies);
-      if (!isAllowed) return denied(caller, one, statements);
+      for (const each of [one, ...this.#askedOfKey(one)]) {
+        const denial = this.#judge(known, each);
+        if (denial !== null) return denial;
+      }
       this.#record({ accessKey: accessKey!, ...one });
     }
     return null;
+  }
+
+  /** Null when an AWS service may do it on its own behalf: only the resource's policy can say so. */
+  denialOfService(service: string, asked: Asked): Denial | null {
+    return this.#judge({ caller: { arn: service, service }, identity: [], boundary: null }, asked);
+  }
+
+  #judge({ caller, identity, boundary }: ParsedCaller, asked: Asked): Denial | null {
+    const { action, resource } = asked;
+    if (!isKnownAction(action)) return denied(caller, asked, [], "the action is not known here");
+    const request = { caller, action, resource, context: contextOf(asked, caller) };
+    const policies = { identity, boundary, resource: this.#policyOf(resource) };
+    const { isAllowed, statements } = evaluate(request, policies);
+    return isAllowed ? null : denied(caller, asked, statements);
+  }
+
+  /** A service asks for the key in the caller's name, and says so. */
+  #askedOfKey({ resource, ofKey = [] }: Asked): Asked[] {
+    const keyArn = this.rules.keys?.[ownerOf(resource)];
+    if (keyArn === undefined) return [];
+    const [, , service] = resource.split(":");
+    const [, , , region] = keyArn.split(":");
+    const context = { "kms:ViaService": `${service}.${region}.amazonaws.com` };
+    return ofKey.map((action) => ({ action, resource: keyArn, context }));
   }
 
   /** Requests that differ in an id or a number alone are of one kind. */
@@ -114,11 +143,13 @@ export class AccessControl {
     appendFileSync(this.#recordFile, `${JSON.stringify(allowed)}\n`);
   }
 
-  /** A bucket's policy speaks of its objects, too. */
-  #policyOf(resource: string): readonly Statement[] {
-    const owner = resource.startsWith("arn:aws:s3:::") ? resource.split("/", 1)[0]! : resource;
-    return this.#resources.get(owner) ?? [];
-  }
+  #policyOf = (resource: string): readonly Statement[] => this.#resources.get(ownerOf(resource)) ?? [];
+}
+
+/** A bucket's policy and key are its objects', a table's are its indexes'. */
+function ownerOf(resource: string): string {
+  if (resource.startsWith("arn:aws:s3:::")) return resource.split("/", 1)[0]!;
+  return resource.replace(/^(arn:aws:dynamodb:.*)\/index\/.*$/, "$1");
 }
 
 const everything: NamedPolicy = {
@@ -129,7 +160,7 @@ const everything: NamedPolicy = {
 function contextOf({ context = {} }: Asked, { arn, account, service }: Caller): Context {
   const values = {
     "aws:PrincipalArn": arn,
-    "aws:PrincipalAccount": account,
+    ...(account === undefined ? {} : { "aws:PrincipalAccount": account }),
     "aws:PrincipalIsAWSService": String(service !== undefined),
     "aws:ViaAWSService": "false",
     // Nothing is encrypted on 127.0.0.1; what is deployed is only reached over TLS.
@@ -140,11 +171,13 @@ function contextOf({ context = {} }: Asked, { arn, account, service }: Caller): 
   return new Map(Object.entries(values).map(([key, value]) => [key.toLowerCase(), value]));
 }
 
-function denied(caller: Caller, asked: Asked, denials: readonly string[]): Denial {
-  const why =
-    denials.length > 0
-      ? `with an explicit deny (${denials.join("; ")})`
-      : `because no policy allows the ${asked.action} action`;
+function denied(
+  caller: Caller,
+  asked: Asked,
+  denials: readonly string[],
+  reason = `because no policy allows the ${asked.action} action`,
+): Denial {
+  const why = denials.length > 0 ? `with an explicit deny (${denials.join("; ")})` : reason;
   const message = `User: ${caller.arn} is not authorized to perform: ${asked.action} on resource: "${asked.resource}" ${why}`;
   return { kind: "denied", message, asked };
 }

@@ -52,6 +52,8 @@ export const knownKeys = [
   "aws:SourceArn",
   "aws:ViaAWSService",
   "dynamodb:LeadingKeys",
+  "kms:EncryptionContext:aws:logs:arn",
+  "kms:ViaService",
   "s3:delimiter",
   "s3:if-match",
   "s3:if-none-match",

@@ -4,7 +4,8 @@
  *  1. Any statement that denies it, in whatever policy: denied.
  *  2. A permissions boundary that does not allow it: denied.
  *  3. A statement of the caller's identity policies, or of the resource's policy, that allows it: allowed. A resource's
- *     policy that names the account as a whole only lets identity policies decide, and so allows nothing by itself.
+ *     policy that names the account as a whole only lets identity policies decide, and so allows nothing by itself. A KMS key's policy
+ *     has the first word: where it does not let the account decide, identity policies allow nothing.
  *  4. Otherwise: denied.
  */
 import { allHold, type Context } from "./conditions.ts";
@@ -12,7 +13,8 @@ import { type Matcher, matches, type Principal, type Statement } from "./policy.
 
 export interface Caller {
   readonly arn: string;
-  readonly account: string;
+  /** Undefined for a service. */
+  readonly account?: string;
   /** Set when an AWS service calls on its own behalf. */
   readonly service?: string;
 }
@@ -47,7 +49,8 @@ export function evaluate(request: AccessRequest, { identity, resource, boundary 
   const denials = [...own, ...theirs, ...(bounds ?? [])].filter(({ effect }) => effect === "Deny");
   if (denials.length > 0) return { isAllowed: false, statements: denials.map(({ name }) => name) };
   if (bounds !== null && bounds.length === 0) return { isAllowed: false, statements: [] };
-  const allowing = [...own, ...theirs.filter((one) => grants(one, request.caller))];
+  const counts = !request.resource.startsWith("arn:aws:kms:") || theirs.some(letsTheAccount);
+  const allowing = [...(counts ? own : []), ...theirs.filter((one) => grants(one, request.caller))];
   return { isAllowed: allowing.length > 0, statements: allowing.map(({ name }) => name) };
 }
 
@@ -74,6 +77,9 @@ function isNamed(principal: Principal, { arn, account, service }: Caller): boole
       return principal.service === service;
   }
 }
+
+const letsTheAccount = ({ principals }: Statement): boolean =>
+  principals!.some(({ kind }) => kind === "account");
 
 /** Whether an allowing statement gives the right by itself, rather than handing the decision to identity policies. */
 const grants = ({ principals }: Statement, caller: Caller): boolean =>

@@ -1,7 +1,8 @@
 /**
  * IAM policy documents, read strictly. AWS ignores nothing in a policy and guesses nothing; neither does this: whatever is
- * not known here (an operator, a condition key, a kind of principal, an element) is an error, and never an allow.
+ * not known here (an operator, a condition key, an action, a kind of principal, an element) is an error, and never an allow.
  */
+import { isKnownPattern } from "./actions.ts";
 import { type Condition, parseConditions } from "./conditions.ts";
 
 export interface Statement {
@@ -59,10 +60,13 @@ function parseStatement(statement: Record<string, unknown>, place: string, kind:
     throw new Error(`${name}: Effect is ${JSON.stringify(effect)}`);
   if ((principal === undefined) !== (kind === "identity"))
     throw new Error(`${name}: a Principal belongs in resource policies, and only there`);
+  const actions = matcher(statement, "Action", name);
+  for (const pattern of actions.patterns)
+    if (!isKnownPattern(pattern)) throw new Error(`${name}: the action ${pattern} is not known here`);
   return {
     name,
     effect,
-    actions: matcher(statement, "Action", name),
+    actions,
     resources: matcher(statement, "Resource", name),
     principals: principal === undefined ? null : parsePrincipals(principal, name),
     conditions: parseConditions(conditions as Record<string, Record<string, unknown>>, name),

@@ -1,8 +1,9 @@
 /**
  * What a request to one of the services asks for, in IAM's terms (AWS's service authorization reference): actions,
- * resources, and what condition keys say of it. An operation that is not listed is an error, never an allow.
+ * resources, what condition keys say of it, and what the service asks of the KMS key by which that is encrypted (each service's
+ * documentation of encryption at rest). An operation that is not listed is an error, never an allow.
  */
-import type { Asked } from "./access.ts";
+import type { Asked, KeyAction } from "./access.ts";
 
 export interface S3Operation {
   readonly operation: string;
@@ -28,11 +29,19 @@ export function askedOfS3(request: S3Operation): Asked[] {
   const ofObject = (action: string, context = {}): Asked => {
     return { action, resource: objectArn(bucket, key), context };
   };
+  const read: readonly KeyAction[] = ["kms:Decrypt"];
   const versioned = (action: string): string => (query.has("versionId") ? `${action}Version` : action);
   switch (operation) {
     case "GetObject":
+      return [{ ...ofObject(versioned("s3:GetObject")), ofKey: read }];
+    // Its checksum is encrypted with the object; the rest of what a HEAD answers is not.
     case "HeadObject":
-      return [ofObject(versioned("s3:GetObject"))];
+      return [
+        {
+          ...ofObject(versioned("s3:GetObject")),
+          ...(headers["x-amz-checksum-mode"] === undefined ? {} : { ofKey: read }),
+        },
+      ];
     case "PutObject":
     case "CompleteMultipartUpload":
     case "CopyObject":
@@ -84,14 +93,23 @@ export function askedOfS3(request: S3Operation): Asked[] {
     };
     // S3 compares the ETag of what is there, for which it asks the right to read it.
     const compares = headers["if-match"] !== undefined;
-    return [ofObject("s3:PutObject", context), ...(compares ? [ofObject("s3:GetObject")] : [])];
+    // An upload gets its data key when it begins: parts, and what joins them, have that one decrypted.
+    const begins = !operation.startsWith("UploadPart") && operation !== "CompleteMultipartUpload";
+    const ofKey: readonly KeyAction[] = begins ? ["kms:GenerateDataKey"] : read;
+    return [{ ...ofObject("s3:PutObject", context), ofKey }, ...(compares ? [ofObject("s3:GetObject")] : [])];
   }
 }
 
 const readSource = ({ copySource }: S3Operation): Asked[] =>
   copySource === undefined
     ? []
-    : [{ action: "s3:GetObject", resource: objectArn(copySource.bucket, copySource.key) }];
+    : [
+        {
+          action: "s3:GetObject",
+          resource: objectArn(copySource.bucket, copySource.key),
+          ofKey: ["kms:Decrypt"],
+        },
+      ];
 
 function listContext(query: URLSearchParams): Record<string, string> {
   const given = ["prefix", "delimiter", "max-keys"].filter((name) => query.has(name));
@@ -116,6 +134,38 @@ const queueActions: Readonly<Record<string, string>> = {
   SendMessageBatch: "SendMessage",
 };
 
+/** A sender's data key is decrypted again, to see that it is whole. */
+const ofQueueKey: Readonly<Record<string, readonly KeyAction[]>> = {
+  SendMessage: ["kms:GenerateDataKey", "kms:Decrypt"],
+  ReceiveMessage: ["kms:Decrypt"],
+};
+
+/** What DynamoDB documents as the least that whoever uses a table may do with its key. */
+const ofTableKey: readonly KeyAction[] = [
+  "kms:Decrypt",
+  "kms:DescribeKey",
+  "kms:Encrypt",
+  "kms:GenerateDataKey",
+  "kms:GenerateDataKeyWithoutPlaintext",
+  "kms:ReEncryptFrom",
+  "kms:ReEncryptTo",
+];
+
+/** What CloudWatch Logs does as itself with the key of a log group. */
+export const askedByLogs = (keyArn: string, logGroupArn: string): Asked[] =>
+  [
+    "kms:Decrypt",
+    "kms:DescribeKey",
+    "kms:Encrypt",
+    "kms:GenerateDataKey",
+    "kms:ReEncryptFrom",
+    "kms:ReEncryptTo",
+  ].map((action) => ({
+    action,
+    resource: keyArn,
+    context: { "kms:EncryptionContext:aws:logs:arn": logGroupArn.replace(/:\*$/, "") },
+  }));
+
 /** Whether a body is an operation's of SQS or DynamoDB. */
 export const isOperation = (body: unknown): body is Readonly<Record<string, unknown>> =>
   typeof body === "object" && body !== null && !Array.isArray(body);
@@ -126,10 +176,13 @@ export function askedOfSqs(target: string, body: Readonly<Record<string, unknown
   const [, account = "*", name = "*"] =
     /\/(\d{12})\/([^/]+)$/.exec(String(body.QueueUrl ?? "")) ??
     (body.QueueName ? ["", "000000000000", String(body.QueueName)] : []);
+  const action = queueActions[operation] ?? operation;
+  const ofKey = ofQueueKey[action];
   return [
     {
-      action: `sqs:${queueActions[operation] ?? operation}`,
+      action: `sqs:${action}`,
       resource: `arn:aws:sqs:${region}:${account}:${name}`,
+      ...(ofKey === undefined ? {} : { ofKey }),
     },
   ];
 }
@@ -139,6 +192,21 @@ export interface Tables {
   readonly arn: (table: string) => string;
   readonly partitionKey: (table: string) => string | undefined;
 }
+
+type Item = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+interface ItemOperation {
+  readonly TableName: string;
+  readonly Key?: Item;
+  readonly Item?: Item;
+}
+/** As they stand in a transaction. */
+const itemActions: Readonly<Record<string, string>> = {
+  Put: "PutItem",
+  Update: "UpdateItem",
+  Delete: "DeleteItem",
+  Get: "GetItem",
+  ConditionCheck: "ConditionCheckItem",
+};
 
 /** `target` is the x-amz-target header: "DynamoDB_20120810.GetItem". */
 export function askedOfDynamoDb(
@@ -152,48 +220,49 @@ export function askedOfDynamoDb(
     resource: arn(String(table)),
   });
   /** Of one item: its partition key is a condition key. */
-  const onItem = (): Asked => {
-    const item = (body.Key ?? body.Item ?? {}) as Readonly<Record<string, Readonly<Record<string, unknown>>>>;
-    const leading = item[partitionKey(String(body.TableName)) ?? ""];
+  const onItem = (action: string, { TableName, Key, Item = Key ?? {} }: ItemOperation): Asked => {
+    const leading = Item[partitionKey(String(TableName)) ?? ""];
     const value = leading === undefined ? undefined : Object.values(leading)[0];
     return {
-      ...on(operation, body.TableName),
+      ...{ ...on(action, TableName), ofKey: ofTableKey },
       ...(value === undefined ? {} : { context: { "dynamodb:LeadingKeys": String(value) } }),
     };
   };
+  const named = (kind: string): string => {
+    const action = itemActions[kind];
+    if (action === undefined) throw new Error(`DynamoDB ${operation}: ${kind} is not known here`);
+    return action;
+  };
   switch (operation) {
-    case "ListTables":
-      return [on(operation, "*")];
+    case "GetItem":
+    case "PutItem":
+    case "UpdateItem":
+    case "DeleteItem":
+      return [onItem(operation, body as unknown as ItemOperation)];
     case "BatchGetItem":
-    case "BatchWriteItem":
-      return Object.keys(body.RequestItems as object).map((table) => on(operation, table));
-    case "TransactWriteItems":
-    case "TransactGetItems": {
-      const items = body.TransactItems as readonly Readonly<Record<string, { readonly TableName: string }>>[];
-      const actions: Readonly<Record<string, string>> = {
-        Put: "PutItem",
-        Update: "UpdateItem",
-        Delete: "DeleteItem",
-        Get: "GetItem",
-        ConditionCheck: "ConditionCheckItem",
-      };
-      return items.flatMap((item) =>
-        Object.entries(item).map(([kind, { TableName }]) => {
-          const action = actions[kind];
-          if (action === undefined) throw new Error(`DynamoDB ${operation}: ${kind} is not known here`);
-          return on(action, TableName);
-        }),
+      return Object.entries(body.RequestItems as Record<string, { Keys: Item[] }>).flatMap(
+        ([TableName, { Keys }]) => Keys.map((Key) => onItem(operation, { TableName, Key })),
       );
-    }
+    case "BatchWriteItem":
+      return Object.entries(body.RequestItems as Record<string, Record<string, ItemOperation>[]>).flatMap(
+        ([TableName, requests]) =>
+          requests
+            .flatMap((request) => Object.entries(request))
+            .map(([, item]) => onItem(operation, { ...item, TableName })),
+      );
+    case "TransactWriteItems":
+    case "TransactGetItems":
+      return (body.TransactItems as readonly Readonly<Record<string, ItemOperation>>[]).flatMap((item) =>
+        Object.entries(item).map(([kind, one]) => onItem(named(kind), one)),
+      );
     case "Query":
-    case "Scan":
-      return [
-        body.IndexName === undefined
-          ? on(operation, body.TableName)
-          : on(operation, `${String(body.TableName)}/index/${String(body.IndexName)}`),
-      ];
+    case "Scan": {
+      const { TableName, IndexName } = body;
+      const place = IndexName === undefined ? TableName : `${String(TableName)}/index/${String(IndexName)}`;
+      return [{ ...on(operation, place), ofKey: ofTableKey }];
+    }
     default:
-      return [onItem()];
+      return [on(operation, operation === "ListTables" ? "*" : body.TableName)];
   }
 }
 

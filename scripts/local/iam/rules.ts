@@ -1,6 +1,6 @@
 /**
  * The access rules of a template: each function's role with its policies, under an access key that names the function,
- * and the policies of buckets, queues and functions. What cannot be judged here is an error that names the resource.
+ * and the policies of buckets, queues, functions and keys. What cannot be judged here is an error that names the resource.
  */
 import type { AccessRules, CallerRules, NamedPolicy } from "./access.ts";
 import { listOf } from "./policy.ts";
@@ -23,8 +23,13 @@ export const judgedTypes = [
   "AWS::IAM::Role",
   "AWS::IAM::Policy",
   "AWS::IAM::ManagedPolicy",
+  "AWS::DynamoDB::GlobalTable",
+  "AWS::DynamoDB::Table",
+  "AWS::KMS::Key",
   "AWS::Lambda::Function",
   "AWS::Lambda::Permission",
+  "AWS::Logs::LogGroup",
+  "AWS::S3::Bucket",
   "AWS::S3::BucketPolicy",
   "AWS::Scheduler::Schedule",
   "AWS::SQS::Queue",
@@ -53,7 +58,47 @@ export function accessRules(resources: readonly ResolvedResource[], account: str
   return {
     callers: Object.fromEntries([...functions, ...schedules, ...people]),
     resources: Object.fromEntries(resourcePolicies(resources, account)),
+    keys: Object.fromEntries(keysOf(resources)),
   };
+}
+
+/** By what is encrypted. The policy of a key of another template is not known: nobody could say who may use it. */
+function keysOf(resources: readonly ResolvedResource[]): [string, string][] {
+  return resources.flatMap((resource): [string, string][] => {
+    const keyId = keyIdOf(resource);
+    if (keyId === undefined) return [];
+    const key = resources.find(
+      ({ type, ref, arn }) => type === "AWS::KMS::Key" && (arn === keyId || ref === keyId),
+    );
+    if (key === undefined)
+      throw new Error(
+        `${resource.logicalId}: the key ${keyId} is not in this template: its policy is not known here`,
+      );
+    return [[resource.arn, key.arn]];
+  });
+}
+
+interface BucketRule {
+  readonly ServerSideEncryptionByDefault?: { readonly KMSMasterKeyID?: string };
+}
+function keyIdOf({ type, properties }: ResolvedResource): string | undefined {
+  switch (type) {
+    case "AWS::S3::Bucket": {
+      const { ServerSideEncryptionConfiguration: rules = [] } = (properties.BucketEncryption ?? {}) as {
+        ServerSideEncryptionConfiguration?: readonly BucketRule[];
+      };
+      return rules[0]?.ServerSideEncryptionByDefault?.KMSMasterKeyID;
+    }
+    case "AWS::SQS::Queue":
+      return properties.KmsMasterKeyId as string | undefined;
+    case "AWS::DynamoDB::Table":
+    case "AWS::DynamoDB::GlobalTable":
+      return (properties.SSESpecification as { KMSMasterKeyId?: string } | undefined)?.KMSMasterKeyId;
+    case "AWS::Logs::LogGroup":
+      return properties.KmsKeyId as string | undefined;
+    default:
+      return undefined;
+  }
 }
 
 function isForTheAccount({ AssumeRolePolicyDocument }: ResolvedResource["properties"], account: string) {
@@ -111,11 +156,13 @@ function managedPolicy(arn: string, logicalId: string, resources: readonly Resol
 }
 
 function resourcePolicies(resources: readonly ResolvedResource[], account: string): [string, NamedPolicy][] {
-  return resources.flatMap(({ type, logicalId, properties }): [string, NamedPolicy][] => {
+  return resources.flatMap(({ type, logicalId, arn, properties }): [string, NamedPolicy][] => {
     const named = { name: logicalId, document: properties.PolicyDocument };
     switch (type) {
       case "AWS::S3::BucketPolicy":
         return [[`arn:aws:s3:::${properties.Bucket}`, named]];
+      case "AWS::KMS::Key":
+        return [[arn, { name: logicalId, document: properties.KeyPolicy }]];
       case "AWS::SQS::QueuePolicy":
         return listOf(properties.Queues).map((url) => {
           const queue = resources.find((one) => one.type === "AWS::SQS::Queue" && one.ref === url);

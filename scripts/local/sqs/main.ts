@@ -23,6 +23,12 @@ interface Call {
   readonly headers: IncomingHttpHeaders;
   readonly body: unknown;
 }
+/** HTTP status, and the names by which the query protocol and the JSON protocol know it. */
+const refusals = {
+  unknownKey: [403, "InvalidClientTokenId", "com.amazon.coral.service#InvalidClientTokenIdException"],
+  denied: [403, "AccessDenied", "com.amazon.coral.service#AccessDeniedException"],
+  key: [400, "KMS.AccessDeniedException", "com.amazonaws.sqs#KmsAccessDenied"],
+} as const;
 const { port, region, access } = JSON.parse(process.argv[2] ?? "{}") as Settings;
 const control = new AccessControl(access, accountId);
 const app = buildApp({ logger: false, defaultRegion: region });
@@ -53,12 +59,12 @@ app.addHook("preHandler", async (request, reply) => {
   const asked = askedOfSqs(target, request.body as Readonly<Record<string, unknown>>, region);
   const denial = control.denialOf(accessKeyOf(request.headers.authorization), asked);
   if (denial === null) return;
-  const type = denial.kind === "unknownKey" ? "InvalidClientTokenId" : "AccessDenied";
+  const [status, code, type] = refusals[denial.asked?.action.startsWith("kms:") ? "key" : denial.kind];
   await reply
-    .code(403)
-    .header("x-amzn-query-error", `${type};Sender`)
+    .code(status)
+    .header("x-amzn-query-error", `${code};Sender`)
     .type("application/x-amz-json-1.0")
-    .send(JSON.stringify({ __type: `com.amazon.coral.service#${type}Exception`, message: denial.message }));
+    .send(JSON.stringify({ __type: type, message: denial.message }));
 });
 /** fauxqs has S3, SNS and pages of its own at other paths and with other contents: none of them is judged, or the stack's. */
 const isJsonCall = (request: Pick<Call, "method" | "url" | "headers" | "body">): boolean =>
