@@ -99,6 +99,7 @@ const rules: readonly Rule[] = [
       "lib/jobs",
       "lib/aws",
       "lambdas",
+      "lib/import/take-over.ts",
       "lib/segment/segment-thread-main.ts",
     ],
     packages: /^(?!@aws-sdk|aws-cdk-lib|constructs|#hnswlib|hnswlib-node)/,

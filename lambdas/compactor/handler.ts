@@ -1,6 +1,6 @@
 /**
  * The compactor function (lib/engine/compact/compact.ts). `scheduled` ingests, `upkeep` merges and collects garbage, `manual`
- * does both, `optimize` merges more than `upkeep` would. A run in which something failed does everything else, reports, and then fails, so that CloudWatch sees it.
+ * does both, `optimize` merges more than `upkeep` would, `migration` takes an exported snapshot over and ingests it. A run in which something failed does everything else, reports, and then fails, so that CloudWatch sees it.
  */
 import { awsWorld } from "../../lib/aws/aws-world.ts";
 import { parseEnvironment } from "../../lib/aws/environment.ts";
@@ -21,6 +21,7 @@ import {
 import { Sweep } from "../../lib/engine/compact/sweep.ts";
 import { checkCompactorEvent, compactorEvent } from "./event.ts";
 import { runMetrics } from "./metrics.ts";
+import { migrate } from "./migration.ts";
 
 /**
  * What steps that began in time may still take: a batch of 96 MiB of deltas is read, written and published in some 20
@@ -43,28 +44,33 @@ export const handler = lambdaHandler(
   async (event, context) => {
     const call = parseEvent(compactorEvent, event);
     checkCompactorEvent(call);
-    const { source, collection, shard } = call;
+    const { source, shard } = call;
     const startMs = Date.now();
+    const deadlineMs = startMs + context.getRemainingTimeInMillis() - deadlineMarginMs;
+    const migration =
+      source === "migration" ? await migrate(world, call.snapshot_path!, { startMs, deadlineMs }) : null;
+    const collection = migration?.collection ?? call.collection;
     const report = await compact(world, {
       ...(collection === undefined ? {} : { collection }),
       ...(shard === undefined ? {} : { shard }),
       ingest: source !== "upkeep" && source !== "optimize",
-      upkeep: source !== "scheduled",
+      upkeep: source !== "scheduled" && source !== "migration",
       ...(source === "optimize" ? { mergeLimits: optimizeLimits } : {}),
       ...(source === "scheduled" ? { busyMs: busyRunMs } : {}),
       budget: budgetHere(process.env),
       ...(source === "manual" || source === "optimize" || collection !== undefined ? {} : { sweep }),
-      deadlineMs: startMs + context.getRemainingTimeInMillis() - deadlineMarginMs,
+      deadlineMs,
     });
     const summary = summarizeRun(report, { source, startMs, endMs: Date.now() });
     for (const line of runMetrics(summary)) service.emit(line.collection, line.values);
     logRun(summary);
+    if (migration !== null) service.log("info", "migration", { ...migration });
     await noteRun(world.leases, summary).catch((error) =>
       service.log("warn", "run not noted", errorFacts(error)),
     );
     const failure = failureOf(summary);
     if (failure !== null) throw failure;
-    return summary;
+    return migration === null ? summary : { ...summary, migration };
   },
 );
 

@@ -1,6 +1,6 @@
 /** Files that lie in S3, in any bucket that the credentials may read: what import reads, and export writes. */
 import type { Readable } from "node:stream";
-import { GetObjectCommand, paginateListObjectsV2, type S3Client } from "@aws-sdk/client-s3";
+import { GetObjectCommand, PutObjectCommand, paginateListObjectsV2, type S3Client } from "@aws-sdk/client-s3";
 import { Upload } from "@aws-sdk/lib-storage";
 import { SiltstoneError } from "../core/model/errors.ts";
 import { failure } from "./failure.ts";
@@ -67,6 +67,20 @@ export class S3BucketFiles {
     try {
       await new Upload({ client: this.#client, params, partSize: partBytes, queueSize: partsAtOnce }).done();
     } catch (error) {
+      throw refused("PutObject", bucket, key, error);
+    }
+  }
+
+  /** False, and nothing written, where the key has an object. */
+  async create(bucket: string, key: string, body: Uint8Array): Promise<boolean> {
+    try {
+      await this.#client.send(
+        new PutObjectCommand({ Bucket: bucket, Key: key, Body: body, IfNoneMatch: "*" }),
+      );
+      return true;
+    } catch (error) {
+      // The first attempt of a call whose answer was lost may have written it: the key has an object all the same.
+      if ((error as Error).name === "PreconditionFailed") return false;
       throw refused("PutObject", bucket, key, error);
     }
   }

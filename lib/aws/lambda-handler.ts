@@ -147,14 +147,14 @@ const callFields = new Set(
   (
     "allowPartial answer atLeast body collection consistency deadlineMs delete deletes document embeddingVersion event " +
     "excludeIds filter id ids include items maxAgeSeconds metadata method minScore onInvalid op operation part path priority record records shard " +
-    "snapshotPath source text topK vector version"
+    "snapshot_path source text topK vector version"
   ).split(" "),
 );
 
 /** Of a refused call: which of its fields were wrong, each once. */
 function fieldsOf({ message, problems }: SiltstoneError): string[] {
   const named = problems.length > 0 ? problems.map(({ field }) => field) : [message];
-  const heads = new Set(named.map((field) => /^[A-Za-z]+/.exec(field)?.[0] ?? ""));
+  const heads = new Set(named.map((field) => /^[A-Za-z_]+/.exec(field)?.[0] ?? ""));
   return [...new Set([...heads].map((head) => (callFields.has(head) ? head : "other")))];
 }
 

@@ -133,7 +133,7 @@ export class Compaction extends Construct {
 }
 
 /**
- * It writes segments, manifests and pointers, puts deltas aside, and deletes what nothing names any more. It never writes a
+ * It writes segments, manifests and pointers, puts deltas aside, makes exported snapshots into deltas, and deletes what nothing names any more. It never writes a
  * configuration or a pin, and never deletes a configuration, a pin or a pointer.
  */
 function allowCompaction(compactor: HandlerFunction, storage: Storage, ingestion: Ingestion): void {
@@ -146,6 +146,8 @@ function allowCompaction(compactor: HandlerFunction, storage: Storage, ingestion
     ["s3:PutObject"],
     [...below("segments", "manifests", "quarantine"), bucket.arnForObjects("*/*/pointer.json")],
   );
+  // Of an exported snapshot that it takes over: the records, and how far it is (lib/core/format/exported-snapshot.ts).
+  compactor.allow(["s3:PutObject"], [...below("deltas"), bucket.arnForObjects("snapshot/*/run/*")]);
   // A segment that goes up in parts, a copy above 256 MiB that is put aside: given up when a part fails.
   compactor.allow(["s3:AbortMultipartUpload"], below("segments", "quarantine"));
   compactor.allow(["s3:DeleteObject"], below("deltas", "segments", "manifests"));

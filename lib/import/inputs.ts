@@ -48,6 +48,8 @@ export interface BucketFiles {
   stream(file: BucketFile): AsyncIterable<Uint8Array>;
   /** Over whatever the key holds. */
   write(bucket: string, key: string, body: Readable): Promise<void>;
+  /** False, and nothing written, where the key has an object. */
+  create(bucket: string, key: string, body: Uint8Array): Promise<boolean>;
 }
 
 export interface Inputs {

@@ -1,10 +1,13 @@
 /** silt compact | optimize: the compactor function, at once. */
 import type { Command } from "commander";
+import { checkExportedPath } from "../../lib/core/format/exported-snapshot.ts";
 import { snapshotBytes } from "../../lib/core/format/manifest.ts";
 import { checkCollectionName } from "../../lib/core/model/collection.ts";
+import { invalid } from "../../lib/core/model/errors.ts";
 import { supersededRows } from "../../lib/core/policy/merge-plan.ts";
 import type { RunSummary, ShardSummary } from "../../lib/engine/compact/run-summary.ts";
 import { readHead } from "../../lib/engine/shard/head.ts";
+import type { TakenOver } from "../../lib/import/take-over.ts";
 import { type Opened, openCollection, shardOption, shardsOf } from "./arguments.ts";
 import { eachShard } from "./each-shard.ts";
 import { exitCodes } from "./exit-code.ts";
@@ -27,6 +30,7 @@ export function addCompactCommands(program: Command, run: Runner): void {
     )
     .argument("[name]", "one collection; all by default")
     .addOption(shardOption())
+    .option("--snapshot-path <prefix>", "take over what `silt export-chroma` wrote there, and ingest it")
     .action(run(compact));
   program
     .command("optimize")
@@ -35,6 +39,8 @@ export function addCompactCommands(program: Command, run: Runner): void {
     .addOption(shardOption())
     .action(run(optimize));
 }
+
+type CompactorAnswer = RunSummary & { readonly migration?: TakenOver };
 
 /** What several runs did to one shard. */
 interface Done {
@@ -49,16 +55,47 @@ interface Done {
 async function compact(
   session: Session,
   name: string | undefined,
-  options: { shard?: number },
+  { snapshotPath, ...options }: { shard?: number; snapshotPath?: string },
 ): Promise<Outcome> {
   if (name !== undefined) checkCollectionName(name);
+  if (snapshotPath !== undefined) return migrate(session, name, { ...options, snapshotPath });
   const event = { source: "manual", ...(name === undefined ? {} : { collection: name }), ...options };
   return compactOutcome(await runCompactor(session, event, "compact"));
 }
 
+/** Run by run, until all of it is taken over and ingested. */
+async function migrate(
+  session: Session,
+  name: string | undefined,
+  { shard, snapshotPath }: { shard?: number; snapshotPath: string },
+): Promise<Outcome> {
+  if (name !== undefined || shard !== undefined)
+    throw invalid("--snapshot-path: the exported snapshot says which collection takes it; name none");
+  checkExportedPath("--snapshot-path", snapshotPath);
+  const event = { source: "migration", snapshot_path: snapshotPath };
+  const ran = await runCompactor(session, event, "migration");
+  const outcome = compactOutcome(ran);
+  const { rowsDone, rows, rejects, done } = ran.summary.migration!;
+  return {
+    ...outcome,
+    text: [
+      `took over ${rowsDone} of ${plural(rows, "row")} of ${snapshotPath} into ${ran.summary.migration!.collection}`,
+      outcome.text,
+    ].join("\n"),
+    next: [
+      ...(outcome.next ?? []),
+      ...(rejects === null
+        ? []
+        : [`some were rejected; mend and import them: silt import NAME --from records:s3://…/${rejects}`]),
+      ...(done ? [] : ["more is left: run it again"]),
+    ],
+    ...(rejects !== null && !outcome.exitCode ? { exitCode: exitCodes.failure } : {}),
+  };
+}
+
 interface Ran {
   /** The summary of the last run. */
-  readonly summary: RunSummary;
+  readonly summary: CompactorAnswer;
   readonly runs: number;
   readonly done: readonly Done[];
   readonly isInterrupted: boolean;
@@ -72,10 +109,10 @@ async function runCompactor(session: Session, event: object, label: string): Pro
   let runs = 0;
   let busyRuns = 0;
   let total = 0;
-  let summary: RunSummary;
+  let summary: CompactorAnswer;
   try {
     do {
-      summary = (await deployment.call("compactor", event)) as RunSummary;
+      summary = (await deployment.call("compactor", event)) as CompactorAnswer;
       runs += 1;
       for (const shard of summary.shards) add(done, shard);
       const ingested = summary.shards.reduce((sum, { deltas }) => sum + deltas, 0);
@@ -98,7 +135,8 @@ async function runCompactor(session: Session, event: object, label: string): Pro
 }
 
 /** A run in which a shard failed throws. */
-const isUnfinished = ({ shards }: RunSummary): boolean =>
+const isUnfinished = ({ shards, migration }: CompactorAnswer): boolean =>
+  migration?.done === false ||
   shards.some(({ outcome }) => ["busy", "outOfTime", "overtaken", "unseen"].includes(outcome));
 
 function add(done: Map<string, Done>, shard: ShardSummary): void {

@@ -17,6 +17,7 @@ import { addDoctorCommand } from "./doctor-command.ts";
 import { addEraseCommand } from "./erase-command.ts";
 import { addEventCommands } from "./event-commands.ts";
 import { type ExitCode, exitCodeHelp, exitCodeOfError, exitCodes } from "./exit-code.ts";
+import { addExportChromaCommand } from "./export-chroma-command.ts";
 import { addExportCommand } from "./export-command.ts";
 import { addImportCommand } from "./import-command.ts";
 import { addJobsCommands } from "./jobs-commands.ts";
@@ -75,6 +76,7 @@ export async function runCommandLine(argv: readonly string[], given: Surrounding
   addCollectionCommands(program, run);
   addImportCommand(program, run);
   addExportCommand(program, run);
+  addExportChromaCommand(program, run);
   addPromoteCommands(program, run);
   addRecordCommands(program, run);
   addEraseCommand(program, run);

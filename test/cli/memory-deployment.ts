@@ -2,6 +2,7 @@
 import { PassThrough } from "node:stream";
 import { parseCollection } from "../../lambdas/collections/event.ts";
 import { checkCompactorEvent, compactorEvent } from "../../lambdas/compactor/event.ts";
+import { migrate } from "../../lambdas/compactor/migration.ts";
 import { producerEvent } from "../../lambdas/producer/event.ts";
 import { parseQueryEvent } from "../../lambdas/query/event.ts";
 import { bodyBytesMax } from "../../lib/aws/lambda-handler.ts";
@@ -44,6 +45,9 @@ const copyBetween =
     return { bytes: found.body.length };
   };
 
+/** Its bucket, where the command line names no other store. */
+const storeBucket = "local";
+
 const collector = (write: (text: string) => void) => ({ write });
 
 export class MemoryCli {
@@ -51,7 +55,9 @@ export class MemoryCli {
   readonly deleted: MemoryDeletedObjects;
   readonly deadLetters: MemoryHeldMessages;
   readonly failedEvents: MemoryHeldMessages;
-  readonly bucketFiles = new MemoryBucketFiles();
+  readonly bucketFiles = new MemoryBucketFiles(async (bucket, key, body) => {
+    if (bucket === storeBucket) await this.world.store.put(key, body);
+  });
   /** What other stores' names stand for. */
   readonly others = new Map<string, MemoryCli>();
   /** Whether its object store copies from others' by itself. */
@@ -137,19 +143,25 @@ export class MemoryCli {
     const call = parseEvent(compactorEvent, event);
     checkCompactorEvent(call);
     const startMs = this.world.clock.nowMs();
+    const deadlineMs = startMs + 600_000;
+    const migration =
+      call.source === "migration"
+        ? await migrate(this.world, call.snapshot_path!, { startMs, deadlineMs })
+        : null;
+    const collection = migration?.collection ?? call.collection;
     const report = await compact(this.world, {
-      ...(call.collection === undefined ? {} : { collection: call.collection }),
+      ...(collection === undefined ? {} : { collection }),
       ...(call.shard === undefined ? {} : { shard: call.shard }),
       ingest: call.source !== "upkeep" && call.source !== "optimize",
       ...(call.source === "optimize" ? { mergeLimits: optimizeLimits } : {}),
-      upkeep: call.source !== "scheduled",
-      deadlineMs: startMs + 600_000,
+      upkeep: call.source !== "scheduled" && call.source !== "migration",
+      deadlineMs,
     });
     const summary = summarizeRun(report, { source: call.source, startMs, endMs: this.world.clock.nowMs() });
     await noteRun(this.world.leases, summary);
     const failure = failureOf(summary);
     if (failure !== null) throw failure;
-    return summary;
+    return migration === null ? summary : { ...summary, migration };
   }
 
   async #query(event: object): Promise<object> {

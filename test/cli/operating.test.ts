@@ -18,6 +18,7 @@ import { accessKeyOfRole } from "../../scripts/local/iam/rules.ts";
 import { accountId } from "../../scripts/local/resource-names.ts";
 import { Deployed, dims, eventually, vectorOf } from "../e2e/deployed.ts";
 import { recordedIn, rightsOf, unneeded } from "../e2e/needed-rights.ts";
+import { chromaDirectory } from "../import/chroma-directory.ts";
 import { CloudFormationServer } from "../support/cloudformation.ts";
 import { CloudWatchServer, type ServedAlarm } from "../support/cloudwatch-server.ts";
 
@@ -131,6 +132,18 @@ test("every other command has the rights that it needs", async () => {
   await answer("compact", "other");
   expect(await answer("get", "other", "i1")).toMatchObject({ records: [{ id: "i1" }] });
   expect(await answer("query", "other", "--id", "i1")).toMatchObject({ snapshotVersion: expect.any(Number) });
+  chromaDirectory("1.0.5-cosine", join(folder, "chroma"));
+  const exporting = ["--source-path", `${join(folder, "chroma")}#notes`, "--prefix", "snapshot/migration"];
+  expect(await answer("export-chroma", ...exporting)).toMatchObject({ rows: 639, parts: 1 });
+  expect(await answer("export-chroma", ...exporting)).toMatchObject({ rows: 639, parts: 1 });
+  await answer("collection", "create", "notes", "--dims", "4");
+  expect(await answer("compact", "--snapshot-path", "snapshot/migration/")).toMatchObject({
+    migration: { collection: "notes", written: 639, rejected: 0, done: true },
+  });
+  expect(await answer("count", "notes")).toMatchObject({ count: 639 });
+  expect(await answer("collection", "delete", "notes", "--confirm", "notes")).toMatchObject({
+    deleted: "notes",
+  });
   expect((await silt("erase", "other", "i2")).code).toBe(5);
   expect(await answer("snapshot", "pin", "other", "1")).toMatchObject({ pin: { version: 1 } });
   expect(await answer("snapshot", "unpin", "other", "v1")).toMatchObject({ unpinned: "v1" });

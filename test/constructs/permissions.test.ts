@@ -66,6 +66,7 @@ test("the compactor has what its protocol needs: it writes no configuration, and
       actions: ["s3:PutObject"],
       resources: [...below("segments", "manifests", "quarantine"), `${bucket}/*/*/pointer.json`],
     },
+    { actions: ["s3:PutObject"], resources: [...below("deltas"), `${bucket}/snapshot/*/run/*`] },
     { actions: ["s3:AbortMultipartUpload"], resources: below("segments", "quarantine") },
     { actions: ["s3:DeleteObject"], resources: below("deltas", "segments", "manifests") },
     { actions: ["sqs:ReceiveMessage", "sqs:DeleteMessage"], resources: ["IngestionQueue"] },

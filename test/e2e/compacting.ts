@@ -19,7 +19,7 @@ export function compacting(deployed: Deployed): void {
     expect((await deployed.failure("compactor", { source: "manual", dryRun: true })).message).toContain(
       '"dryRun"',
     );
-    expect((await deployed.failure("compactor", { source: "migration" })).message).toContain("silt migrate");
+    expect((await deployed.failure("compactor", { source: "migration" })).message).toContain("snapshot_path");
     expect((await deployed.failure("compactor", { source: "manual", collection: "absent" })).kind).toBe(
       "notFound",
     );

@@ -14,6 +14,13 @@ import { type AwsWorld, awsWorld } from "../../lib/aws/aws-world.ts";
 import { createProducer } from "../../lib/clients/producer.ts";
 import type { VectorStore } from "../../lib/constructs/vector-store.ts";
 import { type FunctionName, functions, storeOutputs } from "../../lib/contract/functions.ts";
+import {
+  descriptorKey,
+  encodeExported,
+  exportedPart,
+  partKey,
+} from "../../lib/core/format/exported-snapshot.ts";
+import type { TakenOver } from "../../lib/import/take-over.ts";
 import { type Synthesis, synthesize } from "../../scripts/build/synthesize.ts";
 import { accessKeyOfRole } from "../../scripts/local/iam/rules.ts";
 import type { FaultRule } from "../../scripts/local/s3/fault-injection.ts";
@@ -239,6 +246,21 @@ export const steps: readonly Step[] = [
         await store.call("compactor", { source: "manual", collection: "docs" }).catch(() => undefined);
         return (await store.world.store.head(`docs/1/quarantine/${delta}.arrow`)) !== null;
       });
+    },
+  },
+  {
+    title: "an exported snapshot is taken over, and what the collection does not take is kept beside it",
+    run: async (store) => {
+      const path = "snapshot/rights/";
+      const lines = [...records(5_000, 2), { id: "short", vector: [1] }];
+      const body = Buffer.from(lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
+      const part = exportedPart(0, body, lines.length);
+      const snapshot = encodeExported({ collection: "docs", dims, metric: "l2", parts: [part] });
+      await store.world.store.put(partKey(path, part), body, { ifAbsent: true });
+      await store.world.store.put(descriptorKey(path), snapshot, { ifAbsent: true });
+      const { migration } = await store.call("compactor", { source: "migration", snapshot_path: path });
+      const { written, rejected, done } = migration as TakenOver;
+      if (written !== 2 || rejected !== 1 || !done) throw new Error(JSON.stringify(migration));
     },
   },
   {

@@ -19,7 +19,7 @@ const refusal = (event: unknown): string => {
   }
 };
 
-test("the event is strict, and a migration says what will support it", () => {
+test("the event is strict, and a migration names an exported snapshot", () => {
   expect(refusal({ source: "scheduled" })).toBe("accepted");
   expect(refusal({ source: "manual", collection: "docs", shard: 0 })).toBe("accepted");
   expect(refusal({})).toMatch(/^source: /);
@@ -30,10 +30,28 @@ test("the event is strict, and a migration says what will support it", () => {
   expect(refusal({ source: "manual", colection: "docs" })).toMatch(/Unrecognized key: "colection"/);
   expect(refusal({ source: "manual", shard: 1 })).toBe("shard: needs the collection");
   expect(refusal({ source: "manual", collection: "docs", shard: 1.5 })).toMatch(/^shard: /);
-  expect(refusal({ source: "manual", snapshotPath: "x" })).toBe(
-    "snapshotPath: goes with source migration only",
+  expect(refusal({ source: "manual", snapshot_path: "x" })).toBe(
+    "snapshot_path: goes with source migration only",
   );
-  expect(refusal({ source: "migration", snapshotPath: "x" })).toMatch(/silt migrate/);
+  expect(refusal({ source: "migration" })).toMatch(/^snapshot_path: says which exported snapshot/);
+  for (const path of [
+    "x",
+    "snapshot",
+    "snapshot/",
+    "docs/0/",
+    "snapshot/../docs/",
+    "snapshot/a",
+    "/snapshot/a/",
+    "snapshot//a/",
+  ])
+    expect(refusal({ source: "migration", snapshot_path: path })).toMatch(
+      /^snapshot_path: must be a folder below snapshot\//,
+    );
+  const migration = { source: "migration", snapshot_path: "snapshot/migration/" };
+  expect(refusal(migration)).toBe("accepted");
+  expect(refusal({ ...migration, collection: "docs" })).toMatch(
+    /^collection: is what the exported snapshot says/,
+  );
 });
 
 const ingest = (more: Partial<IngestReport> = {}): IngestReport => ({

@@ -1708,6 +1708,27 @@ export const mutants: readonly Mutant[] = [
     test: "test/engine/operate/former-versions.test.ts",
   },
   mutant(
+    "a part of an exported snapshot is marked before its records are written",
+    "lib/import/take-over.ts",
+    "  const body = await readPart(",
+    "  await world.store.put(takenKey(path, collection.id, part), Buffer.from('{}'));\n  const body = await readPart(",
+    "test/import/migration.test.ts",
+  ),
+  mutant(
+    "an exported snapshot is taken over for a collection that was made again as for the one before it",
+    "lib/core/format/exported-snapshot.ts",
+    "`${path}run/${collectionId}/`",
+    "`${path}run/${collectionId.slice(26)}/`",
+    "test/import/migration.test.ts",
+  ),
+  mutant(
+    "a part of an exported snapshot is taken as it lies there",
+    "lib/import/take-over.ts",
+    "sha256 !== part.sha256 || found.body.length !== part.bytes",
+    "sha256 === ''",
+    "test/import/migration.test.ts",
+  ),
+  mutant(
     "a row that is promoted is a new write there",
     "lib/engine/operate/promote-rows.ts",
     "await target.add(shard, { ...row, vector: made });",

@@ -1,6 +1,7 @@
 /** Creating, listing and deleting collections. */
 import pLimit from "p-limit";
 import { encodeCollection } from "../../core/format/collection-json.ts";
+import { exportedFolder } from "../../core/format/exported-snapshot.ts";
 import { collectionKey, collectionPrefix, pointerKey } from "../../core/format/keys.ts";
 import { encodePointer, firstPointer } from "../../core/format/pointer.ts";
 import {
@@ -117,9 +118,13 @@ export async function listCollections(store: ObjectStore): Promise<Listing> {
   const { names, strangers } = await listNames(store);
   const read = await readCollections(store, names);
   const known = new Set([...read.collections, ...read.unreadable].map(({ name }) => name));
-  const unconfigured = names.filter((name) => !known.has(name)).map(collectionPrefix);
-  return { ...read, strangers: [...strangers, ...unconfigured] };
+  const unconfigured = names.filter((name) => !known.has(name));
+  return { ...read, strangers: [...strangers, ...strangersAmong(unconfigured)] };
 }
+
+/** Of folders that have no collection.json: all but that of exported snapshots. */
+export const strangersAmong = (unconfigured: readonly string[]): string[] =>
+  unconfigured.filter((name) => name !== exportedFolder).map(collectionPrefix);
 
 /** Folders that may be collections, ascending; and what lies beside them. */
 export async function listNames(store: ObjectStore): Promise<{ names: string[]; strangers: string[] }> {

@@ -13,13 +13,13 @@
  *   the same etag is surveyed again after `surveyMs`.
  */
 
-import { collectionPrefix, type ShardRef } from "../../core/format/keys.ts";
+import type { ShardRef } from "../../core/format/keys.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { isKind, isNewerFormat } from "../../core/model/errors.ts";
 import type { DeltaId } from "../../core/model/ids.ts";
 import { surveyMs, sweepMs } from "../../core/policy/time-bounds.ts";
 import { Turns } from "../../core/policy/turns.ts";
-import { type Listing, listNames, readCollections } from "../catalog/collections.ts";
+import { type Listing, listNames, readCollections, strangersAmong } from "../catalog/collections.ts";
 import type { World } from "../ports.ts";
 import { walkDeltas } from "../shard/deltas.ts";
 import { type Head, readCollection, readHeadIfPlaced, readPointer } from "../shard/head.ts";
@@ -73,7 +73,7 @@ export class Sweep {
     const collections = names.flatMap((name) => this.#known.get(name)?.collection ?? []);
     if (listed === null) return { collections, unreadable: read.unreadable, strangers: [] };
     const unconfigured = names.filter((name) => !this.#known.has(name) && !unread.has(name));
-    const strangers = [...listed.strangers, ...unconfigured.map(collectionPrefix)];
+    const strangers = [...listed.strangers, ...strangersAmong(unconfigured)];
     return { collections, unreadable: read.unreadable, strangers };
   }
 

@@ -71,6 +71,11 @@ export class ChromaFolder implements ImportSource {
     }
   }
 
+  /** As Chroma calls the collection. */
+  get name(): string {
+    return this.#collection.name;
+  }
+
   async describe(): Promise<SourceDescription> {
     const { dims, metric, metadataSegment } = this.#collection;
     const { ids, missing, more } = this.#agreement();
@@ -182,4 +187,8 @@ export class ChromaFolder implements ImportSource {
 
 const disagreement = (ids: number, missing: number, more: number): string =>
   `of ${ids} ids ${missing} have no vector in the directory, and ${more} vectors have no id: ` +
-  `${ids - missing} records can be saved. Was it copied while Chroma wrote, or without its folders?`;
+  `${ids - missing} records can be saved. Was it copied while Chroma wrote, or without its folders?${
+    missing === 0
+      ? " Or they are of ids that were deleted and updated at once, whose vectors Chroma 0.5 and 0.6 leave behind."
+      : ""
+  }`;

@@ -8,6 +8,15 @@ export class MemoryBucketFiles implements BucketFiles {
   /** By bucket/key. */
   readonly objects = new Map<string, Buffer>();
 
+  readonly #onCreate: (bucket: string, key: string, body: Uint8Array) => Promise<unknown>;
+
+  /** `onCreate`: told of what is created, as the store that has the bucket sees it. */
+  constructor(
+    onCreate: (bucket: string, key: string, body: Uint8Array) => Promise<unknown> = async () => {},
+  ) {
+    this.#onCreate = onCreate;
+  }
+
   /** How many entries of lists were asked for. */
   listed = 0;
 
@@ -37,6 +46,13 @@ export class MemoryBucketFiles implements BucketFiles {
     const chunks: Buffer[] = [];
     for await (const chunk of body) chunks.push(Buffer.from(chunk as Uint8Array));
     this.objects.set(`${bucket}/${key}`, Buffer.concat(chunks));
+  }
+  async create(bucket: string, key: string, body: Uint8Array): Promise<boolean> {
+    const name = `${bucket}/${key}`;
+    if (this.objects.has(name)) return false;
+    this.objects.set(name, Buffer.from(body));
+    await this.#onCreate(bucket, key, body);
+    return true;
   }
 
   #body({ bucket, key, etag }: BucketFile): Buffer {
