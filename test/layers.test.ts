@@ -28,6 +28,8 @@ const rules: readonly Rule[] = [
     packages: /^(node:(buffer|crypto|os)|apache-arrow(\/fb\/.*)?|flatbuffers)$/,
   },
   { folder: "lib/core/policy", project: core, packages: /^node:os$/ },
+  // What a deployment costs follows from what it is deployed with.
+  { folder: "lib/core/policy/cost", project: ["lib/contract/settings.ts", ...core], packages: none },
   { folder: "lib/segment", project: [...core, "lib/segment"], packages: /^(node:.*|#hnswlib|hnswlib-node)$/ },
   { folder: "lib/engine", project: ["lib/core/model"], packages: none },
   { folder: "lib/engine/shard", project: shard, packages: /^(node:.*|p-limit)$/ },
@@ -112,9 +114,13 @@ const rules: readonly Rule[] = [
   {
     folder: "scripts/build",
     project: ["lib/contract", "lib/constructs", "scripts/build", "scripts/native"],
-    packages: /^/,
+    packages: /^(node:.*|esbuild|aws-cdk-lib.*)$/,
   },
-  { folder: "scripts/local", project: ["scripts/local"], packages: noCdk },
+  {
+    folder: "scripts/local",
+    project: ["scripts/local"],
+    packages: /^(node:.*|fauxqs|dynalite|@dynoxide\/.*|zod\/mini|@aws-sdk\/client-(s3|sqs|dynamodb))$/,
+  },
   {
     folder: "scripts/cli",
     project: [
@@ -132,9 +138,40 @@ const rules: readonly Rule[] = [
       // Its own build, in the package.
       "dist/silt.cjs",
     ],
-    packages: noCdk,
+    packages: /^(node:.*|commander|cli-table3|cli-progress|p-limit)$/,
   },
-  { folder: "scripts", project: ["lib", "lambdas", "scripts", "test"], packages: /^/ },
+  {
+    folder: "scripts/start",
+    project: ["lib", "scripts/build", "scripts/local", "scripts/end-with-parent.ts", "scripts/start"],
+    packages: /^(node:.*|mdast-util-from-markdown|@aws-sdk\/client-lambda)$/,
+  },
+  {
+    folder: "scripts/drill",
+    project: ["lib", "scripts/build", "scripts/local", "scripts/drill"],
+    packages: /^(node:.*|@aws-sdk\/client-lambda)$/,
+  },
+  {
+    folder: "scripts/bench",
+    // Worlds in memory, and the real embeddings.
+    project: [
+      "lib",
+      "scripts/build",
+      "scripts/local",
+      "scripts/cli/program.ts",
+      "scripts/bench",
+      "test/support",
+    ],
+    // Bare hnswlib is what is measured beside.
+    packages: /^(node:.*|p-limit|cli-table3|#hnswlib|hnswlib-node|@aws-sdk\/client-(s3|lambda))$/,
+  },
+  {
+    folder: "scripts/bench/peers",
+    project: ["lib", "scripts/bench", "test/support"],
+    packages: /^(?!aws-cdk-lib|constructs|@aws-sdk)/,
+  },
+  { folder: "scripts/native", project: ["scripts/native"], packages: /^node:/ },
+  { folder: "scripts/forge.ts", project: ["test/corruption"], packages: /^node:/ },
+  { folder: "scripts/end-with-parent.ts", project: [], packages: /^node:/ },
 ];
 
 const isBelow = (path: string, folder: string): boolean => path === folder || path.startsWith(`${folder}/`);
@@ -143,9 +180,7 @@ const ruleOf = (file: string): Rule | undefined =>
 
 const sources = ["bin", "lib", "lambdas", "scripts"].flatMap((folder) =>
   readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
-    .filter(
-      (file) => /\.(ts|cts|cjs|mjs)$/.test(file) && !file.endsWith(".d.ts") && !file.includes("node_modules"),
-    )
+    .filter((file) => /\.[cm]?[jt]s$/.test(file) && !file.endsWith(".d.ts") && !file.includes("node_modules"))
     .map((file) => join(folder, file)),
 );
 
@@ -153,7 +188,7 @@ function importsOf(file: string): string[] {
   const source = readFileSync(join(root, file), "utf8");
   return [
     ...source.matchAll(
-      /^(?:import|export)\b[^;]*?from "([^"]+)"|\bimport\("([^"]+)"\)|^import "([^"]+)"|\brequire\("([^"]+)"\)/gm,
+      /^(?:import|export)\b[^;]*?from "([^"]+)"|\bimport\(\s*"([^"]+)"|^import "([^"]+)"|\b(?:require(?:\.resolve)?|createRequire\([^)]*\))\(\s*"([^"]+)"/gm,
     ),
   ].map((match) => match.slice(1).find((part) => part !== undefined)!);
 }
@@ -175,6 +210,17 @@ test.each(rules)("$folder imports only what lies below it", (rule) => {
         return rule.project.some((allowed) => isBelow(path, allowed)) ? [] : [`${file} imports ${path}`];
       }),
     );
+  expect(wrong).toEqual([]);
+});
+
+test("no function imports another", () => {
+  const functionOf = (path: string) => /^lambdas\/([^/]+)\//.exec(path)?.[1];
+  const wrong = sources.filter((file) =>
+    importsOf(file).some((target) => {
+      const other = functionOf(relative(root, join(root, dirname(file), target)));
+      return target.startsWith(".") && other !== undefined && other !== functionOf(file);
+    }),
+  );
   expect(wrong).toEqual([]);
 });
 

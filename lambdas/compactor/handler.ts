@@ -9,7 +9,7 @@ import { parseEvent } from "../../lib/aws/parse-event.ts";
 import { budgetHere, clearScratch } from "../../lib/aws/scratch.ts";
 import { errorFacts, telemetry } from "../../lib/aws/telemetry.ts";
 import { optimizeLimits } from "../../lib/core/policy/merge-plan.ts";
-import { busyRunMs, requestBounds } from "../../lib/core/policy/time-bounds.ts";
+import { busyRunMs, requestBounds, runMarginMs } from "../../lib/core/policy/time-bounds.ts";
 import { compact } from "../../lib/engine/compact/compact.ts";
 import {
   failureOf,
@@ -22,13 +22,6 @@ import { Sweep } from "../../lib/engine/compact/sweep.ts";
 import { checkCompactorEvent, compactorEvent } from "./event.ts";
 import { runMetrics } from "./metrics.ts";
 import { migrate } from "./migration.ts";
-
-/**
- * What steps that began in time may still take: a batch of 96 MiB of deltas is read, written and published in some 20
- * seconds at the function's default memory, which has space for five of them side by side (merges are begun only when their
- * estimate fits); the rest is for the notes.
- */
-const deadlineMarginMs = 120_000;
 
 /** Of one run: a shard's next run that has something to do has a line as well. */
 const shardLinesMax = 100;
@@ -46,7 +39,7 @@ export const handler = lambdaHandler(
     checkCompactorEvent(call);
     const { source, shard } = call;
     const startMs = Date.now();
-    const deadlineMs = startMs + context.getRemainingTimeInMillis() - deadlineMarginMs;
+    const deadlineMs = startMs + context.getRemainingTimeInMillis() - runMarginMs.compactor;
     const migration =
       source === "migration" ? await migrate(world, call.snapshot_path!, { startMs, deadlineMs }) : null;
     const collection = migration?.collection ?? call.collection;

@@ -10,7 +10,7 @@ import { jobWorld } from "../../lib/aws/job-world.ts";
 import { lambdaHandler } from "../../lib/aws/lambda-handler.ts";
 import { parseEvent } from "../../lib/aws/parse-event.ts";
 import { errorFacts, telemetry } from "../../lib/aws/telemetry.ts";
-import { requestBounds } from "../../lib/core/policy/time-bounds.ts";
+import { requestBounds, runMarginMs } from "../../lib/core/policy/time-bounds.ts";
 import { documentEmbedder } from "../../lib/embedding/each-text.ts";
 import { batchedEmbedders } from "../../lib/embedding/profile-embedders.ts";
 import { parseProviders } from "../../lib/embedding/provider-access.ts";
@@ -23,16 +23,13 @@ import { type WorkWorld, work } from "../../lib/jobs/work.ts";
 import { workInSlot } from "../../lib/jobs/work-in-slot.ts";
 import { embedderEvent, type JobMessage, messagesOf } from "./event.ts";
 
-/** What is left for the answer when a run ends. */
-const marginMs = 5_000;
-
 const environment = parseEnvironment(process.env);
 const { stage, table, queueUrl, jobQueueUrls, jobDeadLetterQueueUrl } = environment;
 const highQueueName = jobQueueUrls[0]?.split("/").at(-1);
 const service = telemetry({ ...environment, service: "embedder" });
-const aws = awsWorld(environment, requestBounds.compactor);
+const aws = awsWorld(environment, requestBounds.embedder);
 const dead = awsWorld({ ...environment, queueUrl, deadLetterQueueUrl: jobDeadLetterQueueUrl }).queue;
-const jobs = jobWorld(environment, aws, requestBounds.compactor);
+const jobs = jobWorld(environment, aws, requestBounds.embedder);
 const settings = watchSettings(jobs.table, aws.clock);
 const providers = embeddingWorld(parseProviders(process.env, stage), table);
 const world: WorkWorld = {
@@ -52,7 +49,7 @@ const world: WorkWorld = {
 export const handler = lambdaHandler(
   { telemetry: service, failureMetric: "EmbedderErrors" },
   async (event, context) => {
-    const untilMs = aws.clock.nowMs() + context.getRemainingTimeInMillis() - marginMs;
+    const untilMs = aws.clock.nowMs() + context.getRemainingTimeInMillis() - runMarginMs.embedder;
     const messages = messagesOf(event);
     if (messages !== null)
       return answerMessages(messages, {

@@ -10,6 +10,7 @@ import { corrupt } from "../core/model/errors.ts";
 import { parseExactly } from "../core/model/exact-json.ts";
 import { isPlainObject } from "../core/model/metadata.ts";
 import type { Metadata } from "../core/model/row.ts";
+import { deletedItemKeptMs } from "../core/policy/time-bounds.ts";
 
 export const priorities = ["high", "normal", "low"] as const;
 export type Priority = (typeof priorities)[number];
@@ -102,14 +103,11 @@ export const endedJob = ({
   ...job
 }: Item): EndedJob => job;
 
-/** A deleted item is remembered for longer than its tombstones: so long no write of an older save can become visible. */
-const deletedKeptMs = 40 * 86_400_000;
-
 /** When the record may go. Null while chunks may be there: without it nothing would know which ones to remove. */
 export function expiryMs(item: Item): number | null {
   if (isActive(item) || item.completedAtMs === null) return null;
   const isGone = item.operation === "delete" && item.status === "completed";
-  return isGone || item.highWater === 0 ? item.completedAtMs + deletedKeptMs : null;
+  return isGone || item.highWater === 0 ? item.completedAtMs + deletedItemKeptMs : null;
 }
 
 export const encodeItem = (item: Item): string => JSON.stringify(item);

@@ -32,7 +32,7 @@ export function producerSteps(world: World, setup: Setup, index: number): Step<W
   ];
 }
 
-/** Thirty days pass (lib/engine/shard/deltas.ts, horizonMs), and then one more hour (tombstoneKeepMs). */
+/** Thirty days pass (lib/core/policy/time-bounds.ts, horizonMs), and then one more hour (tombstoneKeepMs). */
 export function timeSteps(world: World, setup: Setup, index: number): Step<World>[] {
   const actor = world.actors[index]!;
   const waiting = world.deltas & ~manifestOf(world, world.pointer).applied;

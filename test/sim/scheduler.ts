@@ -8,7 +8,7 @@
  */
 import { createHash } from "node:crypto";
 import { SiltstoneError } from "../../lib/core/model/errors.ts";
-import { horizonMs } from "../../lib/engine/shard/deltas.ts";
+import { horizonMs } from "../../lib/core/policy/time-bounds.ts";
 import { Crash, describe, type Effect, type EffectHook, type Verdict } from "../support/effects.ts";
 import type { MemoryClock } from "../support/memory/clock.ts";
 import {

@@ -72,6 +72,7 @@ export interface RequestBounds {
 export const requestBounds = {
   query: { connectMs: 1_000, answerMs: 2_000, silenceMs: 2_000, attempts: 3, bodyAttempts: 2 },
   producer: { connectMs: 1_000, answerMs: 7_000, silenceMs: 2_000, attempts: 3, bodyAttempts: 1 },
+  embedder: { connectMs: 3_000, answerMs: 15_000, silenceMs: 5_000, attempts: 3, bodyAttempts: 2 },
   compactor: { connectMs: 3_000, answerMs: 30_000, silenceMs: 10_000, attempts: 3, bodyAttempts: 3 },
   person: { connectMs: 3_000, answerMs: 30_000, silenceMs: 10_000, attempts: 3, bodyAttempts: 3 },
 } as const satisfies Record<string, RequestBounds>;
@@ -132,3 +133,24 @@ export const busyPollMs = 5_000;
 export const sweepMs = 10 * 60_000;
 /** A shard in which nothing changes is surveyed for garbage this often. */
 export const surveyMs = 60 * 60_000;
+/** A remembered watermark of an idle shard is read anew after this long. */
+export const watermarkReadMs = 60 * 60_000;
+
+/** What the steps of a run that began in time may still take: none begins when less is left of the function's time. */
+export const runMarginMs = {
+  /**
+   * A batch of 96 MiB of deltas is read, written and published in some 20 seconds at the function's default memory, which has
+   * space for five of them side by side (merges are begun only when their estimate fits); the rest is for the notes.
+   */
+  compactor: 120_000,
+  /** The answer. */
+  embedder: 5_000,
+} as const;
+
+/** Who restores or carries segments waits so long for a shard's lease: a run of the compactor holds it while it works there. */
+export const leaseWaitMs = functionTimeoutMs.compactor;
+
+/** However long deletes are remembered, no delta that is older is applied (docs/protocol.md, "Horizon"). */
+export const horizonMs = 30 * 86_400_000;
+/** A deleted item is remembered for longer than that: when it is forgotten, no delta of an older save of it can be applied any more. */
+export const deletedItemKeptMs = 40 * 86_400_000;

@@ -17,16 +17,13 @@ import type { ShardRef } from "../../core/format/keys.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { isKind, isNewerFormat } from "../../core/model/errors.ts";
 import type { DeltaId } from "../../core/model/ids.ts";
-import { surveyMs, sweepMs } from "../../core/policy/time-bounds.ts";
+import { surveyMs, sweepMs, watermarkReadMs } from "../../core/policy/time-bounds.ts";
 import { Turns } from "../../core/policy/turns.ts";
 import { type Listing, listNames, readCollections, strangersAmong } from "../catalog/collections.ts";
 import type { World } from "../ports.ts";
 import { walkDeltas } from "../shard/deltas.ts";
 import { type Head, readCollection, readHeadIfPlaced, readPointer } from "../shard/head.ts";
 import type { OnStranger } from "../shard/strangers.ts";
-
-/** A remembered watermark is read anew after this long. */
-const watermarkMs = 60 * 60_000;
 
 /** What a look found below deltas/, and the head that was read on the way. */
 export interface Look {
@@ -104,7 +101,7 @@ export class Sweep {
   async look(world: World, collection: Collection, shard: number, onStranger: OnStranger): Promise<Look> {
     const { watermarks } = this.#knownOf(collection);
     const known = watermarks.get(shard);
-    const isKnown = known !== undefined && isRecent(world, known.atMs, watermarkMs);
+    const isKnown = known !== undefined && isRecent(world, known.atMs, watermarkReadMs);
     const head = isKnown ? null : await readHeadIfPlaced(world.store, collection, shard);
     // Below the first pointer, which may be yet to come, lies everything.
     const watermark = isKnown ? known.watermark : (head?.manifest.watermark ?? null);

@@ -10,13 +10,12 @@ import type { Manifest, Segment } from "../../core/format/manifest.ts";
 import { addSums } from "../../core/format/row-checksum.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { SiltstoneError } from "../../core/model/errors.ts";
+import { leaseWaitMs } from "../../core/policy/time-bounds.ts";
 import type { World } from "../ports.ts";
 import { readHead } from "../shard/head.ts";
 import { HeldLease, ingestLease } from "../shard/lease.ts";
 import { publish } from "../shard/publish.ts";
 
-/** A run of the compactor holds the lease for as long as it works on the shard. */
-const leaseWaitMs = 15 * 60_000;
 const leasePollMs = 1_000;
 
 /** The version that has them. Throws `conflict` when the shard stays busy or garbage was collected meanwhile. */

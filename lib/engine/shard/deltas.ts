@@ -13,15 +13,13 @@ import type { DeltaId } from "../../core/model/ids.ts";
 import { shown } from "../../core/model/metadata.ts";
 import type { Row } from "../../core/model/row.ts";
 import { ulidTimeMs } from "../../core/model/ulid.ts";
-import { clockAllowanceMs } from "../../core/policy/time-bounds.ts";
+import { clockAllowanceMs, horizonMs } from "../../core/policy/time-bounds.ts";
 import type { ObjectStore, World } from "../ports.ts";
 import { ignoreStranger, type OnStranger, strangersOfList } from "./strangers.ts";
 
 /** Deltas read at a time. */
 const readConcurrency = 16;
 const dayMs = 24 * 3_600_000;
-/** However long deletes are remembered, nothing older is applied. */
-export const horizonMs = 30 * dayMs;
 /**
  * Nothing older is applied than what tombstones are kept for: so a delete can never be undone by something that arrives late
  * (docs/protocol.md, "Horizon").

@@ -1,9 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { settings } from "../../../lib/contract/settings.ts";
 import { measured } from "../../../lib/core/policy/cost/measured.ts";
 import { monthlyCost, total } from "../../../lib/core/policy/cost/monthly-cost.ts";
-import { defaultGb } from "../../../lib/core/policy/cost/monthly-use.ts";
 import { prices, pricesAsOf } from "../../../lib/core/policy/cost/prices.ts";
 import { rivalCosts } from "../../../lib/core/policy/cost/rivals.ts";
 import { rivalUnitCosts, unitCosts } from "../../../lib/core/policy/cost/unit-costs.ts";
@@ -61,11 +59,6 @@ test("without queries nothing starts cold, and nothing is paid for it", () => {
   const idle = monthlyCost({ ...workload, queries: 0 });
   expect(idle.find(({ what }) => what === "cold starts")!.dollars).toBe(0);
   expect(cost({ queries: 10, coldStarts: 1000 })).toBe(cost({ queries: 10, coldStarts: 10 }));
-});
-
-test("memory is what the functions are deployed with", () => {
-  expect(defaultGb * 1024).toBe(settings["compaction.memoryMiB"].default);
-  expect(defaultGb * 1024).toBe(settings["query.memoryMiB"].default);
 });
 
 /** The workload of README's table: `silt cost --vectors 100000 --dims 384 --writes 300000 --queries 1000000`. */

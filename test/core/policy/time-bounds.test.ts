@@ -2,27 +2,36 @@
 import {
   answerMarginMs,
   brokenRequestMs,
+  busyPollMs,
+  busyRunMs,
   clockAllowanceMs,
   clockSetBackMaxMs,
   clockSkewMaxMs,
+  deletedItemKeptMs,
   deltaPutMaxMs,
+  embedMarginMs,
   fanOutMarginMs,
   functionTimeoutMs,
   graphsHoldMs,
+  horizonMs,
   invocationBounds,
   leaseExtendBelowMs,
   leaseMarginMs,
   leaseMs,
+  leaseWaitMs,
   loadBehindMs,
   readMarginMs,
   refreshBehindMs,
   refreshHoldMs,
   requestBounds,
+  runMarginMs,
   silentRequestMs,
   surveyMs,
   sweepMs,
   watermarkLagMs,
+  watermarkReadMs,
 } from "../../../lib/core/policy/time-bounds.ts";
+import { defaultSettings } from "../../../lib/jobs/settings.ts";
 
 /** Each is less than the next. */
 function expectOrder(bounds: Readonly<Record<string, number>>): void {
@@ -42,6 +51,12 @@ test("a query: the hold, a request, a read, the groups, the answer, the function
     answer: query - answerMarginMs,
     function: query,
     invocation: invocationBounds.answerMs,
+  });
+  // Embedding the text leaves time for the reading.
+  expectOrder({
+    request: silentRequestMs(requestBounds.query),
+    embed: query - readMarginMs - embedMarginMs,
+    read: query - readMarginMs,
   });
   // The hold is short; a request that fails at its first attempt and succeeds at the second is within a bounded read's patience.
   expect(refreshHoldMs).toBeLessThanOrEqual(2_000);
@@ -74,6 +89,42 @@ test("a producer, a run of the compactor and its lease", () => {
   // A lease that its holder died with has run out before the next sweep; a survey for garbage comes after several.
   expectOrder({ lease: leaseMs, sweep: sweepMs, survey: surveyMs });
   expectOrder({ margin: leaseMarginMs, extend: leaseExtendBelowMs, lease: leaseMs });
+  // A busy run asks often, is over when the next one has begun, and has time for what it began.
+  expectOrder({
+    poll: busyPollMs,
+    busy: busyRunMs,
+    margin: runMarginMs.compactor,
+    lastStep: functionTimeoutMs.compactor - runMarginMs.compactor,
+  });
+  // Who waits for a shard's lease outwaits a run that holds it, and a lease whose holder died.
+  expect(leaseWaitMs).toBeGreaterThanOrEqual(functionTimeoutMs.compactor);
+  expect(leaseWaitMs).toBeGreaterThan(leaseMs);
+  // A watermark that is remembered is read again before it is much older than the lag.
+  expect(watermarkReadMs).toBeLessThanOrEqual(watermarkLagMs);
+});
+
+test("a run of the embedder, its jobs' lease, and what a delta's name allows", () => {
+  expectOrder({
+    margin: runMarginMs.embedder,
+    request: silentRequestMs(requestBounds.embedder),
+    brokenRequest: brokenRequestMs(requestBounds.embedder),
+    lastStep: functionTimeoutMs.embedder - runMarginMs.embedder,
+    function: functionTimeoutMs.embedder,
+    delta: deltaPutMaxMs,
+    lease: defaultSettings.leaseSeconds * 1_000,
+  });
+});
+
+test("making a collection, a deployment's own resource: one request, and what is left of its function's time", () => {
+  expectOrder({
+    request: silentRequestMs(requestBounds.producer),
+    function: functionTimeoutMs.collections,
+    invocation: invocationBounds.answerMs,
+  });
+});
+
+test("a deleted item is forgotten after the last delta that could bring it back", () => {
+  expect(horizonMs + deltaPutMaxMs + 2 * clockSkewMaxMs).toBeLessThan(deletedItemKeptMs);
 });
 
 test("every attempt is longer than a slow but healthy answer takes, and ends", () => {

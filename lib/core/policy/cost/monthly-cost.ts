@@ -1,10 +1,9 @@
 /** What a month costs: pure arithmetic from a workload, the prices, and what was measured (docs/cost.md says how). */
 import { measured } from "./measured.ts";
-import { defaultGb, monthlyUse } from "./monthly-use.ts";
+import { compactorGb, monthlyUse, producerGb } from "./monthly-use.ts";
 import { prices } from "./prices.ts";
 import type { Workload } from "./workload.ts";
 
-const produceGb = 512 / 1024;
 /** A shard's graph, records and given vectors; 24 hours of superseded versions come on top. */
 const retainedFactor = 1.3;
 const gigabyte = 1e9;
@@ -57,17 +56,17 @@ export function monthlyCost(workload: Workload): CostLine[] {
       coldStarts * (1 + coldBytes / groups / measured.coldBytesPerSecond),
       0,
     ),
-    lambdaSeconds("producing", produceGb, (calls * measured.produceMs) / 1000, calls),
+    lambdaSeconds("producing", producerGb, (calls * measured.produceMs) / 1000, calls),
     lambdaSeconds(
       "ingesting",
-      defaultGb,
+      compactorGb,
       (busyRuns * measured.ingestMs +
         (looks + busyUpkeeps + surveys) * measured.idleMs +
         (runs + upkeepRuns) * measured.restMs) /
         1000,
       runs + upkeepRuns,
     ),
-    lambdaSeconds("merging", defaultGb, insertSeconds, 0),
+    lambdaSeconds("merging", compactorGb, insertSeconds, 0),
     {
       service: "SQS",
       what: "send, receive, delete",

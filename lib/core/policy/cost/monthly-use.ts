@@ -1,4 +1,6 @@
 /** What a store does in a month, by what it is charged for. */
+import { settings } from "../../../contract/settings.ts";
+import { surveyMs, sweepMs } from "../time-bounds.ts";
 import { measured } from "./measured.ts";
 import {
   clusterBytes,
@@ -9,8 +11,12 @@ import {
   type Workload,
 } from "./workload.ts";
 
-/** Memory of the functions as they are deployed by default (lib/contract/settings.ts). */
-export const defaultGb = 3008 / 1024;
+/** Memory of the functions as they are deployed by default. */
+const gbOf = (setting: "query.memoryMiB" | "compaction.memoryMiB" | "producer.memoryMiB"): number =>
+  settings[setting].default / 1024;
+const queryFunctionGb = gbOf("query.memoryMiB");
+export const compactorGb = gbOf("compaction.memoryMiB");
+export const producerGb = gbOf("producer.memoryMiB");
 /** The function before query groups: one whole processor. */
 const frontGb = 1769 / 1024;
 /** What a query function holds of segment files is a quarter larger in memory, beside itself. */
@@ -18,10 +24,10 @@ const indexFactor = 1.25;
 const runtimeGb = 0.25;
 const partBytes = 8 * 1024 * 1024;
 const secondsOfMonth = 30 * 86_400;
-const upkeepSeconds = 300;
+const upkeepSeconds = settings["compaction.upkeepIntervalMinutes"].default * 60;
 /** The bucket is listed, and an idle shard is looked at, this often, its pointer too; it is surveyed for garbage this often (lib/engine/compact/sweep.ts). */
-const sweepSeconds = 600;
-const surveySeconds = 3_600;
+const sweepSeconds = sweepMs / 1000;
+const surveySeconds = surveyMs / 1000;
 const gigabyte = 1e9;
 
 export function monthlyUse(workload: Workload) {
@@ -45,7 +51,10 @@ export function monthlyUse(workload: Workload) {
   const coldBytes = vectors * residentRowBytes(workload);
   const groups = queryGroups(workload);
   // Memory of all groups together; the function that asks them and waits comes on top.
-  const groupsGb = Math.max(groups * defaultGb, (coldBytes * indexFactor) / gigabyte + groups * runtimeGb);
+  const groupsGb = Math.max(
+    groups * queryFunctionGb,
+    (coldBytes * indexFactor) / gigabyte + groups * runtimeGb,
+  );
   const coldStarts = Math.min(workload.coldStarts, queries);
   const queryGb = groupsGb + (groups > 1 ? frontGb : 0);
   const pointerReads = (Math.min(queries, secondsOfMonth / 10) + queries * workload.strongShare) * shards;

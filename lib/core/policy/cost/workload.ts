@@ -1,4 +1,5 @@
 /** What a store is used for, and how large that makes it. */
+import { settings } from "../../../contract/settings.ts";
 import { segmentRowsMax } from "../merge-plan.ts";
 
 export interface Workload {
@@ -20,7 +21,7 @@ export interface Workload {
 }
 
 /** Segment files that the largest query function keeps: half of its disk, since new ones lie beside old ones (docs/lab/performance.md). */
-const functionCacheBytesMax = 5_120 * 1024 * 1024;
+const functionCacheBytesMax = settings["query.cacheMiB"].max * 1024 * 1024;
 
 /** Bytes of a row: its vector as given, the graph's copy with its links (M 16), and its record with indexes. */
 export const rowBytes = ({ dims, recordBytes }: Workload): number => dims * 8 + 148 + recordBytes * 1.3 + 150;
