@@ -5,14 +5,22 @@ import { requestBounds } from "../core/policy/time-bounds.ts";
 import { httpProvider } from "../embedding/http-provider.ts";
 import type { EmbeddingWorld } from "../embedding/profile-embedders.ts";
 import type { Providers } from "../embedding/provider-access.ts";
+import { type AwsAccess, accessTo, ownAccess } from "./access.ts";
 import { DynamoDbLimitTable } from "./dynamodb-limit-table.ts";
 import { httpPost } from "./http-post.ts";
 import { patience, socketsMax } from "./request-handler.ts";
 import { systemClock } from "./system-clock.ts";
 
 /** The SDK's clients of Bedrock and Secrets Manager are loaded where they are needed: they cost a cold start. */
-export function embeddingWorld(providers: Providers, table: string): EmbeddingWorld {
-  const dynamodb = new DynamoDBClient(patience(requestBounds.query, socketsMax));
+export function embeddingWorld(
+  providers: Providers,
+  table: string,
+  access: AwsAccess = ownAccess,
+): EmbeddingWorld {
+  const dynamodb = new DynamoDBClient({
+    ...patience(requestBounds.query, socketsMax),
+    ...accessTo("dynamodb", access),
+  });
   return {
     providers,
     limits: new DynamoDbLimitTable(DynamoDBDocumentClient.from(dynamodb), table),

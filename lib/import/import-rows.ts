@@ -11,8 +11,10 @@
 import { callRowsMax } from "../core/model/check-records.ts";
 import type { Collection } from "../core/model/collection.ts";
 import type { DeltaId } from "../core/model/ids.ts";
+import type { EmbedDocuments } from "../embedding/each-text.ts";
 import { type ProduceAnswer, type ProduceWorld, produce } from "../engine/write/produce.ts";
 import type { Checkpoint, CheckpointFile } from "./checkpoint-file.ts";
+import { type EmbedCount, embedRows, type FoundRecord, type MetRow } from "./embed-rows.ts";
 import type { RejectsFile } from "./rejects-file.ts";
 import { type RowFault, type Shape, type ShapedRecord, shapeRow } from "./shape-row.ts";
 import { type Cursor, charsOf, type ImportSource, pageRowsMax, type SourceItem } from "./source.ts";
@@ -39,6 +41,8 @@ export interface Selection {
 export interface ImportOptions {
   readonly rejects: RejectsFile;
   readonly checkpoint: CheckpointFile;
+  /** For rows that have no vector; null: they are rejected. */
+  readonly embed: EmbedDocuments | null;
   /** Told after each page. */
   readonly onProgress: (
     progress: { done: number; all: number } | null,
@@ -58,6 +62,8 @@ export interface Imported {
   /** Rows whose id an earlier row had, and which replace it. */
   readonly repeated: number;
   readonly deltas: readonly { readonly shard: number; readonly delta: DeltaId }[];
+  /** By this run. */
+  readonly embedded: EmbedCount;
 }
 
 /** Throws `invalid` when the source cannot be read as what it is said to be, and what produce() throws for a whole call. */
@@ -65,13 +71,14 @@ export async function importRows(
   world: ProduceWorld,
   collection: Collection,
   selection: Selection,
-  { rejects, checkpoint, onProgress, interrupted }: ImportOptions,
+  { rejects, checkpoint, embed, onProgress, interrupted }: ImportOptions,
 ): Promise<Imported> {
   const { source, limit } = selection;
   const { checkpoint: before, ids } = checkpoint.resume();
   const writer = new BatchWriter(world, collection, rejects, before);
   let [lines, repeated] = [before?.lines ?? 0, before?.repeated ?? 0];
   let cursor: Cursor | null = before?.cursor ?? null;
+  const count: EmbedCount = { texts: 0, tokens: 0 };
   const flush = async () => {
     await writer.flush();
     const { written, deltas } = writer;
@@ -82,23 +89,22 @@ export async function importRows(
   for await (const page of source.pages(cursor)) {
     if (interrupted.aborted) break;
     const isLast = limit !== null && lines + page.items.length >= limit;
-    for (const item of isLast ? page.items.slice(0, limit - lines) : page.items) {
-      lines += 1;
-      if ("blank" in item) continue;
-      if (!isIn(item, selection.namespace)) continue;
-      const found = await recordOf(collection, selection, item, lines - 1);
+    const taken = isLast ? page.items.slice(0, limit - lines) : page.items;
+    const met = metRows(collection, selection, taken, lines);
+    lines += taken.length;
+    for (const { at, found } of await embedRows(collection, selection.shape, met, { embed, count })) {
       if (found.kind === "faulty") {
-        rejects.add(item.at, [found.fault], found.record);
+        rejects.add(at, [found.fault], found.record);
         continue;
       }
       const { id } = found.record;
       const isNew = typeof id !== "string" || ids.add(id);
       if (!isNew && !source.repeatsReplace) {
-        rejects.add(item.at, [repeatOf(id)], found.record);
+        rejects.add(at, [repeatOf(id)], found.record);
         continue;
       }
       if (!isNew) repeated += 1;
-      await writer.add(item.at, found.record);
+      await writer.add(at, found.record);
     }
     if (isLast) {
       onProgress({ done: lines, all: lines }, lines, writer.written);
@@ -110,11 +116,25 @@ export async function importRows(
   }
   await flush();
   if (!interrupted.aborted) checkpoint.remove();
-  return { lines, resumedAt: before?.lines ?? 0, written: writer.written, repeated, deltas: writer.deltas };
+  const { written, deltas } = writer;
+  return { lines, resumedAt: before?.lines ?? 0, written, repeated, deltas, embedded: count };
 }
 
+/** The rows of items of the namespace, shaped. `start`: the number of the first item in the source, from 0. */
+export const metRows = (
+  collection: Collection,
+  selection: Pick<Selection, "shape" | "namespace">,
+  items: readonly SourceItem[],
+  start: number,
+): MetRow[] =>
+  items.flatMap((item, i) =>
+    "blank" in item || !isIn(item, selection.namespace)
+      ? []
+      : [{ at: item.at, found: recordOf(collection, selection, item, start + i) }],
+  );
+
 /** Whether an item is of the namespace asked for, or none is. A fault has none: it is reported whatever is asked for. */
-export const isIn = (item: SourceItem, namespace: string | null): boolean =>
+const isIn = (item: SourceItem, namespace: string | null): boolean =>
   namespace === null || !("row" in item) || (item.row.namespace ?? "") === namespace;
 
 export const repeatOf = (id: string): RowFault => ({
@@ -124,20 +144,15 @@ export const repeatOf = (id: string): RowFault => ({
     "is the id of an earlier row of the source, which was taken; choose one namespace, or tell them apart by --derive-ids",
 });
 
-/** The record of an item, or what is wrong with it and what there is of it. */
-export async function recordOf(
+const recordOf = (
   collection: Collection,
   { shape }: Pick<Selection, "shape">,
   item: Exclude<SourceItem, { blank: true }>,
   number: number,
-): Promise<
-  | { readonly kind: "record"; readonly record: ShapedRecord }
-  | { readonly kind: "faulty"; readonly fault: RowFault; readonly record: unknown }
-> {
-  return "row" in item
+): FoundRecord =>
+  "row" in item
     ? shapeRow(collection, shape, item.row, number)
     : { kind: "faulty", fault: item.fault, record: item.text };
-}
 
 /** Gathers records into calls of produce(); what such a call refuses is traced back to its line. */
 class BatchWriter {

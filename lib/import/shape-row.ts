@@ -9,7 +9,6 @@ import { derivedId } from "../core/model/derived-id.ts";
 import { invalid, SiltstoneError } from "../core/model/errors.ts";
 import { parseExactly } from "../core/model/exact-json.ts";
 import { isPlainObject, shown } from "../core/model/metadata.ts";
-import { embedText } from "../embedding/collection-embedder.ts";
 import type { FieldNames, SourceRow } from "./source.ts";
 
 export interface RowFault {
@@ -29,7 +28,7 @@ export interface Shape {
   readonly only: ReadonlySet<string> | null;
   /** Objects, and lists of other things than text: refused, spread into fields named by their path, or kept as JSON text. */
   readonly nested: Nested;
-  /** Vectors come from documents, by the collection's embedder; those of the source are left out. */
+  /** The source's vectors are left out, so that they come from documents (embed-rows.ts). */
   readonly reEmbed: boolean;
   /** New ids by old ones; an id that is not in it stays, unless one of it becomes that. */
   readonly ids: ReadonlyMap<string, string>;
@@ -52,12 +51,7 @@ export type ShapedRow =
   | { readonly kind: "faulty"; readonly fault: RowFault; readonly record: ShapedRecord };
 
 /** `number`: of the row in its source, from 0. */
-export async function shapeRow(
-  collection: Collection,
-  shape: Shape,
-  row: SourceRow,
-  number: number,
-): Promise<ShapedRow> {
+export function shapeRow(collection: Collection, shape: Shape, row: SourceRow, number: number): ShapedRow {
   const { fields } = shape;
   const rest: Record<string, unknown> = { ...row.metadata };
   const part = (name: string | null, own: unknown) => (name === null ? own : take(rest, name));
@@ -70,11 +64,11 @@ export async function shapeRow(
   const document = partOfBoth(fields.document, row.document);
   const version = exact(partOfBoth(fields.version, row.version));
   const given = part(fields.vector, row.vector);
-  const vector = (shape.reEmbed ? null : given) ?? (await embedded(collection, document));
+  const vector = shape.reEmbed ? null : given;
   const { metadata, twice } = metadataOf(shape, [...Object.entries(rest), ...Object.entries(inner)]);
   const record: ShapedRecord = {
     ...(id === undefined || id instanceof SiltstoneError ? {} : { id }),
-    ...(vector == null || vector instanceof SiltstoneError ? {} : { vector }),
+    ...(vector == null ? {} : { vector }),
     ...(document == null ? {} : { document }),
     ...(Object.keys(metadata).length === 0 ? {} : { metadata }),
     ...(version == null || collection.ordering !== "source" ? {} : { version }),
@@ -85,7 +79,6 @@ export async function shapeRow(
     record,
   });
   if (id instanceof SiltstoneError) return faulty("id", id.message);
-  if (vector instanceof SiltstoneError) return faulty(fields.document ?? "document", vector.message);
   if (typeof spread === "string") return faulty(fields.metadata ?? "metadata", spread);
   if (twice !== null) {
     const reason =
@@ -176,18 +169,4 @@ function plainOf(value: unknown): unknown {
   if (isPlainObject(value))
     return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, plainOf(one)]));
   return exact(value);
-}
-
-/** Null where the collection has no embedder, or the row no text: the engine then reports the missing vector. */
-async function embedded(
-  collection: Collection,
-  document: unknown,
-): Promise<Float32Array | SiltstoneError | null> {
-  if (typeof document !== "string") return null;
-  try {
-    return await embedText(collection, document, "document");
-  } catch (error) {
-    if (error instanceof SiltstoneError) return error;
-    throw error;
-  }
 }

@@ -124,6 +124,8 @@ async function takePart(
     const { written } = await importRows(world, collection, selectionOf(part, body), {
       rejects,
       checkpoint: new CheckpointFile(join(folder, "import.json"), null),
+      // Exported records bring their vectors.
+      embed: null,
       onProgress: () => {},
       interrupted: new AbortController().signal,
     });

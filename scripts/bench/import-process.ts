@@ -89,6 +89,7 @@ async function imported({ path }: Question, kind: "records" | "parquet"): Promis
     {
       rejects: new RejectsFile(`${path}.rejects.jsonl`),
       checkpoint: new CheckpointFile(`${path}.import.json`, { of: "bench" }),
+      embed: null,
       onProgress: () => {},
       interrupted: new AbortController().signal,
     },

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { type AwsAccess, accessTo, ownAccess } from "../../lib/aws/access.ts";
 import { type AwsNames, awsNames, awsWorld } from "../../lib/aws/aws-world.ts";
 import { S3BucketFiles } from "../../lib/aws/bucket-files.ts";
+import { embeddingWorld } from "../../lib/aws/embedding-world.ts";
 import { FunctionCaller } from "../../lib/aws/function-caller.ts";
 import { type FunctionConfiguration, functionConfiguration } from "../../lib/aws/function-configuration.ts";
 import { CloudWatchFunctionLogs, type FunctionLogs } from "../../lib/aws/function-logs.ts";
@@ -28,6 +29,8 @@ import {
 import { env } from "../../lib/contract/names.ts";
 import { invalid, isKind, SiltstoneError } from "../../lib/core/model/errors.ts";
 import { requestBounds } from "../../lib/core/policy/time-bounds.ts";
+import type { EmbeddingWorld } from "../../lib/embedding/profile-embedders.ts";
+import { parseProviders } from "../../lib/embedding/provider-access.ts";
 import type { CopyAcross } from "../../lib/engine/operate/promote-files.ts";
 import type { DeletedObjects, World } from "../../lib/engine/ports.ts";
 import type { BucketFiles } from "../../lib/import/inputs.ts";
@@ -46,6 +49,8 @@ export interface Deployment {
   failedEvents(): HeldMessages;
   /** Items and jobs. Throws `invalid` for a store that embeds none. */
   jobs(): JobsDeployment;
+  /** Its providers of embeddings, by their keys as you may read them, and its limits. */
+  embedding(): Promise<EmbeddingWorld>;
   /** What lies in any bucket, for import and export. */
   readonly bucketFiles: BucketFiles;
   /** One of the functions as it is deployed; with query groups, of them as well, after the function before them. */
@@ -91,6 +96,11 @@ export const connect = async (store: StoreChoice, localUser = "local"): Promise<
     deadLetters: new SqsHeldMessages(names.deadLetterQueueUrl, access),
     failedEvents: () => new SqsHeldMessages(name(storeOutputs.failedEventsQueueUrl), access),
     jobs: () => jobsOf(names, outputs, access),
+    embedding: async () => {
+      const { variables } = await functionConfiguration(name(functions.query.output), access);
+      const providers = parseProviders(variables, variables[env.stage] ?? stage);
+      return embeddingWorld(providers, names.table, access);
+    },
     bucketFiles: new S3BucketFiles(s3),
     configurations: async (of) => {
       const { output } = functions[of];

@@ -6,6 +6,7 @@
 import { resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { AwsS3Vectors } from "../../lib/aws/s3-vectors.ts";
+import type { Collection } from "../../lib/core/model/collection.ts";
 import { invalid } from "../../lib/core/model/errors.ts";
 import { CheckpointFile } from "../../lib/import/checkpoint-file.ts";
 import { type Imported, importRows, type Selection } from "../../lib/import/import-rows.ts";
@@ -16,15 +17,18 @@ import type { ImportSource } from "../../lib/import/source.ts";
 import { JsonLines, recordJsonLines } from "../../lib/import/sources/jsonl.ts";
 import { VectorFile } from "../../lib/import/vector-file.ts";
 import { integer, openCollection, several } from "./arguments.ts";
+import { estimateEmbedding, estimateText, importEmbedder } from "./embedding-estimate.ts";
 import {
   checkStandardInput,
   checkVersionField,
   fileNameOf,
   type ImportArguments,
+  isStandardInput,
   selectionOf,
 } from "./import-options.ts";
 import { importOutcome } from "./import-outcome.ts";
 import { planImport } from "./import-plan.ts";
+import { look } from "./import-survey.ts";
 import type { Outcome } from "./outcome.ts";
 import type { Runner } from "./runner.ts";
 import type { Session } from "./session.ts";
@@ -162,6 +166,8 @@ async function importInto(
     identity === null ? null : { collectionId: collection.id, identity, options: decisive },
   );
   const rejects = new RejectsFile(`${base}.rejects.jsonl`, checkpoint.read()?.rejects);
+  const embed = await importEmbedder(session, collection);
+  await sayCost(session, collection, selection, options);
   const progress = session.progress("import");
   const startMs = world.clock.nowMs();
   const { interrupted } = session;
@@ -170,6 +176,7 @@ async function importInto(
     imported = await importRows(world, collection, selection, {
       rejects,
       checkpoint,
+      embed,
       interrupted,
       onProgress: (read, lines, written) => {
         const seconds = Math.max(0.001, (world.clock.nowMs() - startMs) / 1000);
@@ -195,4 +202,23 @@ async function importInto(
     milliseconds: world.clock.nowMs() - startMs,
     unused: isWhole ? Math.max(0, vectors.rows - imported.lines) : 0,
   });
+}
+
+/** Lines that are looked at for it. */
+const sampleLines = 1_000;
+
+/** What a provider will be asked, said before it is. What standard input holds is not known before it is read. */
+async function sayCost(
+  session: Session,
+  collection: Collection,
+  selection: Selection,
+  options: ImportArguments,
+): Promise<void> {
+  const { embedder } = collection;
+  if (embedder === null || embedder === "lexical" || isStandardInput(options)) return;
+  const { limit } = options;
+  const description = await selection.source.describe();
+  const looking = { description, limit: Math.min(limit ?? sampleLines, sampleLines), name: collection.name };
+  const said = await estimateEmbedding(session, collection, await look(collection, selection, looking));
+  if (said !== null) session.remark(`embeds ${estimateText(said)}`);
 }

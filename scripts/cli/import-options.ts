@@ -32,10 +32,14 @@ export interface ImportArguments {
   readonly verify?: boolean;
 }
 
+/** Whether rows come from standard input, which is read once. */
+export const isStandardInput = ({ from }: ImportArguments): boolean =>
+  from?.slice(from.indexOf(":") + 1).replace(/\?.*$/, "") === "-";
+
 /** Throws `invalid` for what would read standard input a second time, after its rows are gone. */
-export function checkStandardInput({ from, plan, verify }: ImportArguments): void {
-  const location = from?.slice(from.indexOf(":") + 1).replace(/\?.*$/, "");
-  if (location !== "-") return;
+export function checkStandardInput(options: ImportArguments): void {
+  const { plan, verify } = options;
+  if (!isStandardInput(options)) return;
   if (verify) throw readOnce("--verify reads the source again");
   if (plan) throw readOnce("--plan reads what the import would read after it");
 }

@@ -17,13 +17,18 @@ export interface ImportEnd extends Imported {
 
 export function importOutcome(name: string, imported: ImportEnd): Outcome {
   const { lines, written, deltas, rejects, ingested, verified, interrupted } = imported;
-  const { milliseconds, unused, repeated, resumedAt } = imported;
+  const { milliseconds, unused, repeated, resumedAt, embedded } = imported;
   const rejected = rejects.rows;
   const differ = verified?.differing ?? 0;
   const isOther = verified?.complete === true && verified.isWhole && verified.linesRead !== lines;
   const parts = [
     `${interrupted ? "interrupted: " : ""}wrote ${plural(written, "row")} in ${plural(deltas.length, "delta")}`,
     `${plural(lines, "line")} in ${duration(milliseconds)}`,
+    ...(embedded.texts > 0
+      ? [
+          `${plural(embedded.texts, "text")} embedded${embedded.tokens > 0 ? `, ${plural(embedded.tokens, "token")}` : ""}`,
+        ]
+      : []),
   ];
   const text = [
     parts.join("; "),
@@ -69,6 +74,7 @@ export function importOutcome(name: string, imported: ImportEnd): Outcome {
     rejectsFile: rejected > 0 ? rejects.path : null,
     repeated,
     resumedAt,
+    embedded,
     vectorsUnused: unused,
     merged: ingested !== null,
     verified: verified === null ? null : { equal: verified.equal, differing: differ },

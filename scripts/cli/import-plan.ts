@@ -9,6 +9,7 @@ import { prices } from "../../lib/core/policy/cost/prices.ts";
 import { rowBytes } from "../../lib/core/policy/cost/workload.ts";
 import type { Selection } from "../../lib/import/import-rows.ts";
 import { openCollection } from "./arguments.ts";
+import { type EmbeddingEstimate, estimateEmbedding, estimateText } from "./embedding-estimate.ts";
 import type { ImportArguments } from "./import-options.ts";
 import { look, type Survey } from "./import-survey.ts";
 import type { Outcome } from "./outcome.ts";
@@ -39,6 +40,7 @@ export async function planImport(
     rows === null || dims === null
       ? null
       : estimateOf(rows, dims, seen.bytes / Math.max(1, seen.taken), seen.lines / seconds);
+  const embedding = known === null ? null : await estimateEmbedding(session, known, seen);
   const value = {
     collection: name,
     exists: known !== null,
@@ -55,6 +57,7 @@ export async function planImport(
     rejected: seen.rejected,
     reasons: Object.fromEntries(seen.reasons),
     notes: description.notes,
+    embedding,
     estimate,
   };
   return { value, text: textOf(value, seen), next: nextSteps(name, known, selection, value) };
@@ -100,6 +103,7 @@ type PlanValue = {
   readonly repeatedIds: number;
   readonly rejected: number;
   readonly notes: readonly string[];
+  readonly embedding: EmbeddingEstimate | null;
   readonly estimate: Estimate | null;
 };
 
@@ -126,6 +130,7 @@ function textOf(plan: PlanValue, seen: Survey): string {
         .map(([name, { type }]) => `${name}:${type ?? "mixed"}`)
         .join(" ") || "none",
     rejected: plan.rejected,
+    ...(plan.embedding === null ? {} : { embedding: estimateText(plan.embedding) }),
     ...(estimate === null
       ? {}
       : {

@@ -8,10 +8,12 @@ import {
 } from "../../lib/core/model/collection.ts";
 import { fieldTextBytesMax } from "../../lib/core/model/metadata.ts";
 import type { DeltaRow } from "../../lib/core/model/row.ts";
+import { embedRows } from "../../lib/import/embed-rows.ts";
 import { IdSet } from "../../lib/import/id-set.ts";
-import { isIn, recordOf, repeatOf, type Selection } from "../../lib/import/import-rows.ts";
+import { metRows, repeatOf, type Selection } from "../../lib/import/import-rows.ts";
 import type { ShapedRecord } from "../../lib/import/shape-row.ts";
 import type { SourceDescription } from "../../lib/import/source.ts";
+import { countingEmbedder, type TextCount } from "./embedding-estimate.ts";
 
 export interface Looking {
   readonly description: SourceDescription;
@@ -36,16 +38,18 @@ export async function look(
   looking: Looking,
 ): Promise<Survey> {
   const seen = new Survey(known);
-  const { source, namespace } = selection;
+  const { source } = selection;
+  const embed = countingEmbedder(seen.texts);
   // For shaping alone: what it decides does not depend on dims.
   const stand = known ?? newCollection({ name: looking.name, dims: 1, metric: "cosine" }, "plan", 0);
   for await (const page of source.pages(null)) {
-    for (const item of page.items) {
-      if (seen.lines === looking.limit) return seen;
-      seen.lines += 1;
-      if ("blank" in item || !isIn(item, namespace)) continue;
-      if ("row" in item && item.row.namespace !== undefined) seen.meetNamespace(item.row.namespace);
-      const found = await recordOf(stand, selection, item, seen.lines - 1);
+    const items = page.items.slice(0, looking.limit - seen.lines);
+    if (page.progress !== null && page.progress.done > 0) seen.scale = page.progress.all / page.progress.done;
+    const met = metRows(stand, selection, items, seen.lines);
+    seen.lines += items.length;
+    for (const item of items) if ("row" in item) seen.meetNamespace(item.row.namespace, selection.namespace);
+    const count = { texts: 0, tokens: 0 };
+    for (const { found } of await embedRows(stand, selection.shape, met, { embed, count })) {
       if (found.kind === "faulty") {
         seen.reject(found.fault.field, found.fault.reason);
         continue;
@@ -53,8 +57,10 @@ export async function look(
       seen.collection ??= assumed(looking.name, found.record, looking.description);
       seen.meet(found.record, source.repeatsReplace);
     }
+    if (items.length < page.items.length) return seen;
   }
   seen.isAll = true;
+  seen.scale = 1;
   return seen;
 }
 
@@ -62,6 +68,8 @@ export class Survey {
   collection: Collection | null;
   lines = 0;
   isAll = false;
+  /** How many times what was looked at the source has, roughly; null where nothing tells. */
+  scale: number | null = null;
   taken = 0;
   rejected = 0;
   repeated = 0;
@@ -71,6 +79,8 @@ export class Survey {
   bytes = 0;
   normMin = Number.POSITIVE_INFINITY;
   normMax = 0;
+  /** Documents of rows that have no vector. */
+  readonly texts: TextCount = { texts: 0, bytes: 0 };
   readonly namespaces = new Map<string, number>();
   readonly reasons = new Map<string, number>();
   readonly #ids = new IdSet();
@@ -80,7 +90,9 @@ export class Survey {
     this.collection = collection;
   }
 
-  meetNamespace(namespace: string): void {
+  /** `only`: of the plan; null: any. */
+  meetNamespace(namespace: string | undefined, only: string | null): void {
+    if (namespace === undefined || (only !== null && namespace !== only)) return;
     this.namespaces.set(namespace, (this.namespaces.get(namespace) ?? 0) + 1);
   }
 

@@ -8,9 +8,11 @@ import type { Collection } from "../../lib/core/model/collection.ts";
 import { encodeMetadata } from "../../lib/core/model/metadata.ts";
 import type { DeltaRow } from "../../lib/core/model/row.ts";
 import type { ReadRecord } from "../../lib/engine/read/read-request.ts";
+import { embedRows } from "../../lib/import/embed-rows.ts";
 import { IdSet } from "../../lib/import/id-set.ts";
-import { isIn, recordOf, type Selection } from "../../lib/import/import-rows.ts";
+import { metRows, type Selection } from "../../lib/import/import-rows.ts";
 import type { Deployment } from "./deployment.ts";
+import { countingEmbedder } from "./embedding-estimate.ts";
 import type { Session } from "./session.ts";
 import { plural } from "./text.ts";
 
@@ -77,24 +79,36 @@ export async function verifyImported(
 
 /** The rows that the import would write, page by page. */
 async function* rowsAgain(collection: Collection, selection: Selection) {
-  const { source, namespace, limit } = selection;
+  const { source, limit } = selection;
   const ids = new IdSet();
+  const { embedder } = collection;
+  const embed = countingEmbedder({ texts: 0, bytes: 0 });
   let lines = 0;
   for await (const { items, progress } of source.pages(null)) {
-    const rows: DeltaRow[] = [];
-    for (const item of limit === null ? items : items.slice(0, limit - lines)) {
-      lines += 1;
-      if ("blank" in item || !isIn(item, namespace)) continue;
-      const shaped = await recordOf(collection, selection, item, lines - 1);
-      if (shaped.kind === "faulty") continue;
+    const rows: RowAgain[] = [];
+    const taken = limit === null ? items : items.slice(0, limit - lines);
+    const met = metRows(collection, selection, taken, lines);
+    lines += taken.length;
+    const count = { texts: 0, tokens: 0 };
+    for (const { found, isEmbedded } of await embedRows(collection, selection.shape, met, { embed, count })) {
+      if (found.kind === "faulty") continue;
       // As the import does: a row counts as seen whether it is good or not.
-      const { id } = shaped.record;
+      const { id } = found.record;
       if (typeof id === "string" && !ids.add(id) && !source.repeatsReplace) continue;
-      rows.push(...checkRecords(collection, { records: [shaped.record], onInvalid: "skip" }, 0).rows);
+      // A provider is not paid twice for a text, and need not answer the same.
+      const hasVector = isEmbedded !== true || embedder === "lexical";
+      for (const row of checkRecords(collection, { records: [found.record], onInvalid: "skip" }, 0).rows)
+        rows.push({ row, hasVector });
     }
     yield { rows, progress, lines };
     if (lines === limit) return;
   }
+}
+
+/** `hasVector`: whether the vector is known with which it was written. */
+interface RowAgain {
+  readonly row: DeltaRow;
+  readonly hasVector: boolean;
 }
 
 class Comparison {
@@ -105,7 +119,7 @@ class Comparison {
   readonly #collection: Collection;
   /** Ids that were compared. */
   readonly #ids = new IdSet();
-  #batch = new Map<string, DeltaRow>();
+  #batch = new Map<string, RowAgain>();
   #chars = 0;
 
   constructor(deployment: Deployment, collection: Collection) {
@@ -113,10 +127,11 @@ class Comparison {
     this.#collection = collection;
   }
 
-  async add(row: DeltaRow): Promise<void> {
+  async add(again: RowAgain): Promise<void> {
+    const { row } = again;
     // What was said of the row that this one replaces is taken back.
     if (!this.#ids.add(row.id) && !this.#batch.has(row.id) && !this.differing.delete(row.id)) this.equal -= 1;
-    this.#batch.set(row.id, row);
+    this.#batch.set(row.id, again);
     this.#chars += (row.document?.length ?? 0) + (row.metadata?.length ?? 0);
     const rows = this.#batch.size;
     const components = rows * this.#collection.dims;
@@ -126,8 +141,8 @@ class Comparison {
   async compare(): Promise<void> {
     if (this.#batch.size === 0) return;
     const found = await recordsOf(this.#deployment, this.#collection, [...this.#batch.keys()]);
-    for (const row of this.#batch.values()) {
-      const difference = differenceOf(row, found.get(row.id));
+    for (const { row, hasVector } of this.#batch.values()) {
+      const difference = differenceOf(row, found.get(row.id), hasVector);
       if (difference === null) this.equal += 1;
       else this.differing.set(row.id, difference);
     }
@@ -148,12 +163,14 @@ async function recordsOf(
 }
 
 /** Null where the record is what the row says. */
-function differenceOf(row: DeltaRow, found: ReadRecord | undefined): string | null {
+function differenceOf(row: DeltaRow, found: ReadRecord | undefined, hasVector: boolean): string | null {
   if (found === undefined) return "is missing";
   const { document, metadata } = found;
   const vector = found.vector as number[] | undefined;
   const given = row.vector!;
-  const component = given.findIndex((value, i) => value !== Math.fround(vector?.[i] ?? Number.NaN));
+  const component = hasVector
+    ? given.findIndex((value, i) => value !== Math.fround(vector?.[i] ?? Number.NaN))
+    : -1;
   if (vector?.length !== given.length || component >= 0) return `its vector differs at ${component}`;
   if ((document ?? null) !== row.document) return "its document differs";
   const texts = metadata == null ? null : encodeMetadata(metadata);

@@ -11,6 +11,7 @@ import type { FunctionName } from "../../lib/contract/functions.ts";
 import { invalid, unreachable } from "../../lib/core/model/errors.ts";
 import { optimizeLimits } from "../../lib/core/policy/merge-plan.ts";
 import { embedQuery } from "../../lib/embedding/collection-embedder.ts";
+import type { EmbeddingWorld } from "../../lib/embedding/profile-embedders.ts";
 import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import { compact } from "../../lib/engine/compact/compact.ts";
 import { failureOf, noteRun, summarizeRun } from "../../lib/engine/compact/run-summary.ts";
@@ -58,6 +59,8 @@ export class MemoryCli {
   readonly bucketFiles = new MemoryBucketFiles(async (bucket, key, body) => {
     if (bucket === storeBucket) await this.world.store.put(key, body);
   });
+  /** Its providers of embeddings. */
+  embedding: EmbeddingWorld | null = null;
   /** What other stores' names stand for. */
   readonly others = new Map<string, MemoryCli>();
   /** Whether its object store copies from others' by itself. */
@@ -111,6 +114,7 @@ export class MemoryCli {
       configurations: async (name) => [{ name, state: "Active", variables: {}, logGroup: "" }],
       alarms: async () => null,
       logs: { tail: () => ({ next: async () => [] }) },
+      embedding: async () => this.embedding ?? Promise.reject(new Error("there are no providers")),
       bucketFiles: this.bucketFiles,
       place: { bucket: stage, endpoint: null },
       copyFrom: this.copiesInStore ? (other) => copyBetween(other.world.store, this.world.store) : () => null,

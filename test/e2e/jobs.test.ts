@@ -3,7 +3,7 @@
  * processes over the local stack, by a provider over HTTP that throttles, refuses, breaks off and gives nonsense, while processes are killed.
  * `npm run test:wide` takes 5,000 texts.
  */
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -208,6 +208,32 @@ test("the runbook's section is walked: the commands say what failed, and mend it
     }
     if (line === "jobs stats") expect(out).toMatch(/^failed +0$/m);
   }
+});
+
+test("an import embeds documents by the stage's provider, as the query function is configured", async () => {
+  const { id: _id, format: _format, createdAt: _createdAt, ...configuration } = collection;
+  await createCollection(deployed.world, { ...configuration, name: "imported" });
+  const file = join(deployed.stateDir, "imported.jsonl");
+  const lines = [1, 2, 3].map((n) => JSON.stringify({ id: `i${n}`, vector: [n], document: `imported ${n}` }));
+  writeFileSync(file, lines.join("\n"));
+  const said = { out: "", err: "" };
+  const home = process.cwd();
+  process.chdir(deployed.stateDir);
+  const code = await runCommandLine(
+    ["import", "imported", "--from", `records:${file}`, "--re-embed", "--verify"],
+    {
+      connect,
+      ...{ stdin: new PassThrough(), interrupted: new AbortController().signal },
+      stdout: { write: (text) => (said.out += text) },
+      stderr: { write: (text) => (said.err += text) },
+    },
+  ).finally(() => process.chdir(home));
+  expect({ code, ...said }).toMatchObject({
+    code: 0,
+    out: expect.stringContaining("verified: 3 rows"),
+    err: expect.stringMatching(/^embeds about 3 texts by openai\/text-embedding-3-small/),
+  });
+  expect(provider.embedded).toEqual(expect.arrayContaining(["imported 1", "imported 2", "imported 3"]));
 });
 
 test("every metric of items is emitted, and no log shows a text or an id", () => {

@@ -2,7 +2,7 @@
 import { checkRecords } from "../../lib/core/model/check-records.ts";
 import { newCollection } from "../../lib/core/model/collection.ts";
 import type { DeltaRow } from "../../lib/core/model/row.ts";
-import { recordOf } from "../../lib/import/import-rows.ts";
+import { metRows } from "../../lib/import/import-rows.ts";
 import type { Shape } from "../../lib/import/shape-row.ts";
 import type { Cursor, ImportSource, SourcePage } from "../../lib/import/source.ts";
 import { vectorOf } from "../cli/vectors.ts";
@@ -68,12 +68,13 @@ export async function rowsOf(
   const rows: DeltaRow[] = [];
   let n = 0;
   const collection = newCollection({ name: "docs", dims: ofDims, metric: "l2" }, "id", 0);
-  for (const item of pages.flatMap(({ items }) => items)) {
-    n += 1;
-    if ("blank" in item) continue;
-    const found = await recordOf(collection, { shape: whole }, item, n - 1);
-    if (found.kind === "faulty") throw new Error(`${item.at}: ${found.fault.field} ${found.fault.reason}`);
-    rows.push(...checkRecords(collection, { records: [found.record] }, 0).rows);
+  for (const { items } of pages) {
+    const met = metRows(collection, { shape: whole, namespace: null }, items, n);
+    n += items.length;
+    for (const { at, found } of met) {
+      if (found.kind === "faulty") throw new Error(`${at}: ${found.fault.field} ${found.fault.reason}`);
+      rows.push(...checkRecords(collection, { records: [found.record] }, 0).rows);
+    }
   }
   return rows;
 }

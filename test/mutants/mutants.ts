@@ -1729,6 +1729,13 @@ export const mutants: readonly Mutant[] = [
     "test/import/migration.test.ts",
   ),
   mutant(
+    "an import takes a provider that does not answer for a text that it refuses",
+    "lib/import/embed-rows.ts",
+    `    if (outcome.kind !== "invalid") throw outcome;\n`,
+    "",
+    "test/import/re-embed.test.ts",
+  ),
+  mutant(
     "a row that is promoted is a new write there",
     "lib/engine/operate/promote-rows.ts",
     "await target.add(shard, { ...row, vector: made });",
