@@ -8,6 +8,7 @@ import { ChromaServer } from "./sources/chroma-server.ts";
 import { CsvFiles } from "./sources/csv.ts";
 import { FixedRows } from "./sources/fixed-rows.ts";
 import { JsonLines, recordJsonLines } from "./sources/jsonl.ts";
+import { type LanceDb, LanceRows } from "./sources/lancedb.ts";
 import { ParquetFiles } from "./sources/parquet.ts";
 import { PgFile } from "./sources/pgvector-file.ts";
 import { PgTable } from "./sources/pgvector-table.ts";
@@ -23,6 +24,8 @@ export interface SourceWorld extends Inputs {
   /** What is whole will do, where a source is damaged. */
   readonly incomplete: boolean;
   readonly s3Vectors: () => Promise<S3Vectors>;
+  /** Throws `invalid` where it is not installed. */
+  readonly lanceDb: () => Promise<LanceDb>;
 }
 
 interface Kind {
@@ -92,6 +95,11 @@ const s3vectors: Kind = {
   open: async ({ s3Vectors }, location) => new S3VectorsIndex(await s3Vectors(), location),
 };
 
+const lancedb: Kind = {
+  location: "a folder of LanceDB, or s3://BUCKET/PREFIX; #TABLE behind it where there are several",
+  open: async ({ lanceDb }, location) => LanceRows.open(await lanceDb(), location),
+};
+
 const pinecone: Kind = {
   location: "a folder (or s3://) with a folder of Parquet files for each namespace, or https://INDEX-HOST",
   open: async (world, location) =>
@@ -114,6 +122,7 @@ export const kinds: Readonly<Record<string, Kind>> = {
   vectorize,
   s3vectors,
   pinecone,
+  lancedb,
 };
 
 export async function openSource(world: SourceWorld, from: string): Promise<ImportSource> {

@@ -74,7 +74,14 @@ async function produced({ rows, dims }: Question): Promise<number> {
 async function imported({ path }: Question, kind: "records" | "parquet"): Promise<number> {
   const never = () => Promise.reject(new Error("not here"));
   const source = await openSource(
-    { stdin: process.stdin, environment: {}, incomplete: false, s3Vectors: never, bucketFiles: never },
+    {
+      stdin: process.stdin,
+      environment: {},
+      incomplete: false,
+      s3Vectors: never,
+      lanceDb: never,
+      bucketFiles: never,
+    },
     `${kind}:${path}`,
   );
   const collection = await readCollection(world.store, name);

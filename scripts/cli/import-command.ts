@@ -29,6 +29,7 @@ import {
 import { importOutcome } from "./import-outcome.ts";
 import { planImport } from "./import-plan.ts";
 import { look } from "./import-survey.ts";
+import { lanceDb } from "./lance-db.ts";
 import type { Outcome } from "./outcome.ts";
 import type { Runner } from "./runner.ts";
 import type { Session } from "./session.ts";
@@ -87,6 +88,7 @@ async function runImport(session: Session, name: string, options: ImportArgument
     environment: process.env,
     incomplete: options.incomplete ?? false,
     s3Vectors: () => Promise.resolve(new AwsS3Vectors()),
+    lanceDb: () => lanceDb(),
     bucketFiles: async () => (await session.open()).bucketFiles,
   };
   checkStandardInput(options);

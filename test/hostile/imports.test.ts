@@ -19,6 +19,7 @@ const world: SourceWorld = {
   environment: {},
   incomplete: false,
   s3Vectors: nowhere,
+  lanceDb: nowhere,
 };
 
 const npy = (shape: string, more = ""): Buffer => {

@@ -24,6 +24,7 @@ const world = {
   environment: { CHROMA_API_KEY: "from the environment" },
   incomplete: false,
   s3Vectors: () => Promise.reject(new Error("none")),
+  lanceDb: () => Promise.reject(new Error("none")),
   bucketFiles: () => Promise.reject(new Error("none")),
 };
 const open = (location: string, more = {}) => openSource({ ...world, ...more }, `chroma:${location}`);

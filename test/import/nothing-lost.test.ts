@@ -32,6 +32,7 @@ const world = {
   environment: {},
   incomplete: false,
   s3Vectors: () => Promise.reject(new Error("none")),
+  lanceDb: () => Promise.reject(new Error("none")),
   bucketFiles: async () => bucketFiles,
 };
 const open = (from: string) => openSource(world, from);

@@ -17,6 +17,7 @@ const world = {
   environment: {},
   incomplete: false,
   s3Vectors: () => Promise.reject(new Error("none")),
+  lanceDb: () => Promise.reject(new Error("none")),
   bucketFiles: () => Promise.reject(new Error("none")),
 };
 const open = (location: string) => openSource(world, `pgvector:${location}`);

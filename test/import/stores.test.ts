@@ -29,6 +29,7 @@ const world = {
   environment,
   incomplete: false,
   s3Vectors: async () => new AwsS3Vectors(),
+  lanceDb: () => Promise.reject(new Error("none")),
   bucketFiles: () => Promise.reject(new Error("none")),
 };
 const open = (from: string) => openSource(world, from);
