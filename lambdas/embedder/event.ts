@@ -1,11 +1,18 @@
-/** What the embedder is woken by: messages of the job queues, its schedule, or a person. */
+/** What the embedder is woken by: messages of the job queues, its schedule, a save that waits for it, or a person. */
 import * as z from "zod/mini";
+import { listOf } from "../../lib/aws/parse-event.ts";
 import { isPlainObject } from "../../lib/core/model/metadata.ts";
+import { itemsMax } from "../../lib/jobs/save.ts";
 
-export const embedderEvent = z.strictObject({
+export const embedderEvent = z.discriminatedUnion("source", [
   /** `resume` wakes all that waits, told of lately or not. */
-  source: z.enum(["sweep", "resume"]),
-});
+  z.strictObject({ source: z.enum(["sweep", "resume"]) }),
+  /** Items that were just saved, as [collection id, item], which are embedded now. */
+  z.strictObject({
+    source: z.literal("call"),
+    items: listOf(z.tuple([z.string(), z.string()]), itemsMax),
+  }),
+]);
 
 export interface JobMessage {
   readonly messageId: string;

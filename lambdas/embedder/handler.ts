@@ -1,7 +1,8 @@
 /**
  * The embedder function. Messages of the job queues name items: a run claims, embeds and writes them (lib/jobs/work.ts). Each
  * minute a sweep wakes what no message did. A message is forgotten whatever becomes of its job, which stands in the table; one that cannot be
- * understood goes to the dead-letter queue with the reason, and comes again where even that fails.
+ * understood goes to the dead-letter queue with the reason, and comes again where even that fails. A save of a collection that embeds in the
+ * call names its items, and is answered when they are embedded.
  */
 import { awsWorld } from "../../lib/aws/aws-world.ts";
 import { embeddingWorld } from "../../lib/aws/embedding-world.ts";
@@ -10,16 +11,17 @@ import { jobWorld } from "../../lib/aws/job-world.ts";
 import { lambdaHandler } from "../../lib/aws/lambda-handler.ts";
 import { parseEvent } from "../../lib/aws/parse-event.ts";
 import { errorFacts, telemetry } from "../../lib/aws/telemetry.ts";
-import { requestBounds, runMarginMs } from "../../lib/core/policy/time-bounds.ts";
+import { embedInCallMs, requestBounds, runMarginMs } from "../../lib/core/policy/time-bounds.ts";
 import { documentEmbedder } from "../../lib/embedding/each-text.ts";
 import { batchedEmbedders } from "../../lib/embedding/profile-embedders.ts";
 import { parseProviders } from "../../lib/embedding/provider-access.ts";
 import { watchSettings } from "../../lib/jobs/control.ts";
+import { standOf } from "../../lib/jobs/in-call.ts";
 import type { ItemKey } from "../../lib/jobs/item.ts";
 import { stoppable } from "../../lib/jobs/stoppable-provider.ts";
 import { gauge, sweep } from "../../lib/jobs/sweep.ts";
 import { decodeWake } from "../../lib/jobs/wake.ts";
-import { type WorkWorld, work } from "../../lib/jobs/work.ts";
+import { type WorkReport, type WorkWorld, work } from "../../lib/jobs/work.ts";
 import { workInSlot } from "../../lib/jobs/work-in-slot.ts";
 import { embedderEvent, type JobMessage, messagesOf } from "./event.ts";
 
@@ -50,14 +52,16 @@ export const handler = lambdaHandler(
   { telemetry: service, failureMetric: "EmbedderErrors" },
   async (event, context) => {
     const untilMs = aws.clock.nowMs() + context.getRemainingTimeInMillis() - runMarginMs.embedder;
+    const owner = `embedder/${context.awsRequestId}/${aws.clock.ulid()}`;
     const messages = messagesOf(event);
     if (messages !== null)
       return answerMessages(messages, {
-        owner: `embedder/${context.awsRequestId}/${aws.clock.ulid()}`,
-        untilMs,
+        ...{ owner, untilMs },
         urgent: messages.some(({ eventSourceARN }) => String(eventSourceARN).endsWith(`:${highQueueName}`)),
       });
-    const { source } = parseEvent(embedderEvent, event);
+    const call = parseEvent(embedderEvent, event);
+    if (call.source === "call") return answerSave(call.items, owner);
+    const { source } = call;
     const swept = await sweep(world, { all: source === "resume", untilMs });
     const gauged = await gauge(world);
     service.emit(null, { JobsWaiting: gauged.waiting, OldestJobAge: gauged.oldestSeconds });
@@ -65,6 +69,16 @@ export const handler = lambdaHandler(
     return { ...swept, ...gauged };
   },
 );
+
+async function answerSave(
+  items: readonly (readonly [collectionId: string, item: string])[],
+  owner: string,
+): Promise<object> {
+  const keys = items.map(([collectionId, item]) => ({ collectionId, item }));
+  const untilMs = aws.clock.nowMs() + embedInCallMs;
+  tellOf(await work(world, keys, { owner, untilMs, inCall: true }));
+  return { items: await standOf(world, keys) };
+}
 
 async function answerMessages(
   messages: readonly JobMessage[],
@@ -84,7 +98,11 @@ async function answerMessages(
     });
   }
   const report = await workInSlot(world, aws.leases, keys, options, work);
-  if (report === null) return { batchItemFailures };
+  if (report !== null) tellOf(report);
+  return { batchItemFailures };
+}
+
+function tellOf(report: WorkReport): void {
   const { completed, failed, postponed, superseded, chunks, tokens, waitedMsMax, errors } = report;
   service.emit(null, {
     ...{ JobsCompleted: completed, JobsFailed: failed, JobsPostponed: postponed },
@@ -96,5 +114,4 @@ async function answerMessages(
     errors: errors.map(({ kind, message }) => `${kind}: ${message}`),
   });
   if (superseded > 0) service.log("warn", "superseded while it ran", { jobs: superseded });
-  return { batchItemFailures };
 }

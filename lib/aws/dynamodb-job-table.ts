@@ -3,7 +3,8 @@
  *
  *   pk "jobs#item#<collection id>#<part>", sk the item's id: item (S, JSON), stamp (S), workKey (S), workAtMs (N), expiresAtSeconds (N) once it may go
  *   pk "jobs#ended#<job>",                 sk "job":      job (S, JSON), expiresAtSeconds
- *   pk "jobs#counts#<collection id>",      sk "counts":   saved, completed, failed, cancelled, superseded (N)
+ *   pk "jobs#counts#<collection id>",      sk "counts":   saved, completed, failed, cancelled, superseded, chunks, tokens, tokenBytes (N)
+ *   pk "jobs#runs#<collection id>",        sk a ULID:     run (S, JSON), expiresAtSeconds
  *   pk "jobs#settings",                    sk "settings": text (S), revision (N)
  *   pk "jobs#audit",                       sk a ULID:     who, what (S), expiresAtSeconds
  *
@@ -33,7 +34,14 @@ import {
   type Status,
   timeOf,
 } from "../jobs/item.ts";
-import { type AuditEntry, type Counts, type JobTable, type ListRange, noCounts } from "../jobs/ports.ts";
+import {
+  type AuditEntry,
+  type BulkRun,
+  type Counts,
+  type JobTable,
+  type ListRange,
+  noCounts,
+} from "../jobs/ports.ts";
 import { failure } from "./failure.ts";
 
 /** A partition takes 1,000 writes a second: a collection's items have sixteen, those of a status eight. */
@@ -122,6 +130,8 @@ export class DynamoDbJobTable implements JobTable {
         ExpressionAttributeNames: { "#pk": keys.partitionKey, "#sk": keys.sortKey },
         ExpressionAttributeValues: { ":pk": itemPartition(collectionId, part) },
         ProjectionExpression: "#pk, #sk",
+        // A rollback cancels what was saved before it began, and all of it.
+        ConsistentRead: true,
       };
       for await (const items of this.#pages(query)) yield items.map(keyOf);
     }
@@ -181,16 +191,27 @@ export class DynamoDbJobTable implements JobTable {
     });
   }
 
+  async writeRun(run: BulkRun, untilMs: number): Promise<void> {
+    const Item = {
+      ...runKey(run.collectionId, run.id),
+      run: JSON.stringify(run),
+      [keys.ttl]: Math.ceil(untilMs / 1_000),
+    };
+    await this.#put({ Item });
+  }
+
+  async runs(collectionId: string, limit: number): Promise<readonly BulkRun[]> {
+    const found = await this.#newest(runsPartition(collectionId), limit);
+    return found.map(({ run }) => JSON.parse(String(run)) as BulkRun);
+  }
+
+  async readRun(collectionId: string, id: string): Promise<BulkRun | null> {
+    const found = await this.#get(runKey(collectionId, id));
+    return found === null ? null : (JSON.parse(String(found.run)) as BulkRun);
+  }
+
   async audit(limit: number): Promise<readonly AuditEntry[]> {
-    const { Items = [] } = await this.#query({
-      KeyConditionExpression: "#pk = :pk",
-      ExpressionAttributeNames: { "#pk": keys.partitionKey },
-      ExpressionAttributeValues: { ":pk": auditPartition },
-      ScanIndexForward: false,
-      ConsistentRead: true,
-      Limit: limit,
-    });
-    return Items.map(({ who, what, [keys.sortKey]: id }) => ({
+    return (await this.#newest(auditPartition, limit)).map(({ who, what, [keys.sortKey]: id }) => ({
       ...{ id: String(id), who: String(who), what: String(what) },
     }));
   }
@@ -198,6 +219,19 @@ export class DynamoDbJobTable implements JobTable {
   async addAudit({ id, who, what }: AuditEntry, untilMs: number): Promise<void> {
     const Item = { ...keyed(auditPartition, id), who, what, [keys.ttl]: Math.ceil(untilMs / 1_000) };
     await this.#put({ Item });
+  }
+
+  /** Of a partition whose sort keys are ULIDs. */
+  async #newest(partition: string, limit: number): Promise<readonly Record<string, unknown>[]> {
+    const { Items = [] } = await this.#query({
+      KeyConditionExpression: "#pk = :pk",
+      ExpressionAttributeNames: { "#pk": keys.partitionKey },
+      ExpressionAttributeValues: { ":pk": partition },
+      ScanIndexForward: false,
+      ConsistentRead: true,
+      Limit: limit,
+    });
+    return Items;
   }
 
   async #get(Key: Record<string, string>): Promise<Record<string, unknown> | null> {
@@ -266,6 +300,8 @@ const keyed = (partition: string, sort: string): Record<string, string> => ({
 });
 const settingsKey = keyed(`${jobPrefix}settings`, "settings");
 const auditPartition = `${jobPrefix}audit`;
+const runsPartition = (collectionId: string): string => `${jobPrefix}runs#${collectionId}`;
+const runKey = (collectionId: string, id: string) => keyed(runsPartition(collectionId), id);
 const countsKey = (collectionId: string) => keyed(`${jobPrefix}counts#${collectionId}`, "counts");
 const itemPartition = (collectionId: string, part: number): string =>
   `${jobPrefix}item#${collectionId}#${part}`;

@@ -23,6 +23,8 @@ export interface Environment {
   readonly jobQueueUrls: readonly string[];
   /** @default empty: this function does not work on jobs */
   readonly jobDeadLetterQueueUrl: string;
+  /** Name of the embedder function. @default empty: this function may not call it */
+  readonly embedderFunction: string;
 }
 
 interface NumberVariable {
@@ -56,6 +58,7 @@ export function parseEnvironment(variables: Variables): Environment {
     cacheBytesMax: read.setting(cacheBytes),
     groupFunctions: read.names(env.groupFunctions, settings["query.groups"].max),
     jobQueueUrls: read.jobQueues(env.jobQueueUrls),
+    embedderFunction: read.names(env.embedderFunction, 1)[0] ?? "",
     jobDeadLetterQueueUrl: variables[env.jobDeadLetterQueueUrl] ? read.url(env.jobDeadLetterQueueUrl) : "",
   };
   if (problems.length === 0) return environment;

@@ -7,14 +7,17 @@ import type { ProduceWorld } from "../engine/write/produce.ts";
 import type { JobWorld } from "../jobs/save.ts";
 import { type AwsAccess, accessTo, ownAccess } from "./access.ts";
 import { DynamoDbJobTable } from "./dynamodb-job-table.ts";
+import { embedderCall } from "./embedder-call.ts";
 import type { Environment } from "./environment.ts";
 import { patience, socketsMax } from "./request-handler.ts";
 import { SqsWakeQueues } from "./sqs-wake-queues.ts";
 
-export type JobNames = Pick<Environment, "table" | "jobQueueUrls">;
+export type JobNames = Pick<Environment, "table" | "jobQueueUrls"> &
+  Partial<Pick<Environment, "embedderFunction">>;
 
+/** `embedderFunction`: its name, where what is saved may be embedded in the call. */
 export function jobWorld(
-  { table, jobQueueUrls }: JobNames,
+  { table, jobQueueUrls, embedderFunction = "" }: JobNames,
   { store, clock }: Pick<ProduceWorld, "store" | "clock">,
   bounds: RequestBounds = requestBounds.producer,
   access: AwsAccess = ownAccess,
@@ -24,6 +27,7 @@ export function jobWorld(
   return {
     table: new DynamoDbJobTable(DynamoDBDocumentClient.from(dynamodb), table),
     wake: new SqsWakeQueues(sqs, jobQueueUrls),
+    embedder: embedderFunction === "" ? null : embedderCall(embedderFunction, access),
     ...{ store, clock },
   };
 }

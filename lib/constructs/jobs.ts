@@ -117,8 +117,17 @@ export class Jobs extends Construct {
     this.sweepEveryMinute();
   }
 
-  /** Lets a function, a role, a task save items with the bundled library; a function of the app gets the variables that it reads. */
-  grantSave(grantee: IGrantable, { collections }: ProduceGrant = {}): void {
+  /**
+   * Lets a function, a role, a task save items with the bundled library; a function of the app gets the variables that it reads. It may call the
+   * embedder, for collections that embed in the call.
+   */
+  grantSave(grantee: IGrantable, grant: ProduceGrant = {}): void {
+    this.allowSave(grantee, grant);
+    giveRight(grantee, allowing(["lambda:InvokeFunction"], [this.function.functionArn]));
+    setVariables(grantee, { ...this.environment, [env.embedderFunction]: this.function.functionName });
+  }
+
+  private allowSave(grantee: IGrantable, { collections }: ProduceGrant = {}): void {
     const { bucket, bucketKey, encryptionKey } = this.storage;
     if (collections?.length === 0) throw new Error("collections: must name at least one collection");
     const names = collections?.map(checkCollectionName) ?? ["*"];
@@ -145,7 +154,6 @@ export class Jobs extends Construct {
     allowKey(grantee, bucketKey, "writeObjects");
     allowKey(grantee, encryptionKey, "sendMessages");
     allowKey(grantee, encryptionKey, "useTable");
-    setVariables(grantee, this.environment);
   }
 
   /** Of the table: items, jobs and settings, and no lease. */
@@ -161,7 +169,7 @@ export class Jobs extends Construct {
   /** What who saves may do, the index, its leases, and to write deltas as a producer does. */
   private allowEmbedder(embedder: HandlerFunction, ingestion: Ingestion): void {
     const { bucket, table } = this.storage;
-    this.grantSave(embedder.function);
+    this.allowSave(embedder.function);
     embedder.allow(["dynamodb:Query"], [`${table.tableArn}/index/${jobIndex.name}`]);
     embedder.function.addToRolePolicy(
       this.onItems(["dynamodb:GetItem", "dynamodb:UpdateItem"], `lease#${jobSlotPrefix}`),

@@ -28,6 +28,8 @@ export const env = {
   jobQueueUrls: "SILTSTONE_JOB_QUEUE_URLS",
   /** URL of the dead-letter queue for messages of these that cannot be understood. */
   jobDeadLetterQueueUrl: "SILTSTONE_JOB_DLQ_URL",
+  /** Where items may be embedded in the call of who saves them: name of the embedder function. */
+  embedderFunction: "SILTSTONE_EMBEDDER_FUNCTION",
   /** How the stage reaches its providers of embeddings, as JSON (lib/embedding/provider-access.ts). */
   providers: "SILTSTONE_PROVIDERS",
   /** Single values of that, changed for one function by hand; outside the stage dev only to approved ones. */

@@ -41,23 +41,28 @@ export async function change(
   );
 }
 
+/** What a run embedded of a collection: tokens as the provider counts them, and the bytes of what it counted. */
+export type Embedded = Pick<Counts, "tokens" | "tokenBytes">;
+
 /** Keeps the history and the counts of jobs that ended: for people, so that a failure here is none of the work's. */
 export async function keepEnded(
   table: JobTable,
   ended: readonly Item[],
   { nowMs, keepDays }: { nowMs: number; keepDays: number },
+  embedded: ReadonlyMap<string, Embedded> = new Map(),
 ): Promise<void> {
   const untilMs = nowMs + keepDays * 86_400_000;
   const byCollection = grouped(ended, ({ collectionId }) => collectionId);
   await Promise.allSettled([
     ...ended.map((item) => table.keepEnded(endedJob(item), untilMs)),
     ...[...byCollection].map(([collectionId, items]) => table.addCounts(collectionId, countsOf(items))),
+    ...[...embedded].map(([collectionId, counts]) => table.addCounts(collectionId, { ...counts })),
   ]);
 }
 
 function countsOf(items: readonly Item[]): Partial<Counts> {
   const counts: Partial<Record<keyof Counts, number>> = {};
-  for (const { status, error } of items) {
+  for (const { status, error, chunks } of items) {
     const name =
       error?.kind === "superseded"
         ? "superseded"
@@ -65,6 +70,7 @@ function countsOf(items: readonly Item[]): Partial<Counts> {
           ? status
           : "cancelled";
     counts[name] = (counts[name] ?? 0) + 1;
+    if (name === "completed") counts.chunks = (counts.chunks ?? 0) + (chunks ?? 0);
   }
   return counts;
 }

@@ -2,7 +2,13 @@
 import { SiltstoneError } from "../core/model/errors.ts";
 import type { Clock } from "../engine/ports.ts";
 import type { JobTable } from "./ports.ts";
-import { changedSettings, defaultSettings, type JobSettings, parseSettings } from "./settings.ts";
+import {
+  changedSettings,
+  defaultSettings,
+  encodeSettings,
+  type JobSettings,
+  parseSettings,
+} from "./settings.ts";
 
 export async function readSettings(table: Pick<JobTable, "readSettings">): Promise<JobSettings> {
   const stored = await table.readSettings();
@@ -20,7 +26,7 @@ export async function changeSettings(
   for (let attempt = 0; attempt < attemptsMax; attempt++) {
     const stored = await table.readSettings();
     const next = changedSettings(stored === null ? defaultSettings : parseSettings(stored.text), given);
-    if (!(await table.writeSettings(JSON.stringify(next), stored?.revision ?? 0))) continue;
+    if (!(await table.writeSettings(encodeSettings(next), stored?.revision ?? 0))) continue;
     const what = Object.entries(given).map(([name, value]) => `${name} = ${String(value)}`);
     await audit({ table, clock }, next, { who, what: `settings: ${what.join(", ")}` });
     return next;

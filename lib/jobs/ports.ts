@@ -2,9 +2,9 @@
  * What jobs need of the world beside the engine's ports. One contract suite holds the implementations: in memory (test/support) and
  * on DynamoDB (lib/aws), over the local server and the real one.
  */
-import type { EndedJob, Item, ItemKey, Priority, Status } from "./item.ts";
+import type { EndedJob, Item, ItemKey, JobError, Priority, Status } from "./item.ts";
 
-/** The records of items, jobs that ended, counts, settings, and what was done by hand. Reads by key see every write before them. */
+/** The records of items, jobs that ended, counts, settings, bulk runs, and what was done by hand. Reads by key see every write before them. */
 export interface JobTable {
   read(key: ItemKey): Promise<Item | null>;
   /**
@@ -35,6 +35,12 @@ export interface JobTable {
   /** False when another change came in between. `revision` 0: there are none. */
   writeSettings(text: string, revision: number): Promise<boolean>;
 
+  /** The latest write stays; kept until `untilMs`. */
+  writeRun(run: BulkRun, untilMs: number): Promise<void>;
+  /** Bulk runs of a collection, the newest first. */
+  runs(collectionId: string, limit: number): Promise<readonly BulkRun[]>;
+  readRun(collectionId: string, id: string): Promise<BulkRun | null>;
+
   /** The newest first. */
   audit(limit: number): Promise<readonly AuditEntry[]>;
   addAudit(entry: AuditEntry, untilMs: number): Promise<void>;
@@ -57,8 +63,35 @@ export interface Counts {
   readonly failed: number;
   readonly cancelled: number;
   readonly superseded: number;
+  /** Of those that were completed. */
+  readonly chunks: number;
+  /** As the provider counts them, where it does, and the UTF-8 bytes of the texts that it counted. */
+  readonly tokens: number;
+  readonly tokenBytes: number;
 }
-export const noCounts: Counts = { saved: 0, completed: 0, failed: 0, cancelled: 0, superseded: 0 };
+export const noCounts: Counts = {
+  ...{ saved: 0, completed: 0, failed: 0, cancelled: 0, superseded: 0 },
+  ...{ chunks: 0, tokens: 0, tokenBytes: 0 },
+};
+
+/** What was asked of a bulk run, and how far its queueing is (embed-all/bulk-run.ts). */
+export interface BulkRun {
+  /** ULID: the operation id of the jobs that it makes. */
+  readonly id: string;
+  readonly collectionId: string;
+  readonly collection: string;
+  readonly tag: string | null;
+  readonly priority: Priority;
+  readonly batchItems: number;
+  /** The part of the collection's items that it is of. */
+  readonly stagePercent: number;
+  readonly by: string;
+  readonly startedAtMs: number;
+  /** `queueing` is also what a run is left at that was killed. */
+  readonly state: "queueing" | "interrupted" | "queued";
+  /** Items. */
+  readonly queued: number;
+}
 
 export interface AuditEntry {
   /** ULID. */
@@ -70,4 +103,15 @@ export interface AuditEntry {
 /** Tells workers, one queue each priority. A message may be lost, doubled, late. */
 export interface WakeQueues {
   send(priority: Priority, bodies: readonly string[]): Promise<void>;
+}
+
+/** What is left to do of items that were just saved, in the call of who saved them. */
+export interface EmbedderCall {
+  /** How each stands when the embedder is done with them, or its time is over. Throws what calling a function throws. */
+  embed(keys: readonly ItemKey[]): Promise<readonly EmbeddedItem[]>;
+}
+export interface EmbeddedItem {
+  readonly item: string;
+  readonly status: Status;
+  readonly error: JobError | null;
 }

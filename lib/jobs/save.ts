@@ -5,7 +5,8 @@
  *  2. A text that is too large for the table is put on S3.
  *  3. Each item's record is written (`saved`). From then on the item is saved: nothing that comes after can lose it.
  *  4. The text of the save before is removed from S3, and the job before is history where it had not ended.
- *  5. The queues are told. When that fails nothing is lost: the sweep wakes what nobody has begun.
+ *  5. The queues are told. When that fails nothing is lost: the sweep wakes what nobody has begun. A collection whose items are embedded in the
+ *     call (embed-all/rollback.ts) has no workers: the embedder is called, and the answer waits for it (in-call.ts).
  */
 import pLimit from "p-limit";
 import { idProblem, newIdProblem } from "../core/model/check-records.ts";
@@ -20,8 +21,9 @@ import { readCollection } from "../engine/shard/head.ts";
 import { change, keepEnded } from "./change.ts";
 import { chunkKeys, chunkMetadata } from "./chunk-rows.ts";
 import { readSettings } from "./control.ts";
+import { checkEmbedder, embedInCall, embedsInCall } from "./in-call.ts";
 import { type Item, isActive, type Operation, operations, type Priority, priorities } from "./item.ts";
-import type { JobTable, WakeQueues } from "./ports.ts";
+import type { EmbedderCall, JobTable, WakeQueues } from "./ports.ts";
 import { inlineBytesMax, removeText, spill, textBytesMax } from "./spilled-texts.ts";
 import { type Save, saved } from "./transitions.ts";
 import { encodeWake } from "./wake.ts";
@@ -36,6 +38,8 @@ export interface JobWorld {
   readonly wake: WakeQueues;
   readonly store: ObjectStore;
   readonly clock: Clock;
+  /** Null where the embedder cannot be called: then no save of a collection that embeds in the call goes through. */
+  readonly embedder: EmbedderCall | null;
 }
 
 export interface SaveCall {
@@ -75,6 +79,7 @@ export async function saveItems(world: JobWorld, call: SaveCall): Promise<SaveAn
       `items: collection ${collection.name} has no embedder; write records with vectors, or make a collection with an embedding profile`,
     );
   const settings = await readSettings(world.table);
+  if (settings.inCall.includes(collection.id)) checkEmbedder(world, collection);
   const operationId = world.clock.ulid();
   const checked = checkItems(collection, call);
   const limit = pLimit(savesAtOnce);
@@ -92,18 +97,17 @@ export async function saveItems(world: JobWorld, call: SaveCall): Promise<SaveAn
   );
   const ended = outcomes.flatMap((one) => (one.status === "fulfilled" ? (one.value.superseded ?? []) : []));
   const fresh = outcomes.flatMap((one) => (one.status === "fulfilled" ? (one.value.after ?? []) : []));
-  const notified = await tell(world.wake, fresh);
+  const isInCall = await embedsInCall(world.table, collection);
+  const notified = isInCall || (await tell(world.wake, fresh));
   await keepEnded(world.table, ended, { nowMs: world.clock.nowMs(), keepDays: settings.keepDays });
   if (fresh.length > 0) await world.table.addCounts(collection.id, { saved: fresh.length }).catch(() => {});
-  return {
-    operationId,
-    items: outcomes.map((one, i) => {
-      if (one.status === "rejected") throw partly(one.reason, fresh.length, outcomes.length);
-      const { outcome, after } = one.value;
-      return { id: checked[i]!.item, outcome, job: after?.job ?? null };
-    }),
-    notified,
-  };
+  const items = outcomes.map((one, i) => {
+    if (one.status === "rejected") throw partly(one.reason, fresh.length, outcomes.length);
+    const { outcome, after } = one.value;
+    return { id: checked[i]!.item, outcome, job: after?.job ?? null };
+  });
+  if (isInCall) await embedInCall(world, collection, items);
+  return { operationId, items, notified };
 }
 
 function partly(error: unknown, done: number, of: number): unknown {
@@ -124,17 +128,17 @@ interface Outcome {
   readonly superseded?: Item;
 }
 
-/** One item, whose text is checked. `again` makes a revision also where nothing changed. */
+/** One item, whose text is checked. `again`: that revision is made once more, if it is the newest and nothing works on it. */
 export async function saveItem(
   world: JobWorld,
   collection: Collection,
   {
     text,
     intervalSeconds,
-    again = false,
+    again = null,
     ...item
   }: CheckedItem &
-    Pick<Save, "job" | "operationId" | "attemptsMax"> & { intervalSeconds: number; again?: boolean },
+    Pick<Save, "job" | "operationId" | "attemptsMax"> & { intervalSeconds: number; again?: number | null },
 ): Promise<Outcome> {
   const { table, store, clock } = world;
   const named = { collection: collection.name, job: item.job };

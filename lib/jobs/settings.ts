@@ -4,6 +4,7 @@
  */
 import { invalid, type Problem } from "../core/model/errors.ts";
 import { isPlainObject, shown } from "../core/model/metadata.ts";
+import { isUlid } from "../core/model/ulid.ts";
 
 /** `paused`: no job is begun, what is running ends. `stopped`: runs end before their next call of a provider, and give back their jobs. Items are saved all the same. */
 export const workStates = ["running", "paused", "stopped"] as const;
@@ -18,7 +19,8 @@ interface NumberRow {
 const day = 86_400;
 
 export const numbers = {
-  concurrency: { min: 1, max: 64, default: 16, description: "runs at a time, of all priorities" },
+  // One of them is kept for urgent items.
+  concurrency: { min: 2, max: 64, default: 16, description: "runs at a time, of all priorities" },
   batchItems: { min: 1, max: 500, default: 50, description: "items of one run that are embedded together" },
   intervalSeconds: {
     min: 1,
@@ -42,10 +44,17 @@ export const numbers = {
 } as const satisfies Record<string, NumberRow>;
 
 export type NumberName = keyof typeof numbers;
-export type JobSettings = { readonly state: WorkState } & Readonly<Record<NumberName, number>>;
+export interface JobSettings extends Readonly<Record<NumberName, number>> {
+  readonly state: WorkState;
+  /** Ids of collections whose items are embedded in the call of who saves them, and by no worker (embed-all/rollback.ts). */
+  readonly inCall: readonly string[];
+}
+/** Of one stage. */
+const inCallMax = 100;
 
 export const defaultSettings: JobSettings = {
   state: "running",
+  inCall: [],
   ...(Object.fromEntries(Object.entries(numbers).map(([name, row]) => [name, row.default])) as Record<
     NumberName,
     number
@@ -63,6 +72,12 @@ export function changedSettings(before: JobSettings, given: unknown): JobSetting
         problems.push({
           field: name,
           reason: `must be one of ${workStates.join(", ")}, got ${shown(value)}`,
+        });
+    } else if (name === "inCall") {
+      if (!isCollectionIds(value))
+        problems.push({
+          field: name,
+          reason: `must be at most ${inCallMax} ids of collections, got ${shown(value)}: \`silt embed-all\` changes it`,
         });
     } else if (row === undefined) {
       problems.push({
@@ -85,6 +100,11 @@ export function changedSettings(before: JobSettings, given: unknown): JobSetting
   );
 }
 
+const isCollectionIds = (value: unknown): boolean =>
+  Array.isArray(value) &&
+  value.length <= inCallMax &&
+  value.every((one) => typeof one === "string" && isUlid(one));
+
 function crossProblems({ attemptsMax, backoffSeconds, keepDays, oldestHours }: JobSettings): Problem[] {
   const problems: Problem[] = [];
   const waitSeconds = backoffSeconds * 2 ** (attemptsMax - 1);
@@ -100,6 +120,10 @@ function crossProblems({ attemptsMax, backoffSeconds, keepDays, oldestHours }: J
     });
   return problems;
 }
+
+/** As they are stored: a key that says nothing is left out, so that code which does not know it reads them as well. */
+export const encodeSettings = ({ inCall, ...settings }: JobSettings): string =>
+  JSON.stringify(inCall.length === 0 ? settings : { ...settings, inCall });
 
 /** Stored settings, of any version: what is not known any more, or out of range by now, is a mistake that must be mended. */
 export function parseSettings(text: string): JobSettings {

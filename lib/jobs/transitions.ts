@@ -35,15 +35,15 @@ export interface Save {
   /** The source's own; null where arrival orders. */
   readonly version: number | null;
   readonly attemptsMax: number;
-  /** A revision even where nothing changed: its chunks are not what they should be. */
-  readonly again: boolean;
+  /** The revision that is made once more although nothing changed, since its chunks are not what they should be; null for a save. */
+  readonly again: number | null;
 }
 
 export type Saved =
   | { readonly kind: "saved"; readonly next: Item }
   /** The newest save has the same content, and is waiting or done. */
   | { readonly kind: "unchanged" }
-  /** A newer version was saved before. */
+  /** A newer version was saved before; of a revision that is to be made once more, that it is not the newest, or waits already. */
   | { readonly kind: "stale" };
 
 export function saved(
@@ -56,12 +56,14 @@ export function saved(
     wakeAtMs,
   }: { collection: Collection; stamp: string; nowMs: number; wakeAtMs: number },
 ): Saved {
-  if (before !== null) {
-    if (save.version !== null && save.version <= before.version && !save.again)
+  if (save.again !== null) {
+    if (before === null || before.revision !== save.again || isActive(before)) return { kind: "stale" };
+  } else if (before !== null) {
+    if (save.version !== null && save.version <= before.version)
       return save.version === before.version && isSame(before, save)
         ? { kind: "unchanged" }
         : { kind: "stale" };
-    if (save.version === null && !save.again && isSame(before, save)) return { kind: "unchanged" };
+    if (save.version === null && isSame(before, save)) return { kind: "unchanged" };
   }
   const isDelete = save.operation === "delete";
   const hasChunks = before !== null && before.highWater > 0 && !wasDeleted(before);

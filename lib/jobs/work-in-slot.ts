@@ -1,6 +1,7 @@
 /**
- * No more runs at a time than the settings say: each holds a lease of its own, by a number below `concurrency`. A quarter of the numbers
- * is kept for runs with urgent items. A run that gets none leaves its items to be woken again soon.
+ * No more runs at a time than the settings say: each holds a lease of its own, by a number below `concurrency`. A quarter of the numbers, and at
+ * least one, is kept for runs with urgent items: however many others wait, an urgent run begins at once. A run that gets none leaves its items
+ * to be woken again soon.
  */
 import pLimit from "p-limit";
 import { jobSlotPrefix } from "../contract/names.ts";
@@ -42,7 +43,7 @@ async function takeSlot(
   concurrency: number,
   { owner, untilMs, urgent = false }: WorkOptions & { readonly urgent?: boolean },
 ): Promise<Lease | null> {
-  const kept = urgent ? 0 : Math.floor(concurrency * urgentShare);
+  const kept = urgent ? 0 : Math.max(1, Math.floor(concurrency * urgentShare));
   const open = concurrency - kept;
   const from = Math.floor(random() * open);
   for (let i = 0; i < open; i++) {

@@ -12,7 +12,6 @@
  * A run that dies leaves claims, which run out, and perhaps rows, which carry the save's version: they lose against those of any
  * newer save (docs/protocol.md, "Items"). A message says nothing: it is forgotten whatever happens, and the table wakes again.
  */
-import pLimit from "p-limit";
 import type { Collection } from "../core/model/collection.ts";
 import { isKind, SiltstoneError } from "../core/model/errors.ts";
 import type { DeltaRow } from "../core/model/row.ts";
@@ -23,24 +22,13 @@ import type { EmbedDocuments } from "../embedding/each-text.ts";
 import type { DeltaQueue } from "../engine/ports.ts";
 import { readCollection } from "../engine/shard/head.ts";
 import { encodeRows, putDeltas } from "../engine/write/produce.ts";
-import { change, keepEnded } from "./change.ts";
+import { type Embedded, keepEnded } from "./change.ts";
 import { chunkRow, itemChunks, tombstones } from "./chunk-rows.ts";
+import { HeldJobs } from "./held-jobs.ts";
 import type { Item, ItemKey, JobError } from "./item.ts";
-import { type Reason, reasonOf } from "./reason.ts";
 import type { JobWorld } from "./save.ts";
 import type { JobSettings } from "./settings.ts";
 import { readText } from "./spilled-texts.ts";
-import {
-  type Claim,
-  cancelled,
-  claimed,
-  extended,
-  failed,
-  finished,
-  isHeld,
-  postponed,
-  recorded,
-} from "./transitions.ts";
 
 export interface WorkWorld extends JobWorld {
   readonly queue: Pick<DeltaQueue, "send">;
@@ -56,6 +44,8 @@ export interface WorkOptions {
   readonly owner: string;
   /** Nothing is begun after it. */
   readonly untilMs: number;
+  /** The run of a save that waits for it: of a collection whose items are embedded in the call (embed-all/rollback.ts). */
+  readonly inCall?: boolean;
 }
 
 /** What became of the items, each counted once. */
@@ -74,7 +64,6 @@ export interface WorkReport {
   readonly errors: readonly JobError[];
 }
 
-const claimsAtOnce = 16;
 /** How long a batch's texts may take: then it is the next run's. */
 const embedMsMax = 60_000;
 /** What has to be left of the time to begin a batch: a request that hangs, and the writing. */
@@ -88,53 +77,39 @@ export async function work(
   const run = new Run(world, options);
   const settings = await world.settings();
   if (settings.state !== "running") return { ...run.report(), left: keys.length };
-  const claims = await run.claimAll(keys, settings);
+  const own = keys.filter((key) => isOwn(settings, key, options));
+  run.jobs.leave(keys.length - own.length);
+  const claims = await run.jobs.claimAll(own, settings);
   const byCollection = Map.groupBy(claims, ({ collectionId }) => collectionId);
   for (const items of byCollection.values()) await run.workOn(items);
-  await keepEnded(world.table, run.ended, { nowMs: world.clock.nowMs(), keepDays: settings.keepDays });
+  const at = { nowMs: world.clock.nowMs(), keepDays: settings.keepDays };
+  await keepEnded(world.table, run.jobs.ended, at, run.embedded);
   return run.report();
 }
 
+/** Items that are embedded in the call are no worker's. */
+const isOwn = (
+  { inCall }: JobSettings,
+  { collectionId }: Pick<ItemKey, "collectionId">,
+  options: WorkOptions,
+): boolean => options.inCall === true || !inCall.includes(collectionId);
+
 class Run {
+  readonly jobs: HeldJobs;
+  /** What was embedded, by collection. */
+  readonly embedded = new Map<string, Embedded>();
   readonly #world: WorkWorld;
   readonly #options: WorkOptions;
-  readonly #counts = { completed: 0, failed: 0, postponed: 0, superseded: 0, left: 0, chunks: 0, tokens: 0 };
-  readonly #errors: JobError[] = [];
-  #waitedMsMax = 0;
-  /** Jobs that this run has ended. */
-  readonly ended: Item[] = [];
 
   constructor(world: WorkWorld, options: WorkOptions) {
     this.#world = world;
     this.#options = options;
+    this.jobs = new HeldJobs(world, options);
   }
 
   report(): WorkReport {
-    return { ...this.#counts, waitedMsMax: this.#waitedMsMax, errors: this.#errors };
-  }
-
-  async claimAll(keys: readonly ItemKey[], { leaseSeconds }: JobSettings): Promise<Item[]> {
-    const limit = pLimit(claimsAtOnce);
-    const distinct = new Map(keys.map((key) => [JSON.stringify([key.collectionId, key.item]), key]));
-    const claims = await Promise.all(
-      [...distinct.values()].map((key) => limit(() => this.#claim(key, leaseSeconds * 1_000))),
-    );
-    return claims.filter((item) => item !== null);
-  }
-
-  /** Null when it is not this run's. */
-  async #claim(key: ItemKey, leaseMs: number): Promise<Item | null> {
-    const { clock } = this.#world;
-    const changed = await change(this.#world, key, (item) => {
-      if (item === null) return null;
-      const at = { owner: this.#options.owner, nowMs: clock.nowMs(), leaseMs, stamp: clock.ulid() };
-      const outcome = claimed(item, at);
-      return outcome.kind === "notDue" ? null : outcome.next;
-    });
-    if (changed?.after.status === "processing") return changed.after;
-    if (changed === null) this.#counts.left++;
-    else this.#end(changed.after);
-    return null;
+    const tokens = [...this.embedded.values()].reduce((sum, one) => sum + one.tokens, 0);
+    return { ...this.jobs.report(), tokens };
   }
 
   /** Items of one collection that are claimed. */
@@ -143,29 +118,29 @@ class Run {
     try {
       collection = await this.#collectionOf(items[0]!);
     } catch (error) {
-      await this.#each(items, (item) => this.#fail(item, error, "shared"));
+      await this.jobs.each(items, (item) => this.jobs.fail(item, error, "shared"));
       return;
     }
     if (collection === null) {
       const message = "its collection was deleted";
-      await this.#each(items, (item) => this.#cancel(item, { kind: "notFound", message }));
+      await this.jobs.each(items, (item) => this.jobs.cancel(item, { kind: "notFound", message }));
       return;
     }
     let waiting: readonly Item[] = items;
     while (waiting.length > 0) {
       const settings = await this.#world.settings();
       const isOver = this.#world.clock.nowMs() + batchMsLeast > this.#options.untilMs;
-      if (isOver || settings.state === "stopped") {
-        await this.#each(waiting, (item) => this.#postpone(item, 0, null));
+      if (isOver || settings.state === "stopped" || !isOwn(settings, waiting[0]!, this.#options)) {
+        await this.jobs.each(waiting, (item) => this.jobs.postpone(item, 0, null));
         return;
       }
-      waiting = await this.#extendAll(waiting, settings);
+      waiting = await this.jobs.extendAll(waiting, settings);
       const batch = waiting.slice(0, settings.batchItems);
       waiting = waiting.slice(settings.batchItems);
       try {
         await this.#embedBatch(collection, batch, settings);
       } catch (error) {
-        await this.#each(batch, (item) => this.#fail(item, error, "shared"));
+        await this.jobs.each(batch, (item) => this.jobs.fail(item, error, "shared"));
       }
     }
   }
@@ -183,7 +158,7 @@ class Run {
 
   async #embedBatch(collection: Collection, batch: readonly Item[], settings: JobSettings): Promise<void> {
     const { clock, embed } = this.#world;
-    const prepared = (await this.#each(batch, (item) => this.#prepare(collection, item))).filter(
+    const prepared = (await this.jobs.each(batch, (item) => this.#prepare(collection, item))).filter(
       (one) => one !== null,
     );
     const texts = prepared.flatMap(({ chunks }) => chunks.map(({ text }) => text));
@@ -197,7 +172,7 @@ class Run {
       texts.length === 0
         ? { outcomes: [], tokens: null }
         : await embed(collection, texts, { waitMs, urgent });
-    this.#counts.tokens += tokens ?? 0;
+    this.#count(collection.id, texts, outcomes, tokens);
     let at = 0;
     const ready: Ready[] = [];
     const refused: [Item, SiltstoneError][] = [];
@@ -208,7 +183,7 @@ class Run {
       if (error === null) ready.push({ item, chunks, vectors: own as Float32Array[] });
       else refused.push([item, error]);
     }
-    await this.#each(refused, ([item, error]) => this.#fail(item, error));
+    await this.jobs.each(refused, ([item, error]) => this.jobs.fail(item, error));
     if (ready.length > 0) await this.#write(collection, ready);
   }
 
@@ -218,18 +193,18 @@ class Run {
       const aheadMs = item.version - this.#world.clock.nowMs();
       // A row from the future is put aside, where arrival orders: the save's clock was ahead of this one, and is waited for.
       if (collection.ordering === "arrival" && aheadMs > clockSkewMaxMs) {
-        await this.#postpone(item, aheadMs, null);
+        await this.jobs.postpone(item, aheadMs, null);
         return null;
       }
       if (item.operation === "delete") return { item, chunks: [] };
       const text = await readText(this.#world.store, item);
       if (text === null) {
-        this.#counts.superseded++;
+        this.jobs.lose(1);
         return null;
       }
       return { item, chunks: itemChunks(collection, text) };
     } catch (error) {
-      await this.#fail(item, error);
+      await this.jobs.fail(item, error);
       return null;
     }
   }
@@ -237,14 +212,12 @@ class Run {
   async #write(collection: Collection, ready: readonly Ready[]): Promise<void> {
     const { clock } = this.#world;
     const before = clock.ulid();
-    const recordedItems = await this.#each(ready, async ({ item, chunks, vectors }) => {
-      const after = await this.#change(item, (now, claim) =>
-        recorded(now, claim, chunks.length, clock.ulid()),
-      );
+    const recordedItems = await this.jobs.each(ready, async ({ item, chunks, vectors }) => {
+      const after = await this.jobs.record(item, chunks.length);
       return after === null ? null : { item: after, chunks, vectors };
     });
     const held = recordedItems.filter((one) => one !== null);
-    this.#counts.superseded += ready.length - held.length;
+    this.jobs.lose(ready.length - held.length);
     const rows = held.flatMap(({ item, chunks, vectors }): DeltaRow[] => [
       ...chunks.map((chunk, i) => chunkRow(item, chunk, vectors[i]!)),
       ...tombstones(item, chunks.length),
@@ -258,111 +231,29 @@ class Run {
         await putDeltas(this.#world, deltas);
       }
     } catch (error) {
-      await this.#each(held, ({ item }) => this.#fail(item, error, "shared"));
+      await this.jobs.each(held, ({ item }) => this.jobs.fail(item, error, "shared"));
       return;
     }
-    await this.#each(held, ({ item, chunks }) => this.#finish(item, chunks.length));
+    await this.jobs.each(held, ({ item, chunks }) => this.jobs.finish(item, chunks.length));
   }
 
-  async #finish(item: Item, chunks: number): Promise<void> {
-    const { clock } = this.#world;
-    const after = await this.#change(item, (now, claim) =>
-      finished(now, claim, { chunks, nowMs: clock.nowMs(), stamp: clock.ulid() }),
-    );
-    if (after === null) {
-      this.#counts.superseded++;
-      return;
-    }
-    this.#counts.chunks += chunks;
-    this.#waitedMsMax = Math.max(this.#waitedMsMax, after.completedAtMs! - after.createdAtMs);
-    this.#end(after);
-  }
-
-  /** What went wrong decides: it waits, it is tried again, or it has failed. What all share is no refusal of this one's text. */
-  async #fail(item: Item, error: unknown, of: "own" | "shared" = "own"): Promise<void> {
-    const reason = reasonOf(error);
-    this.#note(reason);
-    if (reason.kind === "wait") return this.#postpone(item, reason.waitMs, reason.error);
-    const { clock, random } = this.#world;
-    const { backoffSeconds } = await this.#world.settings();
-    const backoffMs = backoffSeconds * 1_000 * 2 ** item.attempts * (0.5 + random() / 2);
-    const after = await this.#change(item, (now, claim) => {
-      const nowMs = clock.nowMs();
-      return failed(now, claim, {
-        ...{ error: reason.error, isFinal: reason.kind === "refused" && of === "own" },
-        ...{ nowMs, notBeforeMs: nowMs + backoffMs, stamp: clock.ulid() },
-      });
+  /** Tokens are learned from what the provider counts, of texts that it took. */
+  #count(
+    collectionId: string,
+    texts: readonly string[],
+    outcomes: readonly (Float32Array | SiltstoneError)[],
+    tokens: number | null,
+  ): void {
+    if (tokens === null) return;
+    const taken = texts.filter((_, i) => outcomes[i] instanceof Float32Array);
+    const bytes = taken.reduce((sum, text) => sum + Buffer.byteLength(text), 0);
+    const before = this.embedded.get(collectionId) ?? { tokens: 0, tokenBytes: 0 };
+    this.embedded.set(collectionId, {
+      tokens: before.tokens + tokens,
+      tokenBytes: before.tokenBytes + bytes,
     });
-    if (after === null) this.#counts.superseded++;
-    else if (after.status === "failed") this.#end(after);
-    else this.#counts.postponed++;
-  }
-
-  async #postpone(item: Item, waitMs: number, error: JobError | null): Promise<void> {
-    const { clock, random } = this.#world;
-    const jittered = waitMs * (1 + random() / 4);
-    const after = await this.#change(item, (now, claim) =>
-      postponed(now, claim, { notBeforeMs: clock.nowMs() + jittered, error, stamp: clock.ulid() }),
-    );
-    this.#counts[after === null ? "superseded" : "postponed"]++;
-  }
-
-  async #cancel(item: Item, error: JobError): Promise<void> {
-    const { clock } = this.#world;
-    const after = await this.#change(item, (now, claim) =>
-      isHeld(now, claim) ? cancelled(now, { error, nowMs: clock.nowMs(), stamp: clock.ulid() }) : null,
-    );
-    if (after === null) this.#counts.superseded++;
-    else this.#end(after);
-  }
-
-  /** Those that are still this run's. */
-  async #extendAll(items: readonly Item[], { leaseSeconds }: JobSettings): Promise<Item[]> {
-    const { clock } = this.#world;
-    const leaseMs = leaseSeconds * 1_000;
-    const all = await this.#each(items, async (item) => {
-      const nowMs = clock.nowMs();
-      if (item.lease!.untilMs - nowMs >= leaseMs / 2) return item;
-      const after = await this.#change(item, (now, claim) =>
-        extended(now, claim, clock.nowMs() + leaseMs, clock.ulid()),
-      );
-      if (after === null) this.#counts.superseded++;
-      return after;
-    });
-    return all.filter((item) => item !== null);
-  }
-
-  /** Null when the claim does not hold any more. */
-  async #change(item: Item, next: (now: Item, claim: Claim) => Item | null): Promise<Item | null> {
-    const claim = { job: item.job, owner: this.#options.owner };
-    const changed = await change(this.#world, item, (now) => (now === null ? null : next(now, claim)));
-    return changed?.after ?? null;
-  }
-
-  async #each<T, R>(all: readonly T[], one: (each: T) => Promise<R>): Promise<R[]> {
-    const limit = pLimit(claimsAtOnce);
-    const outcomes = await Promise.allSettled(all.map((each) => limit(() => one(each))));
-    for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
-    return outcomes.map((outcome) => (outcome as PromiseFulfilledResult<R>).value);
-  }
-
-  #end(item: Item): void {
-    this.ended.push(item);
-    if (item.status === "completed") this.#counts.completed++;
-    if (item.status === "failed") {
-      this.#counts.failed++;
-      if (item.error !== null) this.#note({ error: item.error });
-    }
-    if (item.status === "cancelled") this.#counts.superseded++;
-  }
-
-  #note({ error }: Pick<Reason, "error">): void {
-    if (this.#errors.length < errorsMax && !this.#errors.some(({ message }) => message === error.message))
-      this.#errors.push(error);
   }
 }
-
-const errorsMax = 5;
 
 interface Ready {
   readonly item: Item;

@@ -5,6 +5,7 @@ import { filters } from "./filters.ts";
 import { importing } from "./import.ts";
 import { importFile } from "./import-file.ts";
 import { ingest } from "./ingest.ts";
+import { items } from "./items.ts";
 import { memory } from "./memory.ts";
 import { parameters } from "./parameters.ts";
 import { path } from "./path.ts";
@@ -48,4 +49,5 @@ export const scenarios: readonly Entry[] = [
   entry(parameters),
   entry(scale),
   entry(path),
+  entry(items),
 ];

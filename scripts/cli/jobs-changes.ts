@@ -19,7 +19,7 @@ import type { Outcome } from "./outcome.ts";
 import type { Session } from "./session.ts";
 import { pairs, plural, table } from "./text.ts";
 
-const who = (): string => `${userInfo().username}, silt`;
+export const who = (): string => `${userInfo().username}, silt`;
 
 async function note(jobs: JobsDeployment, what: string): Promise<void> {
   await audit(jobs, await readSettings(jobs.table), { who: who(), what });

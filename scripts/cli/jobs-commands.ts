@@ -14,6 +14,7 @@ import {
   retryOne,
   setState,
 } from "./jobs-changes.ts";
+import { debug, metrics } from "./jobs-debug.ts";
 import { exportJobs, health, inspect, item, list, ready, recent, report, stats } from "./jobs-views.ts";
 import { monitor, tail, waitForCompletion } from "./jobs-watching.ts";
 import type { Runner } from "./runner.ts";
@@ -50,6 +51,18 @@ export function addJobsCommands(program: Command, run: Runner): void {
     .description("one job by its ULID, also one that has ended")
     .argument("<job>")
     .action(run(inspect));
+  jobs
+    .command("debug")
+    .description(
+      "why a job is where it is, with its chunks as they are stored; exit code 1 when something is to be done",
+    )
+    .argument("<job>")
+    .action(run(debug));
+  jobs
+    .command("metrics")
+    .description("numbers of the jobs that ended lately, and of what waits")
+    .option("--hours <n>", "that ended within so many", integer(1, 8_760), 24)
+    .action(run(metrics));
   jobs
     .command("item")
     .description("an item: its newest save, its job, its chunks")

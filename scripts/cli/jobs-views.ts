@@ -172,8 +172,16 @@ export async function item(session: Session, collection: string, id: string): Pr
   });
 }
 
-function shownJob(job: EndedJob, more: Record<string, unknown>): Outcome {
-  const value = { ...job, ...more };
+const shownJob = (job: EndedJob, more: Record<string, unknown>): Outcome => ({
+  value: { ...job, ...more },
+  text: pairs(factsOf({ ...job, ...more })),
+});
+
+/** Of an item, without its text. */
+export const itemFacts = (item: Item, more: Record<string, unknown>): Record<string, string> =>
+  factsOf({ ...endedJob(item), ...more });
+
+function factsOf(value: Record<string, unknown>): Record<string, string> {
   const isTime = /AtMs$/;
   const shown = Object.entries(value)
     .filter(([, one]) => one !== null)
@@ -185,7 +193,7 @@ function shownJob(job: EndedJob, more: Record<string, unknown>): Outcome {
           ? JSON.stringify(one)
           : String(one),
     ]);
-  return { value, text: pairs(Object.fromEntries(shown) as Record<string, string>) };
+  return Object.fromEntries(shown) as Record<string, string>;
 }
 
 const hourMs = 3_600_000;

@@ -14,6 +14,7 @@ import { addCostCommand } from "./cost-command.ts";
 import type { Connect } from "./deployment.ts";
 import { addDlqCommands } from "./dlq-commands.ts";
 import { addDoctorCommand } from "./doctor-command.ts";
+import { addEmbedAllCommand } from "./embed-all-command.ts";
 import { addEraseCommand } from "./erase-command.ts";
 import { addEventCommands } from "./event-commands.ts";
 import { type ExitCode, exitCodeHelp, exitCodeOfError, exitCodes } from "./exit-code.ts";
@@ -93,17 +94,38 @@ export async function runCommandLine(argv: readonly string[], given: Surrounding
   addDlqCommands(program, run);
   addEventCommands(program, run);
   addJobsCommands(program, run);
+  addEmbedAllCommand(program, run);
   addTextCommands(program, run);
   addLogsCommand(program, run);
   addCostCommand(program, run);
   try {
-    await program.parseAsync(argv, { from: "user" });
+    await program.parseAsync(storeFirst(argv), { from: "user" });
     return exitCode;
   } catch (error) {
     // Asked-for help and version come as errors with exit code 0; they are printed already.
     if (error instanceof CommanderError && error.exitCode === 0) return exitCodes.ok;
     return report(error, isLocal(program.opts<StoreOptions>()), json, around);
   }
+}
+
+/**
+ * The store may be named anywhere on the line. Of a bulk run (`embed-all`) a stage is a part of the items: a number, which no store is
+ * called.
+ */
+function storeFirst(argv: readonly string[]): string[] {
+  const first: string[] = [];
+  const rest: string[] = [];
+  for (let at = 0; at < argv.length; at++) {
+    const [, name, inline] = /^--(stage|stack|json)(?:=(.*))?$/s.exec(argv[at]!) ?? [];
+    const value = inline ?? argv[at + 1];
+    const isPart = name === "stage" && rest.includes("embed-all") && /^\d/.test(value ?? "");
+    if (argv[at] === "--") return [...first, ...rest, ...argv.slice(at)];
+    if (name === undefined || isPart) rest.push(argv[at]!);
+    else first.push(argv[at]!);
+    if (name !== undefined && !isPart && name !== "json" && inline === undefined && value !== undefined)
+      first.push(argv[++at]!);
+  }
+  return [...first, ...rest];
 }
 
 function describe(program: Command, around: Printing, json: boolean): void {
@@ -117,6 +139,7 @@ function describe(program: Command, around: Printing, json: boolean): void {
     .option("--json", "print the result as one line of JSON", false)
     .version(manifest.version)
     .exitOverride()
+    .enablePositionalOptions()
     .showSuggestionAfterError()
     .configureHelp({ showGlobalOptions: true })
     .configureOutput({

@@ -23,6 +23,7 @@ test("a complete environment is parsed, with defaults for the two tunables", () 
     cacheBytesMax: 268_435_456,
     groupFunctions: [],
     jobQueueUrls: [],
+    embedderFunction: "",
     jobDeadLetterQueueUrl: "",
   });
   const tuned = parseEnvironment({

@@ -1,10 +1,8 @@
 /** silt jobs: each command over a deployment in memory, for people and as JSON, with its exit code. */
-import { SiltstoneError } from "../../lib/core/model/errors.ts";
-import { ProviderRefusal } from "../../lib/embedding/provider.ts";
-import { changeSettings, watchSettings } from "../../lib/jobs/control.ts";
-import { decodeWake } from "../../lib/jobs/wake.ts";
-import { work } from "../../lib/jobs/work.ts";
+import { chunkId } from "../../lib/jobs/chunk-rows.ts";
+import { changeSettings } from "../../lib/jobs/control.ts";
 import { MemoryCli, type Said } from "./memory-deployment.ts";
+import { workAll } from "./work-all.ts";
 
 let cli: MemoryCli;
 const minute = 60_000;
@@ -17,30 +15,6 @@ afterEach(() => cli.close());
 const silt = (...args: string[]): Promise<Said> => cli.run(["jobs", ...args, "--json"]);
 const save = (...items: object[]) => cli.call("producer", { collection: "notes", items });
 const jobOf = async (item: string) => (await silt("item", "notes", item)).json<{ job: string }>().job;
-
-/** A worker's run over all messages; texts with "bad" get nonsense, with "never" are refused. */
-async function workAll(): Promise<void> {
-  const { jobs, world } = cli;
-  const keys = jobs.wake.take().map((body) => decodeWake(body) as { collectionId: string; item: string });
-  await work(
-    {
-      ...{ table: jobs.table, wake: jobs.wake, store: world.store, queue: world.queue, clock: world.clock },
-      ...{ settings: watchSettings(jobs.table, world.clock), random: () => 0.5 },
-      embed: async (_, texts) => ({
-        outcomes: texts.map((text) =>
-          /bad|never/.test(text)
-            ? new SiltstoneError("unavailable", `the provider: ${text}`, {
-                cause: new ProviderRefusal(/never/.test(text) ? "input" : "broken", "no"),
-              })
-            : new Float32Array(8).fill(1),
-        ),
-        tokens: 1,
-      }),
-    },
-    keys,
-    { owner: `run ${world.clock.ulid()}`, untilMs: Number.MAX_SAFE_INTEGER },
-  );
-}
 
 test("stats, list, item, inspect, recent and export show a job from its save to its end, and after the next", async () => {
   await save({ id: "a", text: "one", source: "wiki" }, { id: "b", text: "never", priority: "high" });
@@ -56,7 +30,7 @@ test("stats, list, item, inspect, recent and export show a job from its save to 
     current: true,
     item: "a",
   });
-  await workAll();
+  await workAll(cli);
   expect((await silt("stats")).json()).toMatchObject({
     now: { completed: 1, failed: 1 },
     ever: { completed: 1, failed: 1 },
@@ -80,12 +54,97 @@ test("stats, list, item, inspect, recent and export show a job from its save to 
   expect(people.out).toMatch(/JOB +ITEM +COLLECTION +STATUS/);
 });
 
+test("debug says why a job is where it is, and what to do; exit code 1 where something is", async () => {
+  const saidOf = async (item: string) => {
+    const { code, json } = await silt("debug", await jobOf(item));
+    const { reasons, standing } = json<{
+      reasons: { said: string; advice: string | null }[];
+      standing: string;
+    }>();
+    return {
+      code,
+      standing,
+      said: reasons.map(({ said }) => said).join("; "),
+      advice: reasons.map(({ advice }) => advice),
+    };
+  };
+  await save({ id: "a", text: "text" }, { id: "b", text: "never" }, { id: "c", text: "bad" });
+  expect(await saidOf("a")).toMatchObject({
+    code: 0,
+    standing: "pending",
+    said: expect.stringMatching(/due since 0 s/),
+  });
+  await silt("pause");
+  expect(await saidOf("a")).toMatchObject({
+    code: 1,
+    said: expect.stringContaining("work is paused"),
+    advice: ["silt jobs resume", null],
+  });
+  await silt("resume");
+  cli.world.clock.advance(minute);
+  await workAll(cli);
+  expect(await saidOf("a")).toMatchObject({
+    code: 0,
+    standing: "with",
+    said: "completed, and every chunk is there",
+  });
+  expect(await saidOf("b")).toMatchObject({
+    code: 1,
+    standing: "failed",
+    said: expect.stringContaining("failed after 1 of 3 attempts: input"),
+  });
+  expect(await saidOf("c")).toMatchObject({
+    said: expect.stringMatching(/its last run said: broken.*it is due in \d+ s/),
+  });
+  const [row] = cli.jobs.table.all.filter(({ item }) => item === "c");
+  const lease = { owner: "dead", untilMs: cli.world.clock.nowMs() - 1_000 };
+  await cli.jobs.table.swap(row!, { ...row!, stamp: "x", status: "processing", lease, deaths: 2 });
+  expect(await saidOf("c")).toMatchObject({
+    code: 1,
+    said: expect.stringMatching(/2 of its runs ended.*its run is over since 1 s/),
+  });
+  await silt("cancel", await jobOf("c"));
+  expect(await saidOf("c")).toMatchObject({ said: expect.stringContaining("cancelled: cancelled by hand") });
+  cli.world.clock.advance(5);
+  await cli.run(["delete", "notes", chunkId("a", 0)]);
+  expect(await saidOf("a")).toMatchObject({
+    code: 1,
+    standing: "without",
+    advice: ["silt embed-all notes run"],
+  });
+  const former = await jobOf("a");
+  await save({ id: "a", text: "newer text" });
+  expect((await silt("debug", former)).out).toContain("a newer save took its place");
+  expect(await silt("debug", "01ARZ3NDEKTSV4RRFFQ69G5FAV")).toMatchObject({ code: 3 });
+  await cli.run(["collection", "delete", "notes", "--confirm", "notes"]);
+  const [gone] = cli.jobs.table.all;
+  expect((await silt("debug", gone!.job)).out).toContain("was deleted");
+});
+
+test("metrics counts what ended within the hours asked for, how long it took, and what waits", async () => {
+  await save({ id: "old", text: "text" });
+  await workAll(cli);
+  cli.world.clock.advance(120 * minute);
+  await save({ id: "a", text: "text" }, { id: "b", text: "never", priority: "high" });
+  cli.world.clock.advance(minute);
+  await workAll(cli);
+  await save({ id: "c", text: "text", priority: "low" });
+  expect((await silt("metrics", "--hours", "1")).json()).toMatchObject({
+    ...{ seconds: 3_600, isWhole: true, ended: { completed: 1, failed: 1, cancelled: 0 }, perMinute: 1 / 60 },
+    ...{ waitSeconds: { p50: 60, max: 60 }, attemptsMean: 1, errors: { input: 1 } },
+    ...{ waiting: { high: 0, normal: 0, low: 1 }, ever: { completed: 2, chunks: 2, tokens: 2 } },
+    tokensPerByte: expect.any(Number),
+  });
+  expect((await silt("metrics")).json()).toMatchObject({ ended: { completed: 2 } });
+  expect((await cli.run(["jobs", "metrics"])).out).toMatch(/^failed +1 \(input 1\)$/m);
+});
+
 test("health names each breach with advice, ready says no, and both exit with 1", async () => {
   expect(await silt("health")).toMatchObject({ code: 0 });
   expect(await silt("ready")).toMatchObject({ code: 0 });
   await changeSettings(cli.jobs, { pendingMax: 1, failedMax: 1, oldestHours: 1 }, "test");
   await save({ id: "x", text: "never" }, { id: "y", text: "never" });
-  await workAll();
+  await workAll(cli);
   await save({ id: "a", text: "one" }, { id: "b", text: "two" });
   cli.world.clock.advance(120 * minute);
   await silt("pause");
@@ -104,7 +163,7 @@ test("health names each breach with advice, ready says no, and both exit with 1"
 test("retry and retry-failed run again what may, and with --force what has had all its attempts", async () => {
   await changeSettings(cli.jobs, { attemptsMax: 1 }, "test");
   await save({ id: "a", text: "bad" }, { id: "b", text: "bad too" });
-  await workAll();
+  await workAll(cli);
   expect(await silt("retry", await jobOf("a"))).toMatchObject({ code: 4 });
   expect((await silt("retry-failed")).json()).toMatchObject({ retried: 0, exhausted: 2 });
   expect((await silt("retry-failed", "--force", "--dry-run")).json()).toMatchObject({
@@ -124,7 +183,7 @@ test("cancel stops one job, clear those that are named, and nothing without --co
   await save({ id: "a", text: "one" }, { id: "b", text: "two" }, { id: "c", text: "never" });
   expect((await silt("cancel", await jobOf("a"))).json()).toMatchObject({ status: "cancelled" });
   expect(await silt("cancel", await jobOf("a"))).toMatchObject({ code: 4 });
-  await workAll();
+  await workAll(cli);
   expect(await silt("clear")).toMatchObject({ code: 2 });
   expect((await silt("clear", "--status", "failed")).json()).toMatchObject({ cleared: 0, count: 1 });
   expect(await silt("clear", "--all", "--confirm", "prod")).toMatchObject({ code: 2 });
@@ -158,19 +217,19 @@ test("cleanup-stuck gives back jobs of runs that began long ago", async () => {
   expect((await silt("cleanup-stuck")).json()).toMatchObject({ givenBack: 0 });
   cli.world.clock.advance(31 * minute);
   expect((await silt("cleanup-stuck")).json()).toMatchObject({ givenBack: 1 });
-  await workAll();
+  await workAll(cli);
   expect((await silt("stats")).json()).toMatchObject({ now: { completed: 1 } });
 });
 
 test("pause, resume and emergency-stop are settings, and resume wakes all that waits", async () => {
   await save({ id: "a", text: "one" });
   expect((await silt("pause")).json()).toMatchObject({ state: "paused" });
-  await workAll();
+  await workAll(cli);
   expect((await silt("emergency-stop")).json()).toMatchObject({ state: "stopped" });
   cli.world.clock.advance(minute);
   expect((await silt("resume")).json()).toMatchObject({ state: "running", woken: 1 });
   cli.world.clock.advance(minute);
-  await workAll();
+  await workAll(cli);
   expect((await silt("stats")).json()).toMatchObject({ now: { completed: 1 } });
 });
 
@@ -179,11 +238,11 @@ test("config shows settings with their ranges, and changes them; what is wrong i
     concurrency: 4,
     batchItems: 100,
   });
-  expect((await cli.run(["jobs", "config", "show"])).out).toMatch(/concurrency +4 +1–64/);
+  expect((await cli.run(["jobs", "config", "show"])).out).toMatch(/concurrency +4 +2–64/);
   const said = await silt("config", "set", "concurrency=0", "colour=1");
   expect(said.code).toBe(2);
   const { message } = said.json<{ error: { message: string } }>().error;
-  expect(message).toContain("concurrency must be an integer from 1 to 64, got 0");
+  expect(message).toContain("concurrency must be an integer from 2 to 64, got 0");
   expect(message).toContain("colour is no setting");
   expect(await silt("config", "set", "attemptsMax=20", "backoffSeconds=3600")).toMatchObject({ code: 2 });
   expect(await silt("config", "set", "concurrency")).toMatchObject({ code: 2 });
@@ -198,7 +257,7 @@ test("monitor and tail write a line a look, and wait-for-completion ends with th
     etaSeconds: null,
   });
   const since = new Date(cli.world.clock.nowMs()).toISOString();
-  await workAll();
+  await workAll(cli);
   const lines = (await silt("tail", "--since", since, "--times", "2")).out.trim().split("\n");
   expect(lines.map((line) => JSON.parse(line).item).sort()).toEqual(["a", "b"]);
   expect((await cli.run(["jobs", "monitor", "--times", "2", "--every", "1"])).out).toMatch(

@@ -7,6 +7,7 @@ import { Readable } from "node:stream";
 import { deltaKey, pointerKey } from "../../lib/core/format/keys.ts";
 import { deltaId } from "../../lib/core/model/ids.ts";
 import { mergeLease } from "../../lib/engine/shard/lease.ts";
+import { chunkId } from "../../lib/jobs/chunk-rows.ts";
 import { connect } from "../../scripts/cli/deployment.ts";
 import { runCommandLine } from "../../scripts/cli/program.ts";
 import { Deployed, dims, eventually, vectorOf } from "../e2e/deployed.ts";
@@ -20,7 +21,7 @@ const launcher = join(process.cwd(), "scripts/cli/silt.cjs");
 const count = 300;
 
 beforeAll(async () => {
-  await deployed.start(1_500);
+  await deployed.start(1_500, { providers: {} });
   process.env.SILTSTONE_STATE_DIR = deployed.stateDir;
   const rows = Array.from({ length: count }, (_, n) =>
     JSON.stringify({ id: `r${n}`, text: `text ${n}`, kind: n % 3 === 0 ? "third" : "other" }),
@@ -127,7 +128,7 @@ describe("the examples of docs/cli.md", () => {
   afterAll(async () => {
     process.chdir(from);
     await answer("compact");
-    for (const name of ["notes", "aimath", "siltstone-docs"])
+    for (const name of ["notes", "aimath", "siltstone-docs", "articles"])
       await answer("collection", "delete", name, "--confirm", name);
     for (const queue of ["dlq", "events"]) await answer(queue, "purge", "--confirm", "local");
   });
@@ -142,6 +143,15 @@ describe("the examples of docs/cli.md", () => {
       }
     },
     "snapshot list": async () => answer("snapshot", "pin", "aimath", "1"),
+    "jobs metrics": async () => {
+      await answer("collection", "create", "articles", "--embedder", "lexical", "--dims", "8");
+      const items = ["a", "b", "c"].map((id) => ({ id, text: `the text of the article ${id}` }));
+      await deployed.answer("producer", { collection: "articles", items });
+      await answer("jobs", "wait-for-completion");
+    },
+    "embed-all articles analyze": async () => {
+      for (const id of ["a", "b"]) await answer("delete", "articles", chunkId(id, 0));
+    },
     "dlq list": async () => {
       await deployed.send("hello");
       await eventually(async () => ((await answer("dlq", "list")).count > 0 ? true : undefined));
@@ -158,6 +168,7 @@ describe("the examples of docs/cli.md", () => {
   /** Times of the document are of another store. */
   const times: Readonly<Record<string, () => Promise<string>>> = {
     "2026-11-21T03:00Z": async () => hourAgo,
+    "01KB2W7Q3N8M4V6TZ0R5XK9HYC": async () => (await answer("jobs", "item", "articles", "a")).job,
     "2026-11-14T03:00Z": async () => (await answer("snapshot", "list", "aimath")).versions.at(-1).createdAt,
   };
   const codes: Readonly<Record<string, number>> = { "erase notes note-17": 5 };

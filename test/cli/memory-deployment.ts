@@ -75,6 +75,7 @@ export class MemoryCli {
     this.failedEvents = new MemoryHeldMessages(world, []);
     this.jobs = {
       ...{ table: new MemoryJobTable(world.clock), wake: new MemoryWakeQueues() },
+      embedder: null,
       ...{ store: world.store, clock: world.clock, deadLetters: new MemoryHeldMessages(world, []) },
     };
     this.#reader = new Reader(world, { refreshSeconds: 0, cacheBytesMax: 1e9, traffic: world.traffic });

@@ -21,6 +21,7 @@ const {
   providerOverrides: _overrides,
   jobQueueUrls: _queues,
   jobDeadLetterQueueUrl: _dead,
+  embedderFunction: _embedder,
   ...everyFunctionHas
 } = env;
 const variablesOfQuery = [

@@ -2,11 +2,13 @@
 import { decodeDelta } from "../../lib/core/format/delta.ts";
 import { fold } from "../../lib/core/model/fold.ts";
 import { deltaId } from "../../lib/core/model/ids.ts";
-import type { Row } from "../../lib/core/model/row.ts";
+import type { Metadata, Row } from "../../lib/core/model/row.ts";
 import type { EmbedDocuments } from "../../lib/embedding/each-text.ts";
 import { lexicalVector } from "../../lib/embedding/lexical-embedder.ts";
 import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import { watchSettings } from "../../lib/jobs/control.ts";
+import type { ReadChunks } from "../../lib/jobs/embed-all/judge.ts";
+import { standOf } from "../../lib/jobs/in-call.ts";
 import { saveItems } from "../../lib/jobs/save.ts";
 import { decodeWake } from "../../lib/jobs/wake.ts";
 import { type WorkReport, type WorkWorld, work } from "../../lib/jobs/work.ts";
@@ -34,6 +36,7 @@ export async function jobWorld(
   const table = new MemoryJobTable(memory.clock);
   const world: JobTestWorld = {
     ...{ memory, table, wake: new MemoryWakeQueues(), embedded: [], provider: null },
+    embedder: null,
     ...{ store: memory.store, queue: memory.queue, clock: memory.clock, random: () => 0.5 },
     settings: watchSettings(table, memory.clock),
     async embed(collection, texts, given) {
@@ -52,6 +55,30 @@ export async function jobWorld(
   });
   return world;
 }
+
+/** Saves are made in the call, by an embedder that has so long. */
+export function withEmbedder(world: JobTestWorld): JobTestWorld {
+  return {
+    ...world,
+    embedder: {
+      async embed(keys) {
+        const untilMs = Number.MAX_SAFE_INTEGER;
+        await work(world, keys, { owner: `call-${++runs}`, untilMs, inCall: true });
+        return standOf(world, keys);
+      },
+    },
+  };
+}
+
+/** The metadata of the records of those ids, as a strong read sees them. */
+export const readChunks =
+  (world: Pick<JobTestWorld, "memory">): ReadChunks =>
+  async (_, ids) =>
+    new Map(
+      fold(rowsOf(world)).kept.flatMap(({ id, vector, metadata }) =>
+        vector === null || !ids.includes(id) ? [] : [[id, JSON.parse(metadata!) as Metadata]],
+      ),
+    );
 
 export const save = (world: JobTestWorld, ...items: object[]) =>
   saveItems(world, { collection: "notes", items });

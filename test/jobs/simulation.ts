@@ -241,6 +241,7 @@ class Simulation {
           }),
       },
       embed: (...asked) => inTurns(() => this.#world.embed(...asked)),
+      embedder: null,
       ...{ queue: memory.queue, clock, random: this.#random, settings: this.#world.settings },
     };
   }

@@ -6,6 +6,8 @@
 import { parseArgs } from "node:util";
 import { configurationNamed, configurations, modelWithout } from "./configurations.ts";
 import { type Exploration, explore } from "./explore.ts";
+import { jobModelWithout } from "./jobs-model.ts";
+import { type JobRules, jobConfigurations, jobCovered, jobMutants } from "./jobs-rules.ts";
 import { covered, mutants, slowMutants } from "./mutants.ts";
 import type { Rules } from "./rules.ts";
 
@@ -29,12 +31,39 @@ interface Task {
 }
 
 function run({ configuration, without, finds, answersOnly }: Task, plain: boolean): Report {
-  const startMs = performance.now();
   const model = modelWithout(configurationNamed(configuration), without, {
     plain,
     answersOnly: answersOnly === true,
   });
-  const result = explore(model, statesMax);
+  return reported({ configuration, without, finds }, () => explore(model, statesMax));
+}
+
+/** Those of items and jobs: one item, and not a shard. */
+interface JobTask extends Pick<Task, "configuration" | "finds"> {
+  readonly without: readonly (keyof JobRules)[];
+}
+const jobTasks: readonly JobTask[] = [
+  ...jobConfigurations.map(({ name }) => ({ configuration: name, without: [], finds: null })),
+  ...jobMutants,
+  ...jobConfigurations.flatMap(({ name }) =>
+    jobCovered.map((rule) => ({ configuration: name, without: [rule], finds: null })),
+  ),
+];
+const runJobs = ({ configuration, without, finds }: JobTask): Report =>
+  reported({ configuration: `jobs: ${configuration}`, without, finds }, () =>
+    explore(jobModelWithout(configuration, without), statesMax),
+  );
+
+function reported(
+  {
+    configuration,
+    without,
+    finds,
+  }: { configuration: string; without: readonly string[]; finds: string | null },
+  exploration: () => Exploration,
+): Report {
+  const startMs = performance.now();
+  const result = exploration();
   return {
     configuration,
     without,
@@ -79,8 +108,13 @@ function main(): void {
       .filter((name) => configurationNamed(name).quick)
       .flatMap((configuration) => covered.map((rule) => ({ configuration, without: [rule], finds: null }))),
   ];
-  for (const task of tasks) {
-    const report = run(task, values.plain === true);
+  const reports = function* (): Iterable<Report> {
+    for (const task of tasks) yield run(task, values.plain === true);
+    if (values.only === undefined || jobConfigurations.some(({ name }) => name === values.only))
+      for (const task of jobTasks)
+        if (values.only === undefined || task.configuration === values.only) yield runJobs(task);
+  };
+  for (const report of reports()) {
     print(report, values.json === true);
     if (!report.asExpected) process.exitCode = 1;
   }

@@ -54,6 +54,13 @@ export const embedMarginMs = 2_000;
 /** and when it answers, whatever it is still waiting for. */
 export const answerMarginMs = 1_000;
 
+/**
+ * A save that waits for its items gives the embedder so long (lib/jobs/in-call.ts), and waits so much longer for its answer: both, with the saving
+ * before it, within the producer's time.
+ */
+export const embedInCallMs = 18_000;
+export const embedInCallMarginMs = 3_000;
+
 /** How long a client of AWS waits. */
 export interface RequestBounds {
   /** Waiting for a connection. One that is busy counts as well: no more requests are sent than there are connections. */

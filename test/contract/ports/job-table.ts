@@ -1,7 +1,7 @@
 /** The contract of JobTable, for every implementation. Each test uses a collection's id of its own. */
 import { ulid } from "ulid";
 import type { Item, ItemKey, Status } from "../../../lib/jobs/item.ts";
-import { type JobTable, type ListRange, noCounts } from "../../../lib/jobs/ports.ts";
+import { type BulkRun, type JobTable, type ListRange, noCounts } from "../../../lib/jobs/ports.ts";
 
 const racers = 30;
 const far = Date.UTC(2100, 0, 1);
@@ -153,6 +153,23 @@ export function jobTableContract(name: string, makeTable: () => Promise<JobTable
       expect(won.filter(Boolean)).toHaveLength(1);
       expect(await table.readSettings()).toEqual({ text: `{"a":${won.indexOf(true)}}`, revision: seen + 1 });
       expect(await table.writeSettings("{}", seen)).toBe(false);
+    });
+
+    test("bulk runs are kept as they were written last, the newest first, each collection's own", async () => {
+      const runs = [1, 2, 3].map(
+        (i): BulkRun => ({
+          ...{ id: ulid(far - 10_000 + i), collectionId, collection: "notes", tag: null, priority: "low" },
+          ...{ batchItems: 50, stagePercent: 100, by: "me", startedAtMs: i, state: "queueing", queued: 0 },
+        }),
+      );
+      for (const run of runs) await table.writeRun(run, far);
+      await table.writeRun({ ...runs[0]!, collectionId: ulid() }, far);
+      const over = { ...runs[1]!, state: "queued" as const, queued: 7 };
+      await table.writeRun(over, far);
+      expect(await table.runs(collectionId, 2)).toEqual([runs[2], over]);
+      expect(await table.readRun(collectionId, over.id)).toEqual(over);
+      expect(await table.readRun(collectionId, ulid())).toBeNull();
+      expect(await table.runs(ulid(), 9)).toEqual([]);
     });
 
     test("the audit log gives the newest entries first", async () => {

@@ -15,6 +15,7 @@ import {
 } from "../../../lib/jobs/item.ts";
 import {
   type AuditEntry,
+  type BulkRun,
   type Counts,
   type JobTable,
   type ListRange,
@@ -29,6 +30,7 @@ export class MemoryJobTable implements JobTable {
   readonly #items = new Map<string, string>();
   readonly #ended = new Map<string, { text: string; untilMs: number }>();
   readonly #counts = new Map<string, Counts>();
+  readonly #runs = new Map<string, { text: string; untilMs: number }>();
   #audit: (AuditEntry & { untilMs: number })[] = [];
   #settings: { text: string; revision: number } | null = null;
 
@@ -119,6 +121,24 @@ export class MemoryJobTable implements JobTable {
     if ((this.#settings?.revision ?? 0) !== revision) return false;
     this.#settings = { text, revision: revision + 1 };
     return true;
+  }
+
+  async writeRun(run: BulkRun, untilMs: number): Promise<void> {
+    this.#runs.set(run.id, { text: JSON.stringify(run), untilMs });
+  }
+
+  async runs(collectionId: string, limit: number): Promise<readonly BulkRun[]> {
+    return [...this.#runs.values()]
+      .filter(({ untilMs }) => untilMs > this.#clock.nowMs())
+      .map(({ text }) => JSON.parse(text) as BulkRun)
+      .filter((run) => run.collectionId === collectionId)
+      .sort((a, b) => (a.id < b.id ? 1 : -1))
+      .slice(0, limit);
+  }
+
+  async readRun(collectionId: string, id: string): Promise<BulkRun | null> {
+    const all = await this.runs(collectionId, Number.MAX_SAFE_INTEGER);
+    return all.find((run) => run.id === id) ?? null;
   }
 
   async audit(limit: number): Promise<readonly AuditEntry[]> {
