@@ -75,7 +75,7 @@ const shard = (collection: string, number: number, more: Partial<ShardReport>): 
   ...more,
 });
 const summaryOf = (shards: readonly ShardReport[], faults: CompactReport["faults"] = []) => {
-  const messages = { settled: 4, deadLettered: 1, left: 0 };
+  const messages = { settled: 4, gone: 0, deadLettered: 1, left: 0 };
   const pending = shards.reduce((sum, { ingest }) => sum + (ingest?.pending.length ?? 0), 0);
   const report: CompactReport = {
     shards,
@@ -112,7 +112,7 @@ test("a summary counts, and puts first what happened", () => {
     failed: 1,
     pending: 2,
     shardsOmitted: 0,
-    messages: { settled: 4, deadLettered: 1, left: 0 },
+    messages: { settled: 4, gone: 0, deadLettered: 1, left: 0 },
   });
   expect(mixed.shards.map(({ collection, shard, outcome }) => `${collection}/${shard} ${outcome}`)).toEqual([
     "docs/0 done",

@@ -155,6 +155,24 @@ export const mutants: readonly Mutant[] = [
     test: "test/engine/compact/sweep.test.ts",
   },
   {
+    name: "a message of a collection that is gone is a dead letter",
+    file: "lib/engine/compact/compact.ts",
+    edits: [{ search: "if (this.#shards.isGone(notice)) return", replace: "if (notice.shard < 0) return" }],
+    test: "test/engine/compact/compact.test.ts",
+  },
+  {
+    name: "a message of a shard that never was is settled",
+    file: "lib/engine/compact/run-shards.ts",
+    edits: [{ search: "this.#collections.get(collection)?.id !== collectionId", replace: "true" }],
+    test: "test/engine/compact/compact.test.ts",
+  },
+  {
+    name: "a collection that goes while a run is at work is not known to be gone",
+    file: "lib/engine/compact/run-shards.ts",
+    edits: [{ search: "this.#gone.add(collection.id);", replace: "" }],
+    test: "test/engine/compact/compact.test.ts",
+  },
+  {
     name: "upkeep does not see that a pointer moved",
     file: "lib/engine/compact/sweep.ts",
     edits: [

@@ -4,17 +4,19 @@ import { type DeltaId, deltaId } from "../model/ids.ts";
 import { shown } from "../model/metadata.ts";
 import { isUlid } from "../model/ulid.ts";
 
-/** UTF-16 units. Ours have 140 at most; what is longer is not parsed, and not held while the run works. */
+/** UTF-16 units. Ours have 200 at most; what is longer is not parsed, and not held while the run works. */
 export const notificationCharsMax = 1_024;
 
 export interface Notification {
   readonly collection: string;
+  /** Of messages of older producers not known: null. */
+  readonly collectionId: string | null;
   readonly shard: number;
   readonly delta: DeltaId;
 }
 
-export const encodeNotification = ({ collection, shard, delta }: Notification): string =>
-  JSON.stringify({ format: 1, collection, shard, delta });
+export const encodeNotification = ({ collection, collectionId, shard, delta }: Notification): string =>
+  JSON.stringify({ format: 1, collection, collectionId, shard, delta });
 
 /** The notification, or why the message is not a notification. */
 export function decodeNotification(body: string): Notification | { readonly reason: string } {
@@ -39,5 +41,6 @@ export function decodeNotification(body: string): Notification | { readonly reas
   if (!Number.isSafeInteger(shard) || (shard as number) < 0)
     return { reason: "shard is not a number from 0" };
   if (typeof delta !== "string" || !isUlid(delta)) return { reason: "delta is not a ULID" };
-  return { collection: collection as string, shard: shard as number, delta: deltaId(delta) };
+  const collectionId = typeof value.collectionId === "string" ? value.collectionId : null;
+  return { collection: collection as string, collectionId, shard: shard as number, delta: deltaId(delta) };
 }

@@ -30,7 +30,7 @@ import type { World } from "../ports.ts";
 import type { Head } from "../shard/head.ts";
 import { Strangers, type StrangersFound } from "../shard/strangers.ts";
 import { collectGarbage } from "./collect-garbage.ts";
-import { type Fate, type Hint, Inbox, receiving } from "./inbox.ts";
+import { type Fate, type Hint, Inbox, type MessageCounts, receiving } from "./inbox.ts";
 import { ingest } from "./ingest.ts";
 import { type MergeProgress, merge } from "./merge.ts";
 import { RunShards } from "./run-shards.ts";
@@ -72,7 +72,7 @@ export interface CompactReport {
   readonly faults: readonly Fault[];
   /** Objects that its LISTs met and that are not the product's. */
   readonly strangers: StrangersFound;
-  readonly messages: { readonly settled: number; readonly deadLettered: number; readonly left: number };
+  readonly messages: MessageCounts;
   /** Deltas of the backlog that are left for the next run. */
   readonly pending: number;
 }
@@ -317,6 +317,7 @@ class Run {
       if (isSeen && !pending.includes(notice.delta)) return { kind: "ingested" };
     }
     if (this.#shards.mayExist(notice)) return { kind: "left" };
+    if (this.#shards.isGone(notice)) return { kind: "gone" };
     return { kind: "senseless", reason: "its collection or shard does not exist" };
   }
 }

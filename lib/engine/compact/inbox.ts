@@ -24,7 +24,17 @@ export interface Hint {
 export type Fate =
   | { readonly kind: "ingested" }
   | { readonly kind: "left" }
+  /** It is of a collection that was deleted since. */
+  | { readonly kind: "gone" }
   | { readonly kind: "senseless"; readonly reason: string };
+
+export type MessageCounts = {
+  readonly settled: number;
+  /** Of collections that were deleted since; they are among those that were settled. */
+  readonly gone: number;
+  readonly deadLettered: number;
+  readonly left: number;
+};
 
 export const receiving = "queue: receive";
 const deleting = "queue: delete";
@@ -33,14 +43,14 @@ const deadLettering = "dead-letter queue";
 export class Inbox {
   readonly #queue: DeltaQueue;
   readonly #faults: Faults;
-  readonly #counts = { settled: 0, deadLettered: 0, left: 0 };
+  readonly #counts = { settled: 0, gone: 0, deadLettered: 0, left: 0 };
 
   constructor(queue: DeltaQueue, faults: Faults) {
     this.#queue = queue;
     this.#faults = faults;
   }
 
-  get counts(): Readonly<{ settled: number; deadLettered: number; left: number }> {
+  get counts(): MessageCounts {
     return this.#counts;
   }
 
@@ -74,7 +84,8 @@ export class Inbox {
     const done: QueueMessage[] = [];
     for (const { message, notice } of hints) {
       const fate = await fateOf(notice);
-      if (fate.kind === "ingested") done.push(message);
+      if (fate.kind === "gone") this.#counts.gone += 1;
+      if (fate.kind === "ingested" || fate.kind === "gone") done.push(message);
       else if (fate.kind === "left") this.#counts.left += 1;
       else await this.#deadLetter(message, fate.reason);
     }

@@ -27,6 +27,8 @@ export class RunShards {
   readonly #refs = new Map<string, ShardRef>();
   /** Collections that a message named, and that were not listed. */
   readonly #lookedUp = new Set<string>();
+  /** Ids of collections that were deleted while the run was at work. */
+  readonly #gone = new Set<string>();
 
   constructor(world: World, of: { sweep: Sweep; faults: Faults; reports: ShardReports }) {
     this.#world = world;
@@ -95,6 +97,12 @@ export class RunShards {
     return isUnknown || this.#refs.has(shardName(ref));
   }
 
+  /** Whether a shard that does not exist was of a collection that is no more, or is another one by now. */
+  isGone({ collection, collectionId }: Notification): boolean {
+    if (collectionId === null) return false;
+    return this.#gone.has(collectionId) || this.#collections.get(collection)?.id !== collectionId;
+  }
+
   /**
    * Does a part of a shard's work; false when it failed. A collection that was deleted, or made again, since its
    * configuration was read is not damage: its shard is gone, or another one.
@@ -108,6 +116,7 @@ export class RunShards {
         if (!isKind(error, "corrupt") && !isKind(error, "notFound")) throw error;
         const now = await this.#sweep.readAnew(this.#world, ref.collection);
         if (now?.id === collection.id) throw error;
+        this.#gone.add(collection.id);
         if (now !== null && ref.shard < now.shards) {
           this.#collections.set(now.name, now);
           return work(now);

@@ -93,6 +93,7 @@ function outcome(rows: readonly DeltaRow[]): { written: number; deleted: number 
 }
 
 export interface EncodedDelta extends ShardRef {
+  readonly collectionId: string;
   readonly delta: DeltaId;
   readonly body: Uint8Array;
   readonly rows: number;
@@ -123,7 +124,8 @@ function encoded(
     createdAtMs: ulidTimeMs(delta),
   };
   const body = encodeDelta(header, rows);
-  return { collection: collection.name, shard, delta, body, rows: rows.length };
+  const { name, id: collectionId } = collection;
+  return { collection: name, collectionId, shard, delta, body, rows: rows.length };
 }
 
 /** Shards that are written side by side: a quarter of the client's connections to S3. */

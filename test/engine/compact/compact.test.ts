@@ -1,7 +1,8 @@
 import { bounds } from "../../../lib/core/model/bounds.ts";
 import { ingestEstimate } from "../../../lib/core/policy/resource-estimate.ts";
-import { createCollection } from "../../../lib/engine/catalog/collections.ts";
+import { createCollection, deleteCollection } from "../../../lib/engine/catalog/collections.ts";
 import { type CompactReport, compact } from "../../../lib/engine/compact/compact.ts";
+import { Sweep } from "../../../lib/engine/compact/sweep.ts";
 import { verify } from "../../../lib/engine/operate/verify.ts";
 import { Reader } from "../../../lib/engine/read/reader.ts";
 import { readHead } from "../../../lib/engine/shard/head.ts";
@@ -76,6 +77,46 @@ test("a message that is not a notification reaches the dead-letter queue with it
     "the message is not JSON",
   ]);
   expect(await count(world, "docs")).toBe(1);
+});
+
+describe("messages of a collection that is gone are settled and counted, and are no dead letters", () => {
+  const create = (world: MemoryWorld, shards: number) =>
+    createCollection(world, { name: "docs", dims, metric: "cosine", shards });
+  const write = (world: MemoryWorld) =>
+    produce(world, {
+      collection: "docs",
+      records: Array.from({ length: 20 }, (_, n) => ({ id: `r${n}`, vector: vectorOf(n) })),
+    });
+  test.each([
+    ["never seen by this process", false, null, { settled: 4, gone: 4 }],
+    ["remembered by this process", true, null, { settled: 4, gone: 4 }],
+    // Its shards are looked at, and lack the deltas.
+    ["made again, with as many shards", true, 4, { settled: 4, gone: 0 }],
+    ["made again, with fewer shards", true, 2, { settled: 4, gone: 2 }],
+  ])("one that was %s", async (_, isRemembered, shards, counts) => {
+    const world = memoryWorld();
+    const sweep = new Sweep();
+    const request = { ingest: true, upkeep: false, deadlineMs: 9e15, sweep };
+    await create(world, 4);
+    if (isRemembered) await compact(world, request);
+    await write(world);
+    expect(world.queue.bodies()).toHaveLength(4);
+    await deleteCollection(world.store, "docs");
+    if (shards !== null) await create(world, shards);
+    const { messages, faults } = await compact(world, request);
+    expect({ messages, faults }).toEqual({ messages: { deadLettered: 0, left: 0, ...counts }, faults: [] });
+    expect([world.queue.bodies(), world.queue.deadLetters]).toEqual([[], []]);
+  });
+
+  test("a message that names no collection's id, or an existing collection's shard that is none, is a dead letter as before", async () => {
+    const world = memoryWorld();
+    const { collection } = await create(world, 1);
+    const delta = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+    await world.queue.send(JSON.stringify({ format: 1, collection: "other", shard: 0, delta }));
+    const own = { format: 1, collection: "docs", collectionId: collection.id, shard: 7, delta };
+    await world.queue.send(JSON.stringify(own));
+    expect((await run(world)).messages).toEqual({ settled: 0, gone: 0, deadLettered: 2, left: 0 });
+  });
 });
 
 test("a delta whose message was lost is ingested (ING-3); nothing to do publishes nothing (CMP-11)", async () => {

@@ -64,7 +64,7 @@ test.each(damages)(
     expect(report).toMatchObject({
       shards: [{ collection: "docs", ingest: { deltas: 1 } }],
       faults: [{ part: "collection a", kind, message: expect.stringContaining("a/collection.json") }],
-      messages: { settled: 1, deadLettered: 0, left: 1 },
+      messages: { settled: 1, gone: 0, deadLettered: 0, left: 1 },
     });
     expect(report.shards[0]!.error).toBeUndefined();
     expect(await versionOf(world, "docs")).toBe(1);
@@ -158,9 +158,9 @@ test("a damaged pin and a damaged segment are their shard's alone; merging that 
 });
 
 const queueParts: readonly [string, string, object][] = [
-  ["queue: receive", "receive", { settled: 0, deadLettered: 0, left: 0 }],
-  ["queue: delete", "delete", { settled: 0, deadLettered: 1, left: 2 }],
-  ["dead-letter queue", "deadLetter", { settled: 2, deadLettered: 0, left: 0 }],
+  ["queue: receive", "receive", { settled: 0, gone: 0, deadLettered: 0, left: 0 }],
+  ["queue: delete", "delete", { settled: 0, gone: 0, deadLettered: 1, left: 2 }],
+  ["dead-letter queue", "deadLetter", { settled: 2, gone: 0, deadLettered: 0, left: 0 }],
 ];
 test.each(queueParts)(
   "%s fails: every shard is ingested, and the run says so",

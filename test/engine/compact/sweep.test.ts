@@ -193,7 +193,7 @@ describe("with everything seen", () => {
     expect(report.shards.find(({ shard }) => shard === deltas[0]!.shard)).toMatchObject({
       ingest: { deltas: 1 },
     });
-    expect(report.messages).toEqual({ settled: 1, deadLettered: 0, left: 0 });
+    expect(report.messages).toEqual({ settled: 1, gone: 0, deadLettered: 0, left: 0 });
     // The one that was named, two whose turn it is, and none else.
     expect(report.shards.length + report.resting).toBe(20);
     expect(report.resting).toBeGreaterThanOrEqual(17);
