@@ -5,38 +5,29 @@
  *     store.grantProduce(upstreamFunction);
  *     store.grantQuery(apiFunction);
  */
-import { existsSync } from "node:fs";
-import { join } from "node:path";
-import { CfnOutput, type CustomResource, Stack, Tags } from "aws-cdk-lib";
+import { type CustomResource, Stack, Tags } from "aws-cdk-lib";
 import { Metric, type MetricOptions } from "aws-cdk-lib/aws-cloudwatch";
 import { type IGrantable, type IManagedPolicy, PermissionsBoundary } from "aws-cdk-lib/aws-iam";
-import { Architecture } from "aws-cdk-lib/aws-lambda";
+import type { Architecture } from "aws-cdk-lib/aws-lambda";
 import { Construct } from "constructs";
-import { type FunctionName, functions, jobOutputs, storeOutputs } from "../contract/functions.ts";
 import { type MetricName, metricNamespace, metrics } from "../contract/metrics.ts";
-import { env, isStage, stageRule } from "../contract/names.ts";
+import { isStage, stageRule } from "../contract/names.ts";
 import type { CollectionOptions } from "../core/model/collection.ts";
 import { acknowledgeFindings } from "./acknowledged.ts";
 import { Collections } from "./collections.ts";
 import { Compaction, type CompactionOptions } from "./compaction.ts";
 import { allowEmbedding, type EmbeddingOptions, embeddingProps } from "./embedding.ts";
-import { allowLogs } from "./encryption.ts";
-import {
-  calleeName,
-  type FunctionOptions,
-  functionProps,
-  logLevels,
-  type StoreFunctions,
-  setVariables,
-} from "./handler-function.ts";
+import { type FunctionOptions, type StoreFunctions, setVariables } from "./handler-function.ts";
 import { Ingestion, type ProduceGrant, type ProducerOptions } from "./ingestion.ts";
 import { Jobs } from "./jobs.ts";
 import { Monitoring, type MonitoringOptions } from "./monitoring/monitoring.ts";
 import type { Watched } from "./monitoring/watched.ts";
 import { addEndpoints, type NetworkOptions, networkProps } from "./network.ts";
+import { addOutputs } from "./outputs.ts";
 import { checkProps } from "./props.ts";
 import { Query, type QueryOptions } from "./query.ts";
 import { Storage, type StorageOptions } from "./storage.ts";
+import { functionsOf } from "./store-functions.ts";
 
 export interface VectorStoreProps {
   /**
@@ -152,7 +143,7 @@ export class VectorStore extends Construct {
       stage: this.stage,
     }))
       Tags.of(this).add(name, value);
-    if (props.outputs ?? true) this.addOutputs();
+    if (props.outputs ?? true) addOutputs(this);
     acknowledgeFindings(this, storage.bucket);
   }
 
@@ -270,66 +261,10 @@ export class VectorStore extends Construct {
       bucket: this.storage.bucket,
     };
   }
-
-  private addOutputs(): void {
-    const values: Record<string, string> = {
-      [storeOutputs.bucket]: this.storage.bucket.bucketName,
-      [storeOutputs.table]: this.storage.table.tableName,
-      [storeOutputs.queueUrl]: this.ingestion.queue.queueUrl,
-      [storeOutputs.deadLetterQueueUrl]: this.ingestion.deadLetterQueue.queueUrl,
-      [storeOutputs.failedEventsQueueUrl]: this.compaction.failedEventsQueue.queueUrl,
-      [functions.producer.output]: this.ingestion.function.functionName,
-      [functions.compactor.output]: this.compaction.function.functionName,
-      [functions.query.output]: calleeName(this.query.callee),
-      [functions.collections.output]: this.collections.function.functionName,
-      [functions.collections.logOutput]: this.collections.function.logGroup.logGroupName,
-      [functions.producer.logOutput]: this.ingestion.function.logGroup.logGroupName,
-      [functions.compactor.logOutput]: this.compaction.function.logGroup.logGroupName,
-      [functions.query.logOutput]: this.query.function.logGroup.logGroupName,
-      [functions.producer.urlOutput]: this.ingestion.url.url,
-      [functions.query.urlOutput]: this.query.url.url,
-      ...(this.jobs === undefined ? {} : outputsOfJobs(this.jobs)),
-    };
-    for (const [name, value] of Object.entries(values))
-      new CfnOutput(this, name, { value }).overrideLogicalId(name);
-  }
 }
-
-const outputsOfJobs = ({
-  environment,
-  deadLetterQueue,
-  function: embedder,
-}: Jobs): Record<string, string> => ({
-  [jobOutputs.queueUrls]: environment[env.jobQueueUrls]!,
-  [jobOutputs.deadLetterQueueUrl]: deadLetterQueue.queueUrl,
-  [functions.embedder.output]: embedder.functionName,
-  [functions.embedder.logOutput]: embedder.logGroup.logGroupName,
-});
 
 /** The stack's name and the construct's path in it. */
 function storeNameOf(store: VectorStore): string {
   const { node, stackName } = Stack.of(store);
   return `${stackName}/${store.node.path.slice(node.path === "" ? 0 : node.path.length + 1)}`;
-}
-
-function functionsOf(props: VectorStoreProps, stage: string, { encryptionKey }: Storage): StoreFunctions {
-  const { architecture = Architecture.X86_64, functions: options = {}, network } = props;
-  checkProps("functions", options, functionProps);
-  if (options.logLevel !== undefined && !logLevels.includes(options.logLevel))
-    throw new Error(
-      `functions.logLevel: must be one of ${logLevels.join(", ")}, got ${JSON.stringify(options.logLevel)}`,
-    );
-  if (encryptionKey !== undefined) allowLogs(encryptionKey);
-  const codeFolder = (name: FunctionName) => handlerFolder(name, architecture, props.handlersFolder);
-  return { ...options, stage, architecture, codeFolder, network, encryptionKey };
-}
-
-function handlerFolder(name: string, architecture: Architecture, given: string | undefined): string {
-  // In the package this is dist/esm or dist/cjs, and the bundles are in dist/lambdas/<architecture>.
-  const handlers = given ?? join(import.meta.dirname, "../lambdas", architecture.name);
-  const folder = join(handlers, name);
-  if (existsSync(join(folder, "handler.js"))) return folder;
-  throw new Error(
-    `handlersFolder: ${folder} has no handler.js; bundle the handlers first (\`npm run bundle\`)`,
-  );
 }

@@ -192,24 +192,26 @@ const localStateDir = ({ stateDir }: StoreChoice): string =>
 
 /** Real credentials have no business with the local stack; what else a command asks of AWS (import) keeps them. */
 function localStack(store: StoreChoice, localUser: string): FoundStack {
-  const { region, endpoints, outputs } = readLocalState(localStateDir(store));
+  const { region, endpoints, outputs } = readLocalState(store);
   const credentials = { accessKeyId: localUser, secretAccessKey: "local" };
   return { outputs, access: { region, endpoints, credentials } };
 }
 
-function readLocalState(stateDir: string): LocalState {
-  const path = join(stateDir, "local.json");
+function readLocalState(store: StoreChoice): LocalState {
+  const path = join(localStateDir(store), "local.json");
+  const notRunning = (why: string): SiltstoneError =>
+    new SiltstoneError(
+      "unavailable",
+      `the local stack is not running (${why}); start it with ${store.deployment}`,
+    );
   let state: LocalState;
   try {
     state = JSON.parse(readFileSync(path, "utf8")) as LocalState;
   } catch {
-    throw new SiltstoneError("unavailable", `the local stack is not running (${path} is not there)`);
+    throw notRunning(`${path} is not there`);
   }
   if (isAlive(state.pid)) return state;
-  throw new SiltstoneError(
-    "unavailable",
-    `the local stack is not running (its process ${state.pid} has ended)`,
-  );
+  throw notRunning(`its process ${state.pid} has ended`);
 }
 
 function isAlive(pid: number): boolean {

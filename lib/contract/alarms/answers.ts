@@ -1,0 +1,73 @@
+/** Of what callers are answered: errors that are no fault of theirs, slow, old and partial answers. */
+import type { AlarmRow } from "./row.ts";
+
+export const answerAlarms = {
+  QueryErrors: {
+    severity: "page",
+    source: { of: "store", metric: "QueryErrors" },
+    when: "atLeast",
+    threshold: 10,
+    periodMinutes: 5,
+    periods: 1,
+    missing: "notBreaching",
+    description: "Queries fail for no fault of their callers.",
+    runbook: "Queries fail",
+  },
+  QueryLatency: {
+    severity: "ticket",
+    source: { of: "store", metric: "QueryLatency" },
+    when: "above",
+    threshold: 500,
+    periodMinutes: 5,
+    periods: 3,
+    missing: "notBreaching",
+    description: "One query in twenty takes more than half a second in the function.",
+    runbook: "Queries are slow",
+  },
+  SnapshotFallback: {
+    severity: "page",
+    source: { of: "store", metric: "SnapshotFallback" },
+    when: "atLeast",
+    threshold: 1,
+    periodMinutes: 5,
+    periods: 1,
+    missing: "notBreaching",
+    description:
+      "Queries are answered from an older version: the newest is damaged, of a newer format, or could not be asked for.",
+    runbook: "Corrupt: an object is not what it should be",
+  },
+  SnapshotAge: {
+    severity: "ticket",
+    source: { of: "store", metric: "SnapshotAge" },
+    when: "above",
+    threshold: 900,
+    periodMinutes: 5,
+    periods: 2,
+    missing: "notBreaching",
+    description:
+      "Answers come from views that were not compared with the newest version for a quarter of an hour.",
+    runbook: "Queries fail",
+  },
+  PartialAnswers: {
+    severity: "ticket",
+    source: { of: "store", metric: "PartialAnswers" },
+    when: "atLeast",
+    threshold: 1,
+    periodMinutes: 5,
+    periods: 1,
+    missing: "notBreaching",
+    description: "A query group did not answer: answers lack its shards, where callers allow that.",
+    runbook: "A query group fails",
+  },
+  ProducerErrors: {
+    severity: "page",
+    source: { of: "store", metric: "ProduceErrors" },
+    when: "atLeast",
+    threshold: 10,
+    periodMinutes: 5,
+    periods: 1,
+    missing: "notBreaching",
+    description: "Writes fail for no fault of their callers.",
+    runbook: "Writes fail",
+  },
+} as const satisfies Readonly<Record<string, AlarmRow>>;
