@@ -57,6 +57,8 @@ export class Deployed {
       providers?: object;
       add?: (store: VectorStore) => void;
       recordFile?: string;
+      /** Of an app of somebody else, in place of all of this. */
+      synthesis?: Synthesis;
     } = {},
   ): Promise<void> {
     const { queryGroups = 1, bucket, providers, add, recordFile } = options;
@@ -67,6 +69,7 @@ export class Deployed {
     };
     const kind = createHash("sha256").update(JSON.stringify(context)).digest("hex").slice(0, 8);
     const synthesis =
+      options.synthesis ??
       this.#syntheses.get(kind) ??
       (await synthesize("dev", join(this.#folder, `cdk.out-${kind}`), context, add));
     this.#syntheses.set(kind, synthesis);

@@ -221,7 +221,7 @@ test("upstream code saves as well, and is told of the job's state; what cannot b
 test("the runbook's section is walked: the commands say what failed, and mend it", async () => {
   const runbook = readFileSync(join(import.meta.dirname, "../../docs/runbook.md"), "utf8");
   const section = runbook.split(/^## /m).find((part) => part.startsWith("Jobs fail or wait"))!;
-  const lines = [...section.matchAll(/^npx silt (.*)$/gm)].map(([, line]) => line!);
+  const lines = [...section.matchAll(/^npx silt (.*)$/gm)].map(([, line]) => line!.replace("STAGE", "local"));
   expect(lines).toHaveLength(8);
   provider.heal();
   for (const line of lines) {

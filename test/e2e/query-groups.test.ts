@@ -6,9 +6,9 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createCollection } from "../../lib/engine/catalog/collections.ts";
-import { type PartName, partNames, Runbook } from "../../scripts/drill/runbook.ts";
 import { planted, plantedCalls } from "../hostile/planted.ts";
 import { Operator } from "../runbook/operator.ts";
+import { type PartName, partNames, Runbook } from "../runbook/runbook.ts";
 import { Deployed, dims, json, type Reply, vectorOf } from "./deployed.ts";
 
 jest.setTimeout(120_000);

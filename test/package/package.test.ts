@@ -2,14 +2,11 @@
  * The package as a stranger gets it (PKG-1, PKG-2): packed, installed into an empty folder where there is no compiler, and used
  * there from a project as `cdk init` makes it.
  */
-import { readFileSync } from "node:fs";
 import { isBuiltin } from "node:module";
 import { join, posix } from "node:path";
-import { InvokeCommand, LambdaClient } from "@aws-sdk/client-lambda";
 import { type LocalStack, startLocalStack } from "../../scripts/local/stack.ts";
-import type { Template } from "../../scripts/local/template.ts";
 import { CloudFormationServer } from "../support/cloudformation.ts";
-import { Stranger } from "./stranger.ts";
+import { Stranger, stackSource, upstreamSource, writeUpstream } from "./stranger.ts";
 
 jest.setTimeout(240_000);
 const stranger = new Stranger();
@@ -20,39 +17,6 @@ afterAll(async () => {
   stranger.remove();
 });
 
-const stackSource = `
-import { Stack, type StackProps } from 'aws-cdk-lib/core';
-import { Architecture, Runtime } from 'aws-cdk-lib/aws-lambda';
-import { NodejsFunction } from 'aws-cdk-lib/aws-lambda-nodejs';
-import type { Construct } from 'constructs';
-import { VectorStore } from 'siltstone/constructs';
-
-export class AppStack extends Stack {
-  constructor(scope: Construct, id: string, props?: StackProps) {
-    super(scope, id, props);
-    const architecture = process.arch === 'arm64' ? Architecture.ARM_64 : Architecture.X86_64;
-    const store = new VectorStore(this, 'Vectors', { stage: 'pr-7', architecture });
-    const upstream = new NodejsFunction(this, 'Upstream', {
-      entry: 'lambda/upstream.ts',
-      runtime: Runtime.NODEJS_24_X,
-      // The local stack has no AWS SDK of Lambda's own.
-      bundling: { bundleAwsSDK: true },
-    });
-    store.grantProduce(upstream, { collections: ['notes'] });
-    store.addCollection('notes', { dims: 3, metric: 'cosine' });
-  }
-}
-`;
-const upstreamSource = `
-import { createProducer, type ProduceCall, SiltstoneError } from 'siltstone/produce';
-
-const producer = createProducer();
-export const handler = async (call: ProduceCall): Promise<object> =>
-  producer.produce(call).catch((error: unknown) => {
-    if (error instanceof SiltstoneError) return { kind: error.kind };
-    throw error;
-  });
-`;
 const testSource = `
 import { App } from 'aws-cdk-lib/core';
 import { Template } from 'aws-cdk-lib/assertions';
@@ -90,7 +54,9 @@ console.log(typeof VectorStore, made.length, typeof props, typeof wrong);
 `;
 
 beforeAll(() => {
-  stranger.write("lib/app-stack.ts", stackSource);
+  const uses = `store.grantProduce(upstream, { collections: ['notes'] });
+    store.addCollection('notes', { dims: 3, metric: 'cosine' });`;
+  stranger.write("lib/app-stack.ts", stackSource("", uses));
   stranger.write("lambda/upstream.ts", upstreamSource);
   stranger.write("test/app.test.ts", testSource);
   stranger.write("test/transform.cjs", transformSource);
@@ -187,43 +153,11 @@ describe("deployed", () => {
       AWS_ENDPOINT_URL_CLOUDFORMATION: cloudFormation.endpoint,
       SILTSTONE_STACK: "AppStack",
     });
-  const write = async (call: object) => {
-    const lambda = new LambdaClient({
-      region: stack!.region,
-      endpoint: stack!.endpoints.lambda,
-      credentials: { accessKeyId: "local", secretAccessKey: "local" },
-    });
-    const name = stack!.functions.find((one) => one.includes("Upstream"))!;
-    const answer = await lambda.send(
-      new InvokeCommand({ FunctionName: name, Payload: JSON.stringify(call) }),
-    );
-    lambda.destroy();
-    const said = JSON.parse(answer.Payload!.transformToString());
-    if (answer.FunctionError !== undefined) throw new Error(JSON.stringify(said));
-    return said;
-  };
+  const write = (call: object) => writeUpstream(stack!, call);
 
   beforeAll(async () => {
-    const out = join(stranger.folder, "cdk.out");
-    // Its app is started by tsx there; here by Node, from what esbuild makes of it.
-    const esbuild = ["node_modules/esbuild/bin/esbuild", "bin/app.ts", "--bundle", "--packages=external"];
-    await stranger.run("node", [...esbuild, "--platform=node", "--outfile=app.js", "--log-level=error"]);
-    await stranger.run("node", ["app.js"], {
-      CDK_OUTDIR: out,
-      CDK_CONTEXT_JSON: JSON.stringify({ "aws:cdk:enable-asset-metadata": true }),
-      CDK_VALIDATION: "false",
-    });
-    const template = JSON.parse(readFileSync(join(out, "AppStack.template.json"), "utf8")) as Template;
-    const codeFolders = Object.fromEntries(
-      Object.entries(template.Resources).flatMap(([id, resource]) => {
-        const folder = (resource as { Metadata?: Record<string, string> }).Metadata?.["aws:asset:path"];
-        return folder === undefined ? [] : [[id, join(out, folder)]];
-      }),
-    );
     stack = await startLocalStack({
-      stackName: "AppStack",
-      template,
-      codeFolders,
+      ...(await stranger.synthesize("AppStack")),
       stateDir: join(stranger.folder, "state"),
       ports: { s3: 0, sqs: 0, dynamodb: 0, lambda: 0, functionUrl: 0 },
       scheduleEveryMs: null,

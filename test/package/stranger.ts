@@ -8,6 +8,9 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSyn
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
+import { InvokeCommand, LambdaClient } from "@aws-sdk/client-lambda";
+import type { Synthesis } from "../../scripts/build/synthesize.ts";
+import type { LocalStack } from "../../scripts/local/stack.ts";
 
 const root = join(import.meta.dirname, "../..");
 const run = promisify(execFile);
@@ -57,15 +60,48 @@ export class Stranger {
     args: readonly string[],
     env: Readonly<Record<string, string>> = {},
   ): Promise<string> {
+    const { code, out, err } = await this.tell(command, args, env);
+    if (code === 0) return out;
+    throw new Error(`${command} ${args.join(" ")}: ${out}\n${err}`.slice(0, 4_000));
+  }
+
+  /** What it ended with, and wrote. */
+  async tell(
+    command: string,
+    args: readonly string[],
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<{ readonly code: number; readonly out: string; readonly err: string }> {
     const { HOME = "", npm_config_cache } = process.env;
     const own = { PATH: this.#path, HOME, ...(npm_config_cache ? { npm_config_cache } : {}), ...env };
-    try {
-      const { stdout } = await run(join(this.#path, command), args, { cwd: this.project, env: own });
-      return stdout;
-    } catch (error) {
-      const { stdout, stderr } = error as { stdout: string; stderr: string };
-      throw new Error(`${command} ${args.join(" ")}: ${stdout}\n${stderr}`.slice(0, 4_000));
-    }
+    const options = { cwd: this.project, env: own, maxBuffer: 2 ** 26 };
+    return run(join(this.#path, command), args, options).then(
+      ({ stdout, stderr }) => ({ code: 0, out: stdout, err: stderr }),
+      ({ code, stdout, stderr }: { code: number; stdout: string; stderr: string }) => ({
+        ...{ code, out: stdout, err: stderr },
+      }),
+    );
+  }
+
+  /** What `cdk synth` would make of the project. */
+  async synthesize(stackName: string): Promise<Synthesis> {
+    const out = join(this.folder, "cdk.out");
+    // Its app is started by tsx there; here by Node, from what esbuild makes of it.
+    const esbuild = ["node_modules/esbuild/bin/esbuild", "bin/app.ts", "--bundle", "--packages=external"];
+    await this.run("node", [...esbuild, "--platform=node", "--outfile=app.js", "--log-level=error"]);
+    await this.run("node", ["app.js"], {
+      CDK_OUTDIR: out,
+      CDK_CONTEXT_JSON: JSON.stringify({ "aws:cdk:enable-asset-metadata": true }),
+      CDK_VALIDATION: "false",
+    });
+    const text = readFileSync(join(out, `${stackName}.template.json`), "utf8");
+    const template = JSON.parse(text) as Synthesis["template"];
+    const codeFolders = Object.fromEntries(
+      Object.entries(template.Resources).flatMap(([id, { Metadata }]) => {
+        const folder = Metadata?.["aws:asset:path"];
+        return folder === undefined ? [] : [[id, join(out, folder)]];
+      }),
+    );
+    return { stackName, template, codeFolders };
   }
 
   /** What npm linked into the project. */
@@ -80,3 +116,52 @@ export class Stranger {
 
 const which = (program: string): string =>
   execFileSync("sh", ["-c", `command -v ${program}`], { encoding: "utf8" }).trim();
+
+/** A stack of the app's own with a store, and a function that writes with the bundled library. `props` and `uses` are source text. */
+export const stackSource = (props: string, uses: string): string => `
+import { Stack, type StackProps } from 'aws-cdk-lib/core';
+import { Architecture, Runtime } from 'aws-cdk-lib/aws-lambda';
+import { NodejsFunction } from 'aws-cdk-lib/aws-lambda-nodejs';
+import type { Construct } from 'constructs';
+import { VectorStore } from 'siltstone/constructs';
+
+export class AppStack extends Stack {
+  constructor(scope: Construct, id: string, props?: StackProps) {
+    super(scope, id, props);
+    const architecture = process.arch === 'arm64' ? Architecture.ARM_64 : Architecture.X86_64;
+    const store = new VectorStore(this, 'Vectors', { stage: 'pr-7', architecture, ${props} });
+    const upstream = new NodejsFunction(this, 'Upstream', {
+      entry: 'lambda/upstream.ts',
+      runtime: Runtime.NODEJS_24_X,
+      // The local stack has no AWS SDK of Lambda's own.
+      bundling: { bundleAwsSDK: true },
+    });
+    ${uses}
+  }
+}
+`;
+export const upstreamSource = `
+import { createProducer, type ProduceCall, SiltstoneError } from 'siltstone/produce';
+
+const producer = createProducer();
+export const handler = async (call: ProduceCall): Promise<object> =>
+  producer.produce(call).catch((error: unknown) => {
+    if (error instanceof SiltstoneError) return { kind: error.kind };
+    throw error;
+  });
+`;
+
+/** By the app's own function. */
+export async function writeUpstream(stack: LocalStack, call: object): Promise<object> {
+  const lambda = new LambdaClient({
+    region: stack.region,
+    endpoint: stack.endpoints.lambda,
+    credentials: { accessKeyId: "local", secretAccessKey: "local" },
+  });
+  const FunctionName = stack.functions.find((one) => one.includes("Upstream"))!;
+  const answer = await lambda.send(new InvokeCommand({ FunctionName, Payload: JSON.stringify(call) }));
+  lambda.destroy();
+  const said = JSON.parse(answer.Payload!.transformToString());
+  if (answer.FunctionError !== undefined) throw new Error(JSON.stringify(said));
+  return said;
+}

@@ -15,25 +15,30 @@ import { App } from "aws-cdk-lib";
 import { contextOf } from "../../scripts/build/context.ts";
 import { connect } from "../../scripts/cli/deployment.ts";
 import { runCommandLine } from "../../scripts/cli/program.ts";
-import type { Said } from "../../scripts/drill/runbook.ts";
 import type { LocalStack } from "../../scripts/local/stack.ts";
+import type { Said } from "./runbook.ts";
 
 type Spoken = Omit<Said, "command">;
 
 export class Operator {
   readonly #stack: () => LocalStack;
+  readonly #silt: (args: readonly string[]) => Promise<Spoken>;
   readonly #deployed = new Map<string, ReturnType<LocalStack["lambda"]["function"]>["definition"]>();
 
   /** What a deploy does where a test brings the versions to deploy. @default every function is again what the template says */
   deploys: (() => Promise<void>) | null = null;
 
-  constructor(stack: () => LocalStack) {
+  constructor(
+    stack: () => LocalStack,
+    ofPackage: (args: readonly string[]) => Promise<Spoken> = (args) => silt(args),
+  ) {
     this.#stack = stack;
+    this.#silt = ofPackage;
   }
 
   readonly execute = (words: readonly string[]): Promise<Spoken> => {
     const line = words.join(" ");
-    if (line.startsWith("npx silt ")) return silt(words.slice(2));
+    if (line.startsWith("npx silt ")) return this.#silt(words.slice(2));
     if (line.startsWith("aws s3api ")) return s3api(words[2]!, words.slice(3));
     if (line.startsWith("npx cdk deploy ")) return this.#deploy(words.slice(3));
     throw new Error(`the runbook's tests cannot run: ${line}`);

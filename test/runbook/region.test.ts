@@ -6,9 +6,9 @@ import { CreateBucketCommand, PutBucketVersioningCommand, S3Client } from "@aws-
 import { deltaPrefix, manifestPrefix, pointerKey, shardPrefix } from "../../lib/core/format/keys.ts";
 import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import type { ObjectStore } from "../../lib/engine/ports.ts";
-import { Runbook } from "../../scripts/drill/runbook.ts";
 import { Deployed, dims, vectorOf } from "../e2e/deployed.ts";
 import { Operator } from "./operator.ts";
+import { Runbook } from "./runbook.ts";
 
 jest.setTimeout(120_000);
 const collection = "docs";

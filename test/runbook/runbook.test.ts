@@ -10,9 +10,9 @@ import { functions } from "../../lib/contract/functions.ts";
 import { pointerKey, segmentKey } from "../../lib/core/format/keys.ts";
 import { readCollection, readHead } from "../../lib/engine/shard/head.ts";
 import { ingestLease } from "../../lib/engine/shard/lease.ts";
-import { partNames, Runbook, type Said } from "../../scripts/drill/runbook.ts";
 import { Deployed, dims, eventually, vectorOf } from "../e2e/deployed.ts";
 import { Operator, silt } from "./operator.ts";
+import { partNames, Runbook, type Said } from "./runbook.ts";
 
 jest.setTimeout(120_000);
 const [, , look, mend, mended] = partNames;

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { Readable } from "node:stream";
 import { runCommandLine } from "../../scripts/cli/program.ts";
-import { Runbook } from "../../scripts/drill/runbook.ts";
+import { Runbook } from "./runbook.ts";
 
 const text = readFileSync("docs/troubleshooting.md", "utf8");
 const rows = text.split("\n").filter((line) => line.startsWith("| ") && !line.startsWith("| What you see"));

@@ -36,7 +36,8 @@ export class EventSource {
   constructor(
     definition: EventSourceDefinition,
     settings: { endpoint: string; region: string },
-    pool: FunctionPool,
+    /** The function as it is deployed now. */
+    pool: () => FunctionPool,
   ) {
     this.definition = definition;
     this.region = settings.region;
@@ -48,11 +49,11 @@ export class EventSource {
     this.done = this.poll(pool);
   }
 
-  private async poll(pool: FunctionPool): Promise<void> {
+  private async poll(pool: () => FunctionPool): Promise<void> {
     while (!this.stopping.signal.aborted) {
       try {
         const messages = await this.receive();
-        if (messages.length > 0) await this.process(pool, messages);
+        if (messages.length > 0) await this.process(pool(), messages);
       } catch (error) {
         if (this.stopping.signal.aborted) break;
         console.error(`Event source of ${this.definition.functionName}: ${error}`);

@@ -130,7 +130,8 @@ export class LambdaHost {
 
   addEventSource(definition: EventSourceDefinition, sqsEndpoint: string): void {
     const settings = { endpoint: sqsEndpoint, region: this.options.region };
-    this.eventSources.push(new EventSource(definition, settings, this.function(definition.functionName)));
+    const pool = () => this.function(definition.functionName);
+    this.eventSources.push(new EventSource(definition, settings, pool));
   }
 
   startSchedules(definitions: readonly ScheduleDefinition[], fastestEveryMs: number | undefined): void {
