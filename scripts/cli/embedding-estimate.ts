@@ -4,6 +4,7 @@ import { documentEmbedder, type EmbedDocuments } from "../../lib/embedding/each-
 import { batchedEmbedders } from "../../lib/embedding/profile-embedders.ts";
 import type { ProviderAccess } from "../../lib/embedding/provider-access.ts";
 import { builtInEmbedder } from "../../lib/import/embed-rows.ts";
+import type { Deployment } from "./deployment.ts";
 import type { Survey } from "./import-survey.ts";
 import type { Session } from "./session.ts";
 import { duration, plural } from "./text.ts";
@@ -31,10 +32,13 @@ export interface TextCount {
   bytes: number;
 }
 
-/** How an import embeds into the collection. */
-export async function importEmbedder(session: Session, { embedder }: Collection): Promise<EmbedDocuments> {
+/** How documents of a collection of the store are embedded here. */
+export async function documentEmbedderOf(
+  { embedding }: Deployment,
+  { embedder }: Collection,
+): Promise<EmbedDocuments> {
   if (embedder === null || embedder === "lexical") return builtInEmbedder;
-  return documentEmbedder(batchedEmbedders(await (await session.open()).embedding()));
+  return documentEmbedder(batchedEmbedders(await embedding()));
 }
 
 /** Stands in for a provider, where its vectors do not matter: nothing is sent. */

@@ -17,7 +17,7 @@ import type { ImportSource } from "../../lib/import/source.ts";
 import { JsonLines, recordJsonLines } from "../../lib/import/sources/jsonl.ts";
 import { VectorFile } from "../../lib/import/vector-file.ts";
 import { integer, openCollection, several } from "./arguments.ts";
-import { estimateEmbedding, estimateText, importEmbedder } from "./embedding-estimate.ts";
+import { documentEmbedderOf, estimateEmbedding, estimateText } from "./embedding-estimate.ts";
 import {
   checkStandardInput,
   checkVersionField,
@@ -168,7 +168,7 @@ async function importInto(
     identity === null ? null : { collectionId: collection.id, identity, options: decisive },
   );
   const rejects = new RejectsFile(`${base}.rejects.jsonl`, checkpoint.read()?.rejects);
-  const embed = await importEmbedder(session, collection);
+  const embed = await documentEmbedderOf(await session.open(), collection);
   await sayCost(session, collection, selection, options);
   const progress = session.progress("import");
   const startMs = world.clock.nowMs();

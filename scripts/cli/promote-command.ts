@@ -5,11 +5,10 @@
 import { type Command, Option } from "commander";
 import { emptyManifest } from "../../lib/core/format/manifest.ts";
 import { type Collection, checkCollectionName } from "../../lib/core/model/collection.ts";
-import { invalid, isKind } from "../../lib/core/model/errors.ts";
-import { embedText } from "../../lib/embedding/collection-embedder.ts";
+import { invalid, isKind, SiltstoneError } from "../../lib/core/model/errors.ts";
 import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import { canCopyFiles, promoteFiles } from "../../lib/engine/operate/promote-files.ts";
-import { batchRowsMax, promoteRows } from "../../lib/engine/operate/promote-rows.ts";
+import { batchRowsMax, type CarryOptions, promoteRows } from "../../lib/engine/operate/promote-rows.ts";
 import {
   checkSides,
   type PromotionOptions,
@@ -21,13 +20,14 @@ import { backlogOf, listDeltas } from "../../lib/engine/shard/deltas.ts";
 import { readCollection, readHead } from "../../lib/engine/shard/head.ts";
 import { integer } from "./arguments.ts";
 import type { Deployment } from "./deployment.ts";
+import { documentEmbedderOf } from "./embedding-estimate.ts";
 import { exitCodes } from "./exit-code.ts";
 import type { Outcome } from "./outcome.ts";
 import { checkConfirmed, confirmations, filesLine, planLines } from "./promote-report.ts";
 import type { Runner } from "./runner.ts";
 import type { Session } from "./session.ts";
 import { storeOf } from "./store-choice.ts";
-import { bytes, duration, plural } from "./text.ts";
+import { bytes, duration, excerpt, plural } from "./text.ts";
 
 interface PromoteArguments {
   readonly from: string;
@@ -129,7 +129,7 @@ async function promote(session: Session, name: string, options: Options): Promis
   const startMs = performance.now();
   const done = byFiles
     ? await carryFiles(session, { here, there }, from, ready)
-    : await carryRows(session, from, ready, options, wanted);
+    : await carryRows(session, { from, to: ready, there }, options, wanted);
   const milliseconds = Math.round(performance.now() - startMs);
   return {
     value: { ...value, ...done, milliseconds },
@@ -233,10 +233,27 @@ async function carryFiles(
   }
 }
 
+/** For a batch of documents: limits of the stage, and outages that pass, are waited for. */
+const embedWaitMs = 15 * 60_000;
+
+/** By the target's embedder, all or none of them. */
+async function vectorsBy(there: Deployment, collection: Collection): Promise<CarryOptions["embed"]> {
+  const embed = await documentEmbedderOf(there, collection);
+  return async (documents) => {
+    const { outcomes } = await embed(collection, documents, { waitMs: embedWaitMs });
+    return outcomes.map((outcome, i) => {
+      if (!(outcome instanceof SiltstoneError)) return outcome;
+      throw new SiltstoneError(
+        outcome.kind,
+        `document ${JSON.stringify(excerpt(documents[i]!, 80))}: ${outcome.message}`,
+      );
+    });
+  };
+}
+
 async function carryRows(
   session: Session,
-  from: Side,
-  to: Side,
+  { from, to, there }: { from: Side; to: Side; there: Deployment },
   options: Options,
   wanted: PromotionOptions,
 ): Promise<Done> {
@@ -248,9 +265,7 @@ async function carryRows(
       ...wanted,
       batchRows: options.batchSize,
       interrupted,
-      embed: wanted.withoutVectors
-        ? async (text) => (await embedText(to.collection, text, "document"))!
-        : null,
+      embed: wanted.withoutVectors ? await vectorsBy(there, to.collection) : null,
       onProgress: (rows) => {
         const seconds = Math.max(0.001, (performance.now() - startMs) / 1000);
         progress.update(0, 0, `${plural(rows, "write")}, ${Math.round(rows / seconds)}/s`);

@@ -1,6 +1,6 @@
 /** The command line over the local stack: real processes, the bundles that deploy, and the scheduled compactor. */
-import { execFile } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { execFile, spawn } from "node:child_process";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
@@ -312,6 +312,50 @@ test("writes that a rollback took back are restored from the bucket's versions",
     count: count + 1,
   });
   expect(await answer("verify", "docs")).toMatchObject({ ok: true });
+});
+
+/** State and parent of a process; null when it is gone. */
+function processOf(pid: number): { state: string; parent: number } | null {
+  try {
+    const [state, parent] = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1)!.split(" ");
+    return { state: state!, parent: Number(parent) };
+  } catch {
+    return null;
+  }
+}
+const childOf = (parent: number): number | undefined =>
+  readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .find((pid) => processOf(pid)?.parent === parent);
+/** Z: nobody has asked yet how it ended. */
+const hasEnded = (pid: number): boolean => (processOf(pid)?.state ?? "Z") === "Z";
+
+test("an import ends with its launcher, even where that is killed; the same command then imports all of it", async () => {
+  await answer("collection", "create", "killed", "--dims", String(dims));
+  const lines = Array.from(
+    { length: 2_500 },
+    (_, n) => `${JSON.stringify({ id: `k${n}`, vector: vectorOf(n) })}\n`,
+  );
+  const args = (location: string) => [launcher, "import", "killed", "--from", `records:${location}`];
+  const started = spawn(process.execPath, args("-"), {
+    cwd: folder,
+    env: { ...process.env },
+    stdio: ["pipe", "ignore", "ignore"],
+  });
+  started.stdin!.on("error", () => {});
+  // It waits for more: its standard input stays open.
+  started.stdin!.write(lines.slice(0, 2_400).join(""));
+  const worker = await eventually(async () => childOf(started.pid!));
+  const count = async () => (await answer("count", "killed", "--consistency", "strong")).count as number;
+  await eventually(async () => ((await count()) >= 2_000 ? true : undefined));
+  started.kill("SIGKILL");
+  await eventually(async () => (hasEnded(worker) ? true : undefined));
+  writeFileSync(join(folder, "killed.jsonl"), lines.join(""));
+  const again = await siltProcess([...args("killed.jsonl").slice(1), "--verify"]);
+  expect(again).toMatchObject({ code: 0, out: expect.stringContaining("verified: 2500 rows") });
+  expect(await count()).toBe(2_500);
+  await answer("collection", "delete", "killed", "--confirm", "killed");
 });
 
 test("every kind of failure has its exit code", async () => {

@@ -2,6 +2,8 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { startFakeProvider } from "../../lib/clients/fake-provider.ts";
+import { worldOf } from "../embedding/fake-world.ts";
 import { documentedCommands } from "../import/documented-commands.ts";
 import { expectedRow, expectedRows } from "../import/source-contract.ts";
 import { memoryWorld } from "../support/memory/world.ts";
@@ -236,6 +238,41 @@ test("without vectors: they are made of the documents there", async () => {
   expect((await promote("--without-vectors", "--json")).json()).toMatchObject({ rows: 5 });
   const found = await ok(prod, "query", "docs", "--text", expectedRow(3).document!, "--top-k", "1", "--json");
   expect(found).toContain('"notes/3"');
+});
+
+test("without vectors, by the target's provider: a batch at a time; what it refuses is named, and nothing of its batch is carried", async () => {
+  const environment = { ...process.env };
+  const provider = await startFakeProvider({ dims: 16 });
+  try {
+    prod.embedding = worldOf("openai", provider.url);
+    await create(staging);
+    await write(staging, expectedRows(250));
+    await ok(
+      prod,
+      "collection",
+      "create",
+      "docs",
+      "--dims",
+      "16",
+      "--embedder",
+      "openai/text-embedding-3-small",
+    );
+    provider.fail({ kind: "refused", input: " 77," });
+    const refused = await promote("--without-vectors");
+    expect(refused).toMatchObject({ code: 2, err: expect.stringContaining(" 77,") });
+    const there = await prod.run(["count", "docs", "--consistency", "strong", "--json"]);
+    expect(there.json()).toMatchObject({ count: 0 });
+    provider.heal();
+    const requests = provider.requests;
+    expect((await promote("--without-vectors", "--json")).json()).toMatchObject({ rows: 250 });
+    expect(provider.requests - requests).toBeLessThan(25);
+    const found = await ok(prod, "get", "docs", "notes/3", "--include", "vector,document", "--json");
+    expect(JSON.parse(found).records[0]).toMatchObject({ document: expectedRow(3).document });
+    expect(JSON.parse(found).records[0].vector).toHaveLength(16);
+  } finally {
+    process.env = environment;
+    await provider.close();
+  }
 });
 
 test("in batches; what is interrupted goes on", async () => {

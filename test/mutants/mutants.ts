@@ -1784,8 +1784,8 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "a row that is promoted is a new write there",
     "lib/engine/operate/promote-rows.ts",
-    "await target.add(shard, { ...row, vector: made });",
-    "await target.add(shard, { ...row, version: to.world.clock.nowMs(), vector: made });",
+    "await target.add(shard, { ...row, vector: given });",
+    "await target.add(shard, { ...row, version: to.world.clock.nowMs(), vector: given });",
     "test/engine/operate/promotion.test.ts",
   ),
   mutant(

@@ -42,8 +42,8 @@ export interface RowsCarried {
 
 export interface CarryOptions extends PromotionOptions {
   readonly batchRows: number;
-  /** Vectors of documents, where rows come without. */
-  readonly embed: ((document: string) => Promise<Float32Array>) | null;
+  /** Vectors of the documents of a batch, in their order, where rows come without. Throws where one of them cannot be had. */
+  readonly embed: ((documents: readonly string[]) => Promise<readonly Float32Array[]>) | null;
   readonly onProgress: (carried: number) => void;
   /** Aborted: what was gathered is not written. */
   readonly interrupted: AbortSignal;
@@ -52,8 +52,8 @@ export interface CarryOptions extends PromotionOptions {
 /** Throws `invalid` when a row breaks a rule of the target; the plan names all of them beforehand. */
 export async function promoteRows(from: Side, to: Side, options: CarryOptions): Promise<RowsCarried> {
   checkSides(from.collection, to.collection, options);
-  const { withoutVectors, mirror, embed, interrupted, onProgress } = options;
-  const target = new Batches(to.world, to.collection, options.batchRows, onProgress);
+  const { withoutVectors, mirror, interrupted } = options;
+  const target = new Batches(to, options);
   const carried = (end: boolean) => ({ ...target.carried, interrupted: end });
   return withSides(from, to, { withVectors: !withoutVectors }, async (sides) => {
     for (const { write, shard, fate } of judged(to, sides, to.world.clock.nowMs())) {
@@ -63,8 +63,8 @@ export async function promoteRows(from: Side, to: Side, options: CarryOptions): 
       if (problem !== null)
         throw invalid(`${JSON.stringify(write.id)}: ${problem.field} ${problem.reason}`, [problem]);
       const { isDelete, vector, ...row } = write;
-      const made = isDelete ? null : embed === null ? vector()!.slice() : await embed(row.document!);
-      await target.add(shard, { ...row, vector: made });
+      const given = isDelete || withoutVectors ? null : vector()!.slice();
+      await target.add(shard, { ...row, vector: given });
     }
     // A delete just above the row that was seen: whatever was written to the target after it stands.
     for (const { write, shard } of mirror ? onlyInTarget(sides, from.collection) : []) {
@@ -92,19 +92,15 @@ class Batches {
   readonly #world: World;
   readonly #collection: Collection;
   readonly #rowsMax: number;
-  readonly #onProgress: (carried: number) => void;
+  readonly #options: CarryOptions;
   readonly #waiting = new Map<number, { rows: Row[]; chars: number }>();
 
-  constructor(
-    world: World,
-    collection: Collection,
-    batchRows: number,
-    onProgress: (carried: number) => void,
-  ) {
+  constructor({ world, collection }: Side, options: CarryOptions) {
     this.#world = world;
     this.#collection = collection;
-    this.#rowsMax = Math.max(1, Math.min(batchRows, Math.floor(batchComponentsMax / collection.dims)));
-    this.#onProgress = onProgress;
+    this.#options = options;
+    const rowsMax = Math.floor(batchComponentsMax / collection.dims);
+    this.#rowsMax = Math.max(1, Math.min(options.batchRows, rowsMax));
   }
 
   get carried(): Omit<RowsCarried, "interrupted"> {
@@ -130,9 +126,10 @@ class Batches {
   }
 
   async #flush(shard: number): Promise<void> {
-    const rows = this.#waiting.get(shard)?.rows ?? [];
+    const waiting = this.#waiting.get(shard)?.rows ?? [];
     this.#waiting.delete(shard);
-    if (rows.length === 0) return;
+    if (waiting.length === 0) return;
+    const rows = await this.#withVectors(waiting);
     const ref = { collection: this.#collection.name, shard };
     const segment = await withFolder(async (folder) => {
       const made = await writeFlatSegment(
@@ -153,6 +150,16 @@ class Batches {
     this.segments += 1;
     this.rows += segment.rows;
     this.deletes += segment.tombstones;
-    this.#onProgress(this.rows + this.deletes);
+    this.#options.onProgress(this.rows + this.deletes);
+  }
+
+  /** Rows that came without; a delete has no document. */
+  async #withVectors(rows: readonly Row[]): Promise<readonly Row[]> {
+    const { embed } = this.#options;
+    const isBare = ({ vector, document }: Row) => vector === null && document !== null;
+    const documents = rows.flatMap((row) => (isBare(row) ? [row.document!] : []));
+    if (embed === null || documents.length === 0) return rows;
+    const vectors = (await embed(documents)).values();
+    return rows.map((row) => (isBare(row) ? { ...row, vector: vectors.next().value! } : row));
   }
 }
