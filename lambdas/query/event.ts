@@ -54,6 +54,7 @@ const question = {
   text: z.optional(z.string()),
   topK: z.optional(z.number()),
   ef: z.optional(z.number()),
+  recallTarget: z.optional(z.number()),
   filter: z.optional(z.unknown()),
   minScore: z.optional(z.number()),
   excludeIds: z.optional(listOf(id, idsMax)),

@@ -135,17 +135,12 @@ export class OpenSegment {
   }
 
   /**
-   * The k nearest live rows, nearest first, equally near ones in the order of their ids; fewer only when there are fewer.
-   * `query` is of unit length for cosine. `labels` (ascending, live) restricts the search.
+   * The k nearest live rows, nearest first, equally near ones in the order of their ids; fewer only when there are fewer, or a graph
+   * is searched for fewer. `query` is of unit length for cosine. `labels` (ascending, live) restricts the search. `ef`: how many of the
+   * nearest nodes a graph is searched for.
    */
-  nearest(
-    query: Float32Array,
-    k: number,
-    alive: Alive,
-    labels: Uint32Array | null,
-    efSearch?: number,
-  ): NearLabel[] {
-    return this.#search.nearest(query, k, alive, labels, efSearch);
+  nearest(query: Float32Array, k: number, alive: Alive, labels: Uint32Array | null, ef: number): NearLabel[] {
+    return this.#search.nearest(query, k, alive, labels, ef);
   }
 
   get rows(): number {

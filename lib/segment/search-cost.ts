@@ -10,16 +10,40 @@ const distancesPerVisit = 14;
 export const visitsMax = (rows: number): number => Math.floor(rows / distancesPerVisit);
 
 /**
- * How many of the nearest nodes a search for `wanted` rows looks for. With as many as are wanted, the last of a hundred or a
- * thousand are found with a recall of 0.974 to 0.999 (six sets of vectors), with twice as many of 0.994 to 1.
- *
- * Ids are spread over shards by hash, so each has its share of what is near: of ten, with sixteen shards, mostly one or none. It
- * is found with the square root less of them, but for four times as many as are wanted (docs/lab/performance.md, "Many shards").
+ * How many of the nearest nodes a graph is searched for when it has all rows. With as many as are wanted, the last of a hundred or
+ * a thousand are found with a recall of 0.974 to 0.999 (six sets of vectors), with twice as many of 0.994 to 1.
  */
-export function efFor(wanted: number, efSearch: number, shards: number): number {
-  const ofOne = Math.max(efSearch, 2 * wanted);
-  return Math.min(ofOne, Math.max(4 * wanted, Math.ceil(ofOne / Math.sqrt(shards))));
+export const efOfAll = (wanted: number, efSearch: number): number => Math.max(efSearch, 2 * wanted);
+
+/** Fewer lose the way: of 16 graphs of 2,000 rows without any structure 16 find 0.963, 24 find 0.990 (docs/adr/0013-effort-by-share.md). */
+const efLeast = 24;
+/** Of what a graph's share of the rows has of the answer, by a random spread; one in fifty has more. */
+const standardDeviations = 2;
+
+/** Nodes for each row that a graph is likely to have of the answer, at the least: with 2 the last of a hundred are found less often than in one graph. */
+const nodesPerRow = 3;
+
+/**
+ * Likewise, when it has `rows` of `among`, which several graphs have together: as many for each row that it is likely to have of the
+ * answer as one graph of all of them is searched for (`ofAll`, efOfAll of the same). One so small that exact search is the cheaper way
+ * for all of the answer stays so.
+ */
+export function efOfShare(
+  wanted: number,
+  ofAll: number,
+  { rows, among }: { rows: number; among: number },
+): number {
+  if (ofAll > visitsMax(rows)) return ofAll;
+  const mean = (wanted * rows) / among;
+  const likely = mean + standardDeviations * Math.sqrt(mean);
+  return Math.min(ofAll, Math.max(efLeast, Math.ceil(likely * perRow(wanted, ofAll))));
 }
+
+/** Whether a graph that was searched for `ef` nodes turned out to have more of the answer than those were for: then there may be more. */
+export const hasMore = (found: number, wanted: number, ofAll: number, ef: number): boolean =>
+  ef < ofAll && found * perRow(wanted, ofAll) > ef;
+
+const perRow = (wanted: number, ofAll: number): number => Math.max(nodesPerRow, ofAll / wanted);
 
 const widening = 4;
 

@@ -5,7 +5,7 @@
 import type { Segment } from "../core/format/manifest.ts";
 import type { Collection } from "../core/model/collection.ts";
 import { exactRows, type Graph, type NearLabel } from "./graph.ts";
-import { efFor, efsBeforeExact, visitsMax } from "./search-cost.ts";
+import { efsBeforeExact, visitsMax } from "./search-cost.ts";
 
 /** The rows of a segment that are alive in a view. */
 export interface Alive {
@@ -17,7 +17,7 @@ export interface Alive {
 interface Query {
   readonly query: Float32Array;
   readonly k: number;
-  readonly efSearch: number;
+  readonly ef: number;
 }
 
 export class VectorSearch {
@@ -51,21 +51,17 @@ export class VectorSearch {
   }
 
   /**
-   * The k nearest live rows, nearest first, equally near ones in the order of their ids; fewer only when there are fewer.
-   * `query` is of unit length for cosine. `labels` (ascending, live) restricts the search. `efSearch`: the collection's unless given.
+   * The k nearest live rows, nearest first, equally near ones in the order of their ids; fewer only when there are fewer, or a graph
+   * is searched for fewer. `query` is of unit length for cosine. `labels` (ascending, live) restricts the search. `ef`: how many of the
+   * nearest nodes a graph is searched for.
    */
-  nearest(
-    query: Float32Array,
-    k: number,
-    alive: Alive,
-    labels: Uint32Array | null,
-    efSearch = this.#collection.index.efSearch,
-  ): NearLabel[] {
+  nearest(query: Float32Array, k: number, alive: Alive, labels: Uint32Array | null, ef: number): NearLabel[] {
     const rows = labels?.length ?? alive.rows;
-    const wanted = Math.min(k, rows);
-    if (wanted === 0) return [];
+    if (rows === 0 || k === 0) return [];
+    const most = this.#graph === null || labels !== null ? k : Math.min(k, ef - 1);
+    const wanted = Math.min(most, rows);
     // Ids are looked at only where the cut goes through rows that are equally near, which one more than wanted tells.
-    const asked = { query, k: Math.min(wanted + 1, rows), efSearch };
+    const asked = { query, k: Math.min(wanted + 1, rows), ef };
     const hits = this.#find(asked, alive, labels);
     if (this.#ranks === null && hits[wanted]?.distance === hits[wanted - 1]!.distance) {
       this.#ranks = this.#readRanks();
@@ -85,8 +81,7 @@ export class VectorSearch {
   }
 
   /** Null where exact search should answer. */
-  #byGraph(graph: Graph, { query, k, efSearch }: Query, { rows, bytes }: Alive): NearLabel[] | null {
-    const ef = efFor(k, efSearch, this.#collection.shards);
+  #byGraph(graph: Graph, { query, k, ef }: Query, { rows, bytes }: Alive): NearLabel[] | null {
     const visits = visitsMax(rows);
     // Dead rows are walked through, and not counted.
     if ((ef * this.#segment.slots) / rows > visits) return null;
@@ -99,7 +94,7 @@ export class VectorSearch {
   /** The k nearest of `labels` among what the graph finds without a filter; null where exact search should answer. */
   #matchesByGraph(
     graph: Graph,
-    { query, k, efSearch }: Query,
+    { query, k, ef: efSearch }: Query,
     { bytes }: Alive,
     labels: Uint32Array,
   ): NearLabel[] | null {

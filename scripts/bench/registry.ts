@@ -8,7 +8,7 @@ import { ingest } from "./ingest.ts";
 import { items } from "./items.ts";
 import { memory } from "./memory.ts";
 import { parameters } from "./parameters.ts";
-import { path } from "./path.ts";
+import { path } from "./path/path.ts";
 import { realFilters } from "./real-filters.ts";
 import { runtime } from "./runtime.ts";
 import { scale } from "./scale.ts";

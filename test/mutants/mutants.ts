@@ -591,6 +591,20 @@ export const mutants: readonly Mutant[] = [
     ],
     test: "test/recall/weak-sides.test.ts",
   },
+  mutant(
+    "a graph that has more of the answer than its share is not searched again",
+    "lib/segment/search-cost.ts",
+    "ef < ofAll && found",
+    "ef < 0 && found",
+    "test/recall/effort.test.ts",
+  ),
+  mutant(
+    "a recall target is taken for reached by the second search",
+    "lib/engine/read/recall-target.ts",
+    "estimated >= target || ef === most",
+    "true",
+    "test/recall/effort.test.ts",
+  ),
   {
     name: "files on their way are counted twice",
     file: "lib/engine/read/open-segments.ts",

@@ -10,19 +10,13 @@
  * What is wrong with the call is thrown as a group said it. A group that fails, or is silent when the time is over,
  * fails the call; with `allowPartial` the answer is what the others have, and says which shards it lacks.
  */
-import {
-  type Collection,
-  checkCollectionName,
-  checkEmbeddingVersion,
-  isOfSpace,
-} from "../../core/model/collection.ts";
-import { httpStatus, invalid, SiltstoneError } from "../../core/model/errors.ts";
-import { shardOf } from "../../core/model/shard-of.ts";
+import { type Collection, checkCollectionName } from "../../core/model/collection.ts";
+import { invalid, SiltstoneError } from "../../core/model/errors.ts";
 import { vectorToBase64 } from "../../core/model/vector.ts";
 import type { ObjectStore } from "../ports.ts";
-import { readCollection } from "../shard/head.ts";
-import { failureOf, type GroupFailure, missingOf } from "./group-failures.ts";
+import { failureOf, missingOf } from "./group-failures.ts";
 import { type Health, mergeHealth } from "./health.ts";
+import { KnownCollections } from "./known-collections.ts";
 import { mergeCounts, mergeProvenance, mergeRecords, mergeResults, mergeStats } from "./merge-answers.ts";
 import type {
   CountAnswer,
@@ -37,6 +31,7 @@ import type {
   StatsRequest,
   Waiting,
 } from "./operations.ts";
+import { type AskGroup, type Asking, type Outcome, QueryGroups } from "./query-groups.ts";
 import {
   checkConsistency,
   checkQueries,
@@ -47,15 +42,10 @@ import {
   type QueriesRequest,
   type QueryRequest,
   type Question,
-  shardsToRead,
   tokensByShard,
   vectorIn,
 } from "./read-request.ts";
-import { refusalsMs } from "./shard-cache.ts";
 import { checkIds } from "./view.ts";
-
-/** Asks the function of a query group. Throws what it throws, and `unavailable` when it is silent for `waitMs`. */
-export type AskGroup = (group: number, event: object, waitMs: number) => Promise<unknown>;
 
 export interface FanOutOptions {
   readonly store: ObjectStore;
@@ -63,31 +53,20 @@ export interface FanOutOptions {
   readonly ask: AskGroup;
 }
 
-type Outcome<A> =
-  | { readonly kind: "answered"; readonly answer: A }
-  | ({ readonly kind: "failed" } & GroupFailure);
-
-/** Asks groups, each for its part of the collection; `eventOf` gives what a group is asked. */
-type Asking = <A>(
-  groups: readonly number[],
-  eventOf: (group: number) => object,
-) => Promise<readonly Outcome<A>[]>;
-
 export class FanOut implements Operations {
-  readonly #options: FanOutOptions;
-  readonly #collections = new Map<string, Collection>();
-  /** When a refused call last had one looked at. */
-  readonly #refusedAtMs = new Map<string, number>();
+  readonly #groups: QueryGroups;
+  readonly #collections: KnownCollections;
 
-  constructor(options: FanOutOptions) {
-    this.#options = options;
+  constructor({ store, groups, ask }: FanOutOptions) {
+    this.#groups = new QueryGroups(groups, ask);
+    this.#collections = new KnownCollections(store);
   }
 
   async query(call: QueryRequest & Waiting, remainingMs: number): Promise<QueryAnswer> {
     const topK = checkTopK(call.topK);
     return this.#read<QueryAnswer, ReturnType<typeof mergeResults>>(call, remainingMs, {
       ask: async (collection, ask) => {
-        const all = this.#groupsOf(collection);
+        const all = this.#groups.of(collection);
         const { id, vector } = call;
         const question = questionOf(call);
         // What depends on the collection is worked out once, and not by each group.
@@ -95,7 +74,7 @@ export class FanOut implements Operations {
           question.vector = vectorToBase64((await vectorIn(collection, call))!);
         // With two of them the group says what is wrong.
         if (id === undefined || vector !== undefined) return ask(all, () => ({ op: "query", ...question }));
-        const owner = this.#groupOf(collection, id);
+        const owner = this.#groups.ofId(collection, id);
         const [first] = await ask<QueryAnswer>([owner], () => ({ op: "query", ...question }));
         if (first!.kind === "failed") throw failureOf(collection, [first!]);
         const { id: _, ...rest } = question;
@@ -116,7 +95,7 @@ export class FanOut implements Operations {
         const given = await Promise.all(queries.map((question) => this.#inFull(collection, question)));
         const resolved = await this.#byVectors(collection, { ...call, queries: given }, ask);
         const event = { op: "query", ...questionOf(call), queries: resolved };
-        return ask(this.#groupsOf(collection), () => event);
+        return ask(this.#groups.of(collection), () => event);
       },
       merge: (answers) => ({
         answers: topKs.map((topK, i) =>
@@ -141,7 +120,7 @@ export class FanOut implements Operations {
     const byId = [...resolved.entries()].filter(
       ([, { id, vector }]) => id !== undefined && vector === undefined,
     );
-    const byGroup = Map.groupBy(byId, ([, { id }]) => this.#groupOf(collection, id!));
+    const byGroup = Map.groupBy(byId, ([, { id }]) => this.#groups.ofId(collection, id!));
     const outcomes = await ask<QueriesAnswer>([...byGroup.keys()], (group) => ({
       op: "query",
       ...questionOf(call),
@@ -161,7 +140,7 @@ export class FanOut implements Operations {
     const ids = checkIds("ids", call.ids);
     return this.#read<GetAnswer, ReturnType<typeof mergeRecords>>(call, remainingMs, {
       ask: async (collection, ask) => {
-        const byGroup = Map.groupBy(ids, (id) => this.#groupOf(collection, id));
+        const byGroup = Map.groupBy(ids, (id) => this.#groups.ofId(collection, id));
         const eventOf = (group: number) => ({
           op: "get",
           ...questionOf(call),
@@ -171,7 +150,7 @@ export class FanOut implements Operations {
         // Shards without a version have none of the ids; whether the collection has a snapshot, the others know.
         if (!owners.every((one) => one.kind === "answered" && one.answer.snapshotVersion === 0))
           return owners;
-        const others = this.#groupsOf(collection).filter((group) => !byGroup.has(group));
+        const others = this.#groups.of(collection).filter((group) => !byGroup.has(group));
         return [...owners, ...(await ask<GetAnswer>(others, eventOf))];
       },
       merge: (answers) => mergeRecords(answers, ids),
@@ -180,14 +159,16 @@ export class FanOut implements Operations {
 
   async count(call: CountRequest & Waiting, remainingMs: number): Promise<CountAnswer> {
     return this.#read<CountAnswer, ReturnType<typeof mergeCounts>>(call, remainingMs, {
-      ask: (collection, ask) => ask(this.#groupsOf(collection), () => ({ op: "count", ...questionOf(call) })),
+      ask: (collection, ask) =>
+        ask(this.#groups.of(collection), () => ({ op: "count", ...questionOf(call) })),
       merge: mergeCounts,
     });
   }
 
   async stats(call: StatsRequest & Waiting, remainingMs: number): Promise<StatsAnswer> {
     return this.#read<StatsAnswer, ReturnType<typeof mergeStats>>(call, remainingMs, {
-      ask: (collection, ask) => ask(this.#groupsOf(collection), () => ({ op: "stats", ...questionOf(call) })),
+      ask: (collection, ask) =>
+        ask(this.#groups.of(collection), () => ({ op: "stats", ...questionOf(call) })),
       merge: mergeStats,
     });
   }
@@ -198,9 +179,8 @@ export class FanOut implements Operations {
       op: "health",
       ...(collection === undefined ? {} : { collection: checkCollectionName(collection) }),
     };
-    const groups = Array.from({ length: this.#options.groups }, (_, group) => group);
-    const answers = groups.map((group) =>
-      this.#options.ask(group, event, Math.max(0, remainingMs)).catch((error: Error) => {
+    const answers = this.#groups.all.map((group) =>
+      this.#groups.ask(group, event, Math.max(0, remainingMs)).catch((error: Error) => {
         throw new SiltstoneError("unavailable", `query group ${group}: ${error.message}`, { cause: error });
       }),
     );
@@ -219,13 +199,16 @@ export class FanOut implements Operations {
     if (call.part !== undefined) throw invalid("part: this function asks the query groups for their parts");
     const limitMs = startedMs + Math.min(checkDeadline(call.deadlineMs), remainingMs);
     const consistency = checkConsistency(call);
-    const { collection, promised, outcomes } = await this.#ofCurrent(call, async (collection) => ({
-      collection,
-      promised: consistency === "strong" || tokensByShard(collection, call.atLeast ?? []).size > 0,
-      outcomes: await how.ask(collection, (groups, eventOf) =>
-        this.#askAll(collection, groups, eventOf, limitMs),
-      ),
-    }));
+    const { collection, promised, outcomes } = await this.#collections.ofCurrent(
+      call,
+      async (collection) => ({
+        collection,
+        promised: consistency === "strong" || tokensByShard(collection, call.atLeast ?? []).size > 0,
+        outcomes: await how.ask(collection, (groups, eventOf) =>
+          this.#groups.askAll(collection, groups, eventOf, limitMs),
+        ),
+      }),
+    );
     const answers = outcomes.flatMap((one) => (one.kind === "answered" ? [one.answer] : []));
     const failed = outcomes.filter((one) => one.kind === "failed");
     const isEmpty = !promised && answers.every(({ snapshotVersion }) => snapshotVersion === 0);
@@ -242,69 +225,6 @@ export class FanOut implements Operations {
       milliseconds: Math.round((performance.now() - startedMs) * 1000) / 1000,
       ...(failed.length > 0 ? { partial: missingOf(failed) } : {}),
     };
-  }
-
-  #askAll<A>(
-    collection: Collection,
-    groups: readonly number[],
-    eventOf: (group: number) => object,
-    limitMs: number,
-  ): Promise<Outcome<A>[]> {
-    return Promise.all(
-      groups.map(async (group): Promise<Outcome<A>> => {
-        const shards = this.#shardsOf(collection, group);
-        const event = { ...eventOf(group), part: { collectionId: collection.id, shards } };
-        const waitMs = Math.max(0, Math.floor(limitMs - performance.now()));
-        try {
-          return { kind: "answered", answer: (await this.#options.ask(group, event, waitMs)) as A };
-        } catch (error) {
-          if (!(error instanceof Error)) throw error;
-          if (error instanceof SiltstoneError && httpStatus(error.kind) < 500) throw error;
-          return { kind: "failed", group, shards, error };
-        }
-      }),
-    );
-  }
-
-  /** What is refused by the configuration that is known may be right by that of a collection made again. */
-  async #ofCurrent<T>(
-    call: Freshness & { collection: string },
-    work: (collection: Collection) => Promise<T>,
-  ) {
-    const known = await this.#collection(call.collection, call.embeddingVersion);
-    try {
-      return await work(known);
-    } catch (error) {
-      if (!(error instanceof SiltstoneError) || httpStatus(error.kind) >= 500) throw error;
-      const nowMs = performance.now();
-      if (nowMs - (this.#refusedAtMs.get(known.name) ?? Number.NEGATIVE_INFINITY) < refusalsMs) throw error;
-      this.#refusedAtMs.set(known.name, nowMs);
-      this.#collections.delete(known.name);
-      const current = await this.#collection(call.collection, call.embeddingVersion);
-      if (current.id === known.id) throw error;
-      return work(current);
-    }
-  }
-
-  /** One that seems to be of another embedding space may have been made again since it was cached. */
-  async #collection(name: string, embeddingVersion: string | undefined): Promise<Collection> {
-    const known = this.#collections.get(checkCollectionName(name));
-    if (known && isOfSpace(known, embeddingVersion)) return known;
-    const collection = await readCollection(this.#options.store, name);
-    this.#collections.set(name, collection);
-    checkEmbeddingVersion(collection, embeddingVersion);
-    return collection;
-  }
-
-  #groupOf({ shards }: Collection, id: string): number {
-    return shardOf(id, shards) % this.#options.groups;
-  }
-  /** Those that have a shard. */
-  #groupsOf({ shards }: Collection): number[] {
-    return Array.from({ length: Math.min(shards, this.#options.groups) }, (_, group) => group);
-  }
-  #shardsOf(collection: Collection, group: number): number[] {
-    return shardsToRead(collection, undefined).filter((shard) => shard % this.#options.groups === group);
   }
 }
 

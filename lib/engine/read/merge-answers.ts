@@ -3,8 +3,9 @@
  * given it. Pure: who was asked and who failed is fan-out.ts.
  */
 import { mergeTopK } from "../../core/model/top-k.ts";
-import type { Stats } from "./operations.ts";
-import type { Provenance, QueryResult, ReadRecord } from "./read-request.ts";
+import type { QuestionAnswer, Stats } from "./operations.ts";
+import type { Provenance, ReadRecord } from "./read-request.ts";
+import { mergeRecall } from "./recall-target.ts";
 
 const sumOf = <T>(all: readonly T[], count: (one: T) => number): number =>
   all.reduce((sum, one) => sum + count(one), 0);
@@ -25,15 +26,14 @@ export function mergeProvenance(parts: readonly Provenance[]): Omit<Provenance, 
   };
 }
 
-export const mergeResults = (
-  parts: readonly { readonly results: readonly QueryResult[] }[],
-  topK: number,
-): { results: QueryResult[] } => ({
-  results: mergeTopK(
-    parts.map(({ results }) => results),
-    topK,
-  ),
-});
+export function mergeResults(parts: readonly QuestionAnswer[], topK: number): QuestionAnswer {
+  const lists = parts.map(({ results }) => results);
+  const recalls = parts.map(({ recall }) => recall).filter((recall) => recall !== undefined);
+  return {
+    results: mergeTopK(lists, topK),
+    ...(recalls.length > 0 ? { recall: mergeRecall(recalls) } : {}),
+  };
+}
 
 /** In the order of the ids, as they were asked for. */
 export function mergeRecords(

@@ -13,6 +13,7 @@ import type {
   ReadRecord,
   VectorFormat,
 } from "./read-request.ts";
+import type { Recall } from "./recall-target.ts";
 
 /** `remainingMs`: what the function has left. */
 export interface Operations {
@@ -51,6 +52,8 @@ export interface StatsRequest extends Pick<Freshness, "part" | "embeddingVersion
 export interface QuestionAnswer {
   results: QueryResult[];
   queryVector?: string;
+  /** Of a question with a recallTarget. */
+  recall?: Recall;
 }
 export type QueryAnswer = QuestionAnswer & Provenance;
 /** In the order of the queries. */

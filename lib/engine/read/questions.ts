@@ -6,12 +6,12 @@ import { invalid, SiltstoneError } from "../../core/model/errors.ts";
 import type { Filter } from "../../core/model/filter.ts";
 import { checkFilterCost } from "../../core/model/filter-cost.ts";
 import { shardOf } from "../../core/model/shard-of.ts";
-import { mergeTopK } from "../../core/model/top-k.ts";
 import { normalised, vectorToBase64 } from "../../core/model/vector.ts";
 import { fetchGivenVectors, includesDocuments, includesVectors, recordsOf } from "./answer-records.ts";
+import { nearestOf } from "./nearest.ts";
 import type { QuestionAnswer } from "./operations.ts";
 import {
-  checkEf,
+  checkEffort,
   checkFilter,
   checkMinScore,
   checkTopK,
@@ -21,8 +21,9 @@ import {
   scoreOf,
   vectorIn,
 } from "./read-request.ts";
+import { type Recall, searchedTo } from "./recall-target.ts";
 import type { ShardReader } from "./shard-reader.ts";
-import type { SnapshotView } from "./snapshot-view.ts";
+import type { Hit, SnapshotView } from "./snapshot-view.ts";
 import { checkIds } from "./view.ts";
 
 /** What a question is asked of. */
@@ -39,7 +40,7 @@ export async function answerOf(
   { question, filter, size }: { question: Question; filter: Filter | null; size: AnswerSize },
 ): Promise<QuestionAnswer | null> {
   const topK = checkTopK(question.topK);
-  const efSearch = checkEf(collection, question.ef);
+  const effort = checkEffort(collection, question);
   const least = checkMinScore(question.minScore);
   const excludeIds = Map.groupBy(checkIds("excludeIds", question.excludeIds ?? []), (id) =>
     shardOf(id, collection.shards),
@@ -52,22 +53,28 @@ export async function answerOf(
   const asked = isPart && question.id !== undefined ? { queryVector: vectorToBase64(given) } : undefined;
   if (topK === 0) return { results: [], ...asked };
   const document = includesDocuments(question.include);
-  const lists = await Promise.all(
-    views.map(async (view) => {
-      const excluded = excludeIds.get(view.manifest.shard) ?? [];
-      return view.search(query, { topK, filter, excludeIds: excluded, efSearch, document });
-    }),
-  );
-  if (!lists.every((list) => list !== null)) return null;
-  const best = mergeTopK(lists, topK);
-  const hits = best.filter(({ distance }) => isScoreAtLeast(metric, scoreOf(metric, distance), least));
+  const excludeIdsOf = ({ manifest }: SnapshotView) => excludeIds.get(manifest.shard) ?? [];
+  const search = (ef: number) => nearestOf(views, query, { topK, filter, document, ef, excludeIdsOf });
+  const found = await searched(effort, topK, search);
+  if (found === null) return null;
+  const hits = found.hits.filter(({ distance }) => isScoreAtLeast(metric, scoreOf(metric, distance), least));
   if (includesVectors(question.include)) await fetchGivenVectors(readers, hits);
   const results = recordsOf(collection, hits, question, size).map(({ found, record }): QueryResult => {
     const { distance } = found;
     const { id, version, ...rest } = record;
     return { id, score: scoreOf(metric, distance), distance, version, ...rest };
   });
-  return { results, ...asked };
+  return { results, ...asked, ...(found.recall ? { recall: found.recall } : {}) };
+}
+
+async function searched(
+  effort: ReturnType<typeof checkEffort>,
+  topK: number,
+  search: (ef: number) => Promise<Hit[] | null>,
+): Promise<{ hits: Hit[]; recall?: Recall } | null> {
+  if ("recallTarget" in effort) return searchedTo(effort.recallTarget, topK, search);
+  const hits = await search(effort.ef);
+  return hits && { hits };
 }
 
 /** What is searched for; null where only the graphs can tell. */

@@ -61,8 +61,13 @@ export interface Question {
   readonly include?: readonly Include[] | undefined;
   /** @default "list" */
   readonly vectorFormat?: VectorFormat | undefined;
-  /** How many of the nearest nodes a graph is searched for, 10 to 2,000: more finds more, and takes longer. @default the collection's efSearch */
+  /**
+   * How many of the nearest nodes a graph of all rows is searched for, 10 to 2,000: more finds more, and takes longer.
+   * @default the collection's efSearch
+   */
   readonly ef?: number | undefined;
+  /** Instead of ef: the share of the nearest that the answer is to have, 0.5 to 1; 1 searches exactly. */
+  readonly recallTarget?: number | undefined;
 }
 export interface QueryRequest extends Freshness, Question {
   readonly collection: string;
@@ -164,13 +169,27 @@ export function checkTopK(topK: number | undefined): number {
   return topK;
 }
 
-/** The ef of a question; the collection's where it has none. */
-export function checkEf({ index }: Collection, ef: number | undefined): number {
-  if (ef === undefined) return index.efSearch;
+export const recallTargetRange = { min: 0.5, max: 1 } as const;
+
+/** How thoroughly a question is searched: the collection's efSearch where it says nothing. */
+export function checkEffort(
+  { index }: Collection,
+  { ef, recallTarget }: Pick<Question, "ef" | "recallTarget">,
+): { readonly ef: number } | { readonly recallTarget: number } {
+  if (recallTarget !== undefined) {
+    if (ef !== undefined) throw invalid("recallTarget: give it or ef, not both");
+    const { min, max } = recallTargetRange;
+    if (typeof recallTarget !== "number" || !(recallTarget >= min && recallTarget <= max))
+      throw invalid(
+        `recallTarget: must be a number from ${min} to ${max}, got ${JSON.stringify(recallTarget)}`,
+      );
+    return { recallTarget };
+  }
+  if (ef === undefined) return { ef: index.efSearch };
   const { min, max } = efSearchRange;
   if (!Number.isInteger(ef) || ef < min || ef > max)
     throw invalid(`ef: must be an integer from ${min} to ${max}, got ${JSON.stringify(ef)}`);
-  return ef;
+  return { ef };
 }
 
 export function checkQueries<Q>(queries: readonly Q[]): readonly Q[] {

@@ -196,8 +196,12 @@ export class Reader implements Operations {
   /** Likewise; queries that can do without graphs need not wait for them. */
   #viewSoonFor(questions: readonly Question[]): ViewOf<SnapshotView, Freshness> {
     const isPlain = questions.every(
-      ({ id, filter, include, topK = topKDefault }) =>
-        id === undefined && (filter ?? null) === null && !includesVectors(include) && topK <= coldTopKMax,
+      ({ id, filter, include, recallTarget, topK = topKDefault }) =>
+        id === undefined &&
+        (filter ?? null) === null &&
+        recallTarget === undefined &&
+        !includesVectors(include) &&
+        topK <= coldTopKMax,
     );
     return (reader, request, token) =>
       isPlain && (request.consistency ?? "eventual") === "eventual" && token === undefined

@@ -18,8 +18,8 @@ export interface SnapshotView {
   /** Itself where all segments are open, for what only they can tell: records by id, counts, vectors. */
   readonly warm: View | null;
   /**
-   * The nearest live rows; at least min(topK, matches) among them. `query` is of unit length for cosine. At once where nothing
-   * has to be fetched; null where only the graphs can tell.
+   * The nearest live rows; of each segment at least min(topK, matches), or of a graph as many as it is searched for. `query` is of
+   * unit length for cosine. At once where nothing has to be fetched; null where only the graphs can tell.
    */
   search(query: Float32Array, options: SearchOptions): readonly Hit[] | Promise<readonly Hit[] | null>;
 }
@@ -30,8 +30,8 @@ export interface SearchOptions {
   readonly excludeIds: readonly string[];
   /** Whether the answer has documents: a hit is read once, for its id and for what goes into the answer. */
   readonly document: boolean;
-  /** The collection's efSearch unless given. */
-  readonly efSearch?: number;
+  /** How many of the nearest nodes a segment's graph is searched for. */
+  readonly efOf: (segment: OpenSegment) => number;
 }
 
 /** A live row that a view found. */

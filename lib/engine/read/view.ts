@@ -119,16 +119,25 @@ export class View implements SnapshotView {
   }
 
   /** The nearest live rows of every segment. */
-  search(query: Float32Array, { topK, filter, excludeIds, efSearch, document }: SearchOptions): ViewHit[] {
+  search(query: Float32Array, options: SearchOptions): ViewHit[] {
+    return this.searchIn(this.segments, query, options);
+  }
+
+  /** Of some segments of this view. */
+  searchIn(
+    segments: readonly OpenSegment[],
+    query: Float32Array,
+    { topK, filter, excludeIds, efOf, document }: SearchOptions,
+  ): ViewHit[] {
     const parts = { document };
-    return this.segments.flatMap((segment) => {
+    return segments.flatMap((segment) => {
       const excluded = excludeIds
         .map((id) => segment.find(id)?.label ?? null)
         .filter((label) => label !== null);
       const alive = segment.without(this.#aliveOf(segment), excluded);
       const labels = filter === null ? null : segment.matching(filter, alive);
       return segment
-        .nearest(query, topK, alive, labels, efSearch)
+        .nearest(query, topK, alive, labels, efOf(segment))
         .map((hit) => new ViewHit(segment, hit, parts));
     });
   }

@@ -2,13 +2,14 @@
 import { SiltstoneError } from "../../../lib/core/model/errors.ts";
 import { createCollection, deleteCollection } from "../../../lib/engine/catalog/collections.ts";
 import { compact } from "../../../lib/engine/compact/compact.ts";
-import { type AskGroup, FanOut } from "../../../lib/engine/read/fan-out.ts";
+import { FanOut } from "../../../lib/engine/read/fan-out.ts";
 import {
   mergeProvenance,
   mergeRecords,
   mergeResults,
   mergeStats,
 } from "../../../lib/engine/read/merge-answers.ts";
+import type { AskGroup } from "../../../lib/engine/read/query-groups.ts";
 import type { Provenance } from "../../../lib/engine/read/read-request.ts";
 import { Reader } from "../../../lib/engine/read/reader.ts";
 import { produce } from "../../../lib/engine/write/produce.ts";
