@@ -143,7 +143,7 @@ const rules: readonly Rule[] = [
   {
     folder: "scripts/start",
     project: ["lib", "scripts/build", "scripts/local", "scripts/end-with-parent.ts", "scripts/start"],
-    packages: /^(node:.*|mdast-util-from-markdown|@aws-sdk\/client-lambda)$/,
+    packages: /^(node:.*|@aws-sdk\/client-lambda)$/,
   },
   {
     folder: "scripts/drill",

@@ -1,6 +1,7 @@
 /**
  * `npm start`: the whole of Siltstone on this machine. Bundles the functions, synthesises the stack that would be
- * deployed, provisions it locally, and does the main job (scripts/start/main-job.ts). Stays up until Ctrl-C.
+ * deployed, provisions it locally beside a provider of embeddings as `silt fake-provider` runs it, and does the main job
+ * (scripts/start/main-job.ts). Stays up until Ctrl-C.
  *
  *   npm start                 state is kept in .siltstone/
  *   npm start -- --fresh      starts over with an empty .siltstone/
@@ -12,7 +13,9 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { InvokeCommand, LambdaClient } from "@aws-sdk/client-lambda";
 import { awsNames, awsWorld } from "../../lib/aws/aws-world.ts";
-import { functions, storeOutputs } from "../../lib/contract/functions.ts";
+import { jobWorld } from "../../lib/aws/job-world.ts";
+import { startFakeProvider } from "../../lib/clients/fake-provider.ts";
+import { functions, jobOutputs, storeOutputs } from "../../lib/contract/functions.ts";
 import { settingNames } from "../../lib/contract/settings.ts";
 import { synthesize } from "../build/synthesize.ts";
 import { onParentEnd } from "../end-with-parent.ts";
@@ -20,11 +23,15 @@ import { type LocalStack, startLocalStack } from "../local/stack.ts";
 import {
   ask,
   createDocumentCollection,
-  documentRecords,
+  dims,
+  documentItems,
+  headingOf,
   type Invoke,
+  providersAt,
   questions,
-  sendRecords,
+  saveItems,
   waitForCompactor,
+  waitForEmbedder,
 } from "./main-job.ts";
 
 const root = join(import.meta.dirname, "../..");
@@ -32,7 +39,7 @@ const root = join(import.meta.dirname, "../..");
 const stateDir = process.env.SILTSTONE_STATE_DIR ?? join(root, ".siltstone");
 /** In AWS the compactor runs every minute; a person at a laptop does not wait that long. */
 const scheduleEveryMs = 5_000;
-const steps = 6;
+const steps = 7;
 
 let step = 0;
 async function doing<T>(what: string, work: () => Promise<T> | T, done: (result: T) => string): Promise<T> {
@@ -52,7 +59,11 @@ async function main(): Promise<void> {
       context: { type: "string", short: "c", multiple: true, default: [] },
     },
   });
-  const context = Object.fromEntries(values.context.map(contextOf));
+  const provider = await startFakeProvider({ dims });
+  const context = {
+    "embedding.providers": JSON.stringify(providersAt(provider.url)),
+    ...Object.fromEntries(values.context.map(contextOf)),
+  };
   if (values.fresh) rmSync(stateDir, { recursive: true, force: true });
   console.log("Siltstone, on this machine: the functions and the stack that `cdk deploy` would deploy.\n");
 
@@ -68,10 +79,11 @@ async function main(): Promise<void> {
   );
   try {
     await mainJob(stack);
-    printNext(stack);
+    printNext(stack, provider.url);
     if (!values.once) await untilStopped();
   } finally {
     await stack.stop();
+    await provider.close();
   }
 }
 
@@ -84,19 +96,27 @@ function contextOf(text: string): [name: string, value: string] {
 
 async function mainJob(stack: LocalStack): Promise<void> {
   Object.assign(process.env, stack.environment);
-  const world = awsWorld(awsNames((name) => stack.outputs[name]!));
+  const { outputs } = stack;
+  const world = awsWorld(awsNames((name) => outputs[name]!));
+  const jobQueueUrls = outputs[jobOutputs.queueUrls]!.split(",");
+  const jobs = jobWorld({ table: outputs[storeOutputs.table]!, jobQueueUrls }, world);
   const invoke = invoker(stack);
 
-  const records = await documentRecords(root);
-  await doing(
-    "Creating the collection siltstone-docs (384 dims, cosine, built-in lexical embedder)",
+  const items = documentItems(root);
+  const { id } = await doing(
+    `Creating the collection siltstone-docs (${dims} dims, cosine, embedded by the provider on this machine)`,
     () => createDocumentCollection(world),
-    (created) => (created ? "created" : "there already"),
+    ({ created }) => (created ? "created" : "there already"),
   );
   await doing(
-    `Sending ${records.length} passages of README.md and docs/ through the producer`,
-    () => sendRecords(invoke, records),
-    (tokens) => `${tokens.length} deltas acknowledged`,
+    `Saving ${items.length} texts, README.md and docs/, as items through the producer`,
+    () => saveItems(invoke, items),
+    (saved) => `${saved} are new or changed`,
+  );
+  await doing(
+    "Waiting for the embedder, which the queue has woken",
+    () => waitForEmbedder(jobs.table, id, items),
+    (chunks) => `${chunks} chunks embedded`,
   );
   await doing(
     `Waiting for the scheduled compactor (here every ${scheduleEveryMs / 1000} s)`,
@@ -141,20 +161,24 @@ function printAnswer({
   console.log(`\n? ${question}   (snapshot ${snapshotVersion}, ${milliseconds} ms in the function)`);
   for (const { score, document, metadata } of results) {
     const text = document.replace(/\s+/g, " ");
-    console.log(`  ${score.toFixed(3)}  ${metadata.file} · ${metadata.heading}`);
+    const heading = headingOf(document);
+    console.log(`  ${score.toFixed(3)}  ${metadata.file}${heading === null ? "" : ` · ${heading}`}`);
     console.log(`         ${text.length > 140 ? `${text.slice(0, 140)}…` : text}`);
   }
 }
 
-function printNext({ endpoints, outputs, environment, functionUrls }: LocalStack): void {
+function printNext({ endpoints, outputs, environment, functionUrls }: LocalStack, providerUrl: string): void {
   const keys = Object.entries(environment).filter(([name]) => !name.startsWith("AWS_ENDPOINT"));
   const query = outputs[functions.query.output]!;
   console.log(`
-The embedder is lexical: it matches words and parts of words, not meaning. Bring vectors of your own model for that.
+The provider at ${providerUrl} is \`silt fake-provider\`: it matches words and parts of words, not meaning. Name one of your own for
+that (docs/embedding.md), or bring vectors of your own model.
 
 Try next, in another terminal:
   npx silt query siltstone-docs --text "what does a crash leave behind?"
   npx silt status
+  npx silt embed-all siltstone-docs analyze
+  npx silt jobs recent
   npx silt collection create mine --dims 384 --metric cosine
 
 Or the ordinary AWS CLI:

@@ -58,6 +58,9 @@ onLinux.each([
     try {
       await until(startedMs, () => said.includes("Running until") || npm.exitCode !== null);
       expect(said).toContain("Running until Ctrl-C");
+      expect(said).toMatch(
+        /items through the producer … \d+ are new[\s\S]*\d+ chunks embedded[\s\S]*\? How do I deploy it[\s\S]*docs\/deploy\.md/,
+      );
       const state = JSON.parse(readFileSync(join(stateDir, "local.json"), "utf8")) as LocalState;
       const pids = [state.pid, ...state.childPids];
       expect(running(stateDir, pids).length).toBeGreaterThanOrEqual(pids.length);
