@@ -185,13 +185,13 @@ function compactOutcome({ summary, runs, done, isInterrupted }: Ran): Outcome {
       : []),
     ...(quarantined > 0 ? [`deltas were put aside: silt quarantine list ${collection}`] : []),
     ...(left
-      ? [`${collection}/${shard}: ${plural(left.deltas, "delta")} stays in the backlog: ${left.reason}`]
+      ? [`${collection}/${shard}: ${plural(left.deltas, "delta")} left in the backlog: ${left.reason}`]
       : []),
   ]);
   const { messages } = summary;
   const busy = shards.some(({ outcome }) => outcome === "busy" || outcome === "overtaken");
   if (messages.deadLettered > 0)
-    next.push(`${messages.deadLettered} messages made no sense and are in the dead-letter queue`);
+    next.push(`${messages.deadLettered} messages are not notifications; they are in the dead-letter queue`);
   const text = rows.length === 0 ? "there is nothing to compact" : table(head, rows);
   return {
     value: { ...summary, runs, shards },

@@ -1,4 +1,4 @@
-/** silt dlq list | show | redrive | purge: messages that made no sense. They carry no data: deltas are found without them. */
+/** silt dlq list | show | redrive | purge: messages that are not notifications. They carry no data: deltas are found without them. */
 import type { Command } from "commander";
 import type { HeldMessage } from "../../lib/aws/sqs-held-messages.ts";
 import type { Deployment } from "./deployment.ts";

@@ -163,9 +163,7 @@ export const checks: readonly Check[] = [
     const found = await alarms();
     if (found === null) return [{ result: "skipped", found: "the local stack has none" }];
     if (found.length === 0)
-      return [
-        wrong("no alarm watches this store", "deploy the store's alarms, to a topic that somebody reads"),
-      ];
+      return [wrong("no alarm watches this store", "deploy the store's alarms, to a topic with readers")];
     const raised = found.filter(({ state }) => state === "ALARM");
     if (raised.length === 0) return [ok(`${plural(found.length, "alarm")}, none raised`)];
     return raised.map(({ name, reason, description }) =>

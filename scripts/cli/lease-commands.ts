@@ -106,7 +106,7 @@ async function release(session: Session, name: string, options: ReleaseOptions):
   if (!released) {
     throw new SiltstoneError(
       "conflict",
-      `${lease} is not held by ${owner} in epoch ${epoch} (any more); see \`silt lease show ${name}\``,
+      `${lease} is not held by ${owner} in epoch ${epoch}, or not any more; see \`silt lease show ${name}\``,
     );
   }
   return {

@@ -51,14 +51,18 @@ export function addPromoteCommands(program: Command, run: Runner): void {
       false,
       "carry a collection's rows and deletes to another stage; what only the other has stays",
     ],
-    ["sync", true, "the same, and delete there what this one does not have"],
+    [
+      "sync",
+      true,
+      "carry a collection's rows and deletes to another stage, and delete there what the source does not have",
+    ],
   ] as const) {
     program
       .command(name)
       .description(description)
       .argument("<name>")
-      .requiredOption("--from <store>", "where it is: local, local:DIR, a stage, or stack:NAME")
-      .requiredOption("--to <store>", "where it is carried to")
+      .requiredOption("--from <store>", "the source: local, local:DIR, a stage, or stack:NAME")
+      .requiredOption("--to <store>", "the target, named likewise")
       .option("--as <name>", "the collection's name there, if it is another")
       .option("--dry-run", "say what would be carried and deleted; nothing is written")
       .option("--without-vectors", "leave vectors behind: the target's embedder makes them of the documents")

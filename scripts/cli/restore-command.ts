@@ -41,11 +41,11 @@ export function addRestoreCommand(program: Command, run: Runner): void {
     .option("--until <time>", "written before this", instant)
     .option(
       "--to <time|version>",
-      "instead: make the content of then the newest version; takes back what was ingested since",
+      "make the content of a time or version the newest version instead; takes back what was ingested since",
       wantedVersion,
     )
     .addOption(shardOption())
-    .option("--confirm <name>", "the collection's name once more: do it")
+    .option("--confirm <name>", "the collection's name once more; without it nothing is done")
     .option("--dry-run", "only list it, even with --confirm")
     .action(run(restore));
 }

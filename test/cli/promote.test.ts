@@ -58,7 +58,7 @@ const create = (cli: MemoryCli, ...more: string[]) =>
   ok(cli, "collection", "create", "docs", "--dims", "4", "--field", "kind:string", ...more);
 const keys = (cli: MemoryCli) => cli.world.store.keys();
 
-test("into a store that has nothing: the collection is made, and the files are copied as they are", async () => {
+test("a promotion into a store that has nothing makes the collection, and copies the files as they are", async () => {
   await create(staging, "--shards", "2");
   await write(staging, expectedRows());
   await write(
@@ -81,7 +81,7 @@ test("into a store that has nothing: the collection is made, and the files are c
   expect(await contentOf(prod)).toHaveLength(1_199);
 });
 
-test("where the stores have no common S3 the bytes go through this machine", async () => {
+test("the bytes go through this machine where the stores have no common S3", async () => {
   await create(staging);
   await write(staging, expectedRows(30));
   prod.copiesInStore = false;
@@ -90,7 +90,7 @@ test("where the stores have no common S3 the bytes go through this machine", asy
   await ok(prod, "verify", "docs");
 });
 
-test("row by row: later writes win whichever side they were made on; nothing is carried twice", async () => {
+test("later writes win whichever side they were made on; nothing is carried twice", async () => {
   await create(staging);
   await create(prod, "--shards", "3");
   await write(staging, expectedRows(100));
@@ -225,7 +225,7 @@ test("another format, space, metric or order is refused before anything is writt
   await strict.close();
 });
 
-test("without vectors: they are made of the documents there", async () => {
+test("a promotion without vectors makes them of the documents there", async () => {
   await create(staging);
   await write(staging, [...expectedRows(5), { ...expectedRow(9), document: null }]);
   await ok(prod, "collection", "create", "docs", "--embedder", "lexical");
@@ -275,7 +275,7 @@ test("without vectors, by the target's provider: a batch at a time; what it refu
   }
 });
 
-test("in batches; what is interrupted goes on", async () => {
+test("a promotion goes in batches, and goes on after an interruption", async () => {
   await create(staging);
   await create(prod, "--shards", "2");
   await write(staging, expectedRows(100));
@@ -310,7 +310,7 @@ test("the commands of docs/promotion.md do what they say", async () => {
   expect(await contentOf(prod)).toEqual(await contentOf(staging));
 });
 
-test("the call itself", async () => {
+test("a promotion says what is wrong with its own call", async () => {
   await create(staging);
   expect(await staging.run(["promote", "docs", "--from", "prod", "--to", "prod"])).toMatchObject({ code: 2 });
   expect(await staging.run(["promote", "docs", "--from", "local:", "--to", "prod"])).toMatchObject({

@@ -313,7 +313,7 @@ test("every metric of items is emitted, and no log shows a text or an id", () =>
   expect(logs).not.toMatch(/POISON|item-\d|by the library|in the call/);
 });
 
-test("a message that is none goes to the dead-letter queue with the reason, and holds up no other", async () => {
+test("a message that is not a notification goes to the dead-letter queue with the reason, and holds up no other", async () => {
   const sqs = new SQSClient({});
   const [QueueUrl] = deployed.stack.outputs[jobOutputs.queueUrls]!.split(",");
   await sqs.send(new SendMessageCommand({ QueueUrl: QueueUrl!, MessageBody: "garbage" }));

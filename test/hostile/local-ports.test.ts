@@ -267,7 +267,7 @@ test("a form of any depth is refused at once", () => {
   expect((user + system) / 1_000).toBeLessThan(500);
 });
 
-test("what the emulator of SQS shows of its own is shown to nobody", async () => {
+test("no caller sees the pages of the emulator of SQS", async () => {
   const one = portOf("sqs");
   for (const path of ["/_fauxqs/queues", "/_fauxqs/queues/Test-Dead", "/health", "/bucket"])
     await holds(one, whole({ ...one, path }, "GET"));

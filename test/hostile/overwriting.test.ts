@@ -310,7 +310,7 @@ test("a producer writes and proves its own, and finds out nothing else", async (
       await expect(produce(world, call("others"))).rejects.toMatchObject({
         kind: "notFound",
         message: expect.stringMatching(
-          /^collection others does not exist.*the right to write to it is missing$/,
+          /^collection others does not exist.*or this caller may not write to it$/,
         ),
       });
     else expect(await produce(world, call("others"))).toMatchObject({ written: 1 });

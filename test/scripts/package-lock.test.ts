@@ -1,4 +1,4 @@
-/** The lease files prove what is installed: without an integrity, npm takes whatever a registry answers under that name. */
+/** The lock files prove what is installed: without an integrity, npm takes whatever a registry answers under that name. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
@@ -22,13 +22,13 @@ const unproved = (folder: string) =>
     .filter(([, { integrity, inBundle }]) => !inBundle && !/^sha512-[\w+/]{86}==$/.test(integrity ?? ""))
     .map(([path]) => path);
 
-test("every package of the product's lease has its sha512", () => {
+test("every package of the product's lock file has its sha512", () => {
   expect(packagesOf("").length).toBeGreaterThan(100);
   expect(unproved("")).toEqual([]);
 });
 
 test("the peers of the benches are proved as far as they can be installed here", () => {
-  // Optional, of other platforms, and not to be had from the registry that the lease was made with.
+  // Optional, of other platforms, and not to be had from the registry that the lock file was made with.
   const others = [
     "darwin-arm64",
     "linux-arm64-gnu",

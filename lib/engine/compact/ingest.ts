@@ -255,4 +255,4 @@ class Run {
 
 /** Two runs have died of it; it is not read a third time. */
 const killed =
-  "two runs of the compactor died while they were ingesting it, the second of them nothing else: it was not looked at";
+  "two runs of the compactor died while they were ingesting this delta, the second with no other delta: it was not read again";

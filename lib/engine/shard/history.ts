@@ -62,7 +62,7 @@ export async function readManifest(
 ): Promise<Manifest> {
   const key = manifestKey(shard, version, commit);
   const found = await store.get(key, { bytesMax: manifestBytesMax });
-  if (found.kind !== "found") throw new SiltstoneError("notFound", `${key} does not exist (any more)`);
+  if (found.kind !== "found") throw new SiltstoneError("notFound", `${key} does not exist, or was deleted`);
   const manifest = decodeManifest(found.body, key, shard);
   if (manifest.version !== version || manifest.commit !== commit)
     throw corrupt(key, "its version or commit is not that of its name");
@@ -208,7 +208,7 @@ export function noVersion(
     kept.length === 0 ? "nothing is published yet" : `kept: ${kept[kept.length - 1]} to ${kept[0]}`;
   return new SiltstoneError(
     "notFound",
-    `${shard.collection}/${shard.shard} has no version ${version} (any more); ${range}`,
+    `${shard.collection}/${shard.shard} has no version ${version}, or not any more; ${range}`,
   );
 }
 

@@ -90,8 +90,8 @@ function successor(head: Head, change: Change, world: World): Manifest {
 const tooManySegments = (next: Manifest): SiltstoneError =>
   new SiltstoneError(
     "unavailable",
-    `${shardName(next)} would have ${next.segments.length} segments, and at most ${bounds.segments} are published: merging does ` +
-      'not get to them. Its deltas wait, and strong reads see them; look why merges fail (docs/runbook.md, "Backlog")',
+    `${shardName(next)} would have ${next.segments.length} segments, and at most ${bounds.segments} are published: merges ` +
+      'cannot keep up. Its deltas wait, and strong reads see them; look why merges fail (docs/runbook.md, "Backlog")',
   );
 
 /**
@@ -103,7 +103,7 @@ function belowFloor(head: Head, next: Manifest): string | null {
   if (next.cause === "rollback") return null;
   const known = new Set(head.manifest.segments.map((segment) => segment.id));
   const late = next.segments.find((segment) => !known.has(segment.id) && segment.id < floor.ulid);
-  return late ? `segment ${late.id} is older than the collector's floor ${floor.ulid}` : null;
+  return late ? `segment ${late.id} is older than the floor of garbage collection, ${floor.ulid}` : null;
 }
 
 /** Null when the head has to be read again. */

@@ -32,10 +32,7 @@ export async function putDelta(
   }
   if (!(await putNew(world.store, key, body))) {
     // Absent: refused without a reason, or ingested and deleted already. Repeating the call is right in both cases.
-    throw new SiltstoneError(
-      "uncertain",
-      `${key} could not be written, or not be proved to be written; repeat the call`,
-    );
+    throw new SiltstoneError("uncertain", `the write of ${key} could not be confirmed; repeat the call`);
   }
   if (isFarFromNow(world, delta)) {
     throw new SiltstoneError(

@@ -76,7 +76,10 @@ async function moveToQuarantine(
   const copied = await store.copy(key, copyKey);
   if (copied === null) return false;
   if ((await store.head(copyKey))?.bytes !== copied.bytes)
-    throw new SiltstoneError("unavailable", `${copyKey} is not the copy that it should be`);
+    throw new SiltstoneError(
+      "unavailable",
+      `${copyKey} does not have the bytes of the delta that it was copied from`,
+    );
   const at = new Date(clock.nowMs()).toISOString();
   const reason = { format: reasonFormat, delta, reason: why, bytes: copied.bytes, at };
   await putOnce(store, quarantineReasonKey(shard, delta), encodeSealed(reason));
@@ -203,7 +206,7 @@ async function putBack(world: World, shard: ShardRef, delta: DeltaId): Promise<D
       return putAgain(world, shard, delta, found.body);
     case "tooLarge":
       throw invalid(
-        `${key} has ${found.bytes} bytes and is not a delta: find out who wrote it, and delete it by hand`,
+        `${key} has ${found.bytes} bytes and is not a delta: find its writer, and delete it by hand`,
       );
     case "refused":
       throw found.error;

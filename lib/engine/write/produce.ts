@@ -63,10 +63,7 @@ export async function produce(world: ProduceWorld, call: ProduceCall): Promise<P
   const collection = await readCollection(world.store, call.collection).catch((error: unknown) => {
     if (!isKind(error, "notFound")) throw error;
     // A producer's role is not told the one from the other.
-    throw new SiltstoneError(
-      "notFound",
-      `${error.message}; if it does exist, the right to write to it is missing`,
-    );
+    throw new SiltstoneError("notFound", `${error.message}; or this caller may not write to it`);
   });
   checkEmbeddingVersion(collection, call.embeddingVersion);
   const { rows, rejected } = checkRecords(collection, call, world.clock.nowMs());

@@ -37,7 +37,7 @@ function inBetween(world: MemoryWorld, meets: (effect: Effect) => boolean, work:
 }
 const putsPointer = ({ operation, key }: Effect) => operation === "put" && key === pointer;
 
-test("creating it again does not put an empty pointer in place of a lost one; repair brings everything back", async () => {
+test("a collection that is created again gets no empty pointer in place of a lost one; repair brings everything back", async () => {
   const world = memoryWorld();
   const { collection } = await createCollection(world, options);
   await publish(world, "a", "b");
@@ -196,7 +196,7 @@ test("a slow repair does not replace a pointer that was repaired and moved on me
   expect(await idsIn(world)).toEqual(["a", "b"]);
 });
 
-test("deleted with a crash at every effect, it is refused until the deletion is finished, and then made empty", async () => {
+test("a collection whose deletion crashed at any effect is refused until the deletion is finished, and then made empty", async () => {
   for (let index = 1, crashed = true; crashed; index++) {
     const world = memoryWorld({ seed: index });
     await createCollection(world, options);
@@ -218,7 +218,7 @@ test("deleted with a crash at every effect, it is refused until the deletion is 
   }
 });
 
-test("made again under a warm reader, it is looked up anew: nothing of its former self is answered", async () => {
+test("a collection that is made again under a warm reader is looked up anew: nothing of its former self is answered", async () => {
   const world = memoryWorld();
   const { collection } = await createCollection(world, options);
   await publish(world, "a", "b");

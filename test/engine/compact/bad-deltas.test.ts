@@ -264,7 +264,7 @@ test.each([
     expect(await listQuarantine(world.store, ref)).toMatchObject([
       {
         delta: killer,
-        reason: expect.stringMatching("two runs of the compactor died while they were ingesting it"),
+        reason: expect.stringMatching("two runs of the compactor died while they were ingesting this delta"),
       },
     ]);
     expect(await ids()).toEqual(expected.sort());

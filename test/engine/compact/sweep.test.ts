@@ -280,7 +280,7 @@ describe("with everything seen", () => {
     expect(waiting(world)).toEqual([]);
   });
 
-  test("made again while a run is at it, its new self is what is ingested", async () => {
+  test("a collection that is made again during a run is ingested as its new self", async () => {
     world.clock.advance(sweepMs);
     let again: Collection | null = null;
     const racing = effects(world, async ({ operation }, moment) => {
@@ -326,7 +326,7 @@ describe("with everything seen", () => {
     expect(waiting(world)).toEqual([]);
   });
 
-  test("deleted while a run is at it, it is no failure", async () => {
+  test("a collection that is deleted during a run is no failure", async () => {
     await write(world, "docs", ids(200));
     let deleted = false;
     const racing = effects(world, async ({ operation, key }, moment) => {

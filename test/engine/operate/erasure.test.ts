@@ -83,7 +83,7 @@ test.each([
   },
 );
 
-test("a pin keeps it, and is named, until it is taken off", async () => {
+test("a pin keeps an erased text, and is named, until it is taken off", async () => {
   const { world, collection } = await made(50);
   const head = () => readHead(world.store, collection, 0);
   await pinVersion(world, head, { name: "before", version: (await head()).manifest.version });

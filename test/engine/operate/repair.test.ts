@@ -189,7 +189,7 @@ describe("a repaired shard keeps what was kept", () => {
 });
 
 describe("the version that a repair chooses", () => {
-  test("a manifest whose files are all there, before a newer one that lacks some", async () => {
+  test("a manifest whose files are all there goes before a newer one that lacks some", async () => {
     const { world, collection } = await made();
     await publish(world, "a", "b");
     await write(world, "c");
@@ -230,7 +230,7 @@ describe("the version that a repair chooses", () => {
     await unharmed(world, collection);
   });
 
-  test("where only a damaged version has all that was acknowledged, that one, and it is said", async () => {
+  test("a damaged version is chosen where it alone has all that was acknowledged, and the repair says so", async () => {
     const { world, collection } = await made();
     await publish(world, "a", "b");
     await world.store.delete([world.store.keys("docs/0/segments/").at(-1)!]);
@@ -241,7 +241,7 @@ describe("the version that a repair chooses", () => {
     expect(await idsIn(world)).toEqual(["a"]);
   });
 
-  test("not what a deleted collection of the name left, however high its version", async () => {
+  test("a version that a deleted collection of the name left is never chosen, however high it is", async () => {
     const { world, collection } = await made();
     await publish(world, "a");
     const [left] = manifests(world);
@@ -271,7 +271,7 @@ describe("the version that a repair chooses", () => {
   });
 });
 
-describe("those who sleep over it", () => {
+describe("processes that sleep over a repair", () => {
   const loseAndRepair = async (world: MemoryWorld, collection: Collection) => {
     await lose(world);
     return repairPointer(world, collection, 0);

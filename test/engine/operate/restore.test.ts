@@ -117,7 +117,7 @@ test("a delta that was taken back is found by its token as soon as it is restore
   expect(await documents({ atLeast: [token] })).toEqual({ a: "written", b: "later" });
 });
 
-test("copied back under its old name a delta is deleted or put aside again; it can be restored from both", async () => {
+test("a delta that is copied back under its old name is deleted or put aside again; it can be restored from both", async () => {
   const { world, collection, write, run, documents, version, deleted, restoreAll } = await prepare();
   await write("b", "old");
   await run();

@@ -83,7 +83,7 @@ test("a rollback that landed unnoticed is reported with its own version, and not
   expect(await rowsOf(world, collection)).toBe(3);
 });
 
-test("to the current version changes nothing, and says so", async () => {
+test("a rollback to the current version changes nothing, and says so", async () => {
   const { world, collection } = await threeVersions();
   expect(await rollback(world, collection, 0, snapshotVersion(3))).toEqual({
     outcome: "current",

@@ -144,7 +144,7 @@ test("a process that was frozen in the middle of a refresh judges the age when t
   await reader.close();
 });
 
-test("reads that promise something wait while eventual ones do not", async () => {
+test("strong, bounded and token reads wait while eventual ones do not", async () => {
   const { world, reader, token, hold, release } = await warm();
   world.clock.advance(refreshMs);
   hold(/records\.db/);

@@ -232,7 +232,7 @@ test("an answer from clusters whose graph turns out damaged is given up for the 
   await reader.close();
 });
 
-test("who looks at the configuration before an older version serves takes what another call finds meanwhile", async () => {
+test("a read that looks at the configuration before an older version serves takes what another call finds meanwhile", async () => {
   const { world, file } = await fourVersions();
   const back = await flip(world, file("flat", "records.db"));
   const looking = Promise.withResolvers<void>();

@@ -125,7 +125,7 @@ test.each([
   },
 );
 
-test("reads that promise something wait for it", async () => {
+test("strong, bounded and token reads wait for the silent store", async () => {
   const { world, reader, silence, speak } = await silentWorld();
   await publish(world, "a");
   await reader.count(count);
