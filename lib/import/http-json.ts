@@ -1,6 +1,6 @@
 /** JSON over HTTP, of other stores' servers: bounded waits, repeated where repeating is safe, and errors that say what to do. */
 import { invalid, SiltstoneError } from "../core/model/errors.ts";
-import { parseExactly, type Reviver } from "../core/model/exact-json.ts";
+import { parseWithIntegers } from "./exact-integers.ts";
 
 const answerMs = 60_000;
 const attemptsMax = 5;
@@ -83,19 +83,9 @@ async function textOf(response: Response, url: string): Promise<string> {
   return Buffer.concat(parts).toString("utf8");
 }
 
-const largeInteger = /[[:,]\s*-?\d{16,}\s*[,\]}]/;
-
-/** Integers that a number does not hold exactly are bigints: an id, or a place, that was rounded would be another one. */
 function parsed(url: string, text: string): unknown {
-  const exact: Reviver = (_, value, { source }) =>
-    typeof value === "number" &&
-    Number.isInteger(value) &&
-    !Number.isSafeInteger(value) &&
-    /^-?\d+$/.test(source ?? "")
-      ? BigInt(source!)
-      : value;
   try {
-    return parseExactly(text, largeInteger.test(text) ? exact : undefined);
+    return parseWithIntegers(text);
   } catch (error) {
     throw invalid(`${url} does not answer with JSON: ${(error as Error).message}`);
   }

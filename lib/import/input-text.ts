@@ -58,3 +58,14 @@ export function faultyLine(bytes: Uint8Array): number {
 
 const beginsWith = (head: Uint8Array, bytes: readonly number[]): boolean =>
   head.length >= bytes.length && bytes.every((byte, i) => head[i] === byte);
+
+/** The text of a file that is read whole. Throws `invalid` for what is compressed, is no text, or is not UTF-8, naming the line. */
+export function strictText(bytes: Uint8Array, named: string): string {
+  const problem = foreignFormat(bytes);
+  if (problem !== null) throw invalid(`${named} ${problem}`);
+  const text = decodeUtf8(bytes.subarray(markBytes(bytes)));
+  if (text !== null) return text;
+  throw invalid(
+    `${named} is not UTF-8 in line ${faultyLine(bytes)}; nothing was written. Convert it with \`iconv\``,
+  );
+}

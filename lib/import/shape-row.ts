@@ -7,8 +7,8 @@ import { isDeepStrictEqual } from "node:util";
 import type { Collection } from "../core/model/collection.ts";
 import { derivedId } from "../core/model/derived-id.ts";
 import { invalid, SiltstoneError } from "../core/model/errors.ts";
-import { parseExactly } from "../core/model/exact-json.ts";
 import { isPlainObject, shown } from "../core/model/metadata.ts";
+import { parseWithIntegers } from "./exact-integers.ts";
 import type { FieldNames, SourceRow } from "./source.ts";
 
 export interface RowFault {
@@ -120,7 +120,7 @@ function asObject(value: unknown): Record<string, unknown> | string {
   let found: unknown = value;
   if (typeof value === "string") {
     try {
-      found = parseExactly(value);
+      found = parseWithIntegers(value);
     } catch (error) {
       return `is not JSON: ${(error as Error).message}`;
     }

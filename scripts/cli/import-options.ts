@@ -5,6 +5,7 @@ import type { Collection } from "../../lib/core/model/collection.ts";
 import { invalid } from "../../lib/core/model/errors.ts";
 import { isPlainObject } from "../../lib/core/model/metadata.ts";
 import type { Selection } from "../../lib/import/import-rows.ts";
+import { strictText, unreadable } from "../../lib/import/input-text.ts";
 import { readOnce } from "../../lib/import/inputs.ts";
 import type { Nested, Shape } from "../../lib/import/shape-row.ts";
 import type { ImportSource } from "../../lib/import/source.ts";
@@ -74,9 +75,16 @@ function renaming(text: string): [string, string] {
 }
 
 function idMapOf(path: string): Map<string, string> {
+  let bytes: Buffer;
+  try {
+    bytes = readFileSync(path);
+  } catch (error) {
+    throw unreadable("--id-map", path)(error);
+  }
+  const text = strictText(bytes, `--id-map: ${path}`);
   let value: unknown;
   try {
-    value = JSON.parse(readFileSync(path, "utf8"));
+    value = JSON.parse(text);
   } catch (error) {
     throw invalid(`--id-map: ${path} cannot be read as JSON: ${(error as Error).message}`);
   }

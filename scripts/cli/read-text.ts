@@ -1,7 +1,7 @@
 /** A text that a command takes whole, from a file or from standard input: UTF-8, and within what the command bears. */
 import { createReadStream } from "node:fs";
 import { invalid, SiltstoneError } from "../../lib/core/model/errors.ts";
-import { decodeUtf8, faultyLine, foreignFormat, markBytes, unreadable } from "../../lib/import/input-text.ts";
+import { strictText, unreadable } from "../../lib/import/input-text.ts";
 import type { Session } from "./session.ts";
 
 export interface TextSource {
@@ -19,14 +19,7 @@ export async function readText(session: Session, source: TextSource): Promise<st
   const { path, option } = source;
   const bytes = path === undefined ? await readStdin(session, source) : await readFile(path, source);
   const named = path === undefined ? "standard input" : `${option}: ${path}`;
-  const problem = foreignFormat(bytes);
-  if (problem !== null) throw invalid(`${named} ${problem}`);
-  const text = decodeUtf8(bytes.subarray(markBytes(bytes)));
-  if (text === null)
-    throw invalid(
-      `${named} is not UTF-8 in line ${faultyLine(bytes)}; nothing was written. Convert it with \`iconv\``,
-    );
-  return text;
+  return strictText(bytes, named);
 }
 
 function readStdin({ stdin }: Session, source: TextSource): Promise<Buffer> {

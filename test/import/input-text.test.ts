@@ -82,3 +82,34 @@ test("import takes the same: a byte order mark, and no other encoding; of vector
   const vectors = await cli.run(["import", "docs", "--records", "marked.jsonl", "--vectors", "z.fvecs"]);
   expect(vectors).toMatchObject({ code: 2, err: expect.stringContaining("gunzip") });
 });
+
+describe("silt import --id-map", () => {
+  const imported = (content: Buffer) => {
+    writeFileSync("ids.json", content);
+    writeFileSync("a.jsonl", asImport);
+    return cli.run(["import", "docs", "--from", "jsonl:a.jsonl", "--id-map", "ids.json"]);
+  };
+  const map = JSON.stringify({ Straße: "Weg-ß" });
+
+  test.each([
+    ["Latin-1", Buffer.from(map, "latin1"), "not UTF-8 in line 1"],
+    ["gzip", gzipSync(map), "is compressed with gzip"],
+    ["UTF-16", Buffer.from(`\ufeff${map}`, "utf16le"), "is UTF-16"],
+    ["no JSON", Buffer.from("{"), "cannot be read as JSON"],
+  ])("of %s is refused", async (_, content, message) => {
+    expect(await imported(content)).toMatchObject({
+      code: 2,
+      err: expect.stringMatching(`--id-map: ids.json .*${message}`),
+    });
+    expect(putDeltas()).toEqual([]);
+  });
+
+  test.each([
+    ["a byte order mark", `\ufeff${map}`],
+    ["none", map],
+  ])("with %s", async (_, content) => {
+    expect((await imported(Buffer.from(content))).code).toBe(0);
+    const got = await cli.run(["get", "docs", "Weg-ß", "--consistency", "strong", "--json"]);
+    expect(got.json()).toMatchObject({ records: [{ id: "Weg-ß" }] });
+  });
+});

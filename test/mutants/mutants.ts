@@ -1490,6 +1490,20 @@ export const mutants: readonly Mutant[] = [
     "test/engine/compact/many-segments.test.ts",
   ),
   mutant(
+    "a damaged segment keeps the others that have piled up from being merged",
+    "lib/engine/compact/fold-piled.ts",
+    'if (!isKind(error, "corrupt")) throw error;',
+    "if (error !== null) throw error;",
+    "test/engine/compact/many-segments.test.ts",
+  ),
+  mutant(
+    "a version may have any number of segments",
+    "lib/engine/shard/publish.ts",
+    "if (next.segments.length > bounds.segments) throw",
+    "if (next.segments.length > bounds.segments * 100) throw",
+    "test/engine/compact/many-segments.test.ts",
+  ),
+  mutant(
     "the ingest lease runs out while ingestion merges what has piled up",
     "lib/engine/compact/fold-piled.ts",
     "      await run.lease.check();\n",

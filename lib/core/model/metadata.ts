@@ -99,6 +99,7 @@ function valueProblem(value: unknown, declared: FieldType | undefined): string |
   const kind = kindOf(value);
   if (kind === null) {
     if (typeof value === "number") return `is ${value}; a number must be finite`;
+    if (typeof value === "bigint") return inexactReason;
     if (Array.isArray(value)) return "a list may hold strings only";
     return `must be a string, number, boolean or list of strings, got ${shown(value)}`;
   }

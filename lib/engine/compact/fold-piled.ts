@@ -9,7 +9,8 @@
 
 import { type ShardRef, shardName } from "../../core/format/keys.ts";
 import type { Collection } from "../../core/model/collection.ts";
-import { SiltstoneError } from "../../core/model/errors.ts";
+import { isKind, SiltstoneError } from "../../core/model/errors.ts";
+import type { SegmentId } from "../../core/model/ids.ts";
 import { type MergePlan, mergeLimits, planPiled } from "../../core/policy/merge-plan.ts";
 import { mergeEstimate, shortageOf } from "../../core/policy/resource-estimate.ts";
 import type { World } from "../ports.ts";
@@ -62,8 +63,20 @@ async function foldPlanned(
       await lease.check();
       await run.lease.check();
     };
-    const step = { head, plan, checkLeases, limits, dropsTombstones: false, onProgress: undefined };
-    return (await mergeOnce(world, collection, shard, step)).head;
+    const step = { checkLeases, limits, dropsTombstones: false, onProgress: undefined };
+    /** A damaged file keeps its own segment from it: the halves are tried by themselves. */
+    const fold = async (at: Head, inputs: readonly SegmentId[]): Promise<Head> => {
+      if (inputs.length < 2) return at;
+      try {
+        const part = { ...step, head: at, plan: { ...plan, inputs } };
+        return (await mergeOnce(world, collection, shard, part)).head;
+      } catch (error) {
+        if (!isKind(error, "corrupt")) throw error;
+        const middle = inputs.length >> 1;
+        return fold(await fold(at, inputs.slice(0, middle)), inputs.slice(middle));
+      }
+    };
+    return await fold(head, plan.inputs);
   } catch (error) {
     if (!(error instanceof SiltstoneError)) throw error;
     return await readHead(world.store, collection, shard.shard);

@@ -2,8 +2,8 @@
  * JSON objects, one a line. `jsonl`: each line is an object of fields. `records`: each is a record as `silt put` takes it, or a
  * line of a rejects file, whose record it is.
  */
-import { parseExactly } from "../../core/model/exact-json.ts";
 import { isPlainObject, shown } from "../../core/model/metadata.ts";
+import { parseWithIntegers } from "../exact-integers.ts";
 import { Contents, type InputFile, identityOf } from "../inputs.ts";
 import { recordLines } from "../record-lines.ts";
 import {
@@ -99,7 +99,7 @@ function itemOf(
   if (typeof vector === "string") return faulty("vector", vector);
   let value: unknown;
   try {
-    value = parseExactly(text);
+    value = parseWithIntegers(text);
   } catch (error) {
     return faulty("line", `is not JSON: ${(error as Error).message}`);
   }

@@ -2,7 +2,8 @@
  * Values of Postgres, as its text output and its binary COPY have them, as JSON has them: vectors as float32, numbers where those are exact
  * (else text), times in ISO 8601 to the microsecond, bytes as base64, arrays as lists.
  */
-import { parseExactly } from "../../core/model/exact-json.ts";
+
+import { parseWithIntegers } from "../exact-integers.ts";
 import { float16 } from "./fixed-rows.ts";
 
 export const vectorTypes: ReadonlySet<string> = new Set(["vector", "halfvec", "sparsevec"]);
@@ -45,7 +46,7 @@ export function ofText(type: string, text: string): unknown {
       return text === "t" || text === "true";
     case "json":
     case "jsonb":
-      return parseExactly(text);
+      return parseWithIntegers(text);
     case "timestamp with time zone":
     case "timestamptz":
       return timeOf(text);
@@ -178,9 +179,9 @@ export function ofBinary(type: string, bytes: Buffer): unknown {
     case "character":
       return bytes.toString("utf8");
     case "json":
-      return parseExactly(bytes.toString("utf8"));
+      return parseWithIntegers(bytes.toString("utf8"));
     case "jsonb":
-      return parseExactly(bytes.toString("utf8", 1));
+      return parseWithIntegers(bytes.toString("utf8", 1));
     case "uuid":
       return bytes.toString("hex").replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
     case "timestamp with time zone":

@@ -1,6 +1,8 @@
 /** Shards whose segments pile up: views are built in linear time, and ingestion merges what merging does not get to. */
 import { DatabaseSync } from "node:sqlite";
 import { jest } from "@jest/globals";
+import { alarms } from "../../../lib/contract/alarms.ts";
+import { segmentKey } from "../../../lib/core/format/keys.ts";
 import { bounds } from "../../../lib/core/model/bounds.ts";
 import { mergeLimits } from "../../../lib/core/policy/merge-plan.ts";
 import { createCollection } from "../../../lib/engine/catalog/collections.ts";
@@ -95,6 +97,64 @@ test("ingestion keeps segments few by itself where merging never gets to them, w
   } finally {
     await reader.close();
   }
+});
+
+test("a damaged segment keeps no other from being merged: segments stay few", async () => {
+  const world = memoryWorld();
+  const { collection } = await createCollection(world, { name: "docs", dims: 2, metric: "l2" });
+  const segments = async () => (await readHead(world.store, collection, 0)).manifest.segments;
+  const write = async (n: number) => {
+    await produce(world, { collection: "docs", records: [{ id: `id${n}`, vector: [n, 1] }] });
+    world.clock.advance(1_000);
+    await ingest(world, collection, 0, { outOfTime: () => false });
+  };
+  for (let n = 0; n < 3; n++) await write(n);
+  const damaged = (await segments())[1]!.id;
+  const key = segmentKey({ collection: "docs", shard: 0 }, damaged, "records.db");
+  world.store.bytes(key)![100]! ^= 1;
+  let most = 0;
+  for (let n = 3; n < 60; n++) {
+    await write(n);
+    most = Math.max(most, (await segments()).length);
+  }
+  expect(most).toBeLessThanOrEqual(bounds.piledFlats + 2);
+  expect((await segments()).map(({ id }) => id)).toContain(damaged);
+  expect((await verify(world, collection, 0)).faults).toHaveLength(1);
+});
+
+test("the last bound on segments refuses a version, and no write: deltas wait, strong reads see them, a merge ends it", async () => {
+  Object.assign(bounds, { piledFlats: 100, segments: 5 });
+  const world = memoryWorld();
+  const { collection } = await createCollection(world, { name: "docs", dims: 2, metric: "l2" });
+  const write = (n: number) =>
+    produce(world, { collection: "docs", records: [{ id: `id${n}`, vector: [n, 1] }] });
+  const ingested = () => ingest(world, collection, 0, { outOfTime: () => false });
+  for (let n = 0; n < 5; n++) {
+    await write(n);
+    expect(await ingested()).toMatchObject({ outcome: "done" });
+  }
+  await write(5);
+  await expect(ingested()).rejects.toMatchObject({
+    kind: "unavailable",
+    message: expect.stringMatching(/docs\/0 would have 6 segments, and at most 5 .*docs\/runbook\.md/),
+  });
+  await write(6);
+  const reader = new Reader(world, { refreshSeconds: 0, cacheBytesMax: 1e9, traffic: world.traffic });
+  try {
+    expect((await reader.count({ collection: "docs" })).count).toBe(5);
+    expect((await reader.count({ collection: "docs", consistency: "strong" })).count).toBe(7);
+    await merge(world, collection, 0, { deadlineMs: 9e15, limits: { ...mergeLimits, flatSegmentsMax: 2 } });
+    expect(await ingested()).toMatchObject({ outcome: "done" });
+    expect((await reader.count({ collection: "docs" })).count).toBe(7);
+  } finally {
+    await reader.close();
+  }
+});
+
+test("the alarm comes long before ingestion merges by itself, and that long before the last bound", () => {
+  const { threshold } = alarms.Segments;
+  expect(threshold * 1.2).toBeLessThanOrEqual(productBounds.piledFlats);
+  expect(productBounds.piledFlats * 10).toBeLessThan(productBounds.segments);
 });
 
 test("a merger that is at work keeps its inputs", async () => {

@@ -235,7 +235,7 @@ test("old views that are still read count beside the new one: a third waits", as
   await close();
 });
 
-test("the disk is never over the bound, and no answer is wrong, whatever is asked, published and merged in whatever order", async () => {
+test("the disk is never over twice the bound, and no answer is wrong, whatever is asked, published and merged in whatever order", async () => {
   const seed = 20_261_126;
   const next = random(seed);
   const pick = <T>(from: readonly T[]): T => from[Math.floor(next() * from.length)]!;
