@@ -45,7 +45,9 @@ async function save({ records, deletes, onInvalid, ...call }: ProducerCall): Pro
   if (records !== undefined || deletes !== undefined || onInvalid !== undefined)
     throw invalid("items: are a call of their own, without records, deletes and onInvalid");
   if (environment.jobQueueUrls.length === 0)
-    throw invalid("items: this store does not embed items; deploy it with the prop `embedding` (docs/jobs.md)");
+    throw invalid(
+      "items: this store does not embed items; deploy it with the prop `embedding` (docs/jobs.md)",
+    );
   const answer = await saveItems(jobs, { ...call, items: call.items });
   const saved = answer.items.filter(({ outcome }) => outcome === "saved").length;
   service.emit(call.collection, { ItemsSaved: saved });

@@ -22,6 +22,8 @@ export class SqsWakeQueues implements WakeQueues {
   urlOf(priority: Priority): string {
     const url = this.#urls[priorities.indexOf(priority)];
     if (url !== undefined) return url;
-    throw invalid("items: this store does not embed items; deploy it with the prop `embedding` (docs/jobs.md)");
+    throw invalid(
+      "items: this store does not embed items; deploy it with the prop `embedding` (docs/jobs.md)",
+    );
   }
 }
