@@ -54,7 +54,7 @@ const rules: readonly Rule[] = [
   {
     folder: "lib/import",
     project: [...core, "lib/embedding", ...ports, "lib/engine/write", "lib/import"],
-    packages: /^(node:.*|apache-arrow|hyparquet.*|pg)$/,
+    packages: /^(node:.*|apache-arrow(\/fb\/.*)?|flatbuffers|hyparquet.*|pg)$/,
   },
   {
     folder: "lib/jobs",

@@ -19,6 +19,7 @@ const mutant = (name: string, file: string, search: string, replace: string, tes
 
 const forgedRecords = "test/corruption/forged/forged-records.test.ts";
 const jobSimulation = "test/jobs/simulation.test.ts";
+const importSizes = "test/hostile/import-sizes.test.ts";
 const forgedGraphs = "test/corruption/forged/forged-graphs.test.ts";
 
 export const mutants: readonly Mutant[] = [
@@ -1053,15 +1054,48 @@ export const mutants: readonly Mutant[] = [
     ),
     test: "test/hostile/forged-descriptors.test.ts",
   },
-  {
-    ...mutant(
-      "a column that fails unheard ends the import",
-      "lib/import/sources/parquet.ts",
-      "return hasFailed ? new Promise<never>(() => {}) : part;",
-      "return part;",
-    ),
-    test: "test/hostile/imports.test.ts",
-  },
+  mutant(
+    "what a Parquet run says is believed",
+    "lib/import/sources/parquet-bounds.ts",
+    "values - wanted > 7 && !(width > 0 && half * width <= room)\n      : values > wanted",
+    "false\n      : false",
+    importSizes,
+  ),
+  mutant(
+    "what a Parquet page says is believed",
+    "lib/import/sources/parquet-bounds.ts",
+    "values > pageValuesMax || bytes > pageBytesMax",
+    "false",
+    importSizes,
+  ),
+  mutant(
+    "what lists of a Parquet footer say is believed",
+    "lib/import/sources/parquet-pages.ts",
+    "      thriftLimit(tail.subarray(0, -8), tail.length - 8 - footerBytes);\n",
+    "",
+    importSizes,
+  ),
+  mutant(
+    "rows that a Parquet file does not have are made up",
+    "lib/import/sources/parquet-pages.ts",
+    "if (next < rows.limit)",
+    "if (next < 0)",
+    importSizes,
+  ),
+  mutant(
+    "what an Arrow batch says is believed",
+    "lib/import/sources/arrow-messages.ts",
+    "        checkBatch(header, body, { fields: this.#known.fields, dictionaries: this.#dictionaries });\n",
+    "",
+    importSizes,
+  ),
+  mutant(
+    "rows of Arrow that take no bytes are counted out",
+    "lib/import/sources/arrow-layout.ts",
+    "rows > emptyRowsMax && ",
+    "false && ",
+    importSizes,
+  ),
   {
     ...mutant(
       "the columns of a file are compared each with all others",

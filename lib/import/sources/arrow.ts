@@ -2,7 +2,6 @@
  * Arrow IPC, a record batch at a time: streams, and files. Of a file of which only a stream can be had, which is a stream behind
  * eight bytes, all is read without its footer; some writers leave the schema to that, and then a file is needed.
  */
-import type { FileHandle } from "node:fs/promises";
 import { type Field, type RecordBatch, RecordBatchReader, Type } from "apache-arrow";
 import { invalid, SiltstoneError } from "../../core/model/errors.ts";
 import { Contents, type InputFile, identityOf } from "../inputs.ts";
@@ -18,10 +17,8 @@ import {
   type SourcePage,
   usualFields,
 } from "../source.ts";
+import { checkedFile, checkedMessages } from "./arrow-messages.ts";
 import { exportedFields, exportMark } from "./parquet.ts";
-
-const magic = Buffer.from("ARROW1");
-const headBytes = 8;
 
 export class ArrowFiles implements ImportSource {
   readonly fields: FieldNames;
@@ -70,7 +67,7 @@ export class ArrowFiles implements ImportSource {
           row += 1;
           if (row <= skipped) continue;
           const at = this.#files.length > 1 ? `${file.name} row ${row - first - 1}` : `row ${row - 1}`;
-          yield { at, row: { metadata: fieldsOf(batch, i) } };
+          yield { at, row: { metadata: fieldsOf(batch, i, file) } };
         }
       }
     }
@@ -84,10 +81,10 @@ export class ArrowFiles implements ImportSource {
 async function* readersOf(contents: Contents) {
   for await (const { file, chunks } of contents.each()) {
     const reader = await reading(file, async () => {
-      const handle = await handleOf(file);
+      const handle = await checkedFile(file);
       const made =
         handle === null
-          ? await RecordBatchReader.from(withoutHead(chunks))
+          ? await RecordBatchReader.from(checkedMessages(chunks))
           : await RecordBatchReader.from(handle);
       return made.open();
     });
@@ -95,44 +92,15 @@ async function* readersOf(contents: Contents) {
   }
 }
 
-/** What the library takes for an open file, where any part of it can be read; null for a stream. */
-async function handleOf({ bytes, read }: InputFile): Promise<FileHandle | null> {
-  if (bytes === null || read === null || bytes < headBytes) return null;
-  if (!(await read(0, magic.length)).equals(magic)) return null;
-  const handle = {
-    fd: 0,
-    stat: async () => ({ size: bytes }),
-    async read(into: Uint8Array, offset: number, length: number, position: number) {
-      const part = await read(position, Math.min(bytes, position + length));
-      into.set(part, offset);
-      return { bytesRead: part.length, buffer: into };
-    },
-    close: async () => {},
-  };
-  return handle as unknown as FileHandle;
-}
-
-/** Of a file the stream that is in it. */
-async function* withoutHead(chunks: AsyncIterable<Buffer>): AsyncGenerator<Uint8Array> {
-  let head: Buffer | null = Buffer.alloc(0);
-  for await (const chunk of chunks) {
-    if (head === null) {
-      yield chunk;
-      continue;
-    }
-    head = Buffer.concat([head, chunk]);
-    if (head.length < headBytes) continue;
-    yield head.subarray(0, magic.length).equals(magic) ? head.subarray(headBytes) : head;
-    head = null;
-  }
-  if (head !== null && head.length > 0) yield head;
-}
-
-function fieldsOf(batch: RecordBatch, row: number): Record<string, unknown> {
+function fieldsOf(batch: RecordBatch, row: number, file: InputFile): Record<string, unknown> {
   const fields = emptyFields();
-  for (const [i, field] of batch.schema.fields.entries()) {
-    const value: unknown = batch.getChildAt(i)?.get(row);
-    fields[field.name] = value == null ? null : plainOf(field, value);
+  try {
+    for (const [i, field] of batch.schema.fields.entries()) {
+      const value: unknown = batch.getChildAt(i)?.get(row);
+      fields[field.name] = value == null ? null : plainOf(field, value);
+    }
+  } catch (error) {
+    throw unreadable(file, error);
   }
   return fields;
 }
@@ -156,11 +124,15 @@ function plainOf({ typeId }: Field, value: unknown): unknown {
   }
 }
 
-async function reading<T>({ name }: InputFile, work: () => Promise<T>): Promise<T> {
+async function reading<T>(file: InputFile, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    if (error instanceof SiltstoneError) throw error;
-    throw invalid(`${name} cannot be read as Arrow: ${(error as Error).message}`);
+    throw unreadable(file, error);
   }
 }
+
+const unreadable = ({ name }: InputFile, error: unknown): unknown =>
+  error instanceof SiltstoneError
+    ? error
+    : invalid(`${name} cannot be read as Arrow: ${(error as Error).message}`);
