@@ -60,6 +60,16 @@ function nameResource(logicalId: string, resource: TemplateResource, options: Na
       const ref = named("FunctionName", 64);
       return { ref, attributes: { Arn: arn("lambda", `function:${ref}`) } };
     }
+    case "AWS::Lambda::Version": {
+      // The code that is deployed is the only one that there is.
+      const { arn: functionArn } = namedFunction(logicalId, properties.FunctionName, options);
+      return { ref: `${functionArn}:1`, attributes: { FunctionArn: `${functionArn}:1`, Version: "1" } };
+    }
+    case "AWS::Lambda::Alias": {
+      const { arn: functionArn } = namedFunction(logicalId, properties.FunctionName, options);
+      const ref = `${functionArn}:${String(properties.Name)}`;
+      return { ref, attributes: { Arn: ref, AliasArn: ref } };
+    }
     case "AWS::Lambda::Url": {
       const url = options.functionUrls[logicalId];
       if (url === undefined) throw new Error(`${logicalId}: no port was given to this function URL`);
@@ -95,6 +105,15 @@ function nameResource(logicalId: string, resource: TemplateResource, options: Na
       return { ref, attributes: { Arn: arn("local", ref) } };
     }
   }
+}
+
+/** A version and an alias name their function by a reference. */
+function namedFunction(logicalId: string, name: unknown, options: NamingOptions): { arn: string } {
+  const { Ref } = (name ?? {}) as { Ref?: string };
+  const found = options.template.Resources[Ref ?? ""];
+  if (found?.Type !== "AWS::Lambda::Function")
+    throw new Error(`${logicalId}: no function of this template is ${JSON.stringify(name)}`);
+  return { arn: nameResource(Ref!, found, options).attributes.Arn! };
 }
 
 /** `<stack>-<logical id>`, cut and told apart by a hash where that is too long. */

@@ -23,7 +23,7 @@ export interface StackPlan {
   readonly queues: readonly { name: string; url: string; attributes: Record<string, string> }[];
   readonly tables: readonly { name: string; properties: Readonly<Record<string, unknown>> }[];
   readonly functions: readonly FunctionDefinition[];
-  readonly urls: readonly { functionName: string; auth: UrlAuth; url: string }[];
+  readonly urls: readonly { functionName: string; alias?: string; auth: UrlAuth; url: string }[];
   readonly schedules: readonly ScheduleDefinition[];
   readonly eventSources: readonly EventSourceDefinition[];
   readonly customResources: readonly CustomResourceDefinition[];
@@ -91,6 +91,7 @@ export function planStack(options: StackPlanOptions): StackPlan {
     functions: planFunctions(resources, options.codeFolders),
     urls: resources.of("AWS::Lambda::Url").map(({ logicalId, properties }) => ({
       functionName: resources.refOf("AWS::Lambda::Function", properties.TargetFunctionArn, logicalId),
+      ...(properties.Qualifier === undefined ? {} : { alias: String(properties.Qualifier) }),
       auth: properties.AuthType === "NONE" ? ("NONE" as const) : ("AWS_IAM" as const),
       url: options.functionUrls[logicalId]!,
     })),
@@ -124,13 +125,33 @@ function planFunctions(
       return [[functionName, resources.refOf("AWS::SQS::Queue", OnFailure.Destination, logicalId)]];
     }),
   );
+  const aliases = resources.of("AWS::Lambda::Alias");
   return resources.of("AWS::Lambda::Function").map((found) => {
     const failureQueueUrl = failureQueues.get(found.ref);
     return {
       ...toFunction(found, codeFolders),
+      ...aliasesOf(found, aliases),
       ...(failureQueueUrl === undefined ? {} : { failureQueueUrl }),
     };
   });
+}
+
+/** Its aliases, and the processes that they provision. */
+function aliasesOf(
+  { ref }: FoundResource,
+  all: readonly FoundResource[],
+): Pick<FunctionDefinition, "aliases" | "provisionedConcurrency"> {
+  const own = all
+    .filter(({ properties }) => properties.FunctionName === ref)
+    .map(({ properties }) => properties);
+  if (own.length === 0) return {};
+  const provisioned = own.map(({ ProvisionedConcurrencyConfig: config }) =>
+    Number((config as Properties | undefined)?.ProvisionedConcurrentExecutions ?? 0),
+  );
+  return {
+    aliases: own.map(({ Name }) => String(Name)),
+    provisionedConcurrency: provisioned.reduce((sum, one) => sum + one, 0),
+  };
 }
 
 function planSchedules(resources: Resources): ScheduleDefinition[] {

@@ -151,6 +151,8 @@ async function startParts(
   started.push(() => lambda.stop());
   for (const held of urlPorts.values()) await held.release();
   await fillHost(lambda, plan, services.sqs);
+  // After all that they are told of is there.
+  await Promise.all(plan.functions.map(({ name }) => lambda.function(name).provision()));
   await createCustomResources(plan.customResources, stackName, (name, event) =>
     lambda.function(name).invoke(event),
   );
@@ -228,8 +230,8 @@ function describe(
 async function fillHost(lambda: LambdaHost, plan: StackPlan, sqsEndpoint: string): Promise<void> {
   for (const definition of plan.functions) lambda.addFunction(definition);
   for (const definition of plan.eventSources) lambda.addEventSource(definition, sqsEndpoint);
-  for (const { functionName, auth, url } of plan.urls) {
-    const served = await lambda.addUrl(functionName, auth, Number(new URL(url).port));
+  for (const { functionName, alias, auth, url } of plan.urls) {
+    const served = await lambda.addUrl(functionName, auth, Number(new URL(url).port), alias);
     // Outputs and environments already name the port that was free a moment ago.
     if (served !== url)
       throw new Error(`The port of ${url} was taken while the stack started; start it again.`);

@@ -1,6 +1,6 @@
 /**
  * What a store's roles are for, step by step: each right of the template is needed by one of these, and without it that step fails. The store
- * is deployed with two query groups and a KMS key, and gives what grants give to roles of the app.
+ * is deployed with two query groups, aliases with provisioned concurrency and a KMS key, and gives what grants give to roles of the app.
  */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -38,7 +38,7 @@ type Grantee = keyof typeof granted;
 
 export const synthesis = (outDir: string): Promise<Synthesis> =>
   synthesize(
-    ...(["dev", outDir, { "query.groups": "2" }] as const),
+    ...(["dev", outDir, { "query.groups": "2", "query.provisionedConcurrency": "1" }] as const),
     (store) => {
       const stack = Stack.of(store);
       for (const [name, grant] of Object.entries(granted))

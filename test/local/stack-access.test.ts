@@ -108,6 +108,30 @@ test("a queue's key is asked for in the caller's name", async () => {
   });
 });
 
+test("an alias is invoked by its own right, by name, ARN and URL; its processes are started before they are asked for", async () => {
+  expect(stack.lambda.function("Test-Web").pids).toHaveLength(2);
+  const poor = clientsOf(accessKeyOfFunction("Test-Poor"));
+  const arn = stack.lambda.function("Test-Web").definition.arn;
+  const invoke = (FunctionName: string, Qualifier?: string) =>
+    nameOf(
+      poor.lambda.send(
+        new InvokeCommand({ FunctionName, ...(Qualifier === undefined ? {} : { Qualifier }) }),
+      ),
+    );
+  expect(await invoke("Test-Web:live")).toBe("allowed");
+  expect(await invoke("Test-Web", "live")).toBe("allowed");
+  expect(await invoke(`${arn}:live`)).toBe("allowed");
+  expect(await invoke("Test-Web")).toBe("AccessDeniedException");
+  expect(await invoke("Test-Web:$LATEST")).toBe("AccessDeniedException");
+  expect(await invoke("Test-Web:other")).toBe("ResourceNotFoundException");
+  const authorization = `AWS4-HMAC-SHA256 Credential=${accessKeyOfFunction("Test-Poor")}/20261127/us-east-1/lambda/aws4_request, SignedHeaders=host, Signature=0`;
+  const statusOf = async (url: string) => (await fetch(url, { headers: { authorization } })).status;
+  expect(await statusOf(stack.outputs.LiveUrl!)).not.toBe(403);
+  expect(await statusOf(stack.outputs.WebUrl!)).toBe(403);
+  // None was started beside them.
+  expect(stack.lambda.function("Test-Web").pids).toHaveLength(2);
+});
+
 test("who may not list the bucket does not learn that an object is absent", async () => {
   expect(await nameOf(calls.get(clientsOf(accessKeyOfFunction("Test-Poor")), "mine/absent"))).toBe(
     "AccessDenied",

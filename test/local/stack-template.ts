@@ -90,6 +90,23 @@ export const template: Template = {
       Type: "AWS::Lambda::Function",
       Properties: { Handler: "index.http", Runtime: "nodejs24.x", MemorySize: 256, Role: role },
     },
+    WebVersion: { Type: "AWS::Lambda::Version", Properties: { FunctionName: { Ref: "Web" } } },
+    Live: {
+      Type: "AWS::Lambda::Alias",
+      Properties: {
+        FunctionName: { Ref: "Web" },
+        FunctionVersion: { "Fn::GetAtt": ["WebVersion", "Version"] },
+        Name: "live",
+        ProvisionedConcurrencyConfig: { ProvisionedConcurrentExecutions: 2 },
+      },
+    },
+    LiveUrl: {
+      Type: "AWS::Lambda::Url",
+      Properties: {
+        ...{ AuthType: "AWS_IAM", Qualifier: "live" },
+        TargetFunctionArn: { "Fn::GetAtt": ["Web", "Arn"] },
+      },
+    },
     WebUrl: {
       Type: "AWS::Lambda::Url",
       Properties: { AuthType: "AWS_IAM", TargetFunctionArn: { "Fn::GetAtt": ["Web", "Arn"] } },
@@ -114,6 +131,10 @@ export const template: Template = {
                   Resource: { "Fn::Join": ["", [{ "Fn::GetAtt": ["Store", "Arn"] }, "/mine/*"]] },
                 },
                 { Effect: "Allow", Action: "sqs:SendMessage", Resource: { "Fn::GetAtt": ["Sealed", "Arn"] } },
+                {
+                  ...{ Effect: "Allow", Action: ["lambda:InvokeFunction", "lambda:InvokeFunctionUrl"] },
+                  Resource: { Ref: "Live" },
+                },
               ],
             },
           },
@@ -159,6 +180,7 @@ export const template: Template = {
     SealedUrl: { Value: { Ref: "Sealed" } },
     TableName: { Value: { Ref: "Table" } },
     WorkerName: { Value: { Ref: "Worker" } },
+    LiveUrl: { Value: { "Fn::GetAtt": ["LiveUrl", "FunctionUrl"] } },
     WebUrl: { Value: { "Fn::GetAtt": ["WebUrl", "FunctionUrl"] } },
   },
 };

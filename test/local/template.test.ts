@@ -10,7 +10,7 @@ const plan = (changed: Template, folders: Readonly<Record<string, string>> = cod
     codeFolders: folders,
     region: "us-east-1",
     sqsEndpoint: "http://127.0.0.1:1",
-    functionUrls: { WebUrl: "http://127.0.0.1:2/" },
+    functionUrls: { WebUrl: "http://127.0.0.1:2/", LiveUrl: "http://127.0.0.1:3/" },
   });
 const withResource = (name: string, resource: Template["Resources"][string]): Template => ({
   ...template,
@@ -43,7 +43,12 @@ test("a template becomes buckets, queues, tables, functions, URLs, schedules and
   });
   expect(functions[1]).toMatchObject({ name: "Test-Web", timeoutMs: 3000 });
   expect(functions[1]).not.toHaveProperty("reservedConcurrency");
-  expect(urls).toEqual([{ functionName: "Test-Web", auth: "AWS_IAM", url: "http://127.0.0.1:2/" }]);
+  expect(functions[0]).not.toHaveProperty("aliases");
+  expect(functions[1]).toMatchObject({ aliases: ["live"], provisionedConcurrency: 2 });
+  expect(urls).toEqual([
+    { functionName: "Test-Web", alias: "live", auth: "AWS_IAM", url: "http://127.0.0.1:3/" },
+    { functionName: "Test-Web", auth: "AWS_IAM", url: "http://127.0.0.1:2/" },
+  ]);
   expect(schedules).toMatchObject([{ functionName: "Test-Worker", input: '{"do":"log","text":"tick"}' }]);
   expect(eventSources).toMatchObject([
     {
@@ -53,7 +58,7 @@ test("a template becomes buckets, queues, tables, functions, URLs, schedules and
     },
   ]);
   expect(outputs).toMatchObject({ BucketName: "test-store", WebUrl: "http://127.0.0.1:2/" });
-  expect(functionUrlIds(template)).toEqual(["WebUrl"]);
+  expect(functionUrlIds(template)).toEqual(["LiveUrl", "WebUrl"]);
 });
 
 test("every intrinsic function is worked out", () => {
@@ -90,6 +95,11 @@ test("a resource that the stack cannot run is an error that names it", () => {
   expect(() => plan(withResource("Mail", { Type: "AWS::SQS::Queue", Properties: elsewhere }))).toThrow(
     "Mail: the key arn:aws:kms:us-east-1:000000000000:key/theirs is not in this template",
   );
+  const ofNothing = {
+    Type: "AWS::Lambda::Alias",
+    Properties: { FunctionName: { Ref: "Store" }, Name: "live" },
+  };
+  expect(() => plan(withResource("Live", ofNothing))).toThrow("Live: no function of this template");
   const cron = { ...template.Resources.Tick!.Properties, ScheduleExpression: "cron(0 1 * * ? *)" };
   expect(() => plan(withResource("Tick", { Type: "AWS::Scheduler::Schedule", Properties: cron }))).toThrow(
     "cron",

@@ -37,6 +37,16 @@ export class FunctionPool {
     return [...this.sandboxes].flatMap(({ pid, isAlive }) => (pid !== undefined && isAlive ? [pid] : []));
   }
 
+  /** Starts the processes that are provisioned. One that does not start says so when it is asked for. */
+  async provision(): Promise<void> {
+    const { provisionedConcurrency = 0 } = this.definition;
+    const starting = Array.from({ length: provisionedConcurrency }, async () => {
+      const found = await this.startSandbox(randomUUID());
+      if (found.kind === "ready") this.giveBack(found.sandbox);
+    });
+    await Promise.all(starting);
+  }
+
   async invoke(payload: Buffer): Promise<InvocationResult> {
     const call = this.call(payload);
     this.calls.add(call);
@@ -85,6 +95,10 @@ export class FunctionPool {
       return;
     }
     const reaper = setTimeout(() => {
+      if (this.sandboxes.size <= (this.definition.provisionedConcurrency ?? 0)) {
+        reaper.refresh();
+        return;
+      }
       const at = this.idle.findIndex((entry) => entry.sandbox === sandbox);
       if (at >= 0) this.idle.splice(at, 1);
       this.sandboxes.delete(sandbox);

@@ -14,6 +14,10 @@ export interface FunctionDefinition {
   readonly logGroup?: string;
   /** Queue that is told of an asynchronous invocation that failed. */
   readonly failureQueueUrl?: string;
+  /** Its aliases, all of which are of what is deployed. */
+  readonly aliases?: readonly string[];
+  /** Processes that are started before they are asked for, and kept: what its aliases provision. */
+  readonly provisionedConcurrency?: number;
   /** Concurrent executions reserved for it, which is also its limit. */
   readonly reservedConcurrency?: number;
 }

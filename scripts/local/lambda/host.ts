@@ -107,7 +107,7 @@ export class LambdaHost {
   async replaceFunction(definition: FunctionDefinition): Promise<void> {
     const old = this.function(definition.name);
     this.addFunction(definition);
-    await old.retire();
+    await Promise.all([old.retire(), this.function(definition.name).provision()]);
   }
 
   function(name: string): FunctionPool {
@@ -116,12 +116,12 @@ export class LambdaHost {
     return pool;
   }
 
-  /** Serves a function under a URL of its own and returns it. */
-  async addUrl(functionName: string, auth: UrlAuth, port: number): Promise<string> {
+  /** Serves a function, or its alias, under a URL of its own and returns it. */
+  async addUrl(functionName: string, auth: UrlAuth, port: number, alias?: string): Promise<string> {
     const server = createFunctionUrl(
       () => this.function(functionName),
       auth,
-      (request) => this.denialOfUrl(functionName, request),
+      (request) => this.denialOfUrl(functionName, alias, request),
     );
     const taken = await listen(server, port);
     this.servers.push(server);
@@ -146,12 +146,16 @@ export class LambdaHost {
   }
 
   /** A request that is not signed comes from the person at this machine, as curl and browsers do not sign. */
-  private denialOfUrl(functionName: string, { headers }: IncomingMessage): Denial | null {
+  private denialOfUrl(
+    functionName: string,
+    alias: string | undefined,
+    { headers }: IncomingMessage,
+  ): Denial | null {
     const accessKey = accessKeyOf(headers.authorization);
     if (accessKey === null) return null;
-    return (
-      this.options.access?.denialOf(accessKey, askedOfUrl(this.function(functionName).definition.arn)) ?? null
-    );
+    const { arn } = this.function(functionName).definition;
+    const asked = askedOfUrl(alias === undefined ? arn : `${arn}:${alias}`);
+    return this.options.access?.denialOf(accessKey, asked) ?? null;
   }
 
   /** An asynchronous invocation: waits for a slot, runs once, and is never retried after an error. */

@@ -48,8 +48,7 @@ async function handle(
     sendJson(response, { Functions: target.all().map((pool) => configuration(pool.definition)) });
     return;
   }
-  const pool = findFunction(target, decoded(encodedName));
-  const { arn } = pool.definition;
+  const { pool, arn } = findFunction(target, decoded(encodedName), url.searchParams.get("Qualifier"));
   if (action === "invocations") authorize(askedOfInvoke(arn));
   else if (action === "configuration")
     authorize([{ action: "lambda:GetFunctionConfiguration", resource: arn }]);
@@ -74,12 +73,23 @@ function decoded(name: string): string {
   }
 }
 
-/** The function of a name, partial ARN or ARN, with or without a qualifier of $LATEST. */
-function findFunction(target: InvokeTarget, reference: string): FunctionPool {
-  const name = /(?:^|:)function:([^:]+)/.exec(reference)?.[1] ?? reference.split(":")[0]!;
+/**
+ * The function of a name, partial ARN or ARN, with or without a qualifier: $LATEST, or one of its aliases. Rights are those to what
+ * is named: to an alias they are others than to its function.
+ */
+function findFunction(
+  target: InvokeTarget,
+  reference: string,
+  given: string | null,
+): { readonly pool: FunctionPool; readonly arn: string } {
+  const [name = "", named] = (/(?:^|:)function:(.+)/.exec(reference)?.[1] ?? reference).split(":");
   const pool = target.find(name);
-  if (!pool) throw new LambdaApiError("ResourceNotFoundException", `Function not found: ${reference}`);
-  return pool;
+  const alias = [given ?? named].find((one) => one !== "$LATEST");
+  const isKnown = alias === undefined || pool?.definition.aliases?.includes(alias);
+  if (!pool || !isKnown)
+    throw new LambdaApiError("ResourceNotFoundException", `Function not found: ${reference}`);
+  const { arn } = pool.definition;
+  return { pool, arn: alias === undefined ? arn : `${arn}:${alias}` };
 }
 
 async function invoke(
