@@ -8,10 +8,11 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { bucketOf } from "../store.ts";
-import { type Peer, requirePeer } from "./peer.ts";
+import { effortsFrom, type Peer, requirePeer } from "./peer.ts";
 
 const addRows = 500;
-const efforts = [10, 20, 40, 80, 160, 320, 640] as const;
+const efforts = effortsFrom(10);
+const effortDefault = 100;
 const startMs = 60_000;
 const complaintLengthMax = 4_000;
 
@@ -60,7 +61,9 @@ async function stop(server: ChildProcess): Promise<void> {
 
 export const chroma: Peer = {
   name: "Chroma server 1.0",
+  path: "over HTTP",
   efforts,
+  effortDefault,
   filters: true,
   async build(folder, { base, rows, dims }) {
     const { server, client } = await start(folder);
@@ -69,7 +72,7 @@ export const chroma: Peer = {
         name: "items",
         embeddingFunction: null,
         configuration: {
-          hnsw: { space: "cosine", ef_construction: 100, max_neighbors: 16, ef_search: efforts[0] },
+          hnsw: { space: "cosine", ef_search: effortDefault },
         },
       });
       for (let first = 0; first < rows; first += addRows) {
@@ -88,7 +91,7 @@ export const chroma: Peer = {
     const named = { name: "items", embeddingFunction: null };
     let { server, client } = await start(folder);
     let collection = await client.getCollection(named);
-    let ef: number = efforts[0];
+    let ef = effortDefault;
     return {
       // An open index keeps the value that it was opened with.
       async tune(effort) {

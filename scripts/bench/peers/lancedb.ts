@@ -1,10 +1,13 @@
 /** LanceDB, embedded: HNSW over scalar-quantised vectors inside one IVF partition. */
 import { bucketOf } from "../store.ts";
-import { batchRows, type Peer, requirePeer } from "./peer.ts";
+import { batchRows, effortsFrom, type Peer, requirePeer } from "./peer.ts";
 
 export const lancedb: Peer = {
   name: "LanceDB",
-  efforts: [30, 60, 120, 240, 480],
+  path: "in process",
+  efforts: effortsFrom(15),
+  // One and a half times as many as are wanted.
+  effortDefault: 15,
   filters: true,
   async build(folder, { base, rows, dims }) {
     const { connect, Index } = requirePeer("@lancedb/lancedb");
@@ -19,14 +22,14 @@ export const lancedb: Peer = {
     for (let start = batchRows; start < rows; start += batchRows) await table.add(part(start));
     await table.optimize();
     await table.createIndex("vector", {
-      config: Index.hnswSq({ distanceType: "cosine", numPartitions: 1, m: 16, efConstruction: 100 }),
+      config: Index.hnswSq({ distanceType: "cosine", numPartitions: 1 }),
     });
     await table.createIndex("bucket", { config: Index.btree() });
   },
   async open(folder) {
     const db = await requirePeer("@lancedb/lancedb").connect(folder);
     const table = await db.openTable("items");
-    let ef = 100;
+    let ef = 15;
     return {
       tune(effort) {
         ef = effort;

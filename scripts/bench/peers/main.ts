@@ -1,55 +1,80 @@
 /**
- * `npm run bench:peers -- [--rows N] [--json]`: Siltstone beside what runs here, on the same rows. Each peer builds in a
- * process of its own, is tuned to the least effort that reaches recall@10 ≥ 0.95 on queries that are not measured, and then all answer
- * in turns, warm.
+ * `npm run bench:peers -- [--rows N] [--peers NAME,…] [--json]`: Siltstone beside what runs here, on the same rows, each over the path that its
+ * users take: in process beside in process, HTTP beside HTTP. Each peer builds by its own defaults in a process of its own, and is asked
+ * by its default effort, and at equal recall: by the efforts around the ones that reach it on other queries, between which is interpolated
+ * (equal-recall.ts). All answer in turns, warm, and every sample counts.
  */
-import { type ChildProcess, spawn } from "node:child_process";
 import { lstatSync, mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 import Table from "cli-table3";
 import { withFolder } from "../../../lib/segment/files.ts";
 import { gaussianMixture, truthOf } from "../data.ts";
-import { percentile, round } from "../measure.ts";
+import { median, percentile, round } from "../measure.ts";
 import { bucketOf } from "../store.ts";
+import { type AtRecall, atRecall, type Point, settingsAround } from "./equal-recall.ts";
 import type { Peer } from "./peer.ts";
-import type { PeerAnswer, PeerQuestion, PeerSetup } from "./peer-process.ts";
+import type { PeerSetup } from "./peer-process.ts";
 import { peers } from "./peers.ts";
+import { type PeerProcess, startPeer } from "./running-peer.ts";
 
 const { values } = parseArgs({
-  options: { rows: { type: "string", default: "100000" }, json: { type: "boolean", default: false } },
+  options: {
+    rows: { type: "string", default: "100000" },
+    peers: { type: "string", default: "" },
+    json: { type: "boolean", default: false },
+  },
 });
 /** Those that are measured; behind them come those by which a peer is tuned. */
-const measured = 240;
+const measured = 160;
 const tuning = 80;
 const size = { rows: Number(values.rows), dims: 384, queries: measured + tuning };
 const topK = 10;
-const recallLeast = 0.95;
-const rounds = 4;
+const recalls = [0.95, 0.99] as const;
+const rounds = 2;
+/** Filters of a share of the rows; "fresh": of every query another one. */
 const filters = [
-  { name: "unfiltered", bucketBelow: null },
-  { name: "10 %", bucketBelow: 1000 },
-  { name: "1 %", bucketBelow: 100 },
+  { name: "10 %", bucketBelow: 1000, fresh: false },
+  { name: "10 %, fresh", bucketBelow: 1000, fresh: true },
+  { name: "1 %", bucketBelow: 100, fresh: false },
+  { name: "1 %, fresh", bucketBelow: 100, fresh: true },
 ] as const;
 
 interface Line {
   readonly peer: Peer;
   readonly process: PeerProcess;
-  readonly cells: (string | number)[];
+  readonly built: readonly [buildSeconds: number, openMs: number, diskMegabytes: number];
+  readonly efforts: readonly number[];
+}
+interface Measured {
+  readonly built: Line["built"];
+  rssMegabytes: number;
+  readonly samples: Map<number, { ms: number[]; recalls: number[] }>;
+  readonly filtered: {
+    readonly name: string;
+    readonly ms: number;
+    readonly p99: number;
+    readonly recall: number;
+  }[];
 }
 
 const vectors = gaussianMixture(size);
-const truths = filters.map(({ bucketBelow }) => {
-  const rows = Uint32Array.from({ length: size.rows }, (_, row) => row);
-  const matching = bucketBelow === null ? undefined : rows.filter((row) => bucketOf(row) < bucketBelow);
-  return truthOf(vectors, "cosine", topK, matching);
-});
+const allRows = Uint32Array.from({ length: size.rows }, (_, row) => row);
+const truthBelow = (below: number | null) =>
+  truthOf(
+    vectors,
+    "cosine",
+    topK,
+    below === null ? undefined : allRows.filter((row) => bucketOf(row) < below),
+  );
+const truth = truthBelow(null);
+const chosen =
+  values.peers === "" ? peers : peers.filter(({ name }) => values.peers.split(",").includes(name));
 
 await withFolder(async (root) => {
   const lines: Line[] = [];
   const skipped: Record<string, string> = {};
-  for (const [i, peer] of peers.entries()) {
+  for (const [i, peer] of chosen.entries()) {
     try {
       lines.push(await prepare(peer, join(root, String(i))));
     } catch (error) {
@@ -58,8 +83,9 @@ await withFolder(async (root) => {
   }
   const results = await measure(lines);
   for (const { process: running } of lines) await running.stop();
-  if (values.json) console.log(JSON.stringify({ size, results, skipped }, null, 2));
-  else show(results, skipped);
+  const shown = [...results].map(([{ peer }, result]) => summary(peer, result));
+  if (values.json) console.log(JSON.stringify({ size, results: shown, skipped }, null, 2));
+  else show(shown, skipped);
 });
 
 async function prepare(peer: Peer, folder: string): Promise<Line> {
@@ -70,110 +96,115 @@ async function prepare(peer: Peer, folder: string): Promise<Line> {
   const built = await builder.ask({ op: "build" });
   await builder.stop();
   const running = startPeer(setup, "queries-only");
-  const opened = await running.ask({ op: "open", effort: peer.efforts[0]! });
-  const effort = await tune(peer, running);
-  const cells = [
-    round(built.ms[0]! / 1000),
-    Math.round(opened.ms[0]!),
-    effort,
-    Math.round(bytesIn(folder) / 1e6),
-  ];
-  return { peer, process: running, cells };
+  const opened = await running.ask({ op: "open", effort: peer.effortDefault });
+  const megabytes = Math.round(bytesIn(folder) / 1e6);
+  const times = [round(built.ms[0]! / 1000), Math.round(opened.ms[0]!), megabytes] as const;
+  return { peer, process: running, built: times, efforts: await effortsOf(peer, running) };
 }
 
-/** The least effort that reaches the recall; the largest there is when none does. */
-async function tune(peer: Peer, running: PeerProcess): Promise<number> {
+/** Its default, and those around the recalls, by queries that are not measured. */
+async function effortsOf(peer: Peer, running: PeerProcess): Promise<number[]> {
+  const points: { effort: number; recall: number }[] = [];
   for (const effort of peer.efforts) {
     await running.ask({ op: "tune", effort });
-    const truth = truths[0]!.slice(measured);
-    const { recall } = await running.ask({
-      op: "queries",
-      start: measured,
-      limit: size.queries,
-      bucketBelow: null,
-      truth,
-    });
-    if (recall >= recallLeast) return effort;
+    const asked = { start: measured, limit: size.queries, bucketBelow: null, truth: truth.slice(measured) };
+    const { recall } = await running.ask({ op: "queries", ...asked });
+    points.push({ effort, recall });
+    // One more than is needed, for the other side of the last.
+    if (points.at(-2) !== undefined && points.at(-2)!.recall >= recalls.at(-1)!) break;
   }
-  return peer.efforts.at(-1)!;
+  const around = recalls.flatMap((recall) => settingsAround(points, recall));
+  return [...new Set([peer.effortDefault, ...around])].sort((a, b) => a - b);
 }
 
-async function measure(lines: readonly Line[]) {
-  const results: Record<string, (string | number)[]> = {};
-  for (const { peer, cells } of lines) results[peer.name] = [...cells];
-  const rss = new Map<string, number>();
-  for (const [f, { bucketBelow }] of filters.entries()) {
-    const samples = new Map<string, { ms: number[]; recalls: number[] }>();
-    // Every query is asked once before it counts: V8 compiles what is warm, native peers' caches fill.
-    for (let turn = 0; turn < 2 * rounds; turn++) {
-      const part = turn % rounds;
-      const [start, limit] = [(part * measured) / rounds, ((part + 1) * measured) / rounds];
-      for (const { peer, process: running } of lines) {
-        if (bucketBelow !== null && !peer.filters) continue;
-        const truth = truths[f]!.slice(start, limit);
-        const answer = await running.ask({ op: "queries", start, limit, bucketBelow, truth });
-        if (turn < rounds) continue;
-        const sample = samples.get(peer.name) ?? { ms: [], recalls: [] };
-        sample.ms.push(...answer.ms);
-        sample.recalls.push(answer.recall);
-        samples.set(peer.name, sample);
-        rss.set(peer.name, answer.rss);
-      }
-    }
-    for (const { peer } of lines) {
-      const sample = samples.get(peer.name);
-      const cells = sample
-        ? [
-            Math.round(1000 / percentile(sample.ms, 0.5)),
-            round(percentile(sample.ms, 0.99)),
-            round(sample.recalls.reduce((a, b) => a + b, 0) / sample.recalls.length, 3),
-          ]
-        : ["", "", ""];
-      results[peer.name]!.push(...cells);
+async function measure(lines: readonly Line[]): Promise<Map<Line, Measured>> {
+  const results = new Map<Line, Measured>(
+    lines.map((line) => [line, { built: line.built, rssMegabytes: 0, samples: new Map(), filtered: [] }]),
+  );
+  const most = Math.max(...lines.map(({ efforts }) => efforts.length));
+  const all = { start: 0, limit: measured, bucketBelow: null, truth: truth.slice(0, measured) };
+  for (let turn = 0; turn < rounds * most; turn++) {
+    for (const [line, result] of results) {
+      const effort = line.efforts[turn % most];
+      if (effort === undefined) continue;
+      await line.process.ask({ op: "tune", effort });
+      // Every query is asked once before it counts: V8 compiles what is warm, native peers' caches fill.
+      if (turn < most) await line.process.ask({ op: "queries", ...all });
+      const answer = await line.process.ask({ op: "queries", ...all });
+      const sample = result.samples.get(effort) ?? { ms: [], recalls: [] };
+      sample.ms.push(...answer.ms);
+      sample.recalls.push(answer.recall);
+      result.samples.set(effort, sample);
+      result.rssMegabytes = Math.round(answer.rss / 1e6);
     }
   }
-  for (const { peer } of lines) results[peer.name]!.splice(3, 0, Math.round(rss.get(peer.name)! / 1e6));
+  for (const { name, bucketBelow, fresh } of filters) {
+    const asked = {
+      start: 0,
+      limit: measured,
+      bucketBelow,
+      truth: truthBelow(bucketBelow).slice(0, measured),
+    };
+    for (const [{ peer, process: running }, { filtered }] of results) {
+      if (!peer.filters) continue;
+      await running.ask({ op: "tune", effort: peer.effortDefault });
+      if (!fresh) await running.ask({ op: "queries", ...asked });
+      const { ms, recall } = await running.ask({ op: "queries", ...asked, fresh });
+      filtered.push({ name, ms: median(ms), p99: percentile(ms, 0.99), recall });
+    }
+  }
   return results;
 }
 
-function show(results: Record<string, (string | number)[]>, skipped: Record<string, string>): void {
-  const columns = filters.flatMap(({ name }) => [`${name} q/s`, "p99 ms", "recall"]);
-  const head = ["", "build s", "open ms", "effort", "RSS MB", "disk MB", ...columns];
-  const table = new Table({ head, style: { head: [], border: [] } });
-  for (const [name, cells] of Object.entries(results)) table.push([name, ...cells]);
-  console.log(`${size.rows} × ${size.dims}, topK ${topK}; q/s is 1 / median\n${table.toString()}`);
+function summary(peer: Peer, { built, rssMegabytes, samples, filtered }: Measured) {
+  const points = [...samples]
+    .map(([effort, { ms, recalls: shares }]): Point => {
+      return { effort, recall: shares.reduce((a, b) => a + b, 0) / shares.length, ms: median(ms) };
+    })
+    .sort((a, b) => a.effort - b.effort);
+  const byDefault = points.find(({ effort }) => effort === peer.effortDefault)!;
+  const p99 = percentile(samples.get(peer.effortDefault)!.ms, 0.99);
+  const equal = recalls.map((recall) => ({ recall, ...atRecall(points, recall) }));
+  const { name, path } = peer;
+  return { name, path, built, rssMegabytes, byDefault: { ...byDefault, p99 }, equal, points, filtered };
+}
+
+/** What it answers at a recall, by which effort; with its own recall where that is the least it can. */
+function atText(at: AtRecall): string {
+  if (at.kind === "below") return "not reached";
+  const rate = `${Math.round(1000 / at.ms)} (${round(at.effort)})`;
+  return at.kind === "between" ? rate : `${rate}, at ${round(at.recall, 4)}`;
+}
+
+function show(results: readonly ReturnType<typeof summary>[], skipped: Record<string, string>): void {
+  console.log(`${size.rows} × ${size.dims}, topK ${topK}; queries/s are 1 / median, the effort in brackets`);
+  for (const path of ["in process", "over HTTP"] as const) {
+    const head = [
+      ...[path, "build s", "open ms", "disk MB", "RSS MB"],
+      ...["by default: q/s", "p99 ms", "recall"],
+      ...recalls.map((recall) => `at ${recall}`),
+      ...filters.map(({ name, fresh }) => (fresh ? `${name}: q/s` : `${name}: q/s, recall`)),
+    ];
+    const table = new Table({ head, style: { head: [], border: [] } });
+    for (const { name, built, rssMegabytes, byDefault, equal, filtered } of results.filter(
+      (one) => one.path === path,
+    )) {
+      const { effort, ms, p99, recall } = byDefault;
+      table.push([
+        ...[name, ...built, rssMegabytes],
+        ...[`${Math.round(1000 / ms)} (${effort})`, round(p99), round(recall, 4)],
+        ...equal.map(atText),
+        ...filters.map(({ name: filter, fresh }) => {
+          const one = filtered.find(({ name: known }) => known === filter);
+          if (one === undefined) return "none";
+          const rate = Math.round(1000 / one.ms);
+          return fresh ? `${rate}` : `${rate}, ${round(one.recall, 4)}`;
+        }),
+      ]);
+    }
+    console.log(table.toString());
+  }
   for (const [name, reason] of Object.entries(skipped)) console.log(`${name}: not measured: ${reason}`);
-}
-
-interface PeerProcess {
-  ask(question: PeerQuestion): Promise<PeerAnswer>;
-  stop(): Promise<void>;
-}
-
-function startPeer(setup: PeerSetup, mode: "build" | "queries-only"): PeerProcess {
-  const program = join(import.meta.dirname, "peer-process.ts");
-  const child: ChildProcess = spawn(process.execPath, ["--expose-gc", program, JSON.stringify(setup), mode], {
-    stdio: ["pipe", "pipe", "inherit"],
-  });
-  const exited = new Promise<void>((resolve) => child.once("exit", () => resolve()));
-  const answers = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
-  return {
-    async ask(question) {
-      child.stdin!.write(`${JSON.stringify(question)}\n`);
-      for (;;) {
-        const { value, done } = await answers.next();
-        if (done) throw new Error(`${setup.peer} ended during ${question.op}`);
-        if ((value as string).startsWith('{"failed":'))
-          throw new Error((JSON.parse(value as string) as { failed: string }).failed);
-        // A peer may print lines of its own.
-        if ((value as string).startsWith('{"ms":')) return JSON.parse(value as string) as PeerAnswer;
-      }
-    },
-    async stop() {
-      child.stdin!.end();
-      await exited;
-    },
-  };
 }
 
 function bytesIn(path: string): number {

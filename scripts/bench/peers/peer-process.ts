@@ -23,6 +23,8 @@ export type PeerQuestion =
       readonly start: number;
       readonly limit: number;
       readonly bucketBelow: number | null;
+      /** Every query has a filter of its own, that none had before. */
+      readonly fresh?: boolean;
       readonly truth: readonly (readonly number[])[];
     };
 export interface PeerAnswer {
@@ -57,7 +59,11 @@ async function answer(question: PeerQuestion): Promise<{ ms: number[]; recall: n
       const ms: number[] = [];
       const found: number[][] = [];
       for (let i = question.start; i < question.limit; i++) {
-        const one = await timed(() => opened.peer!.query(vectors.queries[i]!, topK, question.bucketBelow));
+        const { bucketBelow: below, fresh = false } = question;
+        // Around the same share: below it for every second query, above it for the others.
+        const offset = fresh ? Math.ceil((i + 1) / 2) * (i % 2 === 0 ? -1 : 1) : 0;
+        const limit = below === null ? null : Math.max(1, below + offset);
+        const one = await timed(() => opened.peer!.query(vectors.queries[i]!, topK, limit));
         ms.push(one.ms);
         found.push(one.value);
       }

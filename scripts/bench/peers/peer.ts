@@ -8,8 +8,12 @@ import type { Vectors } from "../data.ts";
 
 export interface Peer {
   readonly name: string;
+  /** How its users ask it: only peers of one path are beside each other. */
+  readonly path: "in process" | "over HTTP";
   /** Values of the tuning number, cheapest first; one value where there is nothing to tune. */
   readonly efforts: readonly number[];
+  /** What it searches by when nobody tunes it. Indexes are built by their own defaults. */
+  readonly effortDefault: number;
   /** Whether it filters at all. */
   readonly filters: boolean;
   /** Writes and indexes everything below `folder`. */
@@ -32,3 +36,11 @@ export const requirePeer = createRequire(join(import.meta.dirname, "package.json
 
 /** Rows are given to a peer in batches of so many. */
 export const batchRows = 1000;
+
+/** A fine grid, by steps of about a fifth. */
+export const effortsFrom = (least: number, most = 800): number[] => {
+  const efforts = [];
+  for (let effort = least; effort <= most; effort = Math.max(effort + 1, Math.round(effort * 1.2)))
+    efforts.push(effort);
+  return efforts;
+};

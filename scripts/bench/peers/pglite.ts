@@ -1,7 +1,7 @@
 /** pgvector in PGlite: PostgreSQL in WebAssembly. Filters scan the graph on until there are enough rows. */
 import { join } from "node:path";
 import { bucketOf } from "../store.ts";
-import { type Peer, requirePeer } from "./peer.ts";
+import { effortsFrom, type Peer, requirePeer } from "./peer.ts";
 
 const insertRows = 250;
 const openDatabase = (folder: string) => {
@@ -13,7 +13,9 @@ const textOf = (vector: Float32Array): string => `[${vector.join(",")}]`;
 
 export const pglite: Peer = {
   name: "pgvector (PGlite)",
-  efforts: [20, 40, 80, 160, 320],
+  path: "in process",
+  efforts: effortsFrom(10),
+  effortDefault: 40,
   filters: true,
   async build(folder, { base, rows, dims }) {
     const db = await openDatabase(folder);
@@ -29,7 +31,7 @@ export const pglite: Peer = {
       await db.exec(`INSERT INTO items VALUES ${values.join(",")}`);
     }
     await db.exec(
-      `CREATE INDEX ON items USING hnsw (vector vector_cosine_ops) WITH (m = 16, ef_construction = 100);
+      `CREATE INDEX ON items USING hnsw (vector vector_cosine_ops);
        CREATE INDEX ON items(bucket); ANALYZE items;`,
     );
     await db.close();

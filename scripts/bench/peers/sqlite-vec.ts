@@ -13,7 +13,9 @@ const bytesOf = (vector: Float32Array) => new Uint8Array(vector.buffer, vector.b
 
 export const sqliteVec: Peer = {
   name: "sqlite-vec (exact)",
+  path: "in process",
   efforts: [0],
+  effortDefault: 0,
   filters: true,
   async build(folder, { base, rows, dims }) {
     const db = openDatabase(folder);

@@ -1,6 +1,6 @@
 /** usearch: an index library, f32 and two narrower kinds of numbers. It has no metadata, and its Node binding no filter. */
 import { join } from "node:path";
-import { batchRows, type Peer, requirePeer } from "./peer.ts";
+import { batchRows, effortsFrom, type Peer, requirePeer } from "./peer.ts";
 
 export const usearch = (quantization: "f32" | "f16"): Peer => {
   const fresh = (dimensions: number, expansion_search: number) => {
@@ -9,18 +9,18 @@ export const usearch = (quantization: "f32" | "f16"): Peer => {
       metric: MetricKind.Cos,
       quantization: quantization === "f32" ? ScalarKind.F32 : ScalarKind.F16,
       dimensions,
-      connectivity: 16,
-      expansion_add: 100,
       expansion_search,
       multi: false,
     });
   };
   return {
     name: `usearch ${quantization}`,
-    efforts: [16, 32, 50, 100, 200],
+    path: "in process",
+    efforts: effortsFrom(10),
+    effortDefault: 64,
     filters: false,
     async build(folder, { base, rows, dims }) {
-      const index = fresh(dims, 100);
+      const index = fresh(dims, 64);
       for (let start = 0; start < rows; start += batchRows) {
         const limit = Math.min(rows, start + batchRows);
         const keys = BigUint64Array.from({ length: limit - start }, (_, i) => BigInt(start + i));
