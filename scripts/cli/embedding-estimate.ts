@@ -1,5 +1,6 @@
 /** What making vectors of documents by a provider takes: said before any text is sent. */
 import type { Collection } from "../../lib/core/model/collection.ts";
+import { dollarsOfTokens } from "../../lib/core/policy/cost/items.ts";
 import { documentEmbedder, type EmbedDocuments } from "../../lib/embedding/each-text.ts";
 import { batchedEmbedders } from "../../lib/embedding/profile-embedders.ts";
 import type { ProviderAccess } from "../../lib/embedding/provider-access.ts";
@@ -24,6 +25,8 @@ export interface EmbeddingEstimate {
   readonly tokens: number;
   /** At the stage's rates; null where it has no access to the provider. */
   readonly milliseconds: number | null;
+  /** At the provider's list price; null where that is not known. */
+  readonly dollars: number | null;
 }
 
 /** Texts that a plan has met: of rows that have no vector. */
@@ -66,7 +69,9 @@ export async function estimateEmbedding(
   const { providers } = await (await session.open()).embedding();
   const access = providers[provider];
   const milliseconds = access === undefined ? null : durationMs(access, Math.ceil(texts * scale), tokens);
-  return { provider, model, texts: Math.ceil(texts * scale), isWhole: known !== null, tokens, milliseconds };
+  const dollars = dollarsOfTokens({ provider, model }, tokens, null);
+  const said = { texts: Math.ceil(texts * scale), isWhole: known !== null, tokens };
+  return { provider, model, ...said, milliseconds, dollars };
 }
 
 function durationMs(access: ProviderAccess, texts: number, tokens: number): number {
@@ -82,8 +87,11 @@ export const estimateText = ({
   isWhole,
   tokens,
   milliseconds,
+  dollars,
 }: EmbeddingEstimate): string =>
   `${isWhole ? "about" : "more than"} ${plural(texts, "text")} by ${provider}/${model}, ${plural(tokens, "token")}${
+    dollars === null ? "" : `, about $${dollars.toFixed(2)}`
+  }${
     milliseconds === null
       ? ", which this stage has no access to"
       : `, at least ${duration(milliseconds)} at the stage's limits`

@@ -53,15 +53,16 @@ afterEach(async () => {
 
 test("a plan says how many texts and tokens that is, and how long at the stage's limits; nothing is sent", async () => {
   const plan = (await cli.run([...importing, "--re-embed", "--plan", "--json"])).json<{
-    embedding: { tokens: number; milliseconds: number };
+    embedding: { tokens: number; milliseconds: number; dollars: number };
   }>();
   expect(plan).toMatchObject({ rejected: 0, embedding: { provider: "openai", model, texts: rows } });
   expect(plan.embedding.tokens).toBeGreaterThan(rows * 10);
+  expect(plan.embedding.dollars).toBeCloseTo((plan.embedding.tokens / 1e6) * 0.02, 10);
   // A fifth of the limits is kept for queries.
   expect(plan.embedding.milliseconds).toBeCloseTo((plan.embedding.tokens / 100_000 / 0.8) * 60_000, -1);
   const said = await cli.run([...importing, "--re-embed", "--plan"]);
   expect(said.out).toMatch(
-    /embedding +about 1200 texts by openai\/text-embedding-3-small, \d+ tokens, at least .* at the stage's limits/,
+    /embedding +about 1200 texts by openai\/text-embedding-3-small, \d+ tokens, about \$0\.00, at least .* at the stage's limits/,
   );
   expect(provider.requests).toBe(0);
 });
