@@ -8,9 +8,9 @@
  */
 import { Stack } from "aws-cdk-lib";
 import type { Table } from "aws-cdk-lib/aws-dynamodb";
-import { ManagedPolicy, type PolicyStatement } from "aws-cdk-lib/aws-iam";
+import { Effect, ManagedPolicy, PolicyStatement } from "aws-cdk-lib/aws-iam";
 import type { Construct } from "constructs";
-import { jobIndex } from "../contract/names.ts";
+import { jobIndex, jobPrefix } from "../contract/names.ts";
 import { allowKey } from "./encryption.ts";
 import { allowing } from "./handler-function.ts";
 import type { Jobs } from "./jobs.ts";
@@ -33,11 +33,18 @@ export class OperatorPolicy extends ManagedPolicy {
   }
 }
 
+/** Of the table the items, jobs and settings, and no lease. */
+const onJobs = (actions: string[], resources: string[]): PolicyStatement =>
+  new PolicyStatement({
+    ...{ effect: Effect.ALLOW, actions, resources },
+    conditions: { "ForAllValues:StringLike": { "dynamodb:LeadingKeys": [`${jobPrefix}*`] } },
+  });
+
 const forJobs = ({ queues, deadLetterQueue }: Jobs, table: Table): PolicyStatement[] => [
-  allowing(["dynamodb:PutItem", "dynamodb:DeleteItem"], [table.tableArn]),
-  allowing(["dynamodb:Query"], [table.tableArn, `${table.tableArn}/index/${jobIndex.name}`]),
+  onJobs(["dynamodb:PutItem", "dynamodb:DeleteItem"], [table.tableArn]),
+  onJobs(["dynamodb:Query"], [table.tableArn, `${table.tableArn}/index/${jobIndex.name}`]),
   allowing(
-    ["sqs:SendMessage", "sqs:GetQueueAttributes"],
+    ["sqs:SendMessage"],
     queues.map(({ queueArn }) => queueArn),
   ),
   allowing(
