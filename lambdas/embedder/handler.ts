@@ -65,7 +65,8 @@ export const handler = lambdaHandler(
     const swept = await sweep(world, { all: source === "resume", untilMs });
     const gauged = await gauge(world);
     service.emit(null, { JobsWaiting: gauged.waiting, OldestJobAge: gauged.oldestSeconds });
-    if (swept.woken > 0) service.log("info", "sweep", { ...swept, ...gauged });
+    if (swept.woken > 0 || swept.damaged > 0)
+      service.log(swept.damaged > 0 ? "error" : "info", "sweep", { ...swept, ...gauged });
     return { ...swept, ...gauged };
   },
 );

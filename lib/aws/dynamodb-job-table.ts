@@ -62,7 +62,9 @@ export class DynamoDbJobTable implements JobTable {
 
   async read(key: ItemKey): Promise<Item | null> {
     const found = await this.#get(itemKey(key));
-    return found === null ? null : decodeItem(String(found.item), `an item's record in table ${this.#table}`);
+    return found === null
+      ? null
+      : decodeItem(String(found.item), key, `an item's record in table ${this.#table}`);
   }
 
   async swap(seen: Item | null, next: Item): Promise<boolean> {

@@ -72,7 +72,7 @@ function overlapStart(text: string, before: Span, overlapBytes: number): number 
 /** Where a text may be parted, from coarse to fine: the ends of its parts, ascending. */
 const boundaries: readonly ((text: string) => Iterable<number>)[] = [
   (text) => starts(text, /^#{1,6}[ \t]/gm),
-  (text) => ends(text, /(?:\r?\n[ \t]*){2,}/g),
+  blankLineEnds,
   (text) => ends(text, /\r?\n/g),
   segmentEnds("sentence"),
   segmentEnds("word"),
@@ -116,6 +116,20 @@ function* starts(text: string, pattern: RegExp): Iterable<number> {
 
 function* ends(text: string, pattern: RegExp): Iterable<number> {
   for (const { index, 0: match } of text.matchAll(pattern)) yield index + match.length;
+}
+
+/** Behind two line ends and more with blanks between them. By hand: a pattern's steps back from millions of them have no room. */
+function* blankLineEnds(text: string): Iterable<number> {
+  let lineEnds = 0;
+  let end = -1;
+  for (let at = text.indexOf("\n"); at >= 0; at = text.indexOf("\n", end)) {
+    const isNext = (text[at - 1] === "\r" ? at - 1 : at) === end;
+    if (!isNext && lineEnds >= 2) yield end;
+    lineEnds = isNext ? lineEnds + 1 : 1;
+    end = at + 1;
+    while (text[end] === " " || text[end] === "\t") end++;
+  }
+  if (lineEnds >= 2) yield end;
 }
 
 function segmentEnds(granularity: "sentence" | "word" | "grapheme"): (text: string) => Iterable<number> {

@@ -1,5 +1,5 @@
 /** A transition of an item, written where the record that it was made from still stands. */
-import { SiltstoneError } from "../core/model/errors.ts";
+import { isKind, SiltstoneError } from "../core/model/errors.ts";
 import { grouped } from "../core/model/grouped.ts";
 import type { Clock } from "../engine/ports.ts";
 import { endedJob, type Item, type ItemKey } from "./item.ts";
@@ -17,6 +17,19 @@ export interface ChangeWorld {
 export interface Changed {
   readonly before: Item | null;
   readonly after: Item;
+}
+
+/** The item by that key, or null; `damaged` where its record is none, which concerns that item alone. */
+export async function readSound(
+  table: Pick<JobTable, "read">,
+  key: ItemKey,
+): Promise<Item | null | "damaged"> {
+  try {
+    return await table.read(key);
+  } catch (error) {
+    if (isKind(error, "corrupt")) return "damaged";
+    throw error;
+  }
 }
 
 /**

@@ -1,5 +1,6 @@
 /** Finding items by what people know of them, and what is said of all of them together. */
 import { isUlid } from "../core/model/ulid.ts";
+import { readSound } from "./change.ts";
 import type { Item, Priority, Status } from "./item.ts";
 import { statuses } from "./item.ts";
 import type { JobTable, ListRange } from "./ports.ts";
@@ -27,9 +28,9 @@ export async function* findItems(table: JobTable, filter: JobFilter = {}): Async
         ({ collectionId }) => filter.collectionId === undefined || collectionId === filter.collectionId,
       );
       for (let at = 0; at < keys.length; at += readsAtOnce) {
-        const items = await Promise.all(keys.slice(at, at + readsAtOnce).map((key) => table.read(key)));
+        const items = await Promise.all(keys.slice(at, at + readsAtOnce).map((key) => readSound(table, key)));
         for (const item of items)
-          if (item !== null && item.status === status && fits(item, filter)) yield item;
+          if (item !== null && item !== "damaged" && item.status === status && fits(item, filter)) yield item;
       }
     }
 }
@@ -80,8 +81,9 @@ export async function healthOf(table: JobTable, settings: JobSettings, nowMs: nu
   const completedLastDay = await since("completed", nowMs - dayMs);
   let oldestMs = nowMs;
   for await (const page of table.list("pending", { limit: 1_000 }))
-    for (const item of await Promise.all(page.map((key) => table.read(key))))
-      if (item?.status === "pending") oldestMs = Math.min(oldestMs, item.createdAtMs);
+    for (const item of await Promise.all(page.map((key) => readSound(table, key))))
+      if (item !== null && item !== "damaged" && item.status === "pending")
+        oldestMs = Math.min(oldestMs, item.createdAtMs);
   const oldestSeconds = Math.round((nowMs - oldestMs) / 1_000);
   const isStalled =
     settings.state === "running" &&

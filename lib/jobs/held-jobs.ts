@@ -3,6 +3,7 @@
  * job that is lost to a newer save, a cancel or another run is counted, and left.
  */
 import pLimit from "p-limit";
+import { isKind } from "../core/model/errors.ts";
 import { change } from "./change.ts";
 import type { Item, ItemKey, JobError } from "./item.ts";
 import { type Reason, reasonOf } from "./reason.ts";
@@ -62,12 +63,22 @@ export class HeldJobs {
   /** Null when it is not this run's. */
   async #claim(key: ItemKey, leaseMs: number): Promise<Item | null> {
     const { clock } = this.#world;
-    const changed = await change(this.#world, key, (item) => {
+    const claiming = change(this.#world, key, (item) => {
       if (item === null) return null;
       const at = { owner: this.#options.owner, nowMs: clock.nowMs(), leaseMs, stamp: clock.ulid() };
       const outcome = claimed(item, at);
       return outcome.kind === "notDue" ? null : outcome.next;
     });
+    const changed = await claiming.catch((error: unknown) => {
+      if (!isKind(error, "corrupt")) throw error;
+      // The others of the message's batch are not to wait for it.
+      this.#note(reasonOf(error));
+      return "damaged" as const;
+    });
+    if (changed === "damaged") {
+      this.#counts.failed++;
+      return null;
+    }
     if (changed?.after.status === "processing") return changed.after;
     if (changed === null) this.#counts.left++;
     else this.#end(changed.after);

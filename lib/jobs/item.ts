@@ -8,7 +8,7 @@
  */
 import { corrupt } from "../core/model/errors.ts";
 import { parseExactly } from "../core/model/exact-json.ts";
-import { isPlainObject } from "../core/model/metadata.ts";
+import { isPlainObject, metadataProblems } from "../core/model/metadata.ts";
 import type { Metadata } from "../core/model/row.ts";
 import { deletedItemKeptMs } from "../core/policy/time-bounds.ts";
 
@@ -112,8 +112,43 @@ export function expiryMs(item: Item): number | null {
 
 export const encodeItem = (item: Item): string => JSON.stringify(item);
 
-/** Throws `corrupt`. */
-export function decodeItem(text: string, where: string): Item {
+/** Chunks of one text have sixteen bytes and more: each above the high-water that is not there any more is a row to write. */
+const highWaterMax = 262_144;
+
+const isText = (value: unknown): boolean => typeof value === "string";
+const isTime = (value: unknown): boolean => Number.isFinite(value);
+const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
+const isHighWater = (value: unknown): boolean => isCount(value) && (value as number) <= highWaterMax;
+const orNull =
+  (is: (value: unknown) => boolean) =>
+  (value: unknown): boolean =>
+    value === null || is(value);
+const isOneOf =
+  (names: readonly string[]) =>
+  (value: unknown): boolean =>
+    names.includes(value as string);
+const holds =
+  (parts: Readonly<Record<string, (value: unknown) => boolean>>) =>
+  (value: unknown): boolean =>
+    isPlainObject(value) && Object.entries(parts).every(([name, is]) => is(value[name]));
+
+/** What each part of a record is: the table is written by others too, and an item that is read wrongly would stop a run of many. */
+const parts: Readonly<Record<keyof Item, (value: unknown) => boolean>> = {
+  ...{ collection: isText, collectionId: isText, item: isText, stamp: isText, job: isText },
+  ...{ operationId: isText, embeddingVersion: isText, source: orNull(isText), contentHash: orNull(isText) },
+  ...{ status: isOneOf(statuses), priority: isOneOf(priorities), operation: isOneOf(operations) },
+  ...{ version: isCount, revision: isCount, attempts: isCount, attemptsMax: isCount, deaths: isCount },
+  ...{ textBytes: isCount, chunks: orNull(isCount), highWater: isHighWater },
+  ...{ createdAtMs: isTime, scheduledAtMs: isTime, wakeAtMs: isTime },
+  ...{ startedAtMs: orNull(isTime), completedAtMs: orNull(isTime) },
+  error: orNull(holds({ kind: isText, message: isText })),
+  lease: orNull(holds({ owner: isText, untilMs: isTime })),
+  text: orNull((value) => holds({ inline: isText })(value) || holds({ spilled: (is) => is === true })(value)),
+  metadata: orNull((value) => metadataProblems({}, value).length === 0),
+};
+
+/** `key` is what it was read by. Throws `corrupt`. */
+export function decodeItem(text: string, key: ItemKey, where: string): Item {
   let value: unknown;
   try {
     value = parseExactly(text);
@@ -121,14 +156,14 @@ export function decodeItem(text: string, where: string): Item {
     throw corrupt(where, "it is not JSON", error);
   }
   if (!isPlainObject(value)) throw corrupt(where, "it is not an object");
+  const wrong = Object.entries(parts).find(([name, is]) => !is(value[name]));
+  if (wrong !== undefined)
+    throw corrupt(
+      where,
+      `it is no item's record: its ${wrong[0]} is none; save the item again after deleting it`,
+    );
   const item = value as unknown as Item;
-  const isWhole =
-    statuses.includes(item.status) &&
-    priorities.includes(item.priority) &&
-    [item.job, item.stamp, item.collection, item.collectionId, item.item].every(
-      (one) => typeof one === "string",
-    ) &&
-    [item.version, item.revision, item.highWater, item.attempts].every(Number.isSafeInteger);
-  if (!isWhole) throw corrupt(where, "it is no item's record; save the item again after deleting it");
+  if (item.collectionId !== key.collectionId || item.item !== key.item)
+    throw corrupt(where, "it is another item's record; save the item again after deleting it");
   return item;
 }

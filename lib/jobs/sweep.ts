@@ -3,7 +3,8 @@
  * to its queue, and its record says when it is looked at again, so that a long queue is not filled anew every minute.
  */
 import pLimit from "p-limit";
-import { change } from "./change.ts";
+import { isKind } from "../core/model/errors.ts";
+import { change, readSound } from "./change.ts";
 import { readSettings } from "./control.ts";
 import type { Item, ItemKey } from "./item.ts";
 import { type JobWorld, tell } from "./save.ts";
@@ -16,6 +17,8 @@ const atOnce = 32;
 export interface SweepReport {
   readonly woken: number;
   readonly notified: boolean;
+  /** Items whose records are none: they wait for a person, and nothing else does for them. */
+  readonly damaged: number;
 }
 
 /** `all`: also those that were told of lately, as after a pause in which messages were forgotten. */
@@ -25,16 +28,26 @@ export async function sweep(
 ): Promise<SweepReport> {
   const { table, clock } = world;
   const { state, intervalSeconds } = await readSettings(table);
-  if (state !== "running") return { woken: 0, notified: true };
+  if (state !== "running") return { woken: 0, notified: true, damaged: 0 };
   let count = 0;
   let notified = true;
+  let damaged = 0;
   const limit = pLimit(atOnce);
   const wakeAll = async (keys: readonly ItemKey[], one: (key: ItemKey) => Promise<Item | null>) => {
-    const items = (await Promise.all(keys.map((key) => limit(() => one(key))))).filter(
+    const items = (await Promise.all(keys.map((key) => limit(() => contained(key, one))))).filter(
       (item) => item !== null,
     );
     count += items.length;
     notified = (await tell(world.wake, items)) && notified;
+  };
+  const contained = async (key: ItemKey, one: (key: ItemKey) => Promise<Item | null>) => {
+    try {
+      return await one(key);
+    } catch (error) {
+      if (!isKind(error, "corrupt")) throw error;
+      damaged += 1;
+      return null;
+    }
   };
   const nowMs = clock.nowMs();
   const isOver = () => count >= sweptMax || clock.nowMs() >= untilMs;
@@ -50,7 +63,7 @@ export async function sweep(
       );
       return changed?.after ?? null;
     });
-    if (isOver()) return { woken: count, notified };
+    if (isOver()) return { woken: count, notified, damaged };
   }
   for await (const keys of table.list("processing", { untilMs: nowMs + 1, limit: sweptMax })) {
     await wakeAll(keys, async (key) => {
@@ -59,7 +72,7 @@ export async function sweep(
     });
     if (isOver()) break;
   }
-  return { woken: count, notified };
+  return { woken: count, notified, damaged };
 }
 
 export interface Gauge {
@@ -76,7 +89,8 @@ export async function gauge({ table, clock }: Pick<JobWorld, "table" | "clock">)
   let oldestMs = clock.nowMs();
   if (waiting > 0)
     for await (const keys of table.list("pending", { limit: gauged }))
-      for (const item of await Promise.all(keys.map((key) => table.read(key))))
-        if (item?.status === "pending") oldestMs = Math.min(oldestMs, item.createdAtMs);
+      for (const item of await Promise.all(keys.map((key) => readSound(table, key))))
+        if (item !== null && item !== "damaged" && item.status === "pending")
+          oldestMs = Math.min(oldestMs, item.createdAtMs);
   return { waiting, oldestSeconds: Math.round((clock.nowMs() - oldestMs) / 1_000) };
 }

@@ -34,7 +34,7 @@ const failedEvents: Held = {
   column: "EVENT",
   open: async (session) => (await session.open()).failedEvents(),
   reasonOf: (message) => message.reason ?? failureIn(message) ?? "unknown",
-  excerptOf: (message) => JSON.stringify(eventIn(message) ?? message.body),
+  excerptOf: (message) => jsonOf(eventIn(message) ?? message.body),
 };
 
 export function addEventCommands(program: Command, run: Runner): void {
@@ -93,13 +93,22 @@ function eventIn(message: HeldMessage): Json | null {
   return typeof event === "object" && event !== null ? (event as Json) : null;
 }
 
+/** Of bodies that others sent: what is nested too deep for the writing of JSON is named by its beginning. */
+function jsonOf(value: unknown): string {
+  try {
+    return JSON.stringify(value);
+  } catch {
+    return "(nested too deep)";
+  }
+}
+
 function failureIn(message: HeldMessage): string | null {
   const { responsePayload, requestContext } = (parsed(message) ?? {}) as {
     responsePayload?: { errorMessage?: unknown };
     requestContext?: { condition?: unknown };
   };
   const said = responsePayload?.errorMessage ?? requestContext?.condition;
-  return said === undefined ? null : String(said);
+  return said === undefined ? null : typeof said === "string" ? said : jsonOf(said);
 }
 
 async function redrive(
@@ -120,7 +129,7 @@ async function redrive(
   const missing = ids.filter((id) => !found.some((message) => message.id === id));
   if (missing.length > 0 && found.length === 0 && !session.interrupted.aborted)
     throw notThere(failedEvents, missing);
-  const runs = Map.groupBy(found, (message) => JSON.stringify(eventIn(message)));
+  const runs = Map.groupBy(found, (message) => jsonOf(eventIn(message)));
   const failed: { event: string; error: SiltstoneError }[] = [];
   const done = new Set<string>();
   for (const [event, messages] of dryRun ? [] : runs) {

@@ -1,6 +1,7 @@
 /** Looking at jobs: silt jobs stats | health | ready | list | inspect | item | recent | report | export. */
 import { SiltstoneError } from "../../lib/core/model/errors.ts";
 import { listCollections } from "../../lib/engine/catalog/collections.ts";
+import { readSound } from "../../lib/jobs/change.ts";
 import { readSettings } from "../../lib/jobs/control.ts";
 import { findItems, findJob, healthOf, type JobFilter } from "../../lib/jobs/find.ts";
 import {
@@ -142,8 +143,8 @@ export async function recent(session: Session, { limit }: { readonly limit: numb
   const found: Item[] = [];
   for (const status of ["completed", "failed", "cancelled"] as const)
     for await (const page of jobs().table.list(status, { first: "latest", limit }))
-      for (const one of await Promise.all(page.map((key) => jobs().table.read(key))))
-        if (one?.status === status) found.push(one);
+      for (const one of await Promise.all(page.map((key) => readSound(jobs().table, key))))
+        if (one !== null && one !== "damaged" && one.status === status) found.push(one);
   const ended = found.map(endedJob).toSorted((a, b) => timeOfJob(b) - timeOfJob(a));
   return listed(ended.slice(0, limit));
 }

@@ -1,4 +1,5 @@
 /** Watching work: silt jobs monitor | tail | wait-for-completion. */
+import { readSound } from "../../lib/jobs/change.ts";
 import { findItems } from "../../lib/jobs/find.ts";
 import { endedJob } from "../../lib/jobs/item.ts";
 import type { JobTable } from "../../lib/jobs/ports.ts";
@@ -41,8 +42,8 @@ export async function monitor(
       errors[error?.kind ?? "unknown"] = (errors[error?.kind ?? "unknown"] ?? 0) + 1;
     let oldestMs = nowMs;
     for await (const page of table.list("pending", { limit: 10 }))
-      for (const one of await Promise.all(page.map((key) => table.read(key))))
-        if (one !== null) oldestMs = Math.min(oldestMs, one.createdAtMs);
+      for (const one of await Promise.all(page.map((key) => readSound(table, key))))
+        if (one !== null && one !== "damaged") oldestMs = Math.min(oldestMs, one.createdAtMs);
     const etaSeconds = perMinute > 0 ? Math.round(((waiting + running) / perMinute) * 60) : null;
     const value = {
       waiting,

@@ -60,13 +60,16 @@ function readFrom(path: string, offset: number): { text: string; end: number } {
   }
 }
 
+/** Of a Date. */
+const dateMsMax = 8.64e15;
+
 /** In ms since 1970, of a line of the logger or of a metric; null of any other. */
 function timeOf(line: string): number | null {
   if (!line.startsWith("{")) return null;
   try {
     const { timestamp, _aws } = JSON.parse(line) as { timestamp?: string; _aws?: { Timestamp?: number } };
     const ms = _aws?.Timestamp ?? Date.parse(timestamp ?? "");
-    return Number.isFinite(ms) ? ms : null;
+    return Math.abs(ms) <= dateMsMax ? ms : null;
   } catch {
     return null;
   }

@@ -19,6 +19,7 @@ const mutant = (name: string, file: string, search: string, replace: string, tes
 
 const forgedRecords = "test/corruption/forged/forged-records.test.ts";
 const jobSimulation = "test/jobs/simulation.test.ts";
+const hostileJobs = "test/hostile/jobs.test.ts";
 const importSizes = "test/hostile/import-sizes.test.ts";
 const forgedGraphs = "test/corruption/forged/forged-graphs.test.ts";
 
@@ -1095,6 +1096,48 @@ export const mutants: readonly Mutant[] = [
     "rows > emptyRowsMax && ",
     "false && ",
     importSizes,
+  ),
+  mutant(
+    "an item's damaged record stops its neighbours",
+    "lib/jobs/held-jobs.ts",
+    'if (!isKind(error, "corrupt")) throw error;\n      // The others',
+    "throw error;\n      // The others",
+    hostileJobs,
+  ),
+  mutant(
+    "an item's damaged record stops the sweep",
+    "lib/jobs/sweep.ts",
+    'if (!isKind(error, "corrupt")) throw error;\n      damaged',
+    "throw error;\n      damaged",
+    hostileJobs,
+  ),
+  mutant(
+    "an item's record is believed",
+    "lib/jobs/item.ts",
+    ".find(([name, is]) => !is(value[name]))",
+    ".find(() => false)",
+    hostileJobs,
+  ),
+  mutant(
+    "an item's record is taken from another's key",
+    "lib/jobs/item.ts",
+    "item.collectionId !== key.collectionId || item.item !== key.item",
+    "false",
+    hostileJobs,
+  ),
+  mutant(
+    "blank lines are found by a pattern that steps back",
+    "lib/embedding/chunks.ts",
+    "  blankLineEnds,\n",
+    "  (text) => ends(text, /(?:\\r?\\n[ \\t]*){2,}/g),\n",
+    hostileJobs,
+  ),
+  mutant(
+    "an event's failure is made text as it likes",
+    "scripts/cli/event-commands.ts",
+    'typeof said === "string" ? said : jsonOf(said)',
+    "String(said)",
+    "test/hostile/held-messages.test.ts",
   ),
   {
     ...mutant(

@@ -13,6 +13,10 @@ export class MemoryHeldMessages implements HeldMessages {
     this.#held = held;
   }
 
+  hold(message: Held): void {
+    this.#held.push(message);
+  }
+
   async count(): Promise<number> {
     return this.#held.length;
   }

@@ -24,10 +24,16 @@ import {
 } from "../../../lib/jobs/ports.ts";
 
 const idOf = ({ collectionId, item }: ItemKey): string => JSON.stringify([collectionId, item]);
+function keyOf(id: string): ItemKey {
+  const [collectionId, item] = JSON.parse(id) as [string, string];
+  return { collectionId, item };
+}
 
 export class MemoryJobTable implements JobTable {
   readonly #clock: { nowMs(): number };
   readonly #items = new Map<string, string>();
+  /** Those whose records others wrote, as the index has them. */
+  readonly #forged = new Map<string, Item>();
   readonly #ended = new Map<string, { text: string; untilMs: number }>();
   readonly #counts = new Map<string, Counts>();
   readonly #runs = new Map<string, { text: string; untilMs: number }>();
@@ -38,11 +44,18 @@ export class MemoryJobTable implements JobTable {
     this.#clock = clock;
   }
 
-  /** Every item's record. */
+  /** Every item's record, but for forged ones. */
   get all(): Item[] {
-    return [...this.#items.values()]
-      .map((text) => decodeItem(text, "memory"))
+    return [...this.#items]
+      .filter(([id]) => !this.#forged.has(id))
+      .map(([id, text]) => decodeItem(text, keyOf(id), "memory"))
       .filter((item) => this.#isThere(item));
+  }
+
+  /** Whatever text in the place of a record, as others may write it. */
+  forge(item: Item, text: string): void {
+    this.#items.set(idOf(item), text);
+    this.#forged.set(idOf(item), item);
   }
 
   async read(key: ItemKey): Promise<Item | null> {
@@ -53,7 +66,7 @@ export class MemoryJobTable implements JobTable {
   #read(key: ItemKey): Item | null {
     const text = this.#items.get(idOf(key));
     if (text === undefined) return null;
-    const item = decodeItem(text, "memory");
+    const item = decodeItem(text, key, "memory");
     if (this.#isThere(item)) return item;
     this.#items.delete(idOf(key));
     return null;
@@ -75,7 +88,7 @@ export class MemoryJobTable implements JobTable {
 
   async *list(status: Status, range: ListRange = {}): AsyncIterable<readonly ItemKey[]> {
     const { sinceMs = 0, untilMs = Number.POSITIVE_INFINITY, first, limit } = range;
-    const found = this.all
+    const found = [...this.all, ...this.#forged.values()]
       .filter((item) => item.status === status && timeOf(item) >= sinceMs && timeOf(item) < untilMs)
       .sort((a, b) => timeOf(a) - timeOf(b));
     const page = (first === "latest" ? found.reverse() : found).slice(0, limit);
