@@ -1,4 +1,7 @@
 /** Messages of any sender to the queue: a run holds nothing of those that are not notifications, and no run waits for them. */
+import { compactorEvent } from "../../lambdas/compactor/event.ts";
+import { embedderEvent, messagesOf } from "../../lambdas/embedder/event.ts";
+import { parseEvent } from "../../lib/aws/parse-event.ts";
 import {
   decodeNotification,
   encodeNotification,
@@ -40,4 +43,40 @@ test("every notification that is sent fits, and what later versions add to one a
   const body = encodeNotification(longest);
   expect(4 * body.length).toBeLessThan(notificationCharsMax);
   expect(decodeNotification(padded(body, 500))).toEqual(longest);
+});
+
+const deep = JSON.parse(`${"[".repeat(100_000)}${"]".repeat(100_000)}`) as unknown;
+const events: [what: string, event: unknown][] = [
+  [
+    "EventBridge's own",
+    { version: "0", id: "1", "detail-type": "Scheduled Event", source: "aws.events", detail: {} },
+  ],
+  ["EventBridge's, with our source", { version: "0", "detail-type": "x", source: "scheduled", detail: deep }],
+  ["S3's", { Records: [{ eventSource: "aws:s3", s3: { object: { key: "docs/0/deltas/x" } } }] }],
+  ["a failed invocation's", { requestContext: {}, requestPayload: { source: "manual" } }],
+  ["a collection that is a path", { source: "manual", collection: { toString: 1 } }],
+  ["a shard that is a text", { source: "manual", collection: "docs", shard: "0" }],
+  ["a shard of none", { source: "manual", collection: "docs", shard: 1e300 }],
+  ["a megabyte of keys", Object.fromEntries(Array.from({ length: 50_000 }, (_, i) => [`key${i}`, 1]))],
+  ["a key of a megabyte", { ["k".repeat(1e6)]: 1 }],
+  ["a list", [deep]],
+  ["a text", "manual"],
+  ["nothing", null],
+];
+test.each(events)("an event of another shape is refused at once, in few words: %s", (_, event) => {
+  for (const schema of [compactorEvent, embedderEvent]) {
+    const started = process.cpuUsage();
+    let said = "";
+    try {
+      parseEvent<unknown>(schema, event);
+    } catch (error) {
+      expect(error).toMatchObject({ kind: "invalid" });
+      said = (error as Error).message;
+    }
+    expect(said).not.toBe("");
+    expect(Buffer.byteLength(said)).toBeLessThan(4_000);
+    const { user, system } = process.cpuUsage(started);
+    expect((user + system) / 1e6).toBeLessThan(0.5);
+  }
+  expect(messagesOf(event)).toBeNull();
 });
