@@ -19,15 +19,12 @@ export interface Changed {
   readonly after: Item;
 }
 
-/** The item by that key, or null; `damaged` where its record is none, which concerns that item alone. */
-export async function readSound(
-  table: Pick<JobTable, "read">,
-  key: ItemKey,
-): Promise<Item | null | "damaged"> {
+/** Of many items: null also where the record is none, which stops nothing of the others. The sweep counts those. */
+export async function readSound(table: Pick<JobTable, "read">, key: ItemKey): Promise<Item | null> {
   try {
     return await table.read(key);
   } catch (error) {
-    if (isKind(error, "corrupt")) return "damaged";
+    if (isKind(error, "corrupt")) return null;
     throw error;
   }
 }

@@ -30,7 +30,7 @@ export async function* findItems(table: JobTable, filter: JobFilter = {}): Async
       for (let at = 0; at < keys.length; at += readsAtOnce) {
         const items = await Promise.all(keys.slice(at, at + readsAtOnce).map((key) => readSound(table, key)));
         for (const item of items)
-          if (item !== null && item !== "damaged" && item.status === status && fits(item, filter)) yield item;
+          if (item !== null && item.status === status && fits(item, filter)) yield item;
       }
     }
 }
@@ -82,8 +82,7 @@ export async function healthOf(table: JobTable, settings: JobSettings, nowMs: nu
   let oldestMs = nowMs;
   for await (const page of table.list("pending", { limit: 1_000 }))
     for (const item of await Promise.all(page.map((key) => readSound(table, key))))
-      if (item !== null && item !== "damaged" && item.status === "pending")
-        oldestMs = Math.min(oldestMs, item.createdAtMs);
+      if (item?.status === "pending") oldestMs = Math.min(oldestMs, item.createdAtMs);
   const oldestSeconds = Math.round((nowMs - oldestMs) / 1_000);
   const isStalled =
     settings.state === "running" &&

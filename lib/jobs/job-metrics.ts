@@ -1,4 +1,5 @@
 /** Numbers of the jobs that ended within some time, and of what waits. */
+import { readSound } from "./change.ts";
 import type { Item, Priority, Status } from "./item.ts";
 import { priorities } from "./item.ts";
 import type { JobTable } from "./ports.ts";
@@ -68,7 +69,9 @@ async function readAll(table: JobTable, status: Status, sinceMs: number): Promis
   const found: Item[] = [];
   for await (const page of table.list(status, { sinceMs, first: "latest", limit: lookedAtMax }))
     for (let at = 0; at < page.length && found.length < lookedAtMax; at += readsAtOnce)
-      for (const item of await Promise.all(page.slice(at, at + readsAtOnce).map((key) => table.read(key))))
+      for (const item of await Promise.all(
+        page.slice(at, at + readsAtOnce).map((key) => readSound(table, key)),
+      ))
         if (item?.status === status) found.push(item);
   return found;
 }

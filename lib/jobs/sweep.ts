@@ -90,7 +90,6 @@ export async function gauge({ table, clock }: Pick<JobWorld, "table" | "clock">)
   if (waiting > 0)
     for await (const keys of table.list("pending", { limit: gauged }))
       for (const item of await Promise.all(keys.map((key) => readSound(table, key))))
-        if (item !== null && item !== "damaged" && item.status === "pending")
-          oldestMs = Math.min(oldestMs, item.createdAtMs);
+        if (item?.status === "pending") oldestMs = Math.min(oldestMs, item.createdAtMs);
   return { waiting, oldestSeconds: Math.round((clock.nowMs() - oldestMs) / 1_000) };
 }

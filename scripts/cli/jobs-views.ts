@@ -144,7 +144,7 @@ export async function recent(session: Session, { limit }: { readonly limit: numb
   for (const status of ["completed", "failed", "cancelled"] as const)
     for await (const page of jobs().table.list(status, { first: "latest", limit }))
       for (const one of await Promise.all(page.map((key) => readSound(jobs().table, key))))
-        if (one !== null && one !== "damaged" && one.status === status) found.push(one);
+        if (one?.status === status) found.push(one);
   const ended = found.map(endedJob).toSorted((a, b) => timeOfJob(b) - timeOfJob(a));
   return listed(ended.slice(0, limit));
 }

@@ -43,7 +43,7 @@ export async function monitor(
     let oldestMs = nowMs;
     for await (const page of table.list("pending", { limit: 10 }))
       for (const one of await Promise.all(page.map((key) => readSound(table, key))))
-        if (one !== null && one !== "damaged") oldestMs = Math.min(oldestMs, one.createdAtMs);
+        if (one !== null) oldestMs = Math.min(oldestMs, one.createdAtMs);
     const etaSeconds = perMinute > 0 ? Math.round(((waiting + running) / perMinute) * 60) : null;
     const value = {
       waiting,

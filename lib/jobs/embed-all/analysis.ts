@@ -1,6 +1,7 @@
 /** How many items of a collection stand how, and what embedding the others takes by what was measured here. */
 import type { Collection } from "../../core/model/collection.ts";
 import { dollarsOfItems, dollarsOfTokens } from "../../core/policy/cost/items.ts";
+import { readSound } from "../change.ts";
 import type { Item } from "../item.ts";
 import type { JobTable } from "../ports.ts";
 import { type JudgeWorld, judgeItems, type Standing, standings } from "./judge.ts";
@@ -84,7 +85,9 @@ async function measuredOf(table: JobTable, { id }: Collection): Promise<Measured
   for await (const page of table.list("completed", { first: "latest", limit: finishedLookedAt })) {
     const own = page.filter(({ collectionId }) => collectionId === id);
     for (let at = 0; at < own.length; at += readsAtOnce)
-      for (const item of await Promise.all(own.slice(at, at + readsAtOnce).map((key) => table.read(key))))
+      for (const item of await Promise.all(
+        own.slice(at, at + readsAtOnce).map((key) => readSound(table, key)),
+      ))
         if (item?.status === "completed") finished.push(item);
   }
   return {
