@@ -8,8 +8,8 @@
  *    counted in the index, each value's once, and only as far as the limit goes: counting is a twentieth of the reading.
  *
  * The limit grows with rows and segments: a modest filter may take long over a large collection, which its owner has sized; what is
- * bounded is how often a caller can multiply that. Times are of one processor, measured over 100,000 rows and rounded up
- * (docs/filters.md); that an index answers a condition faster is not counted on.
+ * bounded is how often a caller can multiply that. Times are of one processor, as SQLite took them over 100,000 rows, rounded up; fields in
+ * memory answer in a tenth of that (docs/filters.md), which is not counted on.
  */
 import { invalid, type SiltstoneError } from "./errors.ts";
 import type { Filter, FilterValue } from "./filter.ts";
