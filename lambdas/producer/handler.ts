@@ -23,7 +23,7 @@ export const handler = lambdaHandler(
     if (priority !== undefined) throw invalid("priority: is of items; records have none");
     try {
       const { rejected, ...answer } = await produce(world, { ...call, producer: "producer-function" });
-      service.emit(call.collection, {
+      service.emit(answer.alias?.collection ?? call.collection, {
         DeltasCreated: answer.deltas.length,
         RecordsWritten: answer.written + answer.deleted,
         RecordsRejected: recordsOf(rejected),

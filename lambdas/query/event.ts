@@ -22,12 +22,15 @@ export const tokensMax = 100;
  */
 export const queryBytesMax = 3 * 1024 * 1024;
 
+export const routingKeyMax = 512;
 const collection = z.string();
 /** No longer in UTF-16 units than in bytes. SQLite would take a lone surrogate for U+FFFD, and find another record. */
 const id = z.string().check(
   z.maxLength(idBytesMax),
   z.refine((text) => text.isWellFormed(), "is not well-formed Unicode (a lone surrogate)"),
 );
+/** Of any bytes that are text; the same key has the same side of an alias. */
+const routingKey = z.optional(z.string().check(z.maxLength(routingKeyMax)));
 /** What a query function with groups asks one of them for. */
 const part = z.optional(z.strictObject({ collectionId: z.string(), shards: listOf(z.number(), shardsMax) }));
 const embeddingVersion = z.optional(z.string());
@@ -67,6 +70,7 @@ const shapes = {
     collection,
     embeddingVersion,
     ...question,
+    routingKey,
     queries: z.optional(listOf(z.strictObject(question), queriesMax)),
     allowPartial,
     ...waiting,
@@ -76,6 +80,7 @@ const shapes = {
     op: z.literal("get"),
     collection,
     embeddingVersion,
+    routingKey,
     ids: listOf(id, idsMax),
     include,
     vectorFormat,
@@ -86,6 +91,7 @@ const shapes = {
     op: z.literal("count"),
     collection,
     embeddingVersion,
+    routingKey,
     filter: z.optional(z.unknown()),
     allowPartial,
     ...waiting,

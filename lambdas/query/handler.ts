@@ -11,6 +11,7 @@ import { FunctionCaller } from "../../lib/aws/function-caller.ts";
 import { lambdaHandler } from "../../lib/aws/lambda-handler.ts";
 import { clearScratch } from "../../lib/aws/scratch.ts";
 import { errorFacts, telemetry } from "../../lib/aws/telemetry.ts";
+import type { LedBy } from "../../lib/core/model/alias.ts";
 import { SiltstoneError, unreachable } from "../../lib/core/model/errors.ts";
 import {
   answerMarginMs,
@@ -23,9 +24,9 @@ import { type EmbeddingCost, embedQuery } from "../../lib/embedding/collection-e
 import { queryEmbedders } from "../../lib/embedding/profile-embedders.ts";
 import { parseProviders } from "../../lib/embedding/provider-access.ts";
 import { FanOut } from "../../lib/engine/read/fan-out.ts";
-import type { Operations } from "../../lib/engine/read/operations.ts";
 import type { Provenance } from "../../lib/engine/read/read-request.ts";
 import { Reader } from "../../lib/engine/read/reader.ts";
+import { type Routing, ThroughAlias } from "../../lib/engine/read/through-alias.ts";
 import { parseQueryEvent, type QueryEvent, queryBytesMax } from "./event.ts";
 
 clearScratch(process.env);
@@ -35,7 +36,7 @@ const service = telemetry({ ...environment, service: "query" });
 const { sockets, files } = shareDescriptors();
 const world = awsWorld(environment, { ...requestBounds.query, sockets });
 const isFront = groupFunctions.length > 0;
-const reads: Operations = isFront ? fanOut() : reader();
+const reads = new ThroughAlias(isFront ? fanOut() : reader(), world);
 const providers = parseProviders(process.env, stage);
 const profiles = queryEmbedders({
   ...embeddingWorld(providers, environment.table),
@@ -52,7 +53,7 @@ export const handler = lambdaHandler(
     const waitMs = leftMs - (isFront ? answerMarginMs : readMarginMs);
     const answer = await world.clock.atMost(waitMs, answerOf(asked, leftMs - fanOutMarginMs));
     if (answer === null) throw silent(waitMs);
-    report(asked, answer.value as Provenance);
+    report(asked, answer.value as Provenance & { readonly alias?: LedBy });
     return answer.value;
   },
 );
@@ -120,25 +121,37 @@ async function queried(
   const waitMs = Math.min(remainingMs - embedMarginMs, call.deadlineMs ?? Number.POSITIVE_INFINITY);
   const options = { profiles, waitMs, onCost };
   const { queries, ...rest } = call;
+  // Of what was asked, not of what a text becomes: each side may embed it otherwise.
+  const routing: Routing = { routingKey: call.routingKey ?? (() => keyOf(queries ?? [call])) };
   const answer =
     queries === undefined
-      ? await reads.query(embedQuery(rest, options), remainingMs)
+      ? await reads.query({ ...embedQuery(rest, options), ...routing }, remainingMs)
       : await reads.queries(
-          { ...rest, queries: queries.map((one) => embedQuery(one, options)) },
+          { ...rest, ...routing, queries: queries.map((one) => embedQuery(one, options)) },
           remainingMs,
         );
   return embedding === undefined ? answer : { ...answer, embedding };
 }
 
+const keyOf = (
+  questions: readonly {
+    readonly text?: unknown;
+    readonly vector?: unknown;
+    readonly id?: unknown;
+    readonly filter?: unknown;
+  }[],
+): string => JSON.stringify(questions.map(({ text, vector, id, filter }) => [text, vector, id, filter]));
+
 /** A call is counted once: where it was asked, not in each group; loading segments, where that is done. */
-function report(asked: QueryEvent, answer: Provenance): void {
+function report(asked: QueryEvent, answer: Provenance & { readonly alias?: LedBy }): void {
   if (asked.op === "health" || asked.op === "ping") return;
   const { op, call } = asked;
-  const isCold = !isFront && !warm.has(call.collection);
-  warm.add(call.collection);
-  if (isCold) service.emit(call.collection, { ColdLoadDuration: answer.milliseconds });
+  const collection = answer.alias?.collection ?? call.collection;
+  const isCold = !isFront && !warm.has(collection);
+  warm.add(collection);
+  if (isCold) service.emit(collection, { ColdLoadDuration: answer.milliseconds });
   if (call.part !== undefined) return;
-  service.emit(call.collection, {
+  service.emit(collection, {
     ...(op === "query" ? { QueryLatency: answer.milliseconds } : {}),
     ...(!isFront ? {} : { PartialAnswers: answer.partial === undefined ? 0 : 1 }),
     SnapshotAge: Math.max(...answer.shards.map(({ ageSeconds }) => ageSeconds)),

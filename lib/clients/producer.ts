@@ -33,13 +33,14 @@ export interface ProduceRecord {
 }
 
 export interface ProduceCall {
+  /** Its name, or that of an alias. */
   readonly collection: string;
   readonly records?: readonly ProduceRecord[];
   /** Ids, with their versions where the ordering is "source". */
   readonly deletes?: readonly (string | { readonly id: string; readonly version: number })[];
   /** `refuse`: one bad record refuses the whole call. `skip`: the good ones are written. @default "refuse" */
   readonly onInvalid?: "refuse" | "skip";
-  /** When given, it must be the collection's. */
+  /** When given, it must be the collection's; to be given with vectors through an alias whose sides have two. */
   readonly embeddingVersion?: string;
   /** Free text that names the writer in the delta. */
   readonly producer?: string;

@@ -10,6 +10,8 @@ const everyCollection =
   "The collection is the first part of every key: what a function may do below a folder, it may do for each of them.";
 const wildcards: Readonly<Record<string, string>> = {
   "/*": "The compactor and the query function read any collection of this bucket, which holds nothing else.",
+  "/*/name.json": everyCollection,
+  "/*/alias.json": everyCollection,
   "/*/collection.json": everyCollection,
   "/*/texts/*": everyCollection,
   "/*/*/deltas/*": everyCollection,

@@ -61,7 +61,9 @@ export class Collections extends Construct {
     });
     this.function = this.handler.function;
     this.environment = { [callerEnv.collectionsFunction]: this.function.functionName };
-    const objects = ["*/collection.json", "*/*/pointer.json"].map((path) => bucket.arnForObjects(path));
+    const objects = ["*/name.json", "*/collection.json", "*/*/pointer.json"].map((path) =>
+      bucket.arnForObjects(path),
+    );
     this.handler.allow(["s3:ListBucket"], [bucket.bucketArn]);
     this.handler.allow(["s3:GetObject"], objects);
     // It makes what is not there; a pointer that is there is the compactor's.

@@ -144,7 +144,12 @@ function allowCompaction(compactor: HandlerFunction, storage: Storage, ingestion
   compactor.allow(["s3:GetObject"], [bucket.arnForObjects("*")]);
   compactor.allow(
     ["s3:PutObject"],
-    [...below("segments", "manifests", "quarantine"), bucket.arnForObjects("*/*/pointer.json")],
+    [
+      ...below("segments", "manifests", "quarantine"),
+      bucket.arnForObjects("*/*/pointer.json"),
+      // To lift a barrier whose driver died.
+      bucket.arnForObjects("*/alias.json"),
+    ],
   );
   // Of an exported snapshot that it takes over: the records, and how far it is (lib/core/format/exported-snapshot.ts).
   compactor.allow(["s3:PutObject"], [...below("deltas"), bucket.arnForObjects("snapshot/*/run/*")]);

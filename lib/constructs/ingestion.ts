@@ -128,9 +128,10 @@ export class Ingestion extends Construct {
     const names = collections?.map(checkCollectionName) ?? ["*"];
     const deltas = names.map((name) => bucket.arnForObjects(`${name}/*/deltas/*`));
     const configurations = names.map((name) => bucket.arnForObjects(`${name}/collection.json`));
+    const aliases = collections === undefined ? [bucket.arnForObjects("*/alias.json")] : [];
     giveRight(grantee, allowing(["s3:PutObject"], deltas));
     // A delta of one's own is read back when the answer to its PUT was lost.
-    giveRight(grantee, allowing(["s3:GetObject"], [...configurations, ...deltas]));
+    giveRight(grantee, allowing(["s3:GetObject"], [...configurations, ...aliases, ...deltas]));
     giveRight(grantee, allowing(["sqs:SendMessage"], [this.queue.queueArn]));
     allowKey(grantee, bucketKey, "writeObjects");
     allowKey(grantee, encryptionKey, "sendMessages");

@@ -119,7 +119,8 @@ export class Query extends Construct {
         memoryMiB: frontMemoryMiB,
         environment: { ...environment, [env.groupFunctions]: asked.map(calleeName).join(",") },
       });
-      query.allow(["s3:GetObject"], [bucket.arnForObjects("*/collection.json")]);
+      const named = ["*/collection.json", "*/alias.json"].map((path) => bucket.arnForObjects(path));
+      query.allow(["s3:GetObject"], named);
       query.allow(["s3:ListBucket"], [bucket.bucketArn]);
       query.allow(
         ["lambda:InvokeFunction"],

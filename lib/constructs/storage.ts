@@ -124,7 +124,7 @@ export class Storage extends Construct {
 
   /** What the bucket's policy refuses, whatever a role allows. */
   private demandedConditions(): PolicyStatement[] {
-    const pointers = this.bucket.arnForObjects("*/pointer.json");
+    const replaced = ["*/pointer.json", "*/alias.json"].map((path) => this.bucket.arnForObjects(path));
     // The copies in it (.arrow) are under no condition: a run that repeats one that died makes them again, and they are the same.
     const quarantine = this.bucket.arnForObjects("*/quarantine/*");
     const reasons = this.bucket.arnForObjects("*/quarantine/*.json");
@@ -151,11 +151,11 @@ export class Storage extends Construct {
       refusing("OfThisAccount", ["s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion"], everything, {
         StringNotEquals: { "aws:PrincipalAccount": Stack.of(this).account },
       }),
-      refusing("WrittenOnce", put, { notResources: [pointers, quarantine] }, absent("s3:if-none-match")),
+      refusing("WrittenOnce", put, { notResources: [...replaced, quarantine] }, absent("s3:if-none-match")),
       refusing(
         "ReplacedAsKnown",
         put,
-        { resources: [pointers, reasons] },
+        { resources: [...replaced, reasons] },
         absent("s3:if-match", "s3:if-none-match"),
       ),
     ];

@@ -7,6 +7,7 @@ import {
   collectionKey,
   collectionPrefix,
   manifestKey,
+  nameKey,
   pointerKey,
   type SegmentFile,
   segmentKey,
@@ -138,7 +139,7 @@ export async function collectAll(
   name: string,
 ): Promise<void> {
   const collection = await readCollection(world.store, name);
-  const named = new Set([collectionKey(name)]);
+  const named = new Set([collectionKey(name), nameKey(name)]);
   for (let shard = 0; shard < collection.shards; shard++) {
     await collectShard(world, tally, collection, shard, releaseLeases);
     for (const key of await keysNamed(world, collection, shard)) named.add(key);

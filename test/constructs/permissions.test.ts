@@ -14,7 +14,10 @@ const logs = (name: string): Statement => ({
 });
 const produce: Statement[] = [
   { actions: ["s3:PutObject"], resources: [`${bucket}/*/*/deltas/*`] },
-  { actions: ["s3:GetObject"], resources: [`${bucket}/*/collection.json`, `${bucket}/*/*/deltas/*`] },
+  {
+    actions: ["s3:GetObject"],
+    resources: [`${bucket}/*/collection.json`, `${bucket}/*/alias.json`, `${bucket}/*/*/deltas/*`],
+  },
   { actions: ["sqs:SendMessage"], resources: ["IngestionQueue"] },
 ];
 
@@ -45,7 +48,7 @@ test("query groups read the bucket; the query function before them invokes them 
     ]);
   expect(statementsOf(grouped, "StoreQueryRole")).toEqual([
     logs("Query"),
-    { actions: ["s3:GetObject"], resources: [`${bucket}/*/collection.json`] },
+    { actions: ["s3:GetObject"], resources: [`${bucket}/*/collection.json`, `${bucket}/*/alias.json`] },
     { actions: ["s3:ListBucket"], resources: [bucket] },
     {
       actions: ["lambda:InvokeFunction"],
@@ -64,7 +67,11 @@ test("the compactor has what its protocol needs: it writes no configuration, and
     { actions: ["s3:GetObject"], resources: [`${bucket}/*`] },
     {
       actions: ["s3:PutObject"],
-      resources: [...below("segments", "manifests", "quarantine"), `${bucket}/*/*/pointer.json`],
+      resources: [
+        ...below("segments", "manifests", "quarantine"),
+        `${bucket}/*/*/pointer.json`,
+        `${bucket}/*/alias.json`,
+      ],
     },
     { actions: ["s3:PutObject"], resources: [...below("deltas"), `${bucket}/snapshot/*/run/*`] },
     { actions: ["s3:AbortMultipartUpload"], resources: below("segments", "quarantine") },
@@ -79,8 +86,8 @@ test("the compactor has what its protocol needs: it writes no configuration, and
   ]);
 });
 
-test("the collections function makes configurations and first pointers, and replaces none", () => {
-  const objects = [`${bucket}/*/collection.json`, `${bucket}/*/*/pointer.json`];
+test("the collections function claims names, makes configurations and first pointers, and replaces none", () => {
+  const objects = [`${bucket}/*/name.json`, `${bucket}/*/collection.json`, `${bucket}/*/*/pointer.json`];
   expect(statementsOf(template, "StoreCollectionsRole")).toEqual([
     logs("Collections"),
     { actions: ["s3:ListBucket"], resources: [bucket] },

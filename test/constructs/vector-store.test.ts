@@ -108,13 +108,13 @@ describe("bucket", () => {
       {
         Sid: "WrittenOnce",
         ...{ Effect: "Deny", Principal: { AWS: "*" }, Action: "s3:PutObject" },
-        NotResource: [path("/*/pointer.json"), path("/*/quarantine/*")],
+        NotResource: [path("/*/pointer.json"), path("/*/alias.json"), path("/*/quarantine/*")],
         Condition: { Null: { "s3:if-none-match": "true" }, BoolIfExists: creates },
       },
       {
         Sid: "ReplacedAsKnown",
         ...{ Effect: "Deny", Principal: { AWS: "*" }, Action: "s3:PutObject" },
-        Resource: [path("/*/pointer.json"), path("/*/quarantine/*.json")],
+        Resource: [path("/*/pointer.json"), path("/*/alias.json"), path("/*/quarantine/*.json")],
         Condition: { Null: { "s3:if-match": "true", "s3:if-none-match": "true" }, BoolIfExists: creates },
       },
     ]);

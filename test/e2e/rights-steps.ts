@@ -20,6 +20,10 @@ import {
   exportedPart,
   partKey,
 } from "../../lib/core/format/exported-snapshot.ts";
+import { nameKey } from "../../lib/core/format/keys.ts";
+import { encodeName } from "../../lib/core/format/name-json.ts";
+import { type LedBy, withBarrier } from "../../lib/core/model/alias.ts";
+import { changeAlias, createAlias, mustReadAlias, setTarget } from "../../lib/engine/catalog/aliases.ts";
 import type { TakenOver } from "../../lib/import/take-over.ts";
 import { type Synthesis, synthesize } from "../../scripts/build/synthesize.ts";
 import { accessKeyOfRole } from "../../scripts/local/iam/rules.ts";
@@ -167,6 +171,9 @@ export const steps: readonly Step[] = [
   {
     title: "a collection is created, and created again",
     run: async (store) => {
+      // As a creation leaves it that died after its first PUT.
+      const claim = encodeName({ name: "docs", kind: "collection" });
+      await store.world.store.put(nameKey("docs"), claim, { ifAbsent: true });
       for (let time = 0; time < 2; time++)
         await store.call("collections", { name: "docs", dims, metric: "l2", shards: 2 }, { as: "maker" });
     },
@@ -272,6 +279,24 @@ export const steps: readonly Step[] = [
       await store.call("compactor", { source: "manual", collection: "docs" });
       for (const key of orphans)
         if ((await store.world.store.head(key)) !== null) throw new Error(`${key} is there`);
+    },
+  },
+  {
+    title:
+      "an alias is written to, by the function and by the library; a barrier of it whose driver died is lifted",
+    run: async (store) => {
+      const { world } = store;
+      const notes = { name: "notes", actor: "test", reason: "test" };
+      await createAlias(world, { ...notes, collection: "docs" });
+      await setTarget(world, { ...notes, collection: "docs" });
+      const call = { collection: "notes", records: records(5_000, 1) };
+      const { alias: led } = await store.call("producer", call);
+      if ((led as LedBy).collection !== "docs") throw new Error("it was not written through the alias");
+      await store.produce("writer", "notes", 5_001);
+      await changeAlias(world, notes, (alias, by) => withBarrier(alias, "target", 0, by));
+      await store.call("compactor", { source: "manual" });
+      const { alias } = await mustReadAlias(world.store, "notes");
+      if (alias.barrier !== null) throw new Error("it stands");
     },
   },
   {

@@ -349,14 +349,14 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "what is written once may be written over",
     "lib/constructs/storage.ts",
-    `refusing("WrittenOnce", put, { notResources: [pointers, quarantine] }, absent("s3:if-none-match")),`,
+    `refusing("WrittenOnce", put, { notResources: [...replaced, quarantine] }, absent("s3:if-none-match")),`,
     "",
     "test/hostile/overwriting.test.ts",
   ),
   mutant(
     "a pointer may be written over by who does not know it",
     "lib/constructs/storage.ts",
-    `{ resources: [pointers, reasons] },`,
+    `{ resources: [...replaced, reasons] },`,
     "{ resources: [reasons] },",
     "test/hostile/overwriting.test.ts",
   ),
@@ -370,8 +370,8 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "the compactor may write any object that is not there",
     "lib/constructs/compaction.ts",
-    `[...below("segments", "manifests", "quarantine"), bucket.arnForObjects("*/*/pointer.json")]`,
-    `[bucket.arnForObjects("*")]`,
+    `bucket.arnForObjects("*/*/pointer.json"),`,
+    `bucket.arnForObjects("*"),`,
     "test/hostile/overwriting.test.ts",
   ),
   mutant(
@@ -2476,6 +2476,183 @@ export const mutants: readonly Mutant[] = [
       },
     ],
     test: "test/engine/catalog/collections.test.ts",
+  },
+  {
+    name: "an alias takes a name that a collection has, and the other way round",
+    file: "lib/engine/catalog/names.ts",
+    edits: [
+      { search: "encodeName({ name, kind }), { ifAbsent: true });", replace: "encodeName({ name, kind }));" },
+    ],
+    test: "test/engine/catalog/aliases.test.ts",
+  },
+  {
+    name: "an alias is written over whatever it is by now",
+    file: "lib/engine/catalog/aliases.ts",
+    edits: [{ search: "encodeAlias(to), { ifMatch: from.etag });", replace: "encodeAlias(to));" }],
+    test: "test/engine/catalog/aliases.test.ts",
+  },
+  {
+    name: "an alias is written without the revision",
+    file: "lib/core/model/alias.ts",
+    edits: [
+      {
+        search: "const revision = alias.revision + 1;",
+        replace: "const revision = Math.max(1, alias.revision);",
+      },
+    ],
+    test: "test/engine/catalog/aliases.test.ts",
+  },
+  {
+    name: "a lower revision of a migration changes an alias",
+    file: "lib/core/model/alias.ts",
+    edits: [
+      { search: "if (migrationRevision < alias.migrationRevision)", replace: "if (migrationRevision < 0)" },
+    ],
+    test: "test/core/model/alias.test.ts",
+  },
+  {
+    name: "a larger share gives keys back",
+    file: "lib/core/model/alias.ts",
+    edits: [
+      {
+        search: "placeOf(alias.name, key) < alias.readShare ?",
+        replace: "(placeOf(alias.name, key) + alias.readShare) % readShareMax < alias.readShare ?",
+      },
+    ],
+    test: "test/core/model/alias.test.ts",
+  },
+  {
+    name: "a collection is deleted without a second look for aliases",
+    file: "lib/engine/catalog/collections.ts",
+    edits: [
+      {
+        search: "  await store.delete([key]);\n  await refuseLedTo(store, name);\n",
+        replace: "  await store.delete([key]);\n",
+      },
+    ],
+    test: "test/engine/catalog/aliases.test.ts",
+  },
+  {
+    name: "a deletion that sees an alias leaves the collection without its configuration",
+    file: "lib/engine/catalog/collections.ts",
+    edits: [{ search: 'if (kept.kind === "found") {', replace: 'if (kept.kind === "notModified") {' }],
+    test: "test/engine/catalog/aliases.test.ts",
+  },
+  {
+    name: "an alias leads to a collection that was deleted meanwhile",
+    file: "lib/engine/catalog/aliases.ts",
+    edits: [
+      {
+        search: "  if (fault === null) return known;\n",
+        replace: "  if (fault !== undefined) return known;\n",
+      },
+    ],
+    test: "test/engine/catalog/aliases.test.ts",
+  },
+  {
+    name: "a new alias leads to a collection that was deleted meanwhile",
+    file: "lib/engine/catalog/aliases.ts",
+    edits: [
+      {
+        search: "    const fault = await goneFault(store, side);\n    //",
+        replace: "    const fault = null;\n    //",
+      },
+    ],
+    test: "test/engine/catalog/aliases.test.ts",
+  },
+  {
+    name: "a write by an alias is answered without the second look",
+    file: "lib/engine/write/produce-through.ts",
+    edits: [{ search: "    known = await lookAgain(world, known, waiting);\n", replace: "" }],
+    test: "test/engine/write/produce-through.test.ts",
+  },
+  {
+    name: "a write by an alias is answered while a barrier stands",
+    file: "lib/engine/write/produce-through.ts",
+    edits: [
+      {
+        search: "while (current.alias.barrier !== null) {",
+        replace: "while (current.alias.barrier === undefined) {",
+      },
+    ],
+    test: "test/engine/write/produce-through.test.ts",
+  },
+  {
+    name: "an alias moves by a barrier without the drain",
+    file: "lib/engine/catalog/move-writing.ts",
+    edits: [{ search: "drain(from, next));", replace: "Promise.resolve());" }],
+    test: "test/engine/write/produce-through.test.ts",
+  },
+  {
+    name: "an alias moves although its barrier was lifted",
+    file: "lib/engine/catalog/move-writing.ts",
+    edits: [
+      {
+        search: "return write(world, barred, withWriting(barred.alias, to,",
+        replace:
+          "const now = await readToChange(world, call);\n  return write(world, now, withWriting(now.alias, to,",
+      },
+    ],
+    test: "test/engine/write/produce-through.test.ts",
+  },
+  {
+    name: "an alias moves after the barrier's deadline",
+    file: "lib/engine/catalog/move-writing.ts",
+    edits: [
+      {
+        search: "isDrained === null || world.clock.nowMs() >= deadlineMs",
+        replace: "isDrained === null && deadlineMs < 0",
+      },
+    ],
+    test: "test/engine/write/produce-through.test.ts",
+  },
+  {
+    name: "rows that follow an alias to the new side are written there as later ones",
+    file: "lib/engine/write/produce-through.ts",
+    edits: [{ search: 'call.producer ?? "",\n      place,', replace: 'call.producer ?? "",' }],
+    test: "test/engine/write/produce-through.test.ts",
+  },
+  {
+    name: "vectors of another space follow an alias to the new side",
+    file: "lib/engine/write/produce-through.ts",
+    edits: [
+      {
+        search: "if (hasVectors && collection.embeddingVersion !==",
+        replace: "if (hasVectors && collection.id === collection.embeddingVersion &&",
+      },
+    ],
+    test: "test/engine/write/produce-through.test.ts",
+  },
+  {
+    name: "a strong read by an alias goes by a held one",
+    file: "lib/engine/read/through-alias.ts",
+    edits: [
+      { search: "(isShared ? this.#readHeld(name) : this.#readNow(name))", replace: "this.#readHeld(name)" },
+    ],
+    test: "test/engine/read/through-alias.test.ts",
+  },
+  {
+    name: "an alias is held for as long as the process lives",
+    file: "lib/engine/read/through-alias.ts",
+    edits: [{ search: "ageMs < aliasHeldMs", replace: "ageMs < Number.POSITIVE_INFINITY" }],
+    test: "test/engine/read/through-alias.test.ts",
+  },
+  {
+    name: "a token of the side that an alias has left is no reason for a strong read",
+    file: "lib/engine/read/through-alias.ts",
+    edits: [{ search: "token.collection !== collection);", replace: "token.collection === undefined);" }],
+    test: "test/engine/read/through-alias.test.ts",
+  },
+  {
+    name: "a barrier whose driver died stands for ever",
+    file: "lib/engine/compact/sweep.ts",
+    edits: [
+      {
+        search: "await liftOverdue(world, known,",
+        replace: "await liftOverdue({ ...world, clock: { ...world.clock, nowMs: () => 0 } }, known,",
+      },
+    ],
+    test: "test/engine/catalog/aliases.test.ts",
   },
   {
     name: "a name that is taken is taken again",

@@ -1,7 +1,10 @@
 /**
  * The layout of the bucket (docs/format.md). Every key of the product is made here.
  *
+ *   <name>/name.json
+ *   <alias>/alias.json
  *   <collection>/collection.json
+ *   <collection>/deleted.json
  *   <collection>/texts/<ulid>.txt
  *   <collection>/<shard>/deltas/<ulid>.arrow
  *   <collection>/<shard>/segments/<ulid>/{index.hnsw,vectors.f32,records.db,clusters.bin}
@@ -34,6 +37,11 @@ export type SegmentFile = (typeof segmentFiles)[number];
 const versionDigits = 12;
 
 export const collectionKey = (collection: string): string => `${collection}/collection.json`;
+/** What a collection that is being deleted was, until all else of it is gone (lib/engine/catalog/collections.ts). */
+export const deletedKey = (collection: string): string => `${collection}/deleted.json`;
+/** Whose a name is: an alias's or a collection's (name-json.ts). */
+export const nameKey = (name: string): string => `${name}/name.json`;
+export const aliasKey = (alias: string): string => `${alias}/alias.json`;
 export const collectionPrefix = (collection: string): string => `${collection}/`;
 
 /** Texts of items that are too large for the table, by the ULID of their save (lib/jobs/spilled-texts.ts). */

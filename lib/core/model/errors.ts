@@ -46,11 +46,18 @@ export class SiltstoneError extends Error {
   readonly problems: readonly Problem[];
   /** What failed is of a format that newer code writes: whole, and not ours to judge. */
   readonly isOfNewerFormat: boolean;
+  /** No collection has the name that was given; an alias may. */
+  readonly isNoCollection: boolean;
 
   constructor(
     kind: ErrorKind,
     message: string,
-    options: { cause?: unknown; problems?: readonly Problem[]; isOfNewerFormat?: boolean } = {},
+    options: {
+      cause?: unknown;
+      problems?: readonly Problem[];
+      isOfNewerFormat?: boolean;
+      isNoCollection?: boolean;
+    } = {},
   ) {
     const cause = options.cause === undefined ? undefined : { cause: options.cause };
     super(cutText(message, errorTextBytesMax), cause);
@@ -58,6 +65,7 @@ export class SiltstoneError extends Error {
     this.kind = kind;
     this.problems = (options.problems ?? []).map(boundedProblem);
     this.isOfNewerFormat = options.isOfNewerFormat ?? false;
+    this.isNoCollection = options.isNoCollection ?? false;
   }
 }
 

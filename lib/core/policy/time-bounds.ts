@@ -122,6 +122,16 @@ export const clockSetBackMaxMs = 20_000;
  */
 export const clockAllowanceMs = clockSkewMaxMs + 60_000;
 
+/**
+ * An alias's writing side moves within this, or not at all: the deadline of its barrier. A write waits as long for barriers, looking so
+ * often, within the producer function's time.
+ */
+export const barrierMs = 10_000;
+export const barrierWaitMs = 10_000;
+export const barrierPollMs = 250;
+/** Eventual reads choose a side by an alias that was asked for at most this long ago. */
+export const aliasHeldMs = 5_000;
+
 /** How far the low watermark stays behind the LIST that moves it (lib/engine/compact/ingest.ts). */
 export const watermarkLagMs = 60 * 60_000;
 

@@ -2,8 +2,16 @@
 import pLimit from "p-limit";
 import { encodeCollection } from "../../core/format/collection-json.ts";
 import { exportedFolder } from "../../core/format/exported-snapshot.ts";
-import { collectionKey, collectionPrefix, pointerKey } from "../../core/format/keys.ts";
+import {
+  aliasKey,
+  collectionKey,
+  collectionPrefix,
+  deletedKey,
+  nameKey,
+  pointerKey,
+} from "../../core/format/keys.ts";
 import { encodePointer, firstPointer } from "../../core/format/pointer.ts";
+import { sealedBytesMax } from "../../core/format/sealed-json.ts";
 import {
   type Collection,
   type CollectionOptions,
@@ -14,13 +22,15 @@ import {
 import { isKind, SiltstoneError } from "../../core/model/errors.ts";
 import type { ObjectStore, World } from "../ports.ts";
 import { countManifests, readCollection, readPointer } from "../shard/head.ts";
+import { aliasesOf, readAliases } from "./aliases.ts";
+import { claimName, listNames, readClaim, remainsOf } from "./names.ts";
 
 /** Keys deleted by one call. */
 const deleteBatch = 1_000;
 
 /**
- * Creates a collection: collection.json, create-if-absent, decides whose configuration it is; then each shard's
- * pointer is written at version 0, create-if-absent. A crash in between is mended by creating it again. Creating the
+ * Creates a collection: name.json, create-if-absent, makes the name a collection's; collection.json, create-if-absent, decides whose
+ * configuration it is; then each shard's pointer is written at version 0, create-if-absent. A crash in between is mended by creating it again. Creating the
  * same again changes nothing; another configuration under the same name is a `conflict`.
  */
 export async function createCollection(
@@ -31,6 +41,7 @@ export async function createCollection(
   const existing = await collectionIfAny(world.store, wanted.name);
   if (existing === null) {
     await refuseRemains(world.store, wanted.name);
+    await claimName(world.store, wanted.name, "collection");
     await world.store.put(collectionKey(wanted.name), encodeCollection(wanted), { ifAbsent: true });
   }
   // Whose it is, is told by the id: a refused PUT may have been our own that won when its first answer was lost.
@@ -61,15 +72,15 @@ async function placePointer(store: ObjectStore, collection: Collection, shard: n
 
 /** A deletion that did not finish would mix the old collection's objects with the new one's. */
 async function refuseRemains(store: ObjectStore, name: string): Promise<void> {
-  for await (const page of store.list(collectionPrefix(name))) {
-    if (page.length === 0) continue;
-    throw new SiltstoneError(
-      "conflict",
-      `collection ${name}: objects of a deleted collection are still there (${page[0]!.key}); ` +
-        `finish with \`silt collection delete ${name} --confirm ${name}\`, or, if its ${collectionKey(name)} was lost, ` +
-        'bring that back (docs/runbook.md, "Strangers")',
-    );
-  }
+  const key = await remainsOf(store, name);
+  if (key === null) return;
+  if (key === aliasKey(name)) throw new SiltstoneError("conflict", `${name} is an alias; take another name`);
+  throw new SiltstoneError(
+    "conflict",
+    `collection ${name}: objects of a deleted collection are still there (${key}); ` +
+      `finish with \`silt collection delete ${name} --confirm ${name}\`, or, if its ${collectionKey(name)} was lost, ` +
+      'bring that back (docs/runbook.md, "Strangers")',
+  );
 }
 
 function differs(existing: Collection, wanted: Collection): SiltstoneError {
@@ -106,7 +117,7 @@ export interface Listing {
   readonly collections: readonly Collection[];
   /** Those whose configuration cannot be read or trusted: each concerns itself alone in a walk through all of them. */
   readonly unreadable: readonly UnreadableCollection[];
-  /** What lies beside them: keys, and folders (ending in "/") whose name is not a collection's or that have no collection.json. */
+  /** What lies beside them: keys, and folders (ending in "/") whose name is not a collection's, or that have neither collection.json nor alias.json. */
   readonly strangers: readonly string[];
 }
 export interface UnreadableCollection {
@@ -118,20 +129,16 @@ export async function listCollections(store: ObjectStore): Promise<Listing> {
   const { names, strangers } = await listNames(store);
   const read = await readCollections(store, names);
   const known = new Set([...read.collections, ...read.unreadable].map(({ name }) => name));
-  const unconfigured = names.filter((name) => !known.has(name));
+  const others = names.filter((name) => !known.has(name));
+  const { aliases, unreadable } = await readAliases(store, others);
+  const named = new Set([...aliases.map(({ alias }) => alias.name), ...unreadable.map(({ name }) => name)]);
+  const unconfigured = others.filter((name) => !named.has(name));
   return { ...read, strangers: [...strangers, ...strangersAmong(unconfigured)] };
 }
 
-/** Of folders that have no collection.json: all but that of exported snapshots. */
+/** Of folders that have neither collection.json nor alias.json: all but that of exported snapshots. */
 export const strangersAmong = (unconfigured: readonly string[]): string[] =>
   unconfigured.filter((name) => name !== exportedFolder).map(collectionPrefix);
-
-/** Folders that may be collections, ascending; and what lies beside them. */
-export async function listNames(store: ObjectStore): Promise<{ names: string[]; strangers: string[] }> {
-  const { folders, keys } = await store.listLevel("");
-  const others = folders.filter((name) => !isCollectionName(name)).map((name) => `${name}/`);
-  return { names: folders.filter(isCollectionName), strangers: [...keys, ...others] };
-}
 
 export async function readCollections(
   store: ObjectStore,
@@ -151,29 +158,63 @@ export async function readCollections(
   return { collections, unreadable };
 }
 
-function isCollectionName(name: string): boolean {
-  try {
-    checkCollectionName(name);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 /**
- * Deletes a collection: its configuration first, so that no caller writes or reads it any more, then everything below its
- * prefix. Safe to repeat after a crash. Returns how many objects were deleted.
+ * Deletes a collection. Throws `conflict` where an alias leads to it. Safe to repeat after a crash. Returns how many objects were deleted.
+ *
+ *  1. Where an alias leads to it, nothing is done.
+ *  2. deleted.json keeps what collection.json says; collection.json goes, so that no caller writes or reads it any more.
+ *  3. Aliases are looked for again: who made one lead here meanwhile either sees that collection.json is gone, or is seen here
+ *     (aliases.ts). Then collection.json is put back, also by a repetition after a crash, and nothing else has been touched.
+ *  4. All the rest goes, deleted.json and the claim of the name last.
  */
 export async function deleteCollection(store: ObjectStore, name: string): Promise<number> {
   const key = collectionKey(checkCollectionName(name));
   // A configuration that cannot be read, or that is alone, is deleted like any other.
-  let deleted = (await store.head(key)) === null ? 0 : 1;
+  const found = await store.getBounded(key, sealedBytesMax);
+  if (found.kind === "refused") throw found.error;
+  if (found.kind === "absent" && (await isAlias(store, name)))
+    throw new SiltstoneError(
+      "invalid",
+      `${name} is an alias: \`silt alias delete ${name} --confirm ${name}\``,
+    );
+  await refuseLedTo(store, name);
+  if (found.kind === "found") await store.put(deletedKey(name), found.body, { ifAbsent: true });
   await store.delete([key]);
+  await refuseLedTo(store, name);
+  return (found.kind === "absent" ? 0 : 1) + (await deleteAll(store, name));
+}
+
+/** Where an alias leads here, what a deletion took away is put back. */
+async function refuseLedTo(store: ObjectStore, name: string): Promise<void> {
+  const aliases = await aliasesOf(store, name);
+  if (aliases.length === 0) return;
+  const kept = await store.get(deletedKey(name), { bytesMax: sealedBytesMax });
+  if (kept.kind === "found") {
+    await store.put(collectionKey(name), kept.body, { ifAbsent: true });
+    if ((await store.head(collectionKey(name))) !== null) await store.delete([deletedKey(name)]);
+  }
+  throw new SiltstoneError(
+    "conflict",
+    `collection ${name}: the alias ${aliases.join(", ")} leads to it; give it up there before ` +
+      "(`silt alias set`), or delete the alias",
+  );
+}
+
+async function deleteAll(store: ObjectStore, name: string): Promise<number> {
+  const last = [deletedKey(name), nameKey(name)];
+  let [deleted, claims] = [0, 0];
   for await (const page of store.list(collectionPrefix(name))) {
     const keys = page.map(({ key }) => key);
-    for (let start = 0; start < keys.length; start += deleteBatch)
-      await store.delete(keys.slice(start, start + deleteBatch));
-    deleted += keys.length;
+    const others = keys.filter((key) => !last.includes(key));
+    for (let start = 0; start < others.length; start += deleteBatch)
+      await store.delete(others.slice(start, start + deleteBatch));
+    deleted += others.length;
+    claims += keys.filter((key) => key === nameKey(name)).length;
   }
-  return deleted;
+  // One after the other: what is left of a deletion that died must be seen to be that.
+  for (const key of last) await store.delete([key]);
+  return deleted + claims;
 }
+
+const isAlias = async (store: ObjectStore, name: string): Promise<boolean> =>
+  (await store.head(aliasKey(name))) !== null || (await readClaim(store, name)) === "alias";

@@ -15,11 +15,13 @@
 
 import type { ShardRef } from "../../core/format/keys.ts";
 import type { Collection } from "../../core/model/collection.ts";
-import { isKind, isNewerFormat } from "../../core/model/errors.ts";
+import { isKind, isNewerFormat, SiltstoneError } from "../../core/model/errors.ts";
 import type { DeltaId } from "../../core/model/ids.ts";
 import { surveyMs, sweepMs, watermarkReadMs } from "../../core/policy/time-bounds.ts";
 import { Turns } from "../../core/policy/turns.ts";
-import { type Listing, listNames, readCollections, strangersAmong } from "../catalog/collections.ts";
+import { liftOverdue, readAliases } from "../catalog/aliases.ts";
+import { type Listing, readCollections, strangersAmong } from "../catalog/collections.ts";
+import { listNames } from "../catalog/names.ts";
 import type { World } from "../ports.ts";
 import { walkDeltas } from "../shard/deltas.ts";
 import { type Head, readCollection, readHeadIfPlaced, readPointer } from "../shard/head.ts";
@@ -70,8 +72,20 @@ export class Sweep {
     const collections = names.flatMap((name) => this.#known.get(name)?.collection ?? []);
     if (listed === null) return { collections, unreadable: read.unreadable, strangers: [] };
     const unconfigured = names.filter((name) => !this.#known.has(name) && !unread.has(name));
-    const strangers = [...listed.strangers, ...strangersAmong(unconfigured)];
-    return { collections, unreadable: read.unreadable, strangers };
+    const aliases = await this.#aliases(world, unconfigured);
+    const strangers = strangersAmong(unconfigured.filter((name) => !aliases.has(name)));
+    return { collections, unreadable: read.unreadable, strangers: [...listed.strangers, ...strangers] };
+  }
+
+  /** Those names that are aliases'. A barrier whose driver died is lifted here, where nobody else does it. */
+  async #aliases(world: World, names: readonly string[]): Promise<Set<string>> {
+    const { aliases, unreadable } = await readAliases(world.store, names);
+    for (const known of aliases)
+      await liftOverdue(world, known, "compactor").catch((error: unknown) => {
+        // Somebody did meanwhile, or the next look does.
+        if (!(error instanceof SiltstoneError)) throw error;
+      });
+    return new Set([...aliases.map(({ alias }) => alias.name), ...unreadable.map(({ name }) => name)]);
   }
 
   /** Null where that is not due. */

@@ -37,6 +37,7 @@ export async function readCollection(store: ObjectStore, name: string): Promise<
     throw new SiltstoneError(
       "notFound",
       `collection ${name} does not exist; create it with \`silt collection create ${name}\``,
+      { isNoCollection: true },
     );
   }
   const collection = decodeCollection(found.body, key);

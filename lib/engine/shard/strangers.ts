@@ -6,6 +6,8 @@
 import {
   collectionKey,
   collectionPrefix,
+  deletedKey,
+  nameKey,
   pointerKey,
   type ShardRef,
   shardFolders,
@@ -77,7 +79,8 @@ export async function seeBesideShards(
   see: OnStranger,
 ): Promise<void> {
   const known = new Set([textsFolder, ...Array.from({ length: shards }, (_, shard) => String(shard))]);
-  await seeLevel(store, { prefix: collectionPrefix(name), folders: known, key: collectionKey(name) }, see);
+  const keys = new Set([nameKey(name), collectionKey(name), deletedKey(name)]);
+  await seeLevel(store, { prefix: collectionPrefix(name), folders: known, keys }, see);
 }
 
 /** Those beside a shard's pointer and folders. */
@@ -85,17 +88,17 @@ export function seeBesideFolders(store: ObjectStore, shard: ShardRef, see: OnStr
   const known = {
     prefix: shardPrefix(shard),
     folders: new Set<string>(shardFolders),
-    key: pointerKey(shard),
+    keys: new Set([pointerKey(shard)]),
   };
   return seeLevel(store, known, see);
 }
 
 async function seeLevel(
   store: ObjectStore,
-  known: { prefix: string; folders: ReadonlySet<string>; key: string },
+  known: { prefix: string; folders: ReadonlySet<string>; keys: ReadonlySet<string> },
   see: OnStranger,
 ): Promise<void> {
   const { folders, keys } = await store.listLevel(known.prefix);
-  for (const key of keys) if (key !== known.key) see(key);
+  for (const key of keys) if (!known.keys.has(key)) see(key);
   for (const folder of folders) if (!known.folders.has(folder)) see(`${known.prefix}${folder}/`);
 }

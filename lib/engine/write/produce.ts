@@ -8,7 +8,7 @@
  *  4. The queue is told of all that were written. When that fails nothing is lost: the compactor finds the delta by its LIST.
  *
  * A crash or a failure before the last PUT was answered acknowledges nothing; the caller repeats the call, and repeated
- * rows change nothing.
+ * rows change nothing. Through an alias it is acknowledged when that has been looked at again (produce-through.ts).
  */
 
 import pLimit from "p-limit";
@@ -17,7 +17,8 @@ import { type DeltaPart, deltaParts } from "../../core/format/delta-parts.ts";
 import type { ShardRef } from "../../core/format/keys.ts";
 import { encodeNotification } from "../../core/format/notification.ts";
 import { encodeToken } from "../../core/format/token.ts";
-import { checkRecords, type RecordsCall } from "../../core/model/check-records.ts";
+import type { LedBy } from "../../core/model/alias.ts";
+import { type CheckedRecords, checkRecords, type RecordsCall } from "../../core/model/check-records.ts";
 import { type Collection, checkEmbeddingVersion } from "../../core/model/collection.ts";
 import { invalid, isKind, type Problem, SiltstoneError } from "../../core/model/errors.ts";
 import { grouped } from "../../core/model/grouped.ts";
@@ -25,11 +26,13 @@ import { type DeltaId, deltaId } from "../../core/model/ids.ts";
 import { isPlainObject, shown } from "../../core/model/metadata.ts";
 import type { DeltaRow } from "../../core/model/row.ts";
 import { ulidTimeMs } from "../../core/model/ulid.ts";
+import { readNamed } from "../catalog/aliases.ts";
 import type { Clock, DeltaQueue, ObjectStore } from "../ports.ts";
-import { readCollection } from "../shard/head.ts";
 import { putDelta } from "../shard/put-delta.ts";
+import { produceThrough } from "./produce-through.ts";
 
 export interface ProduceCall extends RecordsCall {
+  /** Name of the collection, or of an alias. */
   readonly collection: string;
   /** When given, it must be the collection's: vectors of another embedding space are refused. */
   readonly embeddingVersion?: string | undefined;
@@ -55,31 +58,50 @@ export interface ProduceAnswer {
   readonly deltas: readonly { readonly shard: number; readonly delta: DeltaId; readonly bytes: number }[];
   /** False when the queue could not be told: the write is durable, and seen by the compactor's next LIST. */
   readonly notified: boolean;
+  /** Where the call named an alias: what it led to. */
+  readonly alias?: LedBy;
 }
 
 /** The call must not change meanwhile. */
 export async function produce(world: ProduceWorld, call: ProduceCall): Promise<ProduceAnswer> {
   if (!isPlainObject(call)) throw invalid(`the call must be an object, got ${shown(call)}`);
-  const collection = await readCollection(world.store, call.collection).catch((error: unknown) => {
+  const named = await readNamed(world.store, call.collection).catch((error: unknown) => {
     if (!isKind(error, "notFound")) throw error;
     // A producer's role is not told the one from the other.
     throw new SiltstoneError("notFound", `${error.message}; or this caller may not write to it`);
   });
-  checkEmbeddingVersion(collection, call.embeddingVersion);
-  const { rows, rejected } = checkRecords(collection, call, world.clock.nowMs());
-  const deltas = encodeRows(world, collection, rows, call.producer ?? "");
+  if ("known" in named) return produceThrough(world, call, named.known);
+  const { collection } = named;
+  const checked = checkCall(collection, call, world.clock.nowMs());
+  const deltas = encodeRows(world, collection, checked.rows, call.producer ?? "");
   const notified = await putDeltas(world, deltas);
-  return {
-    token:
-      deltas.length === 0
-        ? null
-        : encodeToken({ collection: collection.name, collectionId: collection.id, deltas }),
-    ...outcome(rows),
-    rejected,
-    deltas: deltas.map(({ shard, delta, body }) => ({ shard, delta, bytes: body.length })),
-    notified,
-  };
+  return answerOf(collection, checked, deltas, notified);
 }
+
+export function checkCall(collection: Collection, call: ProduceCall, nowMs: number): CheckedRecords {
+  checkEmbeddingVersion(collection, call.embeddingVersion);
+  return checkRecords(collection, call, nowMs);
+}
+
+export const answerOf = (
+  collection: Collection,
+  { rows, rejected }: CheckedRecords,
+  deltas: readonly EncodedDelta[],
+  notified: boolean,
+  alias?: LedBy,
+): ProduceAnswer => ({
+  token:
+    deltas.length === 0
+      ? null
+      : encodeToken({
+          ...{ alias: alias?.name ?? null, collection: collection.name, collectionId: collection.id, deltas },
+        }),
+  ...outcome(rows),
+  rejected,
+  deltas: deltas.map(({ shard, delta, body }) => ({ shard, delta, bytes: body.length })),
+  notified,
+  ...(alias === undefined ? {} : { alias }),
+});
 
 /** Distinct ids that the call leaves as records and as deleted: of several rows of one id, the last of the highest version. */
 function outcome(rows: readonly DeltaRow[]): { written: number; deleted: number } {
@@ -93,22 +115,24 @@ export interface EncodedDelta extends ShardRef {
   readonly collectionId: string;
   readonly delta: DeltaId;
   readonly body: Uint8Array;
-  readonly rows: number;
+  readonly rows: readonly DeltaRow[];
 }
 
-/** Rows that were checked, as deltas that have their names. Nothing is written. */
+/** Rows that were checked, as deltas that have their names; `writtenAs`: in the place of the delta that they were put as before. Nothing is written. */
 export const encodeRows = (
   world: Pick<ProduceWorld, "clock">,
   collection: Collection,
   rows: readonly DeltaRow[],
   producer: string,
-): EncodedDelta[] => deltaParts(collection, rows).map((part) => encoded(world, collection, part, producer));
+  writtenAs?: DeltaId,
+): EncodedDelta[] =>
+  deltaParts(collection, rows).map((part) => encoded(world, collection, part, { producer, writtenAs }));
 
 function encoded(
   world: Pick<ProduceWorld, "clock">,
   collection: Collection,
   { shard, rows }: DeltaPart,
-  producer: string,
+  { producer, writtenAs }: { producer: string; writtenAs: DeltaId | undefined },
 ): EncodedDelta {
   const delta = deltaId(world.clock.ulid());
   const header = {
@@ -119,10 +143,11 @@ function encoded(
     dims: collection.dims,
     producer,
     createdAtMs: ulidTimeMs(delta),
+    ...(writtenAs === undefined ? {} : { writtenAs }),
   };
   const body = encodeDelta(header, rows);
   const { name, id: collectionId } = collection;
-  return { collection: name, collectionId, shard, delta, body, rows: rows.length };
+  return { collection: name, collectionId, shard, delta, body, rows };
 }
 
 /** Shards that are written side by side: a quarter of the client's connections to S3. */
@@ -181,7 +206,7 @@ function failureOf(
   const written = deltas.filter((delta) => outcomes.get(delta) === null);
   const error = errors.find(({ kind }) => kind === "uncertain") ?? errors[0]!;
   if (deltas.length === 1 || written.length + unsure.length === 0) return error;
-  const rows = written.reduce((sum, delta) => sum + delta.rows, 0);
+  const rows = written.reduce((sum, delta) => sum + delta.rows.length, 0);
   return new SiltstoneError(
     "uncertain",
     `${written.length} of ${deltas.length} deltas were written with ${rows} rows${written.length > 0 ? `: ${listOf(written)}` : ""}; ` +
@@ -193,7 +218,9 @@ function failureOf(
 
 const listOf = (deltas: readonly EncodedDelta[]): string =>
   [
-    ...deltas.slice(0, namedMax).map(({ shard, delta, rows }) => `shard ${shard} ${delta} (${rows} rows)`),
+    ...deltas
+      .slice(0, namedMax)
+      .map(({ shard, delta, rows }) => `shard ${shard} ${delta} (${rows.length} rows)`),
     ...(deltas.length > namedMax ? [`and ${deltas.length - namedMax} more`] : []),
   ].join(", ");
 

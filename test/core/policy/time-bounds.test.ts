@@ -1,6 +1,9 @@
 /** Bounds on waiting lie within each other: who waits longer is told by who waits less. */
 import {
   answerMarginMs,
+  barrierMs,
+  barrierPollMs,
+  barrierWaitMs,
   brokenRequestMs,
   busyPollMs,
   busyRunMs,
@@ -39,6 +42,12 @@ function expectOrder(bounds: Readonly<Record<string, number>>): void {
   expect(names.toSorted((a, b) => bounds[a]! - bounds[b]!)).toEqual(names);
   expect(new Set(Object.values(bounds)).size).toBe(names.length);
 }
+
+test("a write by an alias waits for a barrier until its deadline, and then has time to be put again within the producer's", () => {
+  expectOrder({ poll: barrierPollMs, wait: barrierWaitMs, producer: functionTimeoutMs.producer });
+  expect(barrierWaitMs).toBeGreaterThanOrEqual(barrierMs);
+  expect(barrierWaitMs + 2 * 7_000).toBeLessThan(functionTimeoutMs.producer);
+});
 
 test("a query: the hold, a request, a read, the groups, the answer, the function", () => {
   const { query } = functionTimeoutMs;
