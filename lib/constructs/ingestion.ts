@@ -55,9 +55,15 @@ export interface IngestionProps {
 export interface ProduceGrant {
   /**
    * Names of the collections that may be written, at least one.
-   * @default all of the store, those made later included
+   * @default all of the store, those made later included; none where there are aliases
    */
   readonly collections?: readonly string[];
+  /**
+   * Names of aliases that may be written by, at least one: their sides whose names are the alias's, `_v` and whatever follows, those made later
+   * included. A side that is called otherwise has to be among the collections.
+   * @default none; all where there are no collections
+   */
+  readonly aliases?: readonly string[];
 }
 
 export const queueEncryption = (key: IKey | undefined) =>
@@ -113,8 +119,8 @@ export class Ingestion extends Construct {
   }
 
   /** Gives whoever bundles the library the producer's rights, and a function the environment variables that it reads. */
-  grantProduce(grantee: IGrantable, { collections }: ProduceGrant = {}): void {
-    this.allowProduce(grantee, collections);
+  grantProduce(grantee: IGrantable, grant: ProduceGrant = {}): void {
+    this.allowProduce(grantee, grant);
     setVariables(grantee, this.environment);
   }
 
@@ -122,16 +128,20 @@ export class Ingestion extends Construct {
    * No right to list: the names of deltas cannot be guessed, so that of all that may be read only what one wrote oneself can
    * be. S3 then answers 403 instead of 404 for a collection that does not exist (lib/aws/s3-object-store.ts).
    */
-  private allowProduce(grantee: IGrantable, collections?: readonly string[]): void {
+  private allowProduce(grantee: IGrantable, { collections, aliases }: ProduceGrant = {}): void {
     if (collections?.length === 0) throw new Error("collections: must name at least one collection");
+    if (aliases?.length === 0) throw new Error("aliases: must name at least one alias");
+    const isAll = collections === undefined && aliases === undefined;
+    const given = isAll ? ["*"] : (aliases ?? []).map(checkCollectionName);
     const { bucket, bucketKey, encryptionKey } = this.storage;
-    const names = collections?.map(checkCollectionName) ?? ["*"];
+    const sides = isAll ? given : given.map((alias) => `${alias}_v*`);
+    const names = [...(collections ?? []).map(checkCollectionName), ...sides];
     const deltas = names.map((name) => bucket.arnForObjects(`${name}/*/deltas/*`));
     const configurations = names.map((name) => bucket.arnForObjects(`${name}/collection.json`));
-    const aliases = collections === undefined ? [bucket.arnForObjects("*/alias.json")] : [];
+    const leading = given.map((name) => bucket.arnForObjects(`${name}/alias.json`));
     giveRight(grantee, allowing(["s3:PutObject"], deltas));
     // A delta of one's own is read back when the answer to its PUT was lost.
-    giveRight(grantee, allowing(["s3:GetObject"], [...configurations, ...aliases, ...deltas]));
+    giveRight(grantee, allowing(["s3:GetObject"], [...configurations, ...leading, ...deltas]));
     giveRight(grantee, allowing(["sqs:SendMessage"], [this.queue.queueArn]));
     allowKey(grantee, bucketKey, "writeObjects");
     allowKey(grantee, encryptionKey, "sendMessages");

@@ -150,7 +150,7 @@ export class VectorStore extends Construct {
   /**
    * Lets a function, a role, a task write with the bundled library: it may read collection configurations, create deltas and notify
    * the queue. A function of the app gets the environment variables that the library reads (`produceEnvironment`).
-   * `collections` narrows what it may write; the notifications that it may send are of the whole store.
+   * `collections` and `aliases` narrow what it may write; the notifications that it may send are of the whole store.
    */
   grantProduce(grantee: IGrantable, grant: ProduceGrant = {}): void {
     this.ingestion.grantProduce(grantee, grant);
@@ -160,7 +160,7 @@ export class VectorStore extends Construct {
    * Lets a function, a role, a task save items with the bundled library (`siltstone/jobs`), of the named collections or of all. A function
    * of the app gets the environment variables that the library reads. Throws where the store has no `embedding`.
    */
-  grantSaveItems(grantee: IGrantable, grant: ProduceGrant = {}): void {
+  grantSaveItems(grantee: IGrantable, grant: Omit<ProduceGrant, "aliases"> = {}): void {
     if (this.jobs === undefined)
       throw new Error("grantSaveItems: the store embeds no items; give it the prop `embedding`");
     this.jobs.grantSave(grantee, grant);

@@ -3,6 +3,7 @@ import { InvalidArgumentError, Option } from "commander";
 import { checkJsonBounds } from "../../lib/aws/json-text.ts";
 import { type Collection, checkCollectionName } from "../../lib/core/model/collection.ts";
 import { invalid, SiltstoneError } from "../../lib/core/model/errors.ts";
+import { readNamed, readSide } from "../../lib/engine/catalog/aliases.ts";
 import { readCollection } from "../../lib/engine/shard/head.ts";
 import type { Deployment } from "./deployment.ts";
 import type { Session } from "./session.ts";
@@ -56,6 +57,17 @@ export async function openCollection(session: Session, name: string): Promise<Op
     world: deployment.world,
     collection: await readCollection(deployment.world.store, name),
   };
+}
+
+/** For commands whose calls take an alias as well: the collection, or the side that is written to. */
+export async function openNamed(session: Session, name: string): Promise<Opened> {
+  checkCollectionName(name);
+  const deployment = await session.open();
+  const { world } = deployment;
+  const named = await readNamed(world.store, name);
+  if ("collection" in named) return { deployment, world, collection: named.collection };
+  const { alias } = named.known;
+  return { deployment, world, collection: await readSide(world.store, alias, alias.writing) };
 }
 
 export const shardOption = (): Option =>

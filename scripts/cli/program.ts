@@ -8,6 +8,7 @@ import { Command, CommanderError } from "commander";
 import { type Refusal, refusalOf } from "../../lib/aws/failure.ts";
 import { cutText, errorTextBytesMax, SiltstoneError } from "../../lib/core/model/errors.ts";
 import manifest from "../../package.json" with { type: "json" };
+import { addAliasCommands } from "./alias-commands.ts";
 import { addCollectionCommands } from "./collection-commands.ts";
 import { addCompactCommands } from "./compact-commands.ts";
 import { addCostCommand } from "./cost-command.ts";
@@ -75,6 +76,7 @@ export async function runCommandLine(argv: readonly string[], given: Surrounding
     };
   describe(program, around, json);
   addCollectionCommands(program, run);
+  addAliasCommands(program, run);
   addImportCommand(program, run);
   addExportCommand(program, run);
   addExportChromaCommand(program, run);

@@ -1,6 +1,6 @@
 /** silt put: one call of the producer function, or several where its records make more than a function takes. */
 
-import { encodeToken } from "../../lib/core/format/token.ts";
+import { decodeToken, encodeToken } from "../../lib/core/format/token.ts";
 import { checkRecords } from "../../lib/core/model/check-records.ts";
 import type { Collection } from "../../lib/core/model/collection.ts";
 import { SiltstoneError } from "../../lib/core/model/errors.ts";
@@ -13,12 +13,12 @@ export const inputBytesMax = 5_500_000;
 /** The records are what the input had, and vectors that were embedded for it, which may be larger. */
 export async function putRecords(
   { call, world }: Deployment,
-  collection: Collection,
+  { name, collection }: { readonly name: string; readonly collection: Collection },
   records: readonly unknown[],
 ): Promise<ProduceAnswer> {
   const parts = partsOf(records);
   const put = async (part: readonly unknown[]) =>
-    (await call("producer", { collection: collection.name, records: part })) as ProduceAnswer;
+    (await call("producer", { collection: name, records: part })) as ProduceAnswer;
   if (parts.length === 1) return put(records);
   // A bad record refuses all of them.
   checkRecords(collection, { records }, world.clock.nowMs());
@@ -29,13 +29,22 @@ export async function putRecords(
   const sum = (value: (answer: ProduceAnswer) => number) =>
     answers.reduce((total, answer) => total + value(answer), 0);
   return {
-    token: encodeToken({ collection: collection.name, collectionId: collection.id, deltas }),
+    token: tokenOf(answers),
     written: sum(({ written }) => written),
     deleted: sum(({ deleted }) => deleted),
     rejected: [],
     deltas,
     notified: answers.every(({ notified }) => notified),
+    ...(answers[0]!.alias === undefined ? {} : { alias: answers.at(-1)!.alias! }),
   };
+}
+
+/** Of calls that an alias led to two sides, that of the first alone: a read by it is a strong one then, and has the others too. */
+function tokenOf(answers: readonly ProduceAnswer[]): string {
+  const tokens = answers.map(({ token }) => decodeToken(token));
+  const first = tokens[0]!;
+  const ofFirst = tokens.filter(({ collectionId }) => collectionId === first.collectionId);
+  return encodeToken({ ...first, deltas: ofFirst.flatMap(({ deltas }) => deltas) });
 }
 
 function fail(answers: readonly ProduceAnswer[], parts: readonly unknown[][], error: unknown): never {

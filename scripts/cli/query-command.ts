@@ -12,7 +12,7 @@ import {
   freshnessOptions,
   integer,
   json,
-  openCollection,
+  openNamed,
   real,
   several,
 } from "./arguments.ts";
@@ -66,7 +66,7 @@ async function runQuery(session: Session, name: string, options: QueryOptions): 
   const { text, id, vector, vectors } = options;
   const given = [text, id, vector, vectors].filter((one) => one !== undefined).length;
   if (given !== 1) throw invalid(`give exactly one of --text, --id, --vector and --vectors, got ${given}`);
-  const { deployment, collection } = await openCollection(session, name);
+  const { deployment, collection } = await openNamed(session, name);
   const call = { op: "query", collection: name, ...conditions(options), ...freshness(options) };
   if (vectors !== undefined) {
     const file = await VectorFile.open(vectors, collection.dims);

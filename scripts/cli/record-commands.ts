@@ -1,6 +1,7 @@
 /** silt put | delete | get | count: through the functions, as users' code goes. */
 import { type Command, Option } from "commander";
 import { checkJsonBounds } from "../../lib/aws/json-text.ts";
+import type { LedBy } from "../../lib/core/model/alias.ts";
 import { invalid } from "../../lib/core/model/errors.ts";
 import { parseExactly } from "../../lib/core/model/exact-json.ts";
 import { embedMissing } from "../../lib/embedding/collection-embedder.ts";
@@ -12,7 +13,7 @@ import {
   freshness,
   freshnessOptions,
   integer,
-  openCollection,
+  openNamed,
 } from "./arguments.ts";
 import { exitCodes } from "./exit-code.ts";
 import type { Outcome } from "./outcome.ts";
@@ -71,9 +72,9 @@ export const includeOption = (): Option =>
 
 async function put(session: Session, name: string, options: { file?: string }): Promise<Outcome> {
   const records = parseRecords(await readRecordsText(session, options.file));
-  const { deployment, collection } = await openCollection(session, name);
+  const { deployment, collection } = await openNamed(session, name);
   const whole = await Promise.all(records.map((record) => embedMissing(collection, record)));
-  return written(name, await putRecords(deployment, collection, whole));
+  return written(name, await putRecords(deployment, { name, collection }, whole));
 }
 
 function readRecordsText(session: Session, path: string | undefined): Promise<string> {
@@ -116,7 +117,7 @@ async function remove(
   ids: string[],
   options: { sourceVersion?: number },
 ): Promise<Outcome> {
-  const { deployment } = await openCollection(session, name);
+  const { deployment } = await openNamed(session, name);
   const { sourceVersion: version } = options;
   const deletes = version === undefined ? ids : ids.map((id) => ({ id, version }));
   return written(name, (await deployment.call("producer", { collection: name, deletes })) as ProduceAnswer);
@@ -147,7 +148,7 @@ async function getRecords(
   ids: string[],
   options: GetOptions,
 ): Promise<Outcome> {
-  const { deployment } = await openCollection(session, name);
+  const { deployment } = await openNamed(session, name);
   const include = options.include === undefined ? {} : { include: options.include };
   const call = { op: "get", collection: name, ids, ...include, ...freshness(options) };
   const answer = (await deployment.call("query", call)) as GetAnswer;
@@ -173,7 +174,7 @@ async function countRecords(
   name: string,
   options: FreshnessOptions & { filter?: unknown },
 ): Promise<Outcome> {
-  const { deployment } = await openCollection(session, name);
+  const { deployment } = await openNamed(session, name);
   const filter = options.filter === undefined ? {} : { filter: options.filter };
   const call = { op: "count", collection: name, ...filter, ...freshness(options) };
   const answer = (await deployment.call("query", call)) as { count: number } & Provenance;
@@ -181,8 +182,9 @@ async function countRecords(
 }
 
 /** Where an answer comes from, on one line. */
-export function provenanceText(answer: Provenance): string {
+export function provenanceText(answer: Provenance & { readonly alias?: LedBy }): string {
   const parts = [
+    ...(answer.alias === undefined ? [] : [`${answer.alias.side} ${answer.alias.collection}`]),
     `snapshot ${answer.snapshotVersion}`,
     answer.consistency,
     plural(answer.segments, "segment"),

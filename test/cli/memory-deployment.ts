@@ -18,6 +18,7 @@ import { failureOf, noteRun, summarizeRun } from "../../lib/engine/compact/run-s
 import type { CopyAcross } from "../../lib/engine/operate/promote-files.ts";
 import type { ObjectStore } from "../../lib/engine/ports.ts";
 import { Reader } from "../../lib/engine/read/reader.ts";
+import { ThroughAlias } from "../../lib/engine/read/through-alias.ts";
 import { produce } from "../../lib/engine/write/produce.ts";
 import { saveItems } from "../../lib/jobs/save.ts";
 import { sweep } from "../../lib/jobs/sweep.ts";
@@ -170,18 +171,20 @@ export class MemoryCli {
   }
 
   async #query(event: object): Promise<object> {
+    const reads = new ThroughAlias(this.#reader, this.world);
+    const remainingMs = 10_000;
     const { op, call } = parseQueryEvent(event);
     switch (op) {
       case "query":
-        return this.#reader.query(embedQuery(call));
+        return reads.query(embedQuery(call), remainingMs);
       case "get":
-        return this.#reader.get(call);
+        return reads.get(call, remainingMs);
       case "count":
-        return this.#reader.count(call);
+        return reads.count(call, remainingMs);
       case "stats":
-        return this.#reader.stats(call);
+        return reads.stats(call, remainingMs);
       case "health":
-        return this.#reader.health(call);
+        return reads.health(call, remainingMs);
       case "ping":
         return {};
       default:

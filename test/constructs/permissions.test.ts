@@ -157,6 +157,20 @@ describe("grants", () => {
     ]);
   });
 
+  test("grantProduce of aliases gives what leads them and their sides by name, beside collections that are named, and no other", () => {
+    const { stack, store, caller } = withCaller();
+    store.grantProduce(caller, { collections: ["docs"], aliases: ["notes"] });
+    const deltas = [`${bucket}/docs/*/deltas/*`, `${bucket}/notes_v*/*/deltas/*`];
+    const configurations = [`${bucket}/docs/collection.json`, `${bucket}/notes_v*/collection.json`];
+    expect(statementsOf(Template.fromStack(stack), "UpstreamServiceRole")).toEqual([
+      { actions: ["s3:PutObject"], resources: deltas },
+      { actions: ["s3:GetObject"], resources: [...configurations, `${bucket}/notes/alias.json`, ...deltas] },
+      { actions: ["sqs:SendMessage"], resources: ["IngestionQueue"] },
+    ]);
+    expect(() => store.grantProduce(caller, { aliases: [] })).toThrow(/aliases: must name at least one/);
+    expect(() => store.grantProduce(caller, { aliases: ["*"] })).toThrow(/not a collection name/);
+  });
+
   test.each([[[]], [["*"]], [["docs", "a/b"]], [[""]], [["docs?"]]])(
     "grantProduce of %j is refused",
     (collections) => {

@@ -27,6 +27,7 @@ import { systemClock } from "../../lib/aws/system-clock.ts";
 import { deltaKey } from "../../lib/core/format/keys.ts";
 import { deltaId } from "../../lib/core/model/ids.ts";
 import { requestBounds } from "../../lib/core/policy/time-bounds.ts";
+import { createAlias } from "../../lib/engine/catalog/aliases.ts";
 import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import { compact } from "../../lib/engine/compact/compact.ts";
 import type { ObjectStore } from "../../lib/engine/ports.ts";
@@ -202,7 +203,7 @@ test("an object that the compactor wrote is never replaced; a pointer only by wh
   for (const key of once) {
     for (const hand of ["compactor", "owner"] as const) {
       // It may not even make another's.
-      const isAnothers = hand === "compactor" && /\/collection\.json$/.test(key);
+      const isAnothers = hand === "compactor" && /\/(name|collection)\.json$/.test(key);
       const expected = isAnothers ? refused.map(() => denied) : refused;
       expect([key, await overwritten(handOf(hand).s3, key)]).toEqual([key, expected]);
     }
@@ -225,6 +226,23 @@ test("an object that the compactor wrote is never replaced; a pointer only by wh
   );
   expect(await put(handOf("producer").s3, pointer, { IfMatch: etag })).toBe(denied);
   expect(await compactor.store.put(pointer, bytes, { ifMatch: etag })).toMatchObject({ kind: "written" });
+});
+
+test("an alias is replaced over the one that is known alone, and by no producer; a claim of a name never", async () => {
+  const owner = handOf("owner");
+  const notes = { name: "notes", actor: "owner", reason: "test" };
+  await createAlias(owner.world, { ...notes, collection: "docs" });
+  const key = "notes/alias.json";
+  const { bytes, etag } = await bytesOf(key);
+  expect(await put(owner.s3, key)).toBe(denied);
+  expect(await put(owner.s3, key, { IfNoneMatch: "*" })).toBe("PreconditionFailed");
+  expect(await put(owner.s3, key, { IfMatch: '"00000000000000000000000000000000"' })).toBe(
+    "PreconditionFailed",
+  );
+  for (const hand of ["producer", "narrow", "query"] as const)
+    expect(await put(handOf(hand).s3, key, { IfMatch: etag })).toBe(denied);
+  expect(await owner.store.put(key, bytes, { ifMatch: etag })).toMatchObject({ kind: "written" });
+  expect(await overwritten(owner.s3, "notes/name.json")).toEqual(refused);
 });
 
 test("the compactor writes no configuration and no pin, and deletes no configuration, pin or pointer", async () => {

@@ -398,8 +398,8 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "a grant of some collections gives all",
     "lib/constructs/ingestion.ts",
-    `collections?.map(checkCollectionName) ?? ["*"]`,
-    `["*"]`,
+    `(collections ?? []).map(checkCollectionName), ...sides]`,
+    `"*", ...sides]`,
     "test/hostile/overwriting.test.ts",
   ),
   mutant(
