@@ -40,6 +40,8 @@ export interface LocalStackOptions {
   readonly scheduleEveryMs?: number | null;
   /** Throttle and faults of S3. */
   readonly faultInjection?: FaultInjection;
+  /** Where functions find services that this stack does not have, as AWS_ENDPOINT_URL_…. @default nowhere but at AWS */
+  readonly services?: Readonly<Record<string, string>>;
   /** File to which the requests that the template's roles allowed are appended (iam/access.ts). @default none */
   readonly recordFile?: string;
 }
@@ -144,7 +146,7 @@ async function startParts(
     region,
     sandboxFolder: join(stateDir, "sandboxes"),
     logFolder: join(stateDir, "logs"),
-    endpoints: endpointVariables(services),
+    endpoints: { ...options.services, ...endpointVariables(services) },
     watch,
     access,
   });

@@ -57,11 +57,12 @@ export class Deployed {
       providers?: object;
       add?: (store: VectorStore) => void;
       recordFile?: string;
+      services?: Readonly<Record<string, string>>;
       /** Of an app of somebody else, in place of all of this. */
       synthesis?: Synthesis;
     } = {},
   ): Promise<void> {
-    const { queryGroups = 1, bucket, providers, add, recordFile } = options;
+    const { queryGroups = 1, bucket, providers, add, recordFile, services = {} } = options;
     const context = {
       "query.groups": String(queryGroups),
       ...(bucket === undefined ? {} : { "storage.bucket": bucket }),
@@ -79,6 +80,7 @@ export class Deployed {
       stateDir: this.stateDir,
       ports: anyPorts,
       scheduleEveryMs,
+      services,
       ...(recordFile === undefined ? {} : { recordFile }),
     });
     // This process is an upstream of the store as well: the SDK finds everything as it does in AWS.
