@@ -136,8 +136,6 @@ async function measure({ rows, dims, highs, everyMs }: Size, running: Running, l
   while ((await active(jobs)) > 0) await sleep(200);
   const seconds = (performance.now() - startMs) / 1_000;
   const counts = await jobs.table.readCounts(made.id);
-  let deltas = 0;
-  for await (const page of world.store.list(`${collection}/0/deltas/`)) deltas += page.length;
   const runs = runsIn(running).slice(beforeMs.length);
   const embedderMs = runs.reduce((sum, ms) => sum + ms, 0);
   const batchMs = embedderMs / Math.max(1, batchesIn(running) - batchesBefore);
@@ -175,12 +173,11 @@ async function measure({ rows, dims, highs, everyMs }: Size, running: Running, l
       },
       {
         title: "for 1,000 items",
-        columns: ["chunks", "tokens", "deltas", "provider $ by list price", "AWS $ by list prices"],
+        columns: ["chunks", "tokens", "provider $ by list price", "AWS $ by list prices"],
         rows: [
           [
             per(chunks),
             per(counts.tokens),
-            per(deltas),
             dollarsOfTokens(profile, per(counts.tokens), null)!.toFixed(4),
             (dollarsOfItems({ items: rows, chunks, bytes, dims }) * (1_000 / rows)).toFixed(4),
           ],

@@ -50,8 +50,8 @@ export const measured = {
   insertionsPerRow: 4,
   /** Bytes written to S3 in the end by each byte of a trickle's deltas. */
   writeAmplification: 4.2,
-  /** Milliseconds of the embedder for an item and for each of its chunks of 384 dims, the provider's answer included, and items of one delta. */
-  itemMs: 20,
+  /** Milliseconds of the embedder for an item and for each of its chunks of 384 dims, the provider's answer included (bench `items`, on a busy machine), and items of one delta. */
+  itemMs: 100,
   chunkMs: 2,
   itemsPerDelta: 25,
   /** Bytes a second that a cold start fetches and opens. */
