@@ -194,6 +194,10 @@ export function provenanceText(answer: Provenance & { readonly alias?: LedBy }):
     duration(answer.milliseconds),
     plural(answer.requests, "S3 request"),
     ...(answer.warning === undefined ? [] : [`warning: ${answer.warning}`]),
+    ...(answer.takenBack ?? []).map(
+      ({ shard, delta, version }) =>
+        `warning: shard ${shard} was rolled back to version ${version}, which may have taken back the write ${delta}`,
+    ),
   ];
   return `(${parts.join(", ")})`;
 }

@@ -49,6 +49,7 @@ export async function lookOnce({ oracle, memory }: Scene, reader: Reader, look: 
       wants: () => true,
       found: new Map(answer.records.map(({ id, document }) => [id, document!])),
       warned: answer.warning !== undefined,
+      takenBack: (answer.takenBack ?? []).map(({ delta }) => delta),
     });
     if (fault !== null) oracle.violate(fault);
   } catch (error) {

@@ -1574,6 +1574,20 @@ export const mutants: readonly Mutant[] = [
     "test/engine/compact/many-segments.test.ts",
   ),
   mutant(
+    "a write that a roll back took back is missing from its token's answer without a word",
+    "lib/engine/operate/rollback.ts",
+    "        takenBack: takenBackBy(manifest, target),\n",
+    "",
+    "test/engine/operate/restore.test.ts",
+  ),
+  mutant(
+    "a second roll back forgets what the first one took back",
+    "lib/core/format/manifest.ts",
+    "lacking !== undefined && lacking.from < target.watermark ? lacking.from : target.watermark",
+    "target.watermark",
+    "test/engine/operate/restore.test.ts",
+  ),
+  mutant(
     "a version may have any number of segments",
     "lib/engine/shard/publish.ts",
     "if (next.segments.length > bounds.segments) throw",

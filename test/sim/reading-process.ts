@@ -221,6 +221,7 @@ export class ReadingProcess implements Actor {
       versions,
       ageSeconds: answer.shards.map(({ ageSeconds }) => ageSeconds),
       warned: answer.warning !== undefined,
+      takenBack: (answer.takenBack ?? []).map(({ delta }) => delta),
       found,
       wants,
     });

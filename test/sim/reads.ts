@@ -42,6 +42,8 @@ export interface ReadOutcome extends ReadPromise {
   readonly ageSeconds: readonly number[];
   /** The answer warns that a newer version may be there. */
   readonly warned: boolean;
+  /** Deltas of the tokens of which the answer says that a roll back may have taken them back. */
+  readonly takenBack: readonly string[];
   /** Every id that was asked for. */
   readonly ids: readonly string[];
   /** Which of their records the read wanted: a filter, or all of them. */
@@ -95,6 +97,9 @@ export function readFault(oracle: Oracle, window: ReadWindow, read: ReadOutcome)
     const isExcused = read.warned && read.consistency === "eventual";
     const least = isExcused ? 0 : dueVersion(oracle, window, read, shard);
     if (version < least) return `${what}: it saw version ${version} of ${name}; at least ${least} was due`;
+    const unsaid = published.map((one) => unsaidOf(oracle, name, one, read));
+    if (unsaid.every((delta) => delta !== null))
+      return `${what} at version ${version} of ${name}: delta ${unsaid[0]} was taken back, and the answer does not say so`;
     const answers = published.flatMap((one) => {
       const part: Part = { published: one, name, ids, wants: read.wants };
       return read.consistency === "strong"
@@ -119,6 +124,21 @@ export function readFault(oracle: Oracle, window: ReadWindow, read: ReadOutcome)
   const isWrong = typeof read.found === "number" && (read.found < bounds.least || read.found > bounds.most);
   return isWrong ? `${what}: it counted ${read.found}; ${bounds.least} to ${bounds.most} are there` : null;
 }
+
+/** A write of a token that a roll back took back, and of which the answer says nothing. One that was put again has another name. */
+const unsaidOf = (
+  oracle: Oracle,
+  shard: string,
+  { takenBack }: Published,
+  read: ReadOutcome,
+): string | null =>
+  read.tokens.find(
+    (delta) =>
+      takenBack.has(delta) &&
+      oracle.deltas.get(delta)?.shard === shard &&
+      oracle.followed(delta).delta === delta &&
+      !read.takenBack.includes(delta),
+  ) ?? null;
 
 /** Why it cannot be an answer of this collection; null when it can. */
 function misfitOf({ generation, deltas }: Oracle, { versions, tokens }: ReadOutcome): string | null {

@@ -90,6 +90,24 @@ export interface Manifest {
    * ingested = Σ segments + retired.
    */
   readonly ledger: { readonly ingested: RowSum; readonly retired: RowSum };
+  /** What roll backs may have taken back; absent before the first. A read with a token of one of these deltas says so. */
+  readonly takenBack?: TakenBack;
+}
+
+/** Deltas named from `from` to `to` may have been ingested after `version`, and not be part of its content. */
+export interface TakenBack {
+  readonly from: DeltaId;
+  readonly to: DeltaId;
+  readonly version: SnapshotVersion;
+}
+
+/** Of a version that has the content of `target` and follows `head`: what `target` itself lacks stays taken back. */
+export function takenBackBy(head: Manifest, target: Manifest): TakenBack {
+  const lacking = target.takenBack;
+  const newest = head.applied.at(-1) ?? head.watermark;
+  const ends = [newest, head.watermark, ...(lacking ? [lacking.to] : [])].sort();
+  const from = lacking !== undefined && lacking.from < target.watermark ? lacking.from : target.watermark;
+  return { from, to: ends.at(-1)!, version: target.version };
 }
 
 /** Version 0, which every shard of a new collection starts from. It is never written: the pointer stands for it. */
@@ -161,6 +179,8 @@ export function faultOf(manifest: Manifest): string | null {
     if (!isUlid(applied[i]!)) return `applied delta ${JSON.stringify(applied[i])} is not a ULID`;
     if (i > 0 && applied[i - 1]! >= applied[i]!) return "its applied deltas are not ascending";
   }
+  if (manifest.takenBack !== undefined && !isTakenBack(manifest.takenBack))
+    return "what it says of deltas that were taken back is malformed";
   const kept = addSums(ledger.retired, ...segments.map((segment) => segment.sum));
   if (!equalSums(kept, ledger.ingested)) {
     return (
@@ -170,6 +190,9 @@ export function faultOf(manifest: Manifest): string | null {
   }
   return null;
 }
+
+const isTakenBack = ({ from, to, version }: TakenBack): boolean =>
+  isUlid(from) && isUlid(to) && from <= to && isVersion(version);
 
 const isCount = (n: unknown): n is number => Number.isSafeInteger(n) && (n as number) >= 0;
 

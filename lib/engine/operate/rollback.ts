@@ -8,7 +8,7 @@
  */
 
 import { type SegmentFile, type ShardRef, segmentKey, shardName } from "../../core/format/keys.ts";
-import type { Manifest, Segment } from "../../core/format/manifest.ts";
+import { type Manifest, type Segment, takenBackBy } from "../../core/format/manifest.ts";
 import type { Collection } from "../../core/model/collection.ts";
 import { isKind, SiltstoneError } from "../../core/model/errors.ts";
 import type { SnapshotVersion } from "../../core/model/ids.ts";
@@ -81,6 +81,7 @@ export async function rollback(
         applied: manifest.applied,
         watermark: manifest.watermark,
         ledger: target.ledger,
+        takenBack: takenBackBy(manifest, target),
       };
     });
     return { version: own!.version, outcome: "done" };

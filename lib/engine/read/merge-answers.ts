@@ -13,6 +13,7 @@ const sumOf = <T>(all: readonly T[], count: (one: T) => number): number =>
 /** Where a merged answer comes from. Only the time it took is not the parts' but that of the function that asked them. */
 export function mergeProvenance(parts: readonly Provenance[]): Omit<Provenance, "milliseconds"> {
   const warning = parts.find((part) => part.warning !== undefined)?.warning;
+  const takenBack = parts.flatMap((part) => part.takenBack ?? []);
   return {
     snapshotVersion: sumOf(parts, (part) => part.snapshotVersion),
     shards: parts.flatMap((part) => part.shards).sort((a, b) => a.shard - b.shard),
@@ -23,6 +24,7 @@ export function mergeProvenance(parts: readonly Provenance[]): Omit<Provenance, 
     bytesRead: sumOf(parts, (part) => part.bytesRead),
     ...(parts.some(({ cold }) => cold) ? { cold: true } : {}),
     ...(warning === undefined ? {} : { warning }),
+    ...(takenBack.length > 0 ? { takenBack } : {}),
   };
 }
 

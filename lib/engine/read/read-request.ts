@@ -7,7 +7,7 @@ import { decodeToken, namedDeltasMax, tooManyNamed } from "../../core/format/tok
 import { type Collection, efSearchRange, type Metric } from "../../core/model/collection.ts";
 import { invalid, SiltstoneError } from "../../core/model/errors.ts";
 import { type Filter, parseFilter } from "../../core/model/filter.ts";
-import type { DeltaId } from "../../core/model/ids.ts";
+import type { DeltaId, SnapshotVersion } from "../../core/model/ids.ts";
 import type { Metadata } from "../../core/model/row.ts";
 import { checkVector } from "../../core/model/vector.ts";
 
@@ -93,6 +93,13 @@ export interface QueryResult extends ReadRecord {
   readonly distance: number;
 }
 
+/** A delta of a token that was ingested, perhaps after `version`, to which the shard was rolled back since. */
+export interface TakenBackWrite {
+  readonly shard: number;
+  readonly delta: DeltaId;
+  readonly version: SnapshotVersion;
+}
+
 /** Where an answer comes from, and what it took. */
 export interface Provenance {
   /** Sum of the versions of the shards: it grows with every publication. */
@@ -110,6 +117,8 @@ export interface Provenance {
   readonly bytesRead: number;
   /** Set when a newer version is damaged and an older one answers. */
   readonly warning?: string;
+  /** Set when writes of the tokens may not be in the answer, because a roll back took them back. */
+  readonly takenBack?: readonly TakenBackWrite[];
   /** Set when the graphs were not there yet: the results are approximate (docs/lab/performance.md, "Cold start"). */
   readonly cold?: true;
   /** Set when shards are missing from the answer, which the call allowed. */

@@ -14,6 +14,7 @@ import {
   nothingPublished,
   type Provenance,
   shardsToRead,
+  type TakenBackWrite,
   tokensByShard,
 } from "./read-request.ts";
 import type { ShardCache } from "./shard-cache.ts";
@@ -103,6 +104,7 @@ export class Reading {
     const { requests, bytesRead } = this.#options.traffic.since(before);
     const faults = states.map(({ fault }) => fault).filter((fault) => fault !== null);
     for (const fault of faults) this.#options.onFault?.(fault);
+    const takenBack = views.flatMap((view, i) => takenBackOf(view, tokens.get(shards[i]!) ?? []));
     return {
       ...answer,
       snapshotVersion: views.reduce((sum, view) => sum + view.manifest.version, 0),
@@ -119,8 +121,18 @@ export class Reading {
       bytesRead,
       ...(views.some(({ warm }) => warm === null) ? { cold: true } : {}),
       ...(faults.length > 0 ? { warning: faults[0]!.message } : {}),
+      ...(takenBack.length > 0 ? { takenBack } : {}),
     };
   }
+}
+
+/** Deltas that the view was to hold, and that a roll back may have taken out of its version. */
+function takenBackOf({ manifest, overlaid }: SnapshotView, deltas: readonly DeltaId[]): TakenBackWrite[] {
+  const { takenBack, shard } = manifest;
+  if (takenBack === undefined) return [];
+  return deltas
+    .filter((delta) => delta >= takenBack.from && delta <= takenBack.to && !overlaid.includes(delta))
+    .map((delta) => ({ shard, delta, version: takenBack.version }));
 }
 
 /** Held from before the views are made: between the making and the searching, another read may retire their segments. */

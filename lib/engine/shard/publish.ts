@@ -24,7 +24,10 @@ import { type Head, readHead } from "./head.ts";
 import { readManifest } from "./history.ts";
 
 /** What a proposal decides; version, parent, commit and the unchanging fields follow from the head. */
-export type Change = Pick<Manifest, "cause" | "epoch" | "segments" | "applied" | "watermark" | "ledger">;
+export type Change = Pick<
+  Manifest,
+  "cause" | "epoch" | "segments" | "applied" | "watermark" | "ledger" | "takenBack"
+>;
 
 /** Contenders for one pointer are a compactor, a merger and a collector: losing this often means something is wrong. */
 const attemptsMax = 12;

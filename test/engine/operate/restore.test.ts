@@ -42,6 +42,13 @@ async function prepare(ordering: "arrival" | "source" = "arrival") {
     await reader.close();
     return Object.fromEntries(records.map(({ id, document }) => [id, document]));
   };
+  /** What an answer says of writes that were taken back. */
+  const said = async (more: object) => {
+    const reader = new Reader(world, { refreshSeconds: 300, cacheBytesMax: 1e9, traffic: world.traffic });
+    const { takenBack } = await reader.get({ collection: name, ids: ["a"], ...more });
+    await reader.close();
+    return takenBack;
+  };
   const version = async () => (await readHead(world.store, collection, 0)).manifest.version;
   const restoreAll = async () => {
     const again: string[] = [];
@@ -49,7 +56,7 @@ async function prepare(ordering: "arrival" | "source" = "arrival") {
       again.push(await restoreDelta(world, deleted, ref, one));
     return again;
   };
-  return { world, deleted, collection, write, run, documents, version, restoreAll };
+  return { world, deleted, collection, write, run, documents, said, version, restoreAll };
 }
 
 test.each(["arrival", "source"] as const)(
@@ -101,20 +108,57 @@ test("a delta that was deleted before it was ingested is found by its token as s
 });
 
 test("a delta that was taken back is found by its token as soon as it is restored, once its name is forgotten", async () => {
-  const { world, collection, write, run, documents, version, restoreAll } = await prepare();
+  const { world, collection, write, run, documents, said, version, restoreAll } = await prepare();
   await write("b", "old");
   await run();
   const before = await version();
-  const { token } = await write("a", "written");
+  const { token, delta } = await write("a", "written");
   await run();
   await rollback(world, collection, 0, before);
-  await write("b", "later");
+  expect(await documents({ atLeast: [token] })).toEqual({ b: "old" });
+  expect(await said({ atLeast: [token] })).toHaveLength(1);
+  world.clock.advance(1_000);
+  const later = await write("b", "later");
   await run();
   expect(await documents({ atLeast: [token] })).toEqual({ b: "later" });
+  expect(await said({ atLeast: [token] })).toEqual([{ shard: 0, delta, version: before }]);
+  // Of what was written after it, and of reads without its token, nothing is to be said.
+  expect(await said({ atLeast: [later.token] })).toBeUndefined();
+  expect(await said({ consistency: "strong" })).toBeUndefined();
   await restoreAll();
   expect(await documents({ atLeast: [token] })).toEqual({ a: "written", b: "later" });
   await run();
   expect(await documents({ atLeast: [token] })).toEqual({ a: "written", b: "later" });
+});
+
+test("what the first of two roll backs took back is said after the second as well", async () => {
+  const { world, collection, write, run, said, version } = await prepare();
+  await write("b", "old");
+  await run();
+  const first = await version();
+  world.clock.advance(2 * hour);
+  const { token, delta } = await write("a", "written");
+  await run();
+  const whole = await version();
+  await rollback(world, collection, 0, first);
+  const without = await version();
+  world.clock.advance(2 * hour);
+  const second = await write("b", "later");
+  await run();
+  world.clock.advance(2 * hour);
+  await write("b", "last");
+  await run();
+  await rollback(world, collection, 0, without);
+  for (const lost of [
+    { token, delta },
+    { token: second.token, delta: second.delta },
+  ])
+    expect(await said({ atLeast: [lost.token] })).toEqual([
+      { shard: 0, delta: lost.delta, version: without },
+    ]);
+  // Forward again: the first write is there, the watermark of that version does not reach so far, so it may be named.
+  await rollback(world, collection, 0, whole);
+  expect(await said({ atLeast: [second.token] })).toMatchObject([{ delta: second.delta, version: whole }]);
 });
 
 test("a delta that is copied back under its old name is deleted or put aside again; it can be restored from both", async () => {
