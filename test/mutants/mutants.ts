@@ -1588,6 +1588,13 @@ export const mutants: readonly Mutant[] = [
     "test/engine/operate/restore.test.ts",
   ),
   mutant(
+    "a strong read LISTs from the very beginning, over the delete markers of all that was ingested",
+    "lib/engine/read/overlays.ts",
+    "const listed = await listDeltas(this.#world.store, this.#ref, watermark);",
+    'const listed = await listDeltas(this.#world.store, this.#ref, "0".repeat(26) as typeof watermark);',
+    "test/engine/compact/late-deltas.test.ts",
+  ),
+  mutant(
     "a version may have any number of segments",
     "lib/engine/shard/publish.ts",
     "if (next.segments.length > bounds.segments) throw",
