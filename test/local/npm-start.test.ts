@@ -41,6 +41,9 @@ onLinux.each([
   "SIGTERM",
   // npm is gone at once.
   "SIGKILL",
+  "SIGINT",
+  // Of a terminal that is closed; npm hands it on likewise.
+  ...(process.env.WIDE ? (["SIGHUP"] as const) : []),
 ] as const)(
   "%s to npm ends the whole stack",
   async (signal) => {
