@@ -17,6 +17,7 @@ import { jobWorld } from "../../lib/aws/job-world.ts";
 import { startFakeProvider } from "../../lib/clients/fake-provider.ts";
 import { functions, jobOutputs, storeOutputs } from "../../lib/contract/functions.ts";
 import { settingNames } from "../../lib/contract/settings.ts";
+import { requestBounds } from "../../lib/core/policy/time-bounds.ts";
 import { synthesize } from "../build/synthesize.ts";
 import { onParentEnd } from "../end-with-parent.ts";
 import { type LocalStack, startLocalStack } from "../local/stack.ts";
@@ -99,7 +100,7 @@ async function mainJob(stack: LocalStack): Promise<void> {
   const { outputs } = stack;
   const world = awsWorld(awsNames((name) => outputs[name]!));
   const jobQueueUrls = outputs[jobOutputs.queueUrls]!.split(",");
-  const jobs = jobWorld({ table: outputs[storeOutputs.table]!, jobQueueUrls }, world);
+  const jobs = jobWorld({ table: outputs[storeOutputs.table]!, jobQueueUrls }, world, requestBounds.person);
   const invoke = invoker(stack);
 
   const items = documentItems(root);
