@@ -1077,13 +1077,6 @@ export const mutants: readonly Mutant[] = [
     importSizes,
   ),
   mutant(
-    "texts of an Arrow batch share their bytes",
-    "lib/import/sources/arrow-layout.ts",
-    "offset < (before ?? 0) || ",
-    "",
-    importSizes,
-  ),
-  mutant(
     "an item's damaged record stops its neighbours",
     "lib/jobs/held-jobs.ts",
     'if (!isKind(error, "corrupt")) throw error;\n      // The others',
