@@ -12,7 +12,7 @@ import { lambdaHandler } from "../../lib/aws/lambda-handler.ts";
 import { parseEvent } from "../../lib/aws/parse-event.ts";
 import { errorFacts, telemetry } from "../../lib/aws/telemetry.ts";
 import { embedInCallMs, requestBounds, runMarginMs } from "../../lib/core/policy/time-bounds.ts";
-import { documentEmbedder } from "../../lib/embedding/each-text.ts";
+import { documentEmbedder } from "../../lib/embedding/document-embedder.ts";
 import { batchedEmbedders } from "../../lib/embedding/profile-embedders.ts";
 import { parseProviders } from "../../lib/embedding/provider-access.ts";
 import { watchSettings } from "../../lib/jobs/control.ts";

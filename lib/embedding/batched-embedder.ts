@@ -17,7 +17,7 @@ import { type EmbeddingProfile, inputBytesMax } from "../core/model/embedding-pr
 import { invalid, SiltstoneError } from "../core/model/errors.ts";
 import { checkVector, normalised } from "../core/model/vector.ts";
 import type { Breaker } from "./breaker.ts";
-import type { Embedded, Embedder, EmbedOptions, Purpose } from "./embedder.ts";
+import type { EachEmbedded, Embedded, Embedder, EmbedOptions, Purpose } from "./embedder.ts";
 import { type Rates, requestTokensMax, takeTurn } from "./limits.ts";
 import {
   type EmbeddingClock,
@@ -39,12 +39,6 @@ export interface ProviderUse {
   readonly atOnce: <T>(work: () => Promise<T>) => Promise<T>;
   /** Tokens a byte, as learned; at most one. */
   tokensPerByte: number;
-}
-
-/** The outcome of each text: its vector, or why it has none. */
-export interface EachEmbedded {
-  readonly outcomes: readonly (Float32Array | SiltstoneError)[];
-  readonly tokens: number | null;
 }
 
 type Space = Pick<Collection, "name" | "dims" | "metric">;
@@ -80,7 +74,6 @@ export class BatchedEmbedder implements Embedder {
     return { vectors, tokens };
   }
 
-  /** The same as `embed`, but each text has an outcome of its own: one that is refused, or comes too late, fails alone. */
   async embedEach(
     texts: readonly string[],
     purpose: Purpose,

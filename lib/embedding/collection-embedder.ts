@@ -18,7 +18,10 @@ const noProviders: ProfileEmbedders = async ({ name }, { provider, model }) => {
 };
 
 /** Null where the collection's vectors come from its users. */
-async function embedderOf(collection: Collection, profiles: ProfileEmbedders): Promise<Embedder | null> {
+export async function embedderOf(
+  collection: Collection,
+  profiles: ProfileEmbedders,
+): Promise<Embedder | null> {
   const { embedder, dims } = collection;
   if (embedder === null) return null;
   return embedder === "lexical" ? lexicalEmbedder(dims) : profiles(collection, embedder);

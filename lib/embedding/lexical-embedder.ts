@@ -15,7 +15,7 @@
  */
 
 import { documentBytesMax } from "../core/model/check-records.ts";
-import { invalid } from "../core/model/errors.ts";
+import { invalid, SiltstoneError } from "../core/model/errors.ts";
 import type { Embedder } from "./embedder.ts";
 
 export const lexicalDims = 384;
@@ -50,7 +50,17 @@ const excessMarksPattern = /(\p{M}{30})\p{M}+/gu;
 /** Queries are embedded as documents are. */
 export const lexicalEmbedder = (dims: number): Embedder => ({
   embed: async (texts) => ({ vectors: texts.map((text) => lexicalVector(text, dims)), tokens: null }),
+  embedEach: async (texts) => ({ outcomes: texts.map((text) => outcomeOf(text, dims)), tokens: null }),
 });
+
+function outcomeOf(text: string, dims: number): Float32Array | SiltstoneError {
+  try {
+    return lexicalVector(text, dims);
+  } catch (error) {
+    if (error instanceof SiltstoneError) return error;
+    throw error;
+  }
+}
 
 /** A vector of length 1. Throws `invalid` when the text is too long, or has no letter and no digit. */
 export function lexicalVector(text: string, dims: number = lexicalDims): Float32Array {

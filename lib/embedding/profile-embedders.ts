@@ -35,10 +35,7 @@ export interface ProfileUse {
 /** Queries whose vectors are kept: 4,096 dims of all of them are 4 MiB. */
 const queriesKept = 256;
 
-/** The same as ProfileEmbedders, with the outcome of each text told apart. */
-export type BatchedEmbedders = (...asked: Parameters<ProfileEmbedders>) => Promise<BatchedEmbedder>;
-
-export function batchedEmbedders(world: EmbeddingWorld): BatchedEmbedders {
+export function batchedEmbedders(world: EmbeddingWorld): ProfileEmbedders {
   const uses = new Map<string, Promise<ProviderUse>>();
   const useOf = (name: ProviderName, model: string, access: ProviderAccess): Promise<ProviderUse> => {
     const key = `${name}/${model}`;
@@ -73,6 +70,7 @@ export function queryEmbedders(world: EmbeddingWorld): ProfileEmbedders {
     const embedder = await embedders(collection, profile);
     const space = JSON.stringify([profile, collection.dims, collection.metric]);
     return {
+      embedEach: (texts, purpose, options) => embedder.embedEach(texts, purpose, options),
       async embed(texts, purpose, options) {
         if (texts.length !== 1 || purpose !== "query") return embedder.embed(texts, purpose, options);
         const key = createHash("sha256").update(`${space}${texts[0]}`).digest("base64");

@@ -4,7 +4,7 @@
  */
 import type { Collection } from "../core/model/collection.ts";
 import { invalid, SiltstoneError } from "../core/model/errors.ts";
-import { documentEmbedder, type EmbedDocuments } from "../embedding/each-text.ts";
+import { documentEmbedder, type EmbedDocuments } from "../embedding/document-embedder.ts";
 import type { RowFault, Shape, ShapedRecord } from "./shape-row.ts";
 
 /** For a page of texts: limits of the stage, and outages that pass, are waited for. */

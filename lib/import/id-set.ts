@@ -1,6 +1,6 @@
 /**
  * The ids that an import has met, by 64 bits of their sha256, in memory of 16 to 32 bytes an id: among ten million ids the
- * chance that two share those bits is one in 370,000. Kept beside the checkpoint, since an import that goes on must know the ids
+ * chance that two share those bits is one in 370,000. Kept beside the resume point, since an import that goes on must know the ids
  * that came before: 8 bytes an id.
  */
 import { hash } from "node:crypto";

@@ -6,16 +6,16 @@
  *     row goes to the rejects file, the others go on.
  *
  * Ids are the source's, or derived from it alone, so running it again writes the same rows again and adds none: an interrupted
- * import is resumed by repeating it, from its checkpoint where there is one.
+ * import goes on when it is repeated, from its resume point where there is one.
  */
 import { callRowsMax } from "../core/model/check-records.ts";
 import type { Collection } from "../core/model/collection.ts";
 import type { DeltaId } from "../core/model/ids.ts";
-import type { EmbedDocuments } from "../embedding/each-text.ts";
+import type { EmbedDocuments } from "../embedding/document-embedder.ts";
 import { type ProduceAnswer, type ProduceWorld, produce } from "../engine/write/produce.ts";
-import type { Checkpoint, CheckpointFile } from "./checkpoint-file.ts";
 import { type EmbedCount, embedRows, type FoundRecord, type MetRow } from "./embed-rows.ts";
 import type { RejectsFile } from "./rejects-file.ts";
+import type { ResumeFile, ResumePoint } from "./resume-file.ts";
 import { type RowFault, type Shape, type ShapedRecord, shapeRow } from "./shape-row.ts";
 import { type Cursor, charsOf, type ImportSource, pageRowsMax, type SourceItem } from "./source.ts";
 
@@ -40,7 +40,7 @@ export interface Selection {
 
 export interface ImportOptions {
   readonly rejects: RejectsFile;
-  readonly checkpoint: CheckpointFile;
+  readonly resumeFile: ResumeFile;
   /** For rows that have no vector; null: they are rejected. */
   readonly embed: EmbedDocuments | null;
   /** Told after each page. */
@@ -71,10 +71,10 @@ export async function importRows(
   world: ProduceWorld,
   collection: Collection,
   selection: Selection,
-  { rejects, checkpoint, embed, onProgress, interrupted }: ImportOptions,
+  { rejects, resumeFile, embed, onProgress, interrupted }: ImportOptions,
 ): Promise<Imported> {
   const { source, limit } = selection;
-  const { checkpoint: before, ids } = checkpoint.resume();
+  const { point: before, ids } = resumeFile.resume();
   const writer = new BatchWriter(world, collection, rejects, before);
   let [lines, repeated] = [before?.lines ?? 0, before?.repeated ?? 0];
   let cursor: Cursor | null = before?.cursor ?? null;
@@ -84,7 +84,7 @@ export async function importRows(
     const { written, deltas } = writer;
     const { rows, bytes } = rejects;
     if (cursor !== null)
-      checkpoint.write({ cursor, lines, written, repeated, deltas, rejects: { rows, bytes } }, ids);
+      resumeFile.write({ cursor, lines, written, repeated, deltas, rejects: { rows, bytes } }, ids);
   };
   for await (const page of source.pages(cursor)) {
     if (interrupted.aborted) break;
@@ -115,7 +115,7 @@ export async function importRows(
     onProgress(limit === null ? page.progress : { done: lines, all: limit }, lines, writer.written);
   }
   await flush();
-  if (!interrupted.aborted) checkpoint.remove();
+  if (!interrupted.aborted) resumeFile.remove();
   const { written, deltas } = writer;
   return { lines, resumedAt: before?.lines ?? 0, written, repeated, deltas, embedded: count };
 }
@@ -171,7 +171,7 @@ class BatchWriter {
     world: ProduceWorld,
     collection: Collection,
     rejects: RejectsFile,
-    before: Pick<Checkpoint, "written" | "deltas"> | null,
+    before: Pick<ResumePoint, "written" | "deltas"> | null,
   ) {
     this.#world = world;
     this.#collection = collection;
@@ -185,7 +185,7 @@ class BatchWriter {
     );
   }
 
-  /** Asked at the end of a page: a checkpoint is behind whole pages. */
+  /** Asked at the end of a page: a resume point is behind whole pages. */
   get isFull(): boolean {
     return this.#records.length >= this.#rowsMax;
   }

@@ -25,7 +25,7 @@ export class RejectsFile {
   #descriptor: number | null = null;
 
   /**
-   * Goes on behind the first `bytes` of the file, which hold `rows` rows: what a killed run wrote after its last checkpoint is
+   * Goes on behind the first `bytes` of the file, which hold `rows` rows: what a killed run wrote after its last resume point is
    * written again.
    */
   constructor(path: string, { rows, bytes }: { rows: number; bytes: number } = { rows: 0, bytes: 0 }) {

@@ -28,9 +28,9 @@ import type { Collection } from "../core/model/collection.ts";
 import { corrupt, invalid, SiltstoneError } from "../core/model/errors.ts";
 import type { ObjectStore } from "../engine/ports.ts";
 import type { ProduceWorld } from "../engine/write/produce.ts";
-import { CheckpointFile } from "./checkpoint-file.ts";
 import { importRows } from "./import-rows.ts";
 import { RejectsFile } from "./rejects-file.ts";
+import { ResumeFile } from "./resume-file.ts";
 import type { Shape } from "./shape-row.ts";
 import { ownFields } from "./source.ts";
 import { recordJsonLines } from "./sources/jsonl.ts";
@@ -123,7 +123,7 @@ async function takePart(
     const rejects = new RejectsFile(join(folder, "rejects.jsonl"));
     const { written } = await importRows(world, collection, selectionOf(part, body), {
       rejects,
-      checkpoint: new CheckpointFile(join(folder, "import.json"), null),
+      resumeFile: new ResumeFile(join(folder, "import.json"), null),
       // Exported records bring their vectors.
       embed: null,
       onProgress: () => {},

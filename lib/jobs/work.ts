@@ -18,7 +18,7 @@ import type { DeltaRow } from "../core/model/row.ts";
 import { ulidTimeMs } from "../core/model/ulid.ts";
 import { clockSkewMaxMs, deltaPutMaxMs } from "../core/policy/time-bounds.ts";
 import type { Chunk } from "../embedding/chunks.ts";
-import type { EmbedDocuments } from "../embedding/each-text.ts";
+import type { EmbedDocuments } from "../embedding/document-embedder.ts";
 import type { DeltaQueue } from "../engine/ports.ts";
 import { readCollection } from "../engine/shard/head.ts";
 import { encodeRows, putDeltas } from "../engine/write/produce.ts";

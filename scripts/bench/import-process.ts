@@ -9,11 +9,11 @@ import { createInterface } from "node:readline";
 import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import { readCollection } from "../../lib/engine/shard/head.ts";
 import { produce } from "../../lib/engine/write/produce.ts";
-import { CheckpointFile } from "../../lib/import/checkpoint-file.ts";
 import { importRows } from "../../lib/import/import-rows.ts";
 import { openSource } from "../../lib/import/open-source.ts";
 import { encoders } from "../../lib/import/outputs/encoders.ts";
 import { RejectsFile } from "../../lib/import/rejects-file.ts";
+import { ResumeFile } from "../../lib/import/resume-file.ts";
 import "../cli/program.ts";
 import { systemClock } from "../../lib/aws/system-clock.ts";
 import { memoryWorld } from "../../test/support/memory/world.ts";
@@ -95,7 +95,7 @@ async function imported({ path }: Question, kind: "records" | "parquet"): Promis
     { source, shape, namespace: null, limit: null },
     {
       rejects: new RejectsFile(`${path}.rejects.jsonl`),
-      checkpoint: new CheckpointFile(`${path}.import.json`, { of: "bench" }),
+      resumeFile: new ResumeFile(`${path}.import.json`, { of: "bench" }),
       embed: null,
       onProgress: () => {},
       interrupted: new AbortController().signal,

@@ -1,7 +1,7 @@
 /** What making vectors of documents by a provider takes: said before any text is sent. */
 import type { Collection } from "../../lib/core/model/collection.ts";
 import { dollarsOfTokens } from "../../lib/core/policy/cost/items.ts";
-import { documentEmbedder, type EmbedDocuments } from "../../lib/embedding/each-text.ts";
+import { documentEmbedder, type EmbedDocuments } from "../../lib/embedding/document-embedder.ts";
 import { batchedEmbedders } from "../../lib/embedding/profile-embedders.ts";
 import type { ProviderAccess } from "../../lib/embedding/provider-access.ts";
 import { builtInEmbedder } from "../../lib/import/embed-rows.ts";

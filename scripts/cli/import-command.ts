@@ -8,11 +8,11 @@ import { type Command, Option } from "commander";
 import { AwsS3Vectors } from "../../lib/aws/s3-vectors.ts";
 import type { Collection } from "../../lib/core/model/collection.ts";
 import { invalid } from "../../lib/core/model/errors.ts";
-import { CheckpointFile } from "../../lib/import/checkpoint-file.ts";
 import { type Imported, importRows, type Selection } from "../../lib/import/import-rows.ts";
 import { diskFile, type InputFile, openInputs } from "../../lib/import/inputs.ts";
 import { kinds, openSource, type SourceWorld } from "../../lib/import/open-source.ts";
 import { RejectsFile } from "../../lib/import/rejects-file.ts";
+import { ResumeFile } from "../../lib/import/resume-file.ts";
 import type { ImportSource } from "../../lib/import/source.ts";
 import { JsonLines, recordJsonLines } from "../../lib/import/sources/jsonl.ts";
 import { VectorFile } from "../../lib/import/vector-file.ts";
@@ -163,11 +163,11 @@ async function importInto(
     );
   const base = resolve(fileNameOf(name, options));
   const { wait: _wait, verify: _verify, ...decisive } = options;
-  const checkpoint = new CheckpointFile(
+  const resumeFile = new ResumeFile(
     `${base}.import.json`,
     identity === null ? null : { collectionId: collection.id, identity, options: decisive },
   );
-  const rejects = new RejectsFile(`${base}.rejects.jsonl`, checkpoint.read()?.rejects);
+  const rejects = new RejectsFile(`${base}.rejects.jsonl`, resumeFile.read()?.rejects);
   const embed = await documentEmbedderOf(await session.open(), collection);
   await sayCost(session, collection, selection, options);
   const progress = session.progress("import");
@@ -177,7 +177,7 @@ async function importInto(
   try {
     imported = await importRows(world, collection, selection, {
       rejects,
-      checkpoint,
+      resumeFile,
       embed,
       interrupted,
       onProgress: (read, lines, written) => {

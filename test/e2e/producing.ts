@@ -45,7 +45,7 @@ export function producing(deployed: Deployed): void {
     const [{ delta }] = answer.deltas;
     expect(await deployed.keys(prefix)).toEqual([`${prefix}${delta}.arrow`]);
     expect((await deployed.receive("queueUrl")).map(({ Body }) => JSON.parse(Body!))).toEqual([
-      { format: 1, collection, shard: 0, delta },
+      { format: 1, collection, collectionId: expect.stringMatching(/^[0-9A-Z]{26}$/), shard: 0, delta },
     ]);
     const seen = await deployed.answer("query", {
       op: "get",

@@ -95,7 +95,7 @@ function failingAt(n: number) {
   });
 }
 
-test("an import that goes on knows the ids before its checkpoint, and waits for the deltas before it", async () => {
+test("an import that goes on knows the ids before its resume point, and waits for the deltas before it", async () => {
   await cli.run(["collection", "create", "small", "--dims", "4"]);
   const rows = expectedRows(9_000).map((row, n) => (n >= 8_000 ? expectedRow(n - 8_000) : row));
   const csv = rows.map(({ id, vector }, n) => `${id},"${JSON.stringify(vector)}",${n}`).join("\n");
@@ -116,7 +116,7 @@ test("an import that goes on knows the ids before its checkpoint, and waits for 
   expect(readdirSync(folder).sort()).toEqual(["a.csv", "a.csv.rejects.jsonl"]);
 });
 
-test("a checkpoint without its ids is not used", async () => {
+test("a resume point without its ids is not used", async () => {
   await cli.run(["collection", "create", "small", "--dims", "4"]);
   writeFileSync("a.jsonl", lines(expectedRows(9_000)));
   const args = ["import", "small", "--from", "records:a.jsonl", "--json"];

@@ -118,7 +118,7 @@ export function describeSource(sourceCase: SourceCase): void {
       expect(pages.length).toBeGreaterThan(1);
       const places = (of: readonly SourcePage[]) => of.flatMap(({ items }) => items.map(({ at }) => at));
       for (const [i, { cursor }] of pages.entries()) {
-        // A checkpoint is a file: what comes out of JSON is what goes on.
+        // A resume point is a file: what comes out of JSON is what goes on.
         const rest = await readAll(source, JSON.parse(JSON.stringify(cursor)) as Cursor);
         expect(places(rest)).toEqual(places(pages.slice(i + 1)));
       }

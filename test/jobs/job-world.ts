@@ -3,7 +3,7 @@ import { decodeDelta } from "../../lib/core/format/delta.ts";
 import { fold } from "../../lib/core/model/fold.ts";
 import { deltaId } from "../../lib/core/model/ids.ts";
 import type { Metadata, Row } from "../../lib/core/model/row.ts";
-import type { EmbedDocuments } from "../../lib/embedding/each-text.ts";
+import type { EmbedDocuments } from "../../lib/embedding/document-embedder.ts";
 import { lexicalVector } from "../../lib/embedding/lexical-embedder.ts";
 import { createCollection } from "../../lib/engine/catalog/collections.ts";
 import { watchSettings } from "../../lib/jobs/control.ts";

@@ -1,8 +1,8 @@
 /**
  * Where an import stands, in a small file beside its rejects file: written after each batch that is durable, gone when all is
  * done. It is used by the same call alone, of the same source with the same content; any other begins anew. A crash between
- * a batch and its checkpoint writes that batch again, which changes nothing. A second file has the ids that were met (id-set.ts),
- * appended before the checkpoint that counts them: an id that comes again behind it is a repeated one all the same.
+ * a batch and its resume point writes that batch again, which changes nothing. A second file has the ids that were met (id-set.ts),
+ * appended before the resume point that counts them: an id that comes again behind it is a repeated one all the same.
  */
 import { hash } from "node:crypto";
 import {
@@ -19,7 +19,7 @@ import { isPlainObject } from "../core/model/metadata.ts";
 import { IdSet, idBytes } from "./id-set.ts";
 import type { Cursor } from "./source.ts";
 
-export interface Checkpoint {
+export interface ResumePoint {
   readonly cursor: Cursor;
   readonly lines: number;
   readonly written: number;
@@ -28,12 +28,12 @@ export interface Checkpoint {
   readonly deltas: readonly { readonly shard: number; readonly delta: DeltaId }[];
   readonly rejects: { readonly rows: number; readonly bytes: number };
 }
-type Kept = Checkpoint & { readonly of: string; readonly ids: number };
+type Kept = ResumePoint & { readonly of: string; readonly ids: number };
 
-export class CheckpointFile {
+export class ResumeFile {
   readonly path: string;
   readonly #idsPath: string;
-  /** Null: nothing tells whether the source is the same, and no checkpoint is used. */
+  /** Null: nothing tells whether the source is the same, and no resume point is used. */
   readonly #of: string | null;
   #ids = 0;
 
@@ -45,7 +45,7 @@ export class CheckpointFile {
   }
 
   /** Null where there is none of this import. */
-  read(): Checkpoint | null {
+  read(): ResumePoint | null {
     return this.#kept();
   }
 
@@ -59,25 +59,25 @@ export class CheckpointFile {
     }
   }
 
-  /** The checkpoint, with the ids up to it: from here on ids are appended behind them. */
-  resume(): { readonly checkpoint: Checkpoint | null; readonly ids: IdSet } {
-    const checkpoint = this.#kept();
-    if (checkpoint === null) {
+  /** The resume point, with the ids up to it: from here on ids are appended behind them. */
+  resume(): { readonly point: ResumePoint | null; readonly ids: IdSet } {
+    const point = this.#kept();
+    if (point === null) {
       this.remove();
-      return { checkpoint: null, ids: new IdSet() };
+      return { point: null, ids: new IdSet() };
     }
-    truncateSync(this.#idsPath, checkpoint.ids * idBytes);
-    this.#ids = checkpoint.ids;
-    return { checkpoint, ids: IdSet.of(readFileSync(this.#idsPath)) };
+    truncateSync(this.#idsPath, point.ids * idBytes);
+    this.#ids = point.ids;
+    return { point, ids: IdSet.of(readFileSync(this.#idsPath)) };
   }
 
-  write(checkpoint: Checkpoint, ids: IdSet): void {
+  write(point: ResumePoint, ids: IdSet): void {
     if (this.#of === null) return;
     const news = ids.taken();
     appendFileSync(this.#idsPath, news);
     this.#ids += news.length / idBytes;
     const draft = `${this.path}.new`;
-    writeFileSync(draft, JSON.stringify({ of: this.#of, ids: this.#ids, ...checkpoint }));
+    writeFileSync(draft, JSON.stringify({ of: this.#of, ids: this.#ids, ...point }));
     renameSync(draft, this.path);
   }
 
