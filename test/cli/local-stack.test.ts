@@ -355,6 +355,8 @@ test("an import ends with its launcher, even where that is killed; the same comm
   const again = await siltProcess([...args("killed.jsonl").slice(1), "--verify"]);
   expect(again).toMatchObject({ code: 0, out: expect.stringContaining("verified: 2500 rows") });
   expect(await count()).toBe(2_500);
+  // A run that is at work would write what nothing names any more.
+  expect(await silt(["compact", "killed"])).toMatchObject({ code: 0 });
   await answer("collection", "delete", "killed", "--confirm", "killed");
 });
 

@@ -85,7 +85,7 @@ test("one that is declared no more stays", async () => {
   const before = await deployed.keys("docs/");
   expect(await asked("Delete", { name: "docs", ...docs }, "docs")).toMatchObject({ Status: "SUCCESS" });
   expect(await deployed.keys("docs/")).toEqual(before);
-  expect(before).toHaveLength(3);
+  expect(before).toHaveLength(4);
 });
 
 test("one that cannot be fails", async () => {

@@ -5,7 +5,7 @@ import { Table, tableFromIPC, tableToIPC } from "apache-arrow";
 import fc from "fast-check";
 import { decodeDelta, encodeDelta } from "../../../lib/core/format/delta.ts";
 import type { DeltaHeader } from "../../../lib/core/format/delta-header.ts";
-import { isKind } from "../../../lib/core/model/errors.ts";
+import { isKind, SiltstoneError } from "../../../lib/core/model/errors.ts";
 import { deltaId } from "../../../lib/core/model/ids.ts";
 import type { DeltaRow } from "../../../lib/core/model/row.ts";
 import { goldenDeltaHeader, goldenDeltaRows } from "../../golden/content.ts";
@@ -122,6 +122,16 @@ test("any truncation, and anything appended, is corrupt", () => {
   expect(outcome(Buffer.concat([golden, Buffer.from([0])]))).toBe("corrupt");
 });
 
+/** Noise in several places at once may make a delta of a newer format, of which nothing else can be judged: it is left alone. */
+function outcomeOfNoise(bytes: Uint8Array): unknown {
+  try {
+    return outcome(bytes);
+  } catch (error) {
+    if (error instanceof SiltstoneError && error.isOfNewerFormat) return "corrupt";
+    throw error;
+  }
+}
+
 test("random damage of larger deltas: several bytes, swapped pieces, noise", () => {
   const rows = Array.from(
     { length: 40 },
@@ -144,12 +154,12 @@ test("random damage of larger deltas: several bytes, swapped pieces, noise", () 
     fc.property(damage, (pieces) => {
       const bytes = Buffer.from(whole);
       for (const [start, piece] of pieces) bytes.set(piece.subarray(0, bytes.length - start), start);
-      const got = outcome(bytes);
+      const got = outcomeOfNoise(bytes);
       if (got !== "corrupt") expect(got).toEqual(expected);
     }),
     { numRuns: 1500 },
   );
-  fc.assert(fc.property(fc.uint8Array({ maxLength: 400 }), (bytes) => outcome(bytes) === "corrupt"));
+  fc.assert(fc.property(fc.uint8Array({ maxLength: 400 }), (bytes) => outcomeOfNoise(bytes) === "corrupt"));
 });
 
 /** The golden table written again with other schema metadata. */

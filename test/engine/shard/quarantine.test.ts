@@ -153,7 +153,9 @@ test.each<[string, (store: ObjectStore) => Partial<ObjectStore>]>([
     expect(shard.ingest!.left).toEqual([
       {
         delta: bad,
-        reason: expect.stringMatching(/has only 17 bytes; it could not be put aside: .* is not the copy/),
+        reason: expect.stringMatching(
+          /has only 17 bytes; it could not be put aside: .* does not have the bytes of the delta/,
+        ),
       },
     ]);
     expect(world.store.bytes(deltaKey(ref, deltaId(bad)))).not.toBeNull();
