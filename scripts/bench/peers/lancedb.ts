@@ -5,9 +5,10 @@ import { batchRows, effortsFrom, type Peer, requirePeer } from "./peer.ts";
 export const lancedb: Peer = {
   name: "LanceDB",
   path: "in process",
-  efforts: effortsFrom(15),
-  // One and a half times as many as are wanted.
-  effortDefault: 15,
+  // It searches for the wanted ones twice over, to refine them: no fewer can be asked for.
+  efforts: effortsFrom(20),
+  // One and a half times as many as it refines.
+  effortDefault: 30,
   filters: true,
   async build(folder, { base, rows, dims }) {
     const { connect, Index } = requirePeer("@lancedb/lancedb");
@@ -29,7 +30,7 @@ export const lancedb: Peer = {
   async open(folder) {
     const db = await requirePeer("@lancedb/lancedb").connect(folder);
     const table = await db.openTable("items");
-    let ef = 15;
+    let ef = 30;
     return {
       tune(effort) {
         ef = effort;
