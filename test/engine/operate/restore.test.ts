@@ -140,6 +140,10 @@ test("what the first of two roll backs took back is said after the second as wel
   const { token, delta } = await write("a", "written");
   await run();
   const whole = await version();
+  // The watermark moves on over it.
+  world.clock.advance(2 * hour);
+  await write("c", "between");
+  await run();
   await rollback(world, collection, 0, first);
   const without = await version();
   world.clock.advance(2 * hour);
