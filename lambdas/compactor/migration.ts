@@ -15,9 +15,8 @@ export async function migrate(
   const snapshot = await readExported(world.store, path);
   const collection = await readCollection(world.store, snapshot.collection);
   const untilMs = startMs + (deadlineMs - startMs) * takingShare;
-  // This run ingests what it writes, and finds it by its LIST.
-  const queue = { send: async () => {} };
-  return takeOver({ ...world, queue }, collection, {
+  // The queue is told, though this run finds what it writes by its LIST: where a later part fails, the next run ingests it.
+  return takeOver(world, collection, {
     ...{ path, snapshot },
     outOfTime: () => world.clock.nowMs() >= untilMs,
   });

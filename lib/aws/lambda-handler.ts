@@ -145,9 +145,9 @@ function reportFailure(
 /** What a field begins with, where that is one of a call's own: below them, and instead of them, are the caller's words. */
 const callFields = new Set(
   (
-    "allowPartial answer atLeast body collection consistency deadlineMs delete deletes document embeddingVersion event " +
-    "excludeIds filter id ids include items maxAgeSeconds metadata method minScore onInvalid op operation part path priority record records shard " +
-    "snapshot_path source text topK vector version"
+    "allowPartial answer atLeast body collection consistency deadlineMs delete deletes document ef embeddingVersion event " +
+    "excludeIds filter id ids include items maxAgeSeconds metadata method minScore onInvalid op operation part path priority queries recallTarget record records routingKey shard " +
+    "snapshot_path source text topK vector vectorFormat version"
   ).split(" "),
 );
 

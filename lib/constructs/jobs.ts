@@ -122,24 +122,24 @@ export class Jobs extends Construct {
    * embedder, for collections that embed in the call.
    */
   grantSave(grantee: IGrantable, grant: ProduceGrant = {}): void {
-    this.allowSave(grantee, grant);
+    if (grant.aliases !== undefined)
+      throw new Error("aliases: items are saved by a collection's own name; name collections");
+    const names = namesOf(grant);
+    this.allowItems(grantee, names);
+    giveRight(grantee, allowing(["s3:PutObject", "s3:DeleteObject"], this.textsOf(names)));
     giveRight(grantee, allowing(["lambda:InvokeFunction"], [this.function.functionArn]));
     setVariables(grantee, { ...this.environment, [env.embedderFunction]: this.function.functionName });
   }
 
-  private allowSave(grantee: IGrantable, { collections }: ProduceGrant = {}): void {
+  private textsOf(names: readonly string[]): string[] {
+    return names.map((name) => this.storage.bucket.arnForObjects(`${name}/texts/*`));
+  }
+
+  /** What who saves and who embeds both do: items and their texts are read, records of items written, and the queues told. */
+  private allowItems(grantee: IGrantable, names: readonly string[]): void {
     const { bucket, bucketKey, encryptionKey } = this.storage;
-    if (collections?.length === 0) throw new Error("collections: must name at least one collection");
-    const names = collections?.map(checkCollectionName) ?? ["*"];
-    const texts = names.map((name) => bucket.arnForObjects(`${name}/texts/*`));
-    giveRight(grantee, allowing(["s3:PutObject", "s3:DeleteObject"], texts));
-    giveRight(
-      grantee,
-      allowing(
-        ["s3:GetObject"],
-        [...names.map((name) => bucket.arnForObjects(`${name}/collection.json`)), ...texts],
-      ),
-    );
+    const configurations = names.map((name) => bucket.arnForObjects(`${name}/collection.json`));
+    giveRight(grantee, allowing(["s3:GetObject"], [...configurations, ...this.textsOf(names)]));
     giveRight(
       grantee,
       this.onItems(["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"], jobPrefix),
@@ -166,10 +166,10 @@ export class Jobs extends Construct {
     });
   }
 
-  /** What who saves may do, the index, its leases, and to write deltas as a producer does. */
+  /** Items, the index, its leases, and to write deltas as a producer does. */
   private allowEmbedder(embedder: HandlerFunction, ingestion: Ingestion): void {
     const { bucket, table } = this.storage;
-    this.allowSave(embedder.function);
+    this.allowItems(embedder.function, namesOf({}));
     embedder.allow(["dynamodb:Query"], [`${table.tableArn}/index/${jobIndex.name}`]);
     embedder.function.addToRolePolicy(
       this.onItems(["dynamodb:GetItem", "dynamodb:UpdateItem"], `lease#${jobSlotPrefix}`),
@@ -210,4 +210,10 @@ export class Jobs extends Construct {
     });
     schedule.node.addDependency(role);
   }
+}
+
+/** Of a grant: the collections that it names, or all. */
+function namesOf({ collections }: ProduceGrant): string[] {
+  if (collections?.length === 0) throw new Error("collections: must name at least one collection");
+  return collections?.map(checkCollectionName) ?? ["*"];
 }

@@ -1,6 +1,6 @@
 /**
  * What a person needs who operates a store by the command line, and nothing else: every command of `silt --stage` works under
- * it, but an import that embeds by a provider, whose key no operator needs to see otherwise. Attach it to a role, a group or a permission set:
+ * it, but an import, or a promotion without vectors, that embeds by a provider, whose key no operator needs to see otherwise. Attach it to a role, a group or a permission set:
  *
  *     role.addManagedPolicy(new OperatorPolicy(stack, "Operator", { store }));
  *

@@ -27,10 +27,9 @@ import {
   ProviderRefusal,
 } from "./provider.ts";
 
-/** A provider as one process uses it; profiles of different models share neither breaker nor batch. */
+/** A provider's model as one process uses it: its rates and connection are of all profiles of it, breaker and batches each profile's own. */
 export interface ProviderUse {
   readonly provider: Provider;
-  readonly breaker: Breaker;
   readonly limits: LimitTable;
   readonly clock: EmbeddingClock;
   readonly rates: Rates;
@@ -57,11 +56,13 @@ export class BatchedEmbedder implements Embedder {
   readonly #space: Space;
   readonly #profile: EmbeddingProfile;
   readonly #use: ProviderUse;
+  readonly #breaker: Breaker;
 
-  constructor(space: Space, profile: EmbeddingProfile, use: ProviderUse) {
+  constructor(space: Space, profile: EmbeddingProfile, use: ProviderUse, breaker: Breaker) {
     this.#space = space;
     this.#profile = profile;
     this.#use = use;
+    this.#breaker = breaker;
   }
 
   async embed(texts: readonly string[], purpose: Purpose, options: EmbedOptions = {}): Promise<Embedded> {
@@ -187,7 +188,8 @@ export class BatchedEmbedder implements Embedder {
 
   /** The batch's vectors, after as many requests as it takes. Throws a ProviderRefusal. */
   async #answered(batch: readonly Input[], job: Job): Promise<Float32Array[]> {
-    const { clock, breaker, provider } = this.#use;
+    const { clock, provider } = this.#use;
+    const breaker = this.#breaker;
     for (let [repeats, outages] = [0, 0]; ; repeats++) {
       await this.#breakerPasses(job);
       if (clock.nowMs() >= job.untilMs) throw new ProviderRefusal("outage", "the call's time is over");
@@ -238,7 +240,8 @@ export class BatchedEmbedder implements Embedder {
   }
 
   async #breakerPasses(job: Job): Promise<void> {
-    const { clock, breaker } = this.#use;
+    const { clock } = this.#use;
+    const breaker = this.#breaker;
     for (;;) {
       const waitMs = breaker.waitMs(clock.nowMs());
       if (waitMs === 0) return;

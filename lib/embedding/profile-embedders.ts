@@ -1,5 +1,5 @@
 /**
- * The embedders of a process by profile. Each provider and model has one connection, one breaker and one count of tokens a byte
+ * The embedders of a process by profile. Each profile has a breaker of its own; each provider and model has one connection and one count of tokens a byte
  * in a process; the rates are the whole stage's. Vectors of the latest queries are kept: a question is often asked again.
  */
 import { createHash } from "node:crypto";
@@ -45,6 +45,13 @@ export function batchedEmbedders(world: EmbeddingWorld): ProfileEmbedders {
     known.catch(() => uses.delete(key));
     return known;
   };
+  const breakers = new Map<string, Breaker>();
+  const breakerOf = (profile: EmbeddingProfile): Breaker => {
+    const key = JSON.stringify(profile);
+    const breaker = breakers.get(key) ?? new Breaker();
+    breakers.set(key, breaker);
+    return breaker;
+  };
   const used = new Set<string>();
   return async (collection, profile) => {
     const { id, name, dims, embeddingVersion } = collection;
@@ -58,7 +65,8 @@ export function batchedEmbedders(world: EmbeddingWorld): ProfileEmbedders {
         embeddingVersion,
       });
     used.add(id);
-    return new BatchedEmbedder(collection, profile, await useOf(profile.provider, profile.model, access));
+    const use = await useOf(profile.provider, profile.model, access);
+    return new BatchedEmbedder(collection, profile, use, breakerOf(profile));
   };
 }
 
@@ -117,7 +125,6 @@ async function connected(
   const provider = await connect(name, access, model);
   return {
     provider,
-    breaker: new Breaker(),
     limits,
     clock,
     rates: access,

@@ -73,6 +73,11 @@ export async function takeOver(
       `${path} has vectors of ${snapshot.dims} dimensions, collection ${collection.name} of ${collection.dims}: vectors of two models cannot be mixed`,
     );
   }
+  if (collection.ordering === "source")
+    throw invalid(
+      `collection ${collection.name} orders writes by its source's versions, and exported records have none: import them with ` +
+        "`silt import --version-field`, or into a collection of another order",
+    );
   const { marks, rejects } = await marksOf(world.store, path, collection);
   let [written, rejected] = [0, 0];
   let hasRejects = rejects > 0;
@@ -119,8 +124,8 @@ async function takePart(
 ): Promise<{ written: number; rejected: number }> {
   const body = await readPart(world.store, partKey(path, part), part);
   const folder = mkdtempSync(join(tmpdir(), "siltstone-part-"));
+  const rejects = new RejectsFile(join(folder, "rejects.jsonl"));
   try {
-    const rejects = new RejectsFile(join(folder, "rejects.jsonl"));
     const { written } = await importRows(world, collection, selectionOf(part, body), {
       rejects,
       resumeFile: new ResumeFile(join(folder, "import.json"), null),
@@ -132,11 +137,18 @@ async function takePart(
     rejects.close();
     const put = (key: string, content: Uint8Array) => world.store.put(key, content, { ifAbsent: true });
     // Another run may have done the same part: what it left says the same.
-    if (rejects.rows > 0) await put(rejectsKey(path, collection.id, part), readFileSync(rejects.path));
+    if (rejects.rows > 0) {
+      const key = rejectsKey(path, collection.id, part);
+      const { kind } = await put(key, readFileSync(rejects.path));
+      // A refusal does not say that it is there; without it the part is not done.
+      if (kind !== "written" && (await world.store.head(key)) === null)
+        throw new SiltstoneError("unavailable", `${key} could not be written; run it again`);
+    }
     const mark = { written, rejected: rejects.rows };
     await put(takenKey(path, collection.id, part), Buffer.from(JSON.stringify(mark)));
     return mark;
   } finally {
+    rejects.close();
     rmSync(folder, { recursive: true, force: true });
   }
 }

@@ -8,6 +8,7 @@ import {
   encodeSettings,
   type JobSettings,
   parseSettings,
+  storedSettings,
 } from "./settings.ts";
 
 export async function readSettings(table: Pick<JobTable, "readSettings">): Promise<JobSettings> {
@@ -25,7 +26,11 @@ export async function changeSettings(
 ): Promise<JobSettings> {
   for (let attempt = 0; attempt < attemptsMax; attempt++) {
     const stored = await table.readSettings();
-    const next = changedSettings(stored === null ? defaultSettings : parseSettings(stored.text), given);
+    // What is stored is judged with what is given: a wrong setting can be set anew.
+    const next = changedSettings(defaultSettings, {
+      ...(stored === null ? {} : storedSettings(stored.text)),
+      ...given,
+    });
     if (!(await table.writeSettings(encodeSettings(next), stored?.revision ?? 0))) continue;
     const what = Object.entries(given).map(([name, value]) => `${name} = ${String(value)}`);
     await audit({ table, clock }, next, { who, what: `settings: ${what.join(", ")}` });

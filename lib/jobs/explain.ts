@@ -4,13 +4,13 @@ import { isActive } from "./item.ts";
 import type { JobSettings } from "./settings.ts";
 import { deathsMax } from "./transitions.ts";
 
-export interface Reason {
+export interface Finding {
   readonly said: string;
   /** Null where nothing is to be done. */
   readonly advice: string | null;
 }
 
-export interface Explained {
+interface Explained {
   /** False where its collection was deleted. */
   readonly isThere: boolean;
   readonly settings: JobSettings;
@@ -25,8 +25,8 @@ const inSeconds = (ms: number): string => `${Math.max(0, Math.round(ms / 1_000))
 export function explain(
   { item, standing, reason }: Judged,
   { isThere, settings, nowMs }: Explained,
-): Reason[] {
-  const reasons: Reason[] = [];
+): Finding[] {
+  const reasons: Finding[] = [];
   const say = (said: string, advice: string | null = null) => reasons.push({ said, advice });
   if (!isThere) say(`collection ${item.collection} was deleted`, "silt jobs cleanup");
   if (reason !== undefined) say(`unreadable: ${reason}`, "save the item again");
@@ -40,7 +40,7 @@ export function explain(
   }
   if (item.status === "cancelled")
     say(`cancelled: ${item.error?.message ?? ""}`, `silt jobs retry ${item.job} --force`);
-  if (item.status === "completed" && (standing === "stale" || standing === "without"))
+  if (isThere && item.status === "completed" && (standing === "stale" || standing === "without"))
     say(
       `completed, but its chunks are not as it left them (${standing})`,
       `silt embed-all ${item.collection} run`,

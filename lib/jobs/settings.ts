@@ -20,7 +20,7 @@ const day = 86_400;
 
 export const numbers = {
   // One of them is kept for urgent items.
-  concurrency: { min: 2, max: 64, default: 16, description: "runs at a time, of all priorities" },
+  concurrency: { min: 1, max: 64, default: 16, description: "runs at a time, of all priorities" },
   batchItems: { min: 1, max: 500, default: 50, description: "items of one run that are embedded together" },
   intervalSeconds: {
     min: 1,
@@ -127,11 +127,14 @@ export const encodeSettings = ({ inCall, ...settings }: JobSettings): string =>
 
 /** Stored settings, of any version: what is not known any more, or out of range by now, is a mistake that must be mended. */
 export function parseSettings(text: string): JobSettings {
-  let value: unknown;
+  return changedSettings(defaultSettings, storedSettings(text));
+}
+
+/** Not judged yet. */
+export function storedSettings(text: string): Record<string, unknown> {
   try {
-    value = JSON.parse(text);
-  } catch {
-    throw invalid("settings: they are not JSON; set them anew (`silt jobs config set`)");
-  }
-  return changedSettings(defaultSettings, value);
+    const value = JSON.parse(text) as unknown;
+    if (isPlainObject(value)) return value;
+  } catch {}
+  throw invalid("settings: they are not a JSON object");
 }

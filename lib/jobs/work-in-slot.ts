@@ -5,6 +5,7 @@
  */
 import pLimit from "p-limit";
 import { jobSlotPrefix } from "../contract/names.ts";
+import { isKind } from "../core/model/errors.ts";
 import type { Lease, LeaseTable } from "../engine/ports.ts";
 import { change } from "./change.ts";
 import type { ItemKey } from "./item.ts";
@@ -43,7 +44,8 @@ async function takeSlot(
   concurrency: number,
   { owner, untilMs, urgent = false }: WorkOptions & { readonly urgent?: boolean },
 ): Promise<Lease | null> {
-  const kept = urgent ? 0 : Math.max(1, Math.floor(concurrency * urgentShare));
+  // With one number there is none to keep.
+  const kept = urgent ? 0 : Math.min(concurrency - 1, Math.max(1, Math.floor(concurrency * urgentShare)));
   const open = concurrency - kept;
   const from = Math.floor(random() * open);
   for (let i = 0; i < open; i++) {
@@ -64,7 +66,10 @@ async function leaveForLater(world: WorkWorld, keys: readonly ItemKey[]): Promis
       limit(() =>
         change(world, key, (item) =>
           item === null || item.wakeAtMs <= wakeAtMs ? null : woken(item, wakeAtMs, clock.ulid()),
-        ),
+        ).catch((error: unknown) => {
+          // A damaged record concerns itself alone: the sweep says so.
+          if (!isKind(error, "corrupt")) throw error;
+        }),
       ),
     ),
   );

@@ -35,13 +35,14 @@ export interface TextCount {
   bytes: number;
 }
 
-/** How documents of a collection of the store are embedded here. */
-export async function documentEmbedderOf(
-  { embedding }: Deployment,
-  { embedder }: Collection,
-): Promise<EmbedDocuments> {
+/** How documents of a collection of the store are embedded here. The stage's providers are asked for when a first text comes: rows may bring their vectors. */
+export function documentEmbedderOf({ embedding }: Deployment, { embedder }: Collection): EmbedDocuments {
   if (embedder === null || embedder === "lexical") return builtInEmbedder;
-  return documentEmbedder(batchedEmbedders(await embedding()));
+  let embed: Promise<EmbedDocuments> | null = null;
+  return async (...asked) => {
+    embed ??= embedding().then((world) => documentEmbedder(batchedEmbedders(world)));
+    return (await embed)(...asked);
+  };
 }
 
 /** Stands in for a provider, where its vectors do not matter: nothing is sent. */

@@ -167,9 +167,10 @@ async function importInto(
     `${base}.import.json`,
     identity === null ? null : { collectionId: collection.id, identity, options: decisive },
   );
-  const rejects = new RejectsFile(`${base}.rejects.jsonl`, resumeFile.read()?.rejects);
-  const embed = await documentEmbedderOf(await session.open(), collection);
+  const embed = documentEmbedderOf(await session.open(), collection);
   await sayCost(session, collection, selection, options);
+  // It empties the file of the import before.
+  const rejects = new RejectsFile(`${base}.rejects.jsonl`, resumeFile.read()?.rejects);
   const progress = session.progress("import");
   const startMs = world.clock.nowMs();
   const { interrupted } = session;

@@ -65,6 +65,20 @@ async function openTable(
   name: string | null,
 ): Promise<LanceTable> {
   const db = await lance.connect(folder);
+  try {
+    return await tableOf(arrow, db, folder, name);
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+}
+
+async function tableOf(
+  arrow: Arrow,
+  db: Awaited<ReturnType<Lance["connect"]>>,
+  folder: string,
+  name: string | null,
+): Promise<LanceTable> {
   const names = await db.tableNames();
   const chosen = name ?? (names.length === 1 ? names[0]! : null);
   if (chosen === null || !names.includes(chosen)) {

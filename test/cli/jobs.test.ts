@@ -238,11 +238,11 @@ test("config shows settings with their ranges, and changes them; what is wrong i
     concurrency: 4,
     batchItems: 100,
   });
-  expect((await cli.run(["jobs", "config", "show"])).out).toMatch(/concurrency +4 +2–64/);
+  expect((await cli.run(["jobs", "config", "show"])).out).toMatch(/concurrency +4 +1–64/);
   const said = await silt("config", "set", "concurrency=0", "colour=1");
   expect(said.code).toBe(2);
   const { message } = said.json<{ error: { message: string } }>().error;
-  expect(message).toContain("concurrency must be an integer from 2 to 64, got 0");
+  expect(message).toContain("concurrency must be an integer from 1 to 64, got 0");
   expect(message).toContain("colour is no setting");
   expect(await silt("config", "set", "attemptsMax=20", "backoffSeconds=3600")).toMatchObject({ code: 2 });
   expect(await silt("config", "set", "concurrency")).toMatchObject({ code: 2 });

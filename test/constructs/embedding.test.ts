@@ -74,7 +74,7 @@ test("a store that embeds has queues, a schedule, an index and exact rights for 
   expect([...new Set(actions)].sort()).toEqual([
     ...["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"],
     ...["logs:CreateLogStream", "logs:PutLogEvents"],
-    ...["s3:DeleteObject", "s3:GetObject", "s3:ListBucket", "s3:PutObject"],
+    ...["s3:GetObject", "s3:ListBucket", "s3:PutObject"],
     ...["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:GetQueueUrl"],
     ...["sqs:ReceiveMessage", "sqs:SendMessage"],
   ]);

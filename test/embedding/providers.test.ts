@@ -176,6 +176,27 @@ test("after five outages in a row nothing is sent for a while, then one request"
   expect(fake.requests).toBe(sent + 1);
 });
 
+test("profiles of one model share no breaker", async () => {
+  const clock = virtualClock();
+  const embedders = batchedEmbedders(worldOf("openai", fake.url, { clock, requestsAtOnce: 1 }));
+  const collection = collectionOf("openai");
+  const one = await embedders(collection, profileOf("openai"));
+  const other = await embedders(collection, { ...profileOf("openai"), documentPrefix: "passage: " });
+  fake.fail({ kind: "outage" });
+  await expect(one.embed(["basalt"], "document", { waitMs: 4_000 })).rejects.toThrow(/500|in a row/);
+  fake.heal();
+  await expect(one.embed(["basalt"], "document", { waitMs: 1_000 })).rejects.toThrow(
+    /several times in a row/,
+  );
+  const [vector] = (await other.embed(["granite"], "document", { waitMs: 1_000 })).vectors;
+  expect(vector).toHaveLength(dims);
+  // The same profile, asked for again, has the same breaker.
+  const again = await embedders(collection, profileOf("openai"));
+  await expect(again.embed(["basalt"], "document", { waitMs: 100 })).rejects.toThrow(
+    /several times in a row/,
+  );
+});
+
 test("rates hold over processes, a fifth is kept for queries, and tokens are learned from the provider's counts", async () => {
   const [clock, limits] = [virtualClock(), new MemoryLimitTable()];
   const rates = { requestsPerMinute: 60, tokensPerMinute: 1_000_000, inputsPerRequest: 1, clock, limits };

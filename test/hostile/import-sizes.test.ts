@@ -261,6 +261,8 @@ const prefixes = (): Buffer => {
   deltaBinaryPack(writer, new Int32Array(10).fill(1), "INT32");
   return Buffer.concat([levels(10, 1), new Uint8Array(writer.getBuffer()), Buffer.alloc(10)]);
 };
+const deltaHead = (parts: number): Buffer =>
+  Buffer.from([...varint(128), ...varint(parts), ...varint(10), 0, ...new Array<number>(64).fill(0)]);
 /** A footer of lists within lists, each of 2^25. */
 const nestedLists = (): Uint8Array => {
   const footer = Buffer.from([
@@ -333,6 +335,17 @@ const parquetFiles: [what: string, bytes: () => Uint8Array, outcome: RegExp][] =
     "texts that repeat 64 MB of nothing",
     () => crafted({ type: "BYTE_ARRAY", encoding: 7, content: prefixes() }),
     /repeats 67108864 of 0 bytes/,
+  ],
+  [
+    "deltas whose blocks have 2^31 − 1 parts",
+    () => crafted({ encoding: 5, content: Buffer.concat([levels(10, 1), deltaHead(many)]) }),
+    /blocks of 128 values in 2147483647 parts, where \d+ bytes are left/,
+  ],
+  [
+    "lengths of texts likewise",
+    () =>
+      crafted({ type: "BYTE_ARRAY", encoding: 6, content: Buffer.concat([levels(10, 1), deltaHead(many)]) }),
+    /blocks of 128 values in 2147483647 parts/,
   ],
   ["lists within lists in the footer", nestedLists, /33554432 bytes or entries where \d+ bytes are left/],
   [

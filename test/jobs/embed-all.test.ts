@@ -1,5 +1,6 @@
 /** Whole collections: how their items stand by what is stored, bulk runs that queue what is not embedded, and the way back. */
-import { SiltstoneError } from "../../lib/core/model/errors.ts";
+import { jest } from "@jest/globals";
+import { corrupt, SiltstoneError } from "../../lib/core/model/errors.ts";
 import { ProviderRefusal } from "../../lib/embedding/provider.ts";
 import { readCollection } from "../../lib/engine/shard/head.ts";
 import { produce } from "../../lib/engine/write/produce.ts";
@@ -131,6 +132,37 @@ test("an item whose text is lost or damaged is unreadable, named, and holds up n
   await world.memory.store.put(key!, Buffer.from("another"), { ifAbsent: true });
   expect(await standings()).toMatchObject({ standings: { unreadable: 1 } });
   expect((await run()).counts).toMatchObject({ unreadable: 1, pending: 1, queued: 0 });
+});
+
+test("an item whose record is damaged is unreadable, named, and holds up no other, also on the way back", async () => {
+  await save(world, { id: "bad", text: "x" }, { id: "a", text: "y" });
+  const { read } = world.table;
+  const spied = jest.spyOn(world.table, "read").mockImplementation(async (key) => {
+    if (key.item === "bad") throw corrupt("jobs#notes#bad", "it is no item");
+    return read.call(world.table, key);
+  });
+  try {
+    expect(await standings()).toMatchObject({
+      standings: { pending: 1, unreadable: 1 },
+      unreadable: [{ item: "bad", reason: expect.stringContaining("it is no item") }],
+    });
+    expect((await run()).counts).toMatchObject({ looked: 2, unreadable: 1, pending: 1, queued: 0 });
+    const back = await rollBack(world, await collection(), { who: "test", dryRun: false });
+    expect(back).toEqual({ cancelled: 1 });
+  } finally {
+    spied.mockRestore();
+  }
+});
+
+test("a run that is resumed after a rollback queues again what that cancelled", async () => {
+  await save(world, { id: "a", text: "x" });
+  await cancelJob(world, record("a"), "test");
+  const first = await run();
+  expect(first.counts).toMatchObject({ queued: 1 });
+  await rollBack(world, await collection(), { who: "test", dryRun: false });
+  expect((await run({ id: first.run.id })).counts).toMatchObject({ before: 0, queued: 1 });
+  await workAll(world);
+  expect(await standings()).toMatchObject({ standings: { with: 1 } });
 });
 
 test("a dry run counts what the run queues, changes nothing, and after the work all items are with their chunks", async () => {

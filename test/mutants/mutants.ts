@@ -976,8 +976,8 @@ export const mutants: readonly Mutant[] = [
   mutant(
     "a bulk run that goes on queues again what it has queued",
     "lib/jobs/embed-all/bulk-run.ts",
-    "item.operationId === run.id) counts.before++",
-    "item.operationId === run.collectionId) counts.before++",
+    "item.operationId === run.id && item.status",
+    "item.operationId === run.collectionId && item.status",
     "test/jobs/embed-all.test.ts",
   ),
   mutant(

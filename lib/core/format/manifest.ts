@@ -104,10 +104,11 @@ export interface TakenBack {
 /** Of a version that has the content of `target` and follows `head`: what `target` itself lacks stays taken back. */
 export function takenBackBy(head: Manifest, target: Manifest): TakenBack {
   const lacking = target.takenBack;
-  const newest = head.applied.at(-1) ?? head.watermark;
-  const ends = [newest, head.watermark, ...(lacking ? [lacking.to] : [])].sort();
   const from = lacking !== undefined && lacking.from < target.watermark ? lacking.from : target.watermark;
-  return { from, to: ends.at(-1)!, version: target.version };
+  // The target may be the newer one: a repair took an older version for the head.
+  // What the head has applied and forgotten since was named before its commit, but for a clock that was ahead.
+  const ends = [from, String(head.commit), ...head.applied.slice(-1), ...(lacking ? [lacking.to] : [])];
+  return { from, to: deltaId(ends.sort().at(-1)!), version: target.version };
 }
 
 /** Version 0, which every shard of a new collection starts from. It is never written: the pointer stands for it. */

@@ -180,6 +180,8 @@ export function withOnly(alias: Alias, kept: SideName, by: ChangedBy): Alias {
 }
 
 export function withReadShare(alias: Alias, readShare: number, by: ChangedBy): Alias {
+  // Whoever set the barrier changes or lifts it by what he wrote.
+  refuseBarrier(alias);
   sideNamed(alias, "target");
   if (!isShare(readShare))
     throw invalid(`reads: must be 0 to ${readShareMax} thousandths, got ${shown(readShare)}`);

@@ -53,7 +53,8 @@ function fromList(value: unknown, dims: number): Float32Array | string {
   if (value instanceof Float32Array) return new Float32Array(value);
   const vector = new Float32Array(dims);
   for (let i = 0; i < dims; i++) {
-    const one: unknown = value[i];
+    // Digits of a large integer, which a float32 rounds like any other number.
+    const one: unknown = typeof value[i] === "bigint" ? Number(value[i]) : value[i];
     if (typeof one !== "number")
       return `value ${i} is ${one === null ? "null" : typeof one} instead of a number`;
     if (!Number.isFinite(one)) return `value ${i} is ${one}; every value must be finite`;

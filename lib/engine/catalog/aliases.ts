@@ -274,14 +274,18 @@ export async function liftOverdue(
 export async function write(world: AliasWorld, from: KnownAlias, to: Alias): Promise<KnownAlias> {
   const { store } = world;
   const key = aliasKey(to.name);
+  let lost: unknown = null;
   try {
     const put = await store.put(key, encodeAlias(to), { ifMatch: from.etag });
     if (put.kind === "written") return { alias: to, etag: put.etag };
   } catch (error) {
     if (!isKind(error, "uncertain")) throw error;
+    lost = error;
   }
   const current = await mustReadAlias(store, to.name);
   if (current.alias.changes[0]?.id === to.changes[0]!.id) return current;
+  // Nothing has changed it, and the PUT may still land.
+  if (lost !== null && current.etag === from.etag) throw lost;
   const last = current.alias.changes[0];
   throw new SiltstoneError(
     "conflict",

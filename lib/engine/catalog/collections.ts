@@ -19,7 +19,7 @@ import {
   newCollection,
   sameConfiguration,
 } from "../../core/model/collection.ts";
-import { isKind, SiltstoneError } from "../../core/model/errors.ts";
+import { invalid, isKind, SiltstoneError } from "../../core/model/errors.ts";
 import type { ObjectStore, World } from "../ports.ts";
 import { countManifests, readCollection, readPointer } from "../shard/head.ts";
 import { aliasesOf, readAliases } from "./aliases.ts";
@@ -40,6 +40,8 @@ export async function createCollection(
   const wanted = newCollection(options, world.clock.ulid(), world.clock.nowMs());
   const existing = await collectionIfAny(world.store, wanted.name);
   if (existing === null) {
+    if (wanted.name === exportedFolder)
+      throw invalid(`name: ${exportedFolder}/ is where exported snapshots lie; take another name`);
     await refuseRemains(world.store, wanted.name);
     await claimName(world.store, wanted.name, "collection");
     await world.store.put(collectionKey(wanted.name), encodeCollection(wanted), { ifAbsent: true });
@@ -177,8 +179,15 @@ export async function deleteCollection(store: ObjectStore, name: string): Promis
       "invalid",
       `${name} is an alias: \`silt alias delete ${name} --confirm ${name}\``,
     );
+  if (found.kind === "absent" && name === exportedFolder)
+    throw invalid(`name: ${name} is no collection: exported snapshots lie below it`);
   await refuseLedTo(store, name);
-  if (found.kind === "found") await store.put(deletedKey(name), found.body, { ifAbsent: true });
+  if (found.kind === "found") {
+    const put = await store.put(deletedKey(name), found.body, { ifAbsent: true });
+    // A refusal does not say that it is there; without it, what a new alias leads to could not be put back.
+    if (put.kind !== "written" && (await store.head(deletedKey(name))) === null)
+      throw new SiltstoneError("unavailable", `${deletedKey(name)} could not be written; repeat the call`);
+  }
   await store.delete([key]);
   await refuseLedTo(store, name);
   return (found.kind === "absent" ? 0 : 1) + (await deleteAll(store, name));

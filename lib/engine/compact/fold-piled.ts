@@ -53,7 +53,12 @@ async function foldPlanned(
   world: World,
   collection: Collection,
   shard: ShardRef,
-  run: { readonly head: Head; readonly lease: HeldLease; readonly plan: MergePlan },
+  run: {
+    readonly head: Head;
+    readonly lease: HeldLease;
+    readonly plan: MergePlan;
+    readonly outOfTime: () => boolean;
+  },
 ): Promise<Head> {
   const { head, plan } = run;
   const lease = await HeldLease.acquire(world, mergeLease(shardName(shard)));
@@ -65,8 +70,9 @@ async function foldPlanned(
     };
     const step = { checkLeases, limits, dropsTombstones: false, onProgress: undefined };
     /** A damaged file keeps its own segment from it: the halves are tried by themselves. */
-    const fold = async (at: Head, inputs: readonly SegmentId[]): Promise<Head> => {
-      if (inputs.length < 2) return at;
+    const fold = async (at: Head, planned: readonly SegmentId[]): Promise<Head> => {
+      const inputs = planned.filter((id) => at.manifest.segments.some((one) => one.id === id));
+      if (inputs.length < 2 || run.outOfTime()) return at;
       try {
         const part = { ...step, head: at, plan: { ...plan, inputs } };
         return (await mergeOnce(world, collection, shard, part)).head;

@@ -101,7 +101,7 @@ async function putOnNewSide(
     );
   const checked = checkCall(collection, call, nowMs);
   const { rows } = checked;
-  if (rows.length !== first.checked.rows.length)
+  if (rows.length !== first.checked.rows.length || rows.some(({ id }, i) => id !== first.checked.rows[i]!.id))
     throw new SiltstoneError("conflict", `${collection.name} takes other records of the call`);
   const oldest = first.deltas[0]?.delta;
   // What is that old has no place any more that it could be sure of ("Horizon" in docs/protocol.md).

@@ -195,6 +195,7 @@ class BatchLayout {
       case Type.FixedSizeList: {
         const { listSize } = type as DataType & { listSize: number };
         if (!(listSize >= 0)) throw new Error(`its lists have ${listSize} values`);
+        if (takesNoBytes(type)) this.#checkEmpty(length);
         this.#take(children[0]!.type, { least: length * listSize, ...below });
         return;
       }

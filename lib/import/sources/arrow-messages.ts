@@ -116,18 +116,22 @@ function prefixOf(bytes: Buffer): { metadataStart: number; metadataBytes: number
 export async function* checkedMessages(chunks: AsyncIterable<Buffer>): AsyncGenerator<Uint8Array> {
   const bytes = new ByteQueue(chunks);
   const checks = new MessageChecks(null);
-  if ((await bytes.peek(magic.length)).equals(magic)) await bytes.take(headBytes);
-  for (;;) {
-    const start = await bytes.peek(8);
-    if (start.length < 4 || (start.length < 8 && start.readInt32LE(0) === -1)) return;
-    const prefix = prefixOf(start);
-    if (prefix === null) return;
-    const head = await bytes.take(prefix.metadataStart + prefix.metadataBytes);
-    const metadata = head.subarray(prefix.metadataStart);
-    const body = await bytes.take(checks.bodyBytes(metadata));
-    checks.check(metadata, body);
-    yield head;
-    if (body.length > 0) yield body;
+  try {
+    if ((await bytes.peek(magic.length)).equals(magic)) await bytes.take(headBytes);
+    for (;;) {
+      const start = await bytes.peek(8);
+      if (start.length < 4 || (start.length < 8 && start.readInt32LE(0) === -1)) return;
+      const prefix = prefixOf(start);
+      if (prefix === null) return;
+      const head = await bytes.take(prefix.metadataStart + prefix.metadataBytes);
+      const metadata = head.subarray(prefix.metadataStart);
+      const body = await bytes.take(checks.bodyBytes(metadata));
+      checks.check(metadata, body);
+      yield head;
+      if (body.length > 0) yield body;
+    }
+  } finally {
+    await bytes.close();
   }
 }
 
@@ -139,6 +143,11 @@ class ByteQueue {
 
   constructor(chunks: AsyncIterable<Buffer>) {
     this.#chunks = chunks[Symbol.asyncIterator]();
+  }
+
+  /** Nothing more is wanted: what the chunks come from is closed. */
+  async close(): Promise<void> {
+    await this.#chunks.return?.();
   }
 
   /** What comes next, fewer bytes at the end. */
@@ -228,6 +237,10 @@ function blocksOf(footer: Footer, footerStart: number): Map<number, number> {
     if (!(start >= headBytes && bytes >= 8 && start + bytes <= footerStart && sum <= footerStart))
       throw new Error(
         `its footer names a message of ${bytes} bytes at ${start}, and begins at ${footerStart}`,
+      );
+    if (bytes > batchBytesMax + metadataBytesMax)
+      throw new Error(
+        `a message of it has ${bytes} bytes; at most ${batchBytesMax} are read: write batches of 50,000 rows or fewer`,
       );
     limits.set(start, start + bytes);
   };

@@ -59,16 +59,21 @@ export class ArrowFiles implements ImportSource {
     for await (const { file, reader } of readersOf(contents)) {
       const first = row;
       const batches = reader[Symbol.asyncIterator]();
-      for (;;) {
-        const next = await reading(file, () => batches.next());
-        if (next.done === true) break;
-        const batch = next.value as RecordBatch;
-        for (let i = 0; i < batch.numRows; i++) {
-          row += 1;
-          if (row <= skipped) continue;
-          const at = this.#files.length > 1 ? `${file.name} row ${row - first - 1}` : `row ${row - 1}`;
-          yield { at, row: { metadata: fieldsOf(batch, i, file) } };
+      try {
+        for (;;) {
+          const next = await reading(file, () => batches.next());
+          if (next.done === true) break;
+          const batch = next.value as RecordBatch;
+          for (let i = 0; i < batch.numRows; i++) {
+            row += 1;
+            if (row <= skipped) continue;
+            const at = this.#files.length > 1 ? `${file.name} row ${row - first - 1}` : `row ${row - 1}`;
+            yield { at, row: { metadata: fieldsOf(batch, i, file) } };
+          }
         }
+      } finally {
+        // Who wants no more rows leaves the stream open else.
+        await reader.cancel();
       }
     }
   }

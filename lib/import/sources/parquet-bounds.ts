@@ -5,9 +5,10 @@
  *
  * Everything here throws an Error that says what is wrong.
  */
-import type { ColumnMetaData, FileMetaData, PageHeader, SchemaTree } from "hyparquet";
+import type { ColumnMetaData, DataReader, FileMetaData, PageHeader, SchemaTree } from "hyparquet";
 import { deltaBinaryUnpack } from "hyparquet/src/delta.js";
 import { getMaxDefinitionLevel, getMaxRepetitionLevel } from "hyparquet/src/schema.js";
+import { readVarInt } from "hyparquet/src/thrift.js";
 
 const thriftLevelsMax = 32;
 /** Of a footer: 400,000 column chunks have about as many. */
@@ -359,8 +360,13 @@ function checkValues(bytes: Uint8Array, { start, count, encoding, type, typeLeng
     case "DELTA_BYTE_ARRAY":
       checkPrefixes(bytes, start, count);
       return;
+    case "DELTA_BINARY_PACKED":
+    case "DELTA_LENGTH_BYTE_ARRAY":
+      // Beyond its head it takes its bytes as they are read, and no more values than the page says.
+      if (count > 0) checkDeltaHead(readerOf(bytes, start));
+      return;
     default:
-      // Deltas take their bytes as they are read, or are as many as the page says; what is unknown is refused.
+      // What is unknown is refused.
       return;
   }
 }
@@ -374,13 +380,34 @@ const plainBytes: Readonly<Record<string, number>> = {
   DOUBLE: 8,
 };
 
+const readerOf = (bytes: Uint8Array, offset: number): DataReader => ({
+  view: new DataView(bytes.buffer, bytes.byteOffset, bytes.length),
+  offset,
+});
+
+/** The library makes room for the widths of a block's parts before it reads them: each takes a byte. */
+function checkDeltaHead({ view, offset }: DataReader): void {
+  const reader = { view, offset };
+  const values = readVarInt(reader);
+  const parts = readVarInt(reader);
+  const left = view.byteLength - reader.offset;
+  // The library's numbers have 32 bits, with a sign.
+  if (!(parts > 0 && parts <= left && values >= parts))
+    throw new Error(
+      `a page of it has blocks of ${values} values in ${parts} parts, where ${left} bytes are left`,
+    );
+}
+
 /** Each text repeats the beginning of the one before, which may be of any length. */
 function checkPrefixes(bytes: Uint8Array, start: number, count: number): void {
-  const reader = { view: new DataView(bytes.buffer, bytes.byteOffset, bytes.length), offset: start };
+  if (count === 0) return;
+  const reader = readerOf(bytes, start);
   const prefixes = new Int32Array(count);
   const suffixes = new Int32Array(count);
-  deltaBinaryUnpack(reader, count, prefixes);
-  deltaBinaryUnpack(reader, count, suffixes);
+  for (const lengths of [prefixes, suffixes]) {
+    checkDeltaHead(reader);
+    deltaBinaryUnpack(reader, count, lengths);
+  }
   let before = 0;
   let sum = 0;
   for (let i = 0; i < count; i++) {

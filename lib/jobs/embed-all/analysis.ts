@@ -4,7 +4,7 @@ import { dollarsOfItems, dollarsOfTokens } from "../../core/policy/cost/items.ts
 import { readSound } from "../change.ts";
 import type { Item } from "../item.ts";
 import type { JobTable } from "../ports.ts";
-import { type JudgeWorld, judgeItems, type Standing, standings } from "./judge.ts";
+import { type JudgeWorld, judgeItems, type OnDamaged, type Standing, standings } from "./judge.ts";
 
 export interface Analysis {
   readonly total: number;
@@ -43,7 +43,11 @@ export async function analyze(
   const toEmbed = { items: 0, chunks: 0, bytes: 0 };
   const sources = new Map<string, number>();
   const unreadable: { item: string; reason: string }[] = [];
-  for await (const batch of judgeItems(world, collection, { batchItems }))
+  const onDamaged: OnDamaged = ({ item }, reason) => {
+    counts.unreadable++;
+    if (unreadable.length < unreadableShown) unreadable.push({ item, reason });
+  };
+  for await (const batch of judgeItems(world, collection, { batchItems, onDamaged }))
     for (const { item, standing, chunks, bytes, reason } of batch) {
       counts[standing]++;
       if (standing === "unreadable" && unreadable.length < unreadableShown)

@@ -76,7 +76,11 @@ export async function runBulk(
   await keep("queueing");
   let isOver = false;
   try {
-    for await (const batch of judgeItems(world, collection, { batchItems: run.batchItems })) {
+    const onDamaged = () => {
+      counts.looked++;
+      counts.unreadable++;
+    };
+    for await (const batch of judgeItems(world, collection, { batchItems: run.batchItems, onDamaged })) {
       isOver = isInterrupted();
       if (isOver) break;
       const needed = batch.filter((one) => isNeeded(one, run, counts));
@@ -110,7 +114,8 @@ function isNeeded(
   counts.looked++;
   const isDone = standing !== "without" && standing !== "stale" && standing !== "failed";
   if (isDone) counts[standing === "with" ? "embedded" : standing]++;
-  else if (item.operationId === run.id) counts.before++;
+  // What was taken back since is not done.
+  else if (item.operationId === run.id && item.status !== "cancelled") counts.before++;
   else if (!isOfStage(item.item, run.stagePercent)) counts.later++;
   else return true;
   return false;

@@ -2,6 +2,7 @@
  * How items stand, judged by what is stored now: an item is embedded when its collection has exactly the chunks of its newest text, each
  * with the text's hash, its own span and the item's metadata. What became of its jobs says only why it is not.
  */
+import pLimit from "p-limit";
 import type { Collection } from "../../core/model/collection.ts";
 import { isKind, type SiltstoneError } from "../../core/model/errors.ts";
 import { encodeMetadata } from "../../core/model/metadata.ts";
@@ -57,25 +58,36 @@ interface Expected {
   readonly count: number;
 }
 
+/** Told of each record that cannot be read. */
+export type OnDamaged = (key: ItemKey, reason: string) => void;
+
 /** Every item of the collection, `batchItems` at a time. `of`: only those. */
 export async function* judgeItems(
   world: JudgeWorld,
   collection: Collection,
-  { batchItems, of = () => true }: { batchItems: number; of?: (item: Item) => boolean },
+  {
+    batchItems,
+    of = () => true,
+    onDamaged = () => {},
+  }: { batchItems: number; of?: (item: Item) => boolean; onDamaged?: OnDamaged },
 ): AsyncIterable<readonly Judged[]> {
   for await (const page of world.table.items(collection.id))
     for (let at = 0; at < page.length; at += batchItems) {
-      const items = await readItems(world.table, page.slice(at, at + batchItems));
+      const items = await readItems(world.table, page.slice(at, at + batchItems), onDamaged);
       yield await judge(world, collection, items.filter(of));
     }
 }
 
-async function readItems(table: JobTable, keys: readonly ItemKey[]): Promise<Item[]> {
-  const items: Item[] = [];
-  for (let at = 0; at < keys.length; at += readsAtOnce)
-    for (const item of await Promise.all(keys.slice(at, at + readsAtOnce).map((key) => table.read(key))))
-      if (item !== null) items.push(item);
-  return items;
+async function readItems(table: JobTable, keys: readonly ItemKey[], onDamaged: OnDamaged): Promise<Item[]> {
+  const limit = pLimit(readsAtOnce);
+  const read = (key: ItemKey) =>
+    table.read(key).catch((error: unknown) => {
+      if (!isKind(error, "corrupt")) throw error;
+      onDamaged(key, (error as SiltstoneError).message);
+      return null;
+    });
+  const items = await Promise.all(keys.map((key) => limit(() => read(key))));
+  return items.filter((item) => item !== null);
 }
 
 export async function judge(
@@ -83,7 +95,8 @@ export async function judge(
   collection: Collection,
   items: readonly Item[],
 ): Promise<Judged[]> {
-  const expected = await Promise.all(items.map((item) => expectedOf(world, collection, item)));
+  const limit = pLimit(readsAtOnce);
+  const expected = await Promise.all(items.map((item) => limit(() => expectedOf(world, collection, item))));
   const readable = expected.filter((one) => "kind" in one);
   const found = await stored(world, collection, readable);
   return expected.map((one) => ("kind" in one ? standingOf(one, found) : one));

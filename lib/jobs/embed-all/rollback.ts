@@ -8,6 +8,7 @@
  */
 import type { Collection } from "../../core/model/collection.ts";
 import { cancelJob } from "../administer.ts";
+import { readSound } from "../change.ts";
 import { changeSettings, readSettings } from "../control.ts";
 import { isActive } from "../item.ts";
 import type { JobWorld } from "../save.ts";
@@ -27,7 +28,7 @@ export async function rollBack(
   let cancelled = 0;
   for await (const keys of world.table.items(id))
     for (const key of keys) {
-      const item = await world.table.read(key);
+      const item = await readSound(world.table, key);
       if (item === null || !isActive(item)) continue;
       if (dryRun || (await cancelJob(world, key, `embed-all ${name} rollback`)) !== null) cancelled++;
     }

@@ -1,4 +1,5 @@
 /** What embedding items costs: the provider's tokens, and the requests and run time at AWS. */
+import { settings } from "../../../contract/settings.ts";
 import { measured } from "./measured.ts";
 import { prices } from "./prices.ts";
 
@@ -35,7 +36,7 @@ export interface ItemWork {
 const inlineBytesMax = 8 * 1024;
 /** An item's record without its text. */
 const recordBytes = 1_000;
-const runGb = 1;
+const runGb = settings["embedding.memoryMiB"].default / 1024;
 
 /**
  * From the save to the finish. An item is written four times (save, claim, high-water, finish), each by the KB of its record, the index
